@@ -1,0 +1,41 @@
+//! cowchat: a chat server where everybody is a cow.
+//!
+//! Line-based TCP for netcat-like clients; the protocol is in [`protocol`]. One glommio (io_uring)
+//! executor per core, nothing shared between cores but the names and a few counters.
+//!
+//! # Words
+//! The same in code, log and documentation.
+//!
+//! - **shard**: one core's state; **core**: its thread and executor
+//! - **herd**: the set of cow names
+//! - **directory**: cow -> owner
+//! - **claim**: ownership of a name, released when dropped
+//! - **session**: a registered connection
+//! - **mesh**: the senders to all shards; **inbox**: a shard's receiver; **pump**: the loop that drains it
+//! - **frame**: a cross-core message
+//! - **payload**: drawn bytes, shared by their receivers
+//! - **send queue**: a connection's bounded output; **slow consumer**: a connection over its limit
+//! - **turn**: what a task does between two flushes; **drain**: the shutdown with a deadline
+//!
+//! # One message's path
+//! `say tux hi` arrives on core 0, tux lives on core 1:
+//!
+//! 1. `net::listener::accept_loop` took the connection in; its task, `net::connection::run`, reads.
+//! 2. [`protocol::line::LineBuffer`] cuts the bytes into lines.
+//! 3. [`shard::Shard::on_line`] makes the line safe ([`protocol::text`]), parses it
+//!    ([`protocol::command`]), looks the owner of `tux` up ([`directory`]) and returns effects: a frame
+//!    for core 1, and the reply.
+//! 4. `net::effects::apply` puts the frame into core 1's mailbox ([`net::mesh`]), waiting if that is full,
+//!    then queues the reply.
+//! 5. On core 1 `net::pump` takes the frame; [`shard::Shard::on_frame`] checks that the claim still stands
+//!    and has the message drawn ([`cows`]).
+//! 6. The payload goes to tux's [`net::send_queue::SendQueue`], and all that the turn queued for tux leaves
+//!    in one write.
+//!
+//! # The map: a folder is an import rule
+//! `main` -> [`server`], [`client`] -> ...; [`server`] -> [`net`] -> [`shard`] -> [`protocol`], [`cows`],
+//! [`directory`], [`limits`], [`metrics`]; [`directory`] -> [`cows`]. Never upward, no circles; only `net`
+//! knows glommio and flume, only [`cows`] knows charasay; `tests/architecture.rs` holds the rule.
+
+pub mod limits;
+pub mod protocol;

@@ -1,0 +1,141 @@
+//! Every number that bounds something, with its unit in its name and the reason beside it.
+//!
+//! A limit with a flag has its default here; [`crate::config::Config`] carries the value in force.
+//! Nothing here is tuned by a test: a number is justified by its arithmetic or by a measurement.
+
+use std::time::Duration;
+
+/// Longest input line in bytes, after telnet bytes are gone and without its CR and LF.
+/// RFC 1459 allows 512, a tweet is 280: 4096 (one page) leaves room for a poem.
+pub const LINE_BYTES_MAX: usize = 4096;
+
+/// Other people's messages that may wait for one connection, in bytes, before it is cut as a slow
+/// consumer. A message is 1.7 to 8.7 KB in colour, so 256 KiB is 30 to 150 messages behind.
+pub const SENDQ_BYTES_MAX: usize = 256 * 1024;
+
+/// Smallest send queue that can be asked for: one message of the longest line in the largest picture.
+pub const SENDQ_BYTES_MIN: usize = 32 * 1024;
+
+/// How long other people's messages may wait for a connection that takes nothing at all.
+pub const SENDQ_STALL: Duration = Duration::from_secs(10);
+
+/// A connection executes no further line of its own while its send queue holds more bytes than this:
+/// replies throttle the one who asked for them. A quarter of [`SENDQ_BYTES_MAX`], so that they leave
+/// room for what others have to say.
+pub const SENDQ_OWN_BYTES: usize = 64 * 1024;
+
+/// Chunks handed to the kernel in one write: a stack array of 64 slices is 1 KiB, and 64 colour
+/// messages fill the socket's buffer several times over.
+pub const WRITE_SLICES_MAX: usize = 64;
+
+/// Frames that may wait between two cores. A frame is three words and a shared message, so a full
+/// mailbox is about 100 KB beside the texts (at most 16 MB of longest lines).
+pub const MAILBOX_FRAMES: usize = 4096;
+
+/// How long a shutdown may take, from the first signal to the exit.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a closing connection waits for the peer's own end after the last byte was handed over.
+/// Closing at once with unread input would make the kernel send RST, and what it had still to send
+/// would be lost; a peer that is alive answers FIN within a round trip.
+pub const LINGER: Duration = Duration::from_secs(1);
+
+/// Refused newcomers that may linger at once on one core: their last line deserves the same care as
+/// anybody's, but must not cost the descriptors that are scarce. More than these are closed at once.
+pub const REFUSED_LINGERING_MAX: usize = 16;
+
+/// Descriptors kept for the process itself: rings, event descriptors, listeners, standard streams.
+/// A core takes 11 (measured: 3 rings, 4 event descriptors, 2 listeners, a timer and a spare).
+pub const DESCRIPTORS_RESERVED: u64 = 64;
+
+/// Descriptors that each core after the fourth adds to the reserve above.
+pub const DESCRIPTORS_PER_CORE: u64 = 12;
+
+/// Fewest descriptors the server starts with: the reserve, and half as many again for users.
+pub const DESCRIPTORS_MIN: u64 = 96;
+
+/// Kernel send buffer asked for each connection, in bytes. Without it the kernel grows the buffer of a
+/// peer that never reads to 4 MB; with it such a peer costs at most this (doubled by the kernel) and
+/// its send queue.
+pub const SOCKET_SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Connections that may wait to be accepted, per listener; the kernel cuts it to `somaxconn`, which is
+/// 4096 since Linux 5.4. A burst of 10,000 connections fits two cores.
+pub const BACKLOG: i32 = 4096;
+
+/// First probe of a silent peer after this long without a byte either way.
+pub const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Pause between probes of a silent peer, and how many it may leave unanswered: dead after 90 s.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// See [`KEEPALIVE_INTERVAL`].
+pub const KEEPALIVE_PROBES: u32 = 3;
+
+/// Bytes read from a socket at once, into one buffer per core.
+pub const READ_BYTES: usize = 16 * 1024;
+
+/// Frames that the pump takes from the inbox before it flushes: one turn.
+pub const TURN_FRAMES: usize = 256;
+
+/// Lines of one connection executed before it flushes and lets others run: one turn. At 2-10 us a
+/// line, well below a millisecond.
+pub const TURN_LINES: usize = 64;
+
+/// Sends in a row before the reactor is polled: at 3-6 us each, about a millisecond.
+pub const TURN_SENDS: usize = 256;
+
+/// Connections accepted in a row before the reactor is polled: at 20 us each, about a millisecond.
+pub const TURN_ACCEPTS: usize = 64;
+
+/// Pause after the kernel refused a descriptor. glommio would try again 400,000 times a second.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+
+/// io_uring depths to try, deepest first, until the locked-memory limit allows one. With 19,000 idle
+/// connections an active one costs 18 us at 4096 and 103 us at 128.
+pub const RING_DEPTHS: [usize; 3] = [4096, 1024, 128];
+
+/// Registered buffer memory per executor, in bytes: only file I/O uses it, this is glommio's minimum.
+pub const IO_MEMORY_BYTES: usize = 64 * 1024;
+
+/// Beat of a core on which something happened lately; see [`crate::net::heartbeat`].
+pub const HEARTBEAT_BUSY: Duration = Duration::from_millis(10);
+
+/// Beat of a core at rest. One beat costs 50-65 us, so this is 0.13 % of a core.
+pub const HEARTBEAT_IDLE: Duration = Duration::from_millis(50);
+
+/// Beats at the busy rate after the last thing that happened: 100 ms.
+pub const HEARTBEAT_BUSY_BEATS: u32 = 10;
+
+/// How often a core looks for connections that stalled.
+pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// How long a start waits for the port. The io_uring of a killed process holds its listeners for some
+/// milliseconds after the process is gone.
+pub const BIND_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Names that one `who` lists before it counts the rest.
+pub const WHO_NAMES_MAX: usize = 1000;
+
+/// Characters of a user's word that an error echoes.
+pub const ECHO_CHARS_MAX: usize = 64;
+
+/// Combining marks that one base character keeps: enough for Vietnamese and pointed Hebrew, too few
+/// to paint over a neighbour's lines.
+pub const COMBINING_MARKS_MAX: usize = 4;
+
+/// Column at which charasay wraps a message.
+pub const BUBBLE_COLUMNS: usize = 40;
+
+/// Longest `--motd` file in bytes: greetings count as own bytes, see [`SENDQ_OWN_BYTES`].
+pub const MOTD_BYTES_MAX: usize = 64 * 1024;
+
+/// Events that may wait for the log. At some 100 bytes each this is 3 MB; what does not fit is counted
+/// and the count is logged, since a stuck terminal must not stop a core.
+pub const LOG_EVENTS: usize = 32_768;
+
+/// Cores that an owner word can name (10 bits), see [`crate::directory::Owner`].
+pub const CORES_MAX: usize = 1 << 10;
+
+/// Connections per core that an owner word can name (22 bits).
+pub const CONNECTIONS_PER_CORE_MAX: usize = 1 << 22;

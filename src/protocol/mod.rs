@@ -1,0 +1,6 @@
+#![doc = include_str!("PROTOCOL.md")]
+
+pub mod command;
+pub mod line;
+pub mod reply;
+pub mod text;

@@ -1,0 +1,288 @@
+//! Making a line safe, once, on input: whatever a user types, other users' terminals stay theirs.
+//!
+//! [`sanitize`] is the only way from a user's bytes to a string, so nothing further in needs to ask
+//! whether text is clean. What it promises is proven by the property tests below.
+
+use std::borrow::Cow;
+
+use unicode_normalization::char::is_combining_mark;
+use unicode_width::UnicodeWidthChar;
+
+use crate::limits::{COMBINING_MARKS_MAX, ECHO_CHARS_MAX};
+
+const ESC: char = '\x1b';
+const BEL: char = '\x07';
+/// ST, the end of a control string, as one C1 character; in seven bits it is ESC `\`.
+const STRING_TERMINATOR: char = '\u{9c}';
+
+/// `line` as text that is safe to show to anybody.
+///
+/// Invalid UTF-8 becomes U+FFFD; a TAB, a line separator and a paragraph separator become a blank;
+/// control characters (C0, DEL, C1) go, and so do complete escape sequences (ECMA-48: CSI, control
+/// strings such as OSC and DCS, two-character and intermediate ones) - of an incomplete one only the
+/// introducer, so that no text is swallowed; bidi controls, zero-width and other invisible characters
+/// go; of the combining marks on one base the first [`COMBINING_MARKS_MAX`] stay.
+///
+/// Printable ASCII, the usual case, is borrowed.
+pub fn sanitize(line: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(line);
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text;
+    }
+    let mut safe = String::with_capacity(text.len());
+    let mut marks = 0;
+    let mut rest = &*text;
+    while let Some(character) = rest.chars().next() {
+        if is_introducer(character) {
+            let length = escape_sequence_bytes(rest).unwrap_or(character.len_utf8());
+            rest = &rest[length..];
+            continue;
+        }
+        rest = &rest[character.len_utf8()..];
+        match character {
+            '\t' | '\u{2028}' | '\u{2029}' => {
+                marks = 0;
+                safe.push(' ');
+            }
+            _ if character.is_control() || is_invisible(character) => {}
+            _ if joins_its_base(character) => {
+                marks += 1;
+                if marks <= COMBINING_MARKS_MAX {
+                    safe.push(character);
+                }
+            }
+            _ => {
+                marks = 0;
+                safe.push(character);
+            }
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// Whether nothing would be seen of `text`.
+pub fn is_blank(text: &str) -> bool {
+    text.chars().all(char::is_whitespace)
+}
+
+/// As much of a sanitized word as an error echoes.
+pub fn echo(word: &str) -> &str {
+    let end = word.char_indices().nth(ECHO_CHARS_MAX).map_or(word.len(), |(end, _)| end);
+    &word[..end]
+}
+
+/// Invisible characters that are not combining marks: Unicode's Default_Ignorable_Code_Point without
+/// the variation selectors (which count as marks), and the interlinear annotation characters.
+fn is_invisible(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}'
+        | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e00ff}'
+        | '\u{e01f0}'..='\u{e0fff}')
+}
+
+/// Whether a terminal draws `character` into the cell of the one before it.
+fn joins_its_base(character: char) -> bool {
+    is_combining_mark(character) || character.width() == Some(0)
+}
+
+/// ESC, or one of its eight-bit forms: DCS, SOS, CSI, OSC, PM, APC.
+fn is_introducer(character: char) -> bool {
+    character == ESC || eight_bit_kind(character).is_some()
+}
+
+/// The seven-bit character after ESC that stands for a C1 introducer.
+fn eight_bit_kind(character: char) -> Option<char> {
+    match character {
+        '\u{90}' => Some('P'),
+        '\u{98}' => Some('X'),
+        '\u{9b}' => Some('['),
+        '\u{9d}' => Some(']'),
+        '\u{9e}' => Some('^'),
+        '\u{9f}' => Some('_'),
+        _ => None,
+    }
+}
+
+/// Length of the escape sequence that `text` begins with, in bytes; `None` if it is incomplete.
+fn escape_sequence_bytes(text: &str) -> Option<usize> {
+    let mut characters = text.char_indices();
+    let (_, introducer) = characters.next()?;
+    let kind = match eight_bit_kind(introducer) {
+        Some(kind) => kind,
+        None => characters.next()?.1,
+    };
+    match kind {
+        '[' => loop {
+            let (at, character) = characters.next()?;
+            match character {
+                '\x20'..='\x3f' => {}
+                '\x40'..='\x7e' => return Some(at + 1),
+                _ => return None,
+            }
+        },
+        // A control string runs to its terminator; any other control character spoils it.
+        ']' | 'P' | 'X' | '^' | '_' => loop {
+            let (at, character) = characters.next()?;
+            match character {
+                STRING_TERMINATOR => return Some(at + character.len_utf8()),
+                BEL if kind == ']' => return Some(at + 1),
+                ESC => {
+                    let (at, end) = characters.next()?;
+                    return (end == '\\').then_some(at + 1);
+                }
+                '\t' => {}
+                _ if character.is_control() => return None,
+                _ => {}
+            }
+        },
+        '\x20'..='\x2f' => loop {
+            let (at, character) = characters.next()?;
+            match character {
+                '\x20'..='\x2f' => {}
+                '\x30'..='\x7e' => return Some(at + 1),
+                _ => return None,
+            }
+        },
+        '\x30'..='\x7e' => Some(2),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn safe(input: &str) -> String {
+        sanitize(input.as_bytes()).into_owned()
+    }
+
+    #[test]
+    fn printable_ascii_is_borrowed_as_it_is() {
+        assert!(matches!(sanitize(b"say tux it's ok ~"), Cow::Borrowed("say tux it's ok ~")));
+    }
+
+    #[test]
+    fn invalid_utf8_becomes_the_replacement_character() {
+        assert_eq!(sanitize(b"a\xffb\xc3"), "a\u{fffd}b\u{fffd}");
+        assert_eq!(sanitize("привет".as_bytes()), "привет");
+    }
+
+    #[test]
+    fn tabs_and_separators_become_blanks_and_controls_go() {
+        assert_eq!(safe("a\tb\u{2028}c\u{2029}d"), "a b c d");
+        assert_eq!(safe("a\0b\x07c\rd\x7fe\u{85}f"), "abcdef");
+    }
+
+    #[test]
+    fn complete_escape_sequences_go_whole() {
+        for sequence in [
+            "\x1b[31m",
+            "\x1b[?25l",
+            "\x1b[1;2 q",
+            "\x1b]0;title\x07",
+            "\x1b]8;;http://x\x1b\\",
+            "\x1bPq#0\x1b\\",
+            "\x1b_apc\x1b\\",
+            "\x1b^pm\u{9c}",
+            "\x1bXsos\x1b\\",
+            "\x1b(B",
+            "\x1bc",
+            "\x1b7",
+            "\u{9b}31m",
+            "\u{9d}0;title\u{9c}",
+            "\u{90}q\x1b\\",
+        ] {
+            assert_eq!(safe(&format!("a{sequence}b")), "ab", "{sequence:?}");
+        }
+    }
+
+    #[test]
+    fn of_an_incomplete_sequence_the_escape_alone_goes() {
+        assert_eq!(safe("a\x1b"), "a");
+        assert_eq!(safe("a\x1b[31"), "a[31");
+        assert_eq!(safe("a\x1b[31é"), "a[31é");
+        assert_eq!(safe("a\x1b]0;title"), "a]0;title");
+        assert_eq!(safe("a\x1b]0;t\x1b[31mb"), "a]0;tb");
+        assert_eq!(safe("a\x1bPdata"), "aPdata");
+        assert_eq!(safe("a\x1b("), "a(");
+        assert_eq!(safe("a\x1bé"), "aé");
+        assert_eq!(safe("a\u{9b}31"), "a31");
+    }
+
+    #[test]
+    fn bidi_controls_zero_width_byte_order_and_tag_characters_go() {
+        assert_eq!(safe("a\u{202e}\u{2066}\u{200f}\u{200b}\u{200d}\u{feff}\u{2060}\u{e0041}\u{e007f}\u{ad}b"), "ab");
+    }
+
+    #[test]
+    fn four_combining_marks_stay_on_each_base() {
+        let marks = "\u{301}\u{302}\u{303}\u{304}\u{305}\u{306}";
+        assert_eq!(safe(&format!("a{marks}b{marks}")), "a\u{301}\u{302}\u{303}\u{304}b\u{301}\u{302}\u{303}\u{304}");
+        assert_eq!(safe(&format!("a\u{301}\u{302}\u{200b}{marks}")), "a\u{301}\u{302}\u{301}\u{302}");
+    }
+
+    #[test]
+    fn an_echo_is_cut_at_64_characters() {
+        assert_eq!(echo("cow"), "cow");
+        assert_eq!(echo(&"x".repeat(64)), "x".repeat(64));
+        assert_eq!(echo(&"é".repeat(65)), "é".repeat(64));
+    }
+
+    /// Bytes that are likely to be wrong: escapes, controls, invisible characters, pieces of UTF-8.
+    fn hostile() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            any::<u8>().prop_map(|byte| vec![byte]),
+            any::<char>().prop_map(|character| character.to_string().into_bytes()),
+            prop::sample::select(vec![
+                "\x1b[",
+                "\x1b]",
+                "\x1bP",
+                "\x1b\\",
+                "\x07",
+                "31m",
+                "\u{9b}",
+                "\u{202e}",
+                "\u{200b}",
+                "\u{301}",
+                "\u{e0041}",
+                " ",
+                "\t"
+            ])
+            .prop_map(|text| text.as_bytes().to_vec()),
+        ];
+        proptest::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_could_move_a_cursor_or_hide_gets_through(input in hostile()) {
+            let safe = sanitize(&input);
+            let mut marks = 0;
+            for character in safe.chars() {
+                prop_assert!(!character.is_control(), "{:?} in {:?}", character, safe);
+                prop_assert!(!is_invisible(character), "{:?} in {:?}", character, safe);
+                marks = if joins_its_base(character) { marks + 1 } else { 0 };
+                prop_assert!(marks <= COMBINING_MARKS_MAX, "{:?}", safe);
+            }
+        }
+
+        #[test]
+        fn what_is_safe_stays_as_it_is(input in hostile()) {
+            let once = sanitize(&input).into_owned();
+            prop_assert_eq!(sanitize(once.as_bytes()), once.as_str());
+        }
+
+        #[test]
+        fn ordinary_text_is_not_touched(text in "[ -~а-яА-Я一-龥😀-😎]{0,80}") {
+            prop_assert_eq!(sanitize(text.as_bytes()), text.as_str());
+        }
+    }
+}
