@@ -37,5 +37,7 @@
 //! [`directory`], [`limits`], [`metrics`]; [`directory`] -> [`cows`]. Never upward, no circles; only `net`
 //! knows glommio and flume, only [`cows`] knows charasay; `tests/architecture.rs` holds the rule.
 
+pub mod cows;
+pub mod directory;
 pub mod limits;
 pub mod protocol;

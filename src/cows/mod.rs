@@ -1,0 +1,10 @@
+//! The cows: which names there are, what each looks like, and how a message is drawn.
+//!
+//! The only room that knows charasay. It is pure: the herd is built once at the start and shared by all
+//! cores; drawing a message is a function of cow and text.
+
+pub mod art;
+pub mod bubble;
+pub mod herd;
+
+pub use herd::{CowId, Herd};
