@@ -40,4 +40,6 @@
 pub mod cows;
 pub mod directory;
 pub mod limits;
+pub mod metrics;
 pub mod protocol;
+pub mod shard;

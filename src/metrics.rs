@@ -1,0 +1,127 @@
+//! Counters, one row per core: written by that core alone, summed when read.
+//!
+//! A core adds to its own cache line with a plain load and store, so counting costs the delivery path
+//! nothing that another core could feel.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+use crate::directory::ShardId;
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident => $label:literal,)+) => {
+        /// Something that is counted.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Counter {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Counter {
+            /// All of them, in the order of their rows.
+            pub const ALL: [Counter; COUNTERS] = [$(Counter::$name),+];
+
+            /// The constant name under which it is reported.
+            pub fn label(self) -> &'static str {
+                match self { $(Counter::$name => $label),+ }
+            }
+        }
+
+        const COUNTERS: usize = [$($label),+].len();
+    };
+}
+
+counters! {
+    /// Connections accepted and taken in.
+    Accepted => "connections_accepted",
+    /// Of those, connections closed, for whatever reason.
+    Closed => "connections_closed",
+    /// Newcomers sent away because there was no room.
+    Refused => "connections_refused",
+    /// Connections cut because they read too slowly.
+    SlowConsumers => "slow_consumers",
+    /// Lines executed.
+    Lines => "lines",
+    /// Private messages accepted.
+    Says => "says",
+    /// Messages to everybody accepted.
+    Yields => "yields",
+    /// Messages queued for a receiver.
+    Deliveries => "deliveries",
+    /// Private messages dropped because the receiver's claim had ended.
+    StaleFrames => "stale_frames",
+    /// Frames that had to wait for room in another core's mailbox.
+    MailboxWaits => "mailbox_waits",
+    /// Sessions ended by a fault of the server's own.
+    Faults => "faults",
+}
+
+/// The counters of all cores.
+#[derive(Debug)]
+pub struct Metrics {
+    cores: Box<[CachePadded<[AtomicU64; COUNTERS]>]>,
+}
+
+impl Metrics {
+    /// All counters at 0, for `shards` cores.
+    pub fn new(shards: usize) -> Arc<Self> {
+        let row = || CachePadded::new([const { AtomicU64::new(0) }; COUNTERS]);
+        Arc::new(Metrics { cores: (0..shards).map(|_| row()).collect() })
+    }
+
+    /// The sum over all cores.
+    pub fn total(&self, counter: Counter) -> u64 {
+        self.cores.iter().map(|core| core[counter as usize].load(Ordering::Relaxed)).sum()
+    }
+
+    /// Connections open now, over all cores; exact but for what happens meanwhile.
+    pub fn open(&self) -> u64 {
+        // Closed first: a connection that closes in between counts as open, never as fewer than none.
+        let closed = self.total(Counter::Closed);
+        self.total(Counter::Accepted).saturating_sub(closed)
+    }
+}
+
+/// One core's row, for that core's thread.
+#[derive(Debug, Clone)]
+pub struct CoreMetrics {
+    metrics: Arc<Metrics>,
+    shard: ShardId,
+}
+
+impl CoreMetrics {
+    /// The row of `shard`.
+    pub fn new(metrics: Arc<Metrics>, shard: ShardId) -> Self {
+        CoreMetrics { metrics, shard }
+    }
+
+    /// Adds `count`.
+    pub fn add(&self, counter: Counter, count: u64) {
+        let cell = &self.metrics.cores[self.shard.index()][counter as usize];
+        // No other thread writes this cell, so this need not be one atomic step.
+        cell.store(cell.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+    }
+
+    /// The counters of all cores.
+    pub fn all(&self) -> &Metrics {
+        &self.metrics
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_total_is_the_sum_over_the_cores() {
+        let metrics = Metrics::new(2);
+        let [zero, one] = [0, 1].map(|shard| CoreMetrics::new(Arc::clone(&metrics), ShardId::new(shard)));
+        zero.add(Counter::Accepted, 3);
+        one.add(Counter::Accepted, 4);
+        one.add(Counter::Closed, 2);
+        assert_eq!(metrics.total(Counter::Accepted), 7);
+        assert_eq!(metrics.open(), 5);
+        assert_eq!(zero.all().total(Counter::Lines), 0);
+    }
+}
