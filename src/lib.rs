@@ -37,9 +37,16 @@
 //! [`directory`], [`limits`], [`metrics`]; [`directory`] -> [`cows`]. Never upward, no circles; only `net`
 //! knows glommio and flume, only [`cows`] knows charasay; `tests/architecture.rs` holds the rule.
 
+pub mod cli;
+pub mod client;
+pub mod config;
 pub mod cows;
 pub mod directory;
+pub mod events;
 pub mod limits;
 pub mod metrics;
+pub mod net;
 pub mod protocol;
+pub mod server;
 pub mod shard;
+pub mod shutdown;

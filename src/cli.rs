@@ -1,0 +1,160 @@
+//! The command line, as clap reads it. Every flag has its unit and default in its help, and can also be
+//! set by an environment variable.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::limits;
+
+/// A chat server where everybody is a cow.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cowchat",
+    version,
+    about,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    subcommand_required = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The program's parts.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server
+    Serve(Box<ServeArgs>),
+    /// Talk to a server: lines from stdin go there, whatever it says goes to stdout
+    Connect(ConnectArgs),
+}
+
+/// Flags of `cowchat serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Address and port to listen on, IPv4 or IPv6 ([::1]:1337); port 0 picks a free one
+    #[arg(long, value_name = "ADDR:PORT", env = "COWCHAT_LISTEN", default_value = "127.0.0.1:1337", value_parser = parse_listen)]
+    pub listen: SocketAddr,
+
+    /// Cores to run on, each a thread pinned to a CPU [default: all that the process may run on]
+    #[arg(long, value_name = "N", env = "COWCHAT_CORES", value_parser = parse_cores)]
+    pub cores: Option<usize>,
+
+    /// Deliver messages without the line that says from whom they are
+    #[arg(long, env = "COWCHAT_NO_HEADER")]
+    pub no_header: bool,
+
+    /// Greet everybody who connects with this file (at most 64 KiB)
+    #[arg(long, value_name = "FILE", env = "COWCHAT_MOTD")]
+    pub motd: Option<PathBuf>,
+
+    /// Longest input line, in bytes (16 to 65536)
+    #[arg(long, value_name = "BYTES", env = "COWCHAT_LINE_BYTES_MAX", default_value_t = limits::LINE_BYTES_MAX, value_parser = parse_line_bytes)]
+    pub line_bytes_max: usize,
+
+    /// Other people's messages that may wait for one connection, in bytes (32768 to 1 GiB); one that
+    /// falls further behind is cut
+    #[arg(long, value_name = "BYTES", env = "COWCHAT_SENDQ_BYTES_MAX", default_value_t = limits::SENDQ_BYTES_MAX, value_parser = parse_sendq_bytes)]
+    pub sendq_bytes_max: usize,
+
+    /// Time that they may wait while the connection takes nothing at all, as 10s, 500ms or 2m
+    #[arg(long, value_name = "TIME", env = "COWCHAT_SENDQ_STALL", default_value = "10s", value_parser = parse_time)]
+    pub sendq_stall: Duration,
+
+    /// Connections in all, over all cores [default: what the descriptor limit allows]
+    #[arg(long, value_name = "N", env = "COWCHAT_CONNECTIONS_MAX", value_parser = clap::value_parser!(u64).range(1..))]
+    pub connections_max: Option<u64>,
+
+    /// Frames that may wait between two cores before senders are throttled (1 to 1048576)
+    #[arg(long, value_name = "N", env = "COWCHAT_MAILBOX_FRAMES", default_value_t = limits::MAILBOX_FRAMES, value_parser = parse_mailbox)]
+    pub mailbox_frames: usize,
+
+    /// Time that a shutdown may take, as 10s, 500ms or 2m
+    #[arg(long, value_name = "TIME", env = "COWCHAT_DRAIN_TIMEOUT", default_value = "10s", value_parser = parse_time)]
+    pub drain_timeout: Duration,
+
+    /// Least important events to log to stderr
+    #[arg(long, value_name = "LEVEL", env = "COWCHAT_LOG", default_value = "info", value_parser = ["error", "warn", "info"])]
+    pub log: String,
+}
+
+/// Arguments of `cowchat connect`.
+#[derive(Debug, Args)]
+pub struct ConnectArgs {
+    /// Where the server listens: host and port
+    #[arg(value_name = "ADDR", env = "COWCHAT_CONNECT", default_value = "127.0.0.1:1337")]
+    pub address: String,
+}
+
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "use an IP address and a port, such as 127.0.0.1:1337, 0.0.0.0:1337 or [::1]:1337".to_owned())
+}
+
+fn parse_cores(text: &str) -> Result<usize, String> {
+    parse_range(text, 1, limits::CORES_MAX)
+}
+
+fn parse_line_bytes(text: &str) -> Result<usize, String> {
+    parse_range(text, 16, 65_536)
+}
+
+fn parse_sendq_bytes(text: &str) -> Result<usize, String> {
+    parse_range(text, limits::SENDQ_BYTES_MIN, 1 << 30)
+}
+
+fn parse_mailbox(text: &str) -> Result<usize, String> {
+    parse_range(text, 1, 1 << 20)
+}
+
+fn parse_range(text: &str, least: usize, most: usize) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| format!("use a whole number from {least} to {most}"))
+}
+
+/// A time with its unit: `ms`, `s` or `m`; at most a day.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let milliseconds = match &text[digits.len()..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        _ => 0,
+    };
+    let time = digits.parse::<u32>().ok().map(|count| Duration::from_millis(u64::from(count) * milliseconds));
+    time.filter(|time| (Duration::from_millis(1)..=Duration::from_hours(24)).contains(time))
+        .ok_or_else(|| "use a whole number and a unit, such as 10s, 500ms or 2m (1ms to 24 hours)".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_need_a_unit() {
+        assert_eq!(parse_time("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(parse_time("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "10", "s", "-1s", "1.5s", "10h", "0s", "1441m", "99999999999s", "10 s", "10é"] {
+            assert!(parse_time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_the_limits() {
+        let Command::Serve(args) = Cli::parse_from(["cowchat", "serve"]).command else { panic!("serve") };
+        assert_eq!(args.sendq_stall, limits::SENDQ_STALL);
+        assert_eq!(args.drain_timeout, limits::DRAIN_TIMEOUT);
+    }
+}

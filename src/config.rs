@@ -1,0 +1,229 @@
+//! From the command line to a configuration that can be run: everything that an operator may have got
+//! wrong is found here, before a thread is started or a port is taken.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity};
+
+use crate::cli::ServeArgs;
+use crate::limits::{
+    CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MOTD_BYTES_MAX,
+};
+
+/// glommio refuses to start below this much lockable memory, in bytes.
+const MEMLOCK_MIN: u64 = 512 * 1024;
+
+/// How a server is to run; every value has been checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// One core each; the CPU to pin it to, or `None` to leave that to the kernel.
+    pub cores: Vec<Option<usize>>,
+    /// CPUs that the process may run on.
+    pub cpus: usize,
+    /// Whether messages begin with a line that says from whom they are.
+    pub header: bool,
+    /// Said to everybody who connects.
+    pub motd: Option<Arc<[u8]>>,
+    /// Longest input line in bytes.
+    pub line_bytes_max: usize,
+    /// Other people's messages that may wait for one connection, in bytes.
+    pub sendq_bytes_max: usize,
+    /// How long they may wait without any progress.
+    pub sendq_stall: Duration,
+    /// Connections in all.
+    pub connections_max: u64,
+    /// Frames that may wait between two cores.
+    pub mailbox_frames: usize,
+    /// How long a shutdown may take.
+    pub drain_timeout: Duration,
+    /// Least important events to log.
+    pub log: tracing::Level,
+}
+
+/// What is wrong with the configuration or the machine; each says what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The greeting can not be read.
+    #[error("can not read the file of --motd, {path}: {error}", path = .path.display())]
+    Motd {
+        /// What was asked for.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The greeting is too long.
+    #[error("the file of --motd, {path}, is longer than {MOTD_BYTES_MAX} bytes: shorten it", path = .0.display())]
+    MotdTooLong(PathBuf),
+    /// Too few descriptors to serve anybody.
+    #[error(
+        "{0} file descriptors are too few: run `ulimit -n {DESCRIPTORS_MIN}` or more, or set LimitNOFILE in the unit"
+    )]
+    TooFewDescriptors(u64),
+    /// Too few descriptors for so many cores.
+    #[error(
+        "{limit} file descriptors are too few for {cores} cores: run `ulimit -n {needed}` or more, or give fewer --cores"
+    )]
+    TooFewForCores {
+        /// RLIMIT_NOFILE.
+        limit: u64,
+        /// The cores asked for.
+        cores: usize,
+        /// The least that would do.
+        needed: u64,
+    },
+    /// More connections than descriptors.
+    #[error(
+        "--connections-max {asked} needs {needed} file descriptors, the limit is {limit}: run `ulimit -n {needed}` or ask for at most {possible}"
+    )]
+    TooManyConnections {
+        /// What was asked for.
+        asked: u64,
+        /// Descriptors that would take.
+        needed: u64,
+        /// RLIMIT_NOFILE.
+        limit: u64,
+        /// What the limit allows.
+        possible: u64,
+    },
+    /// Too little lockable memory for the rings.
+    #[error(
+        "{0} bytes of lockable memory are too few for io_uring: run `ulimit -l 512` or more, or set LimitMEMLOCK in the unit"
+    )]
+    TooLittleMemlock(u64),
+    /// io_uring is forbidden.
+    #[error(
+        "io_uring is forbidden here ({0}): in a container allow io_uring_setup, io_uring_enter and io_uring_register in its \
+         seccomp profile (docker run --security-opt seccomp=unconfined allows all); on a host set the sysctl \
+         kernel.io_uring_disabled=0"
+    )]
+    UringForbidden(io::Error),
+    /// io_uring does not work for another reason.
+    #[error("io_uring does not work here ({0}): it needs Linux 5.8 or later, and lockable memory (ulimit -l)")]
+    UringBroken(io::Error),
+}
+
+impl Config {
+    /// Checks the flags against each other and against the machine.
+    ///
+    /// # Errors
+    /// The first thing that an operator has to change.
+    pub fn new(args: &ServeArgs) -> Result<Self, ConfigError> {
+        check_io_uring()?;
+        let cpus = usable_cpus();
+        let cores = pinning(args.cores, &cpus);
+        let connections_max = connections_max(args.connections_max, cores.len())?;
+        Ok(Config {
+            listen: args.listen,
+            cores,
+            cpus: cpus.len(),
+            header: !args.no_header,
+            motd: args.motd.as_ref().map(read_motd).transpose()?,
+            line_bytes_max: args.line_bytes_max,
+            sendq_bytes_max: args.sendq_bytes_max,
+            sendq_stall: args.sendq_stall,
+            connections_max,
+            mailbox_frames: args.mailbox_frames,
+            drain_timeout: args.drain_timeout,
+            log: match args.log.as_str() {
+                "error" => tracing::Level::ERROR,
+                "warn" => tracing::Level::WARN,
+                _ => tracing::Level::INFO,
+            },
+        })
+    }
+
+    /// Whether there are more cores than CPUs, so that none is pinned.
+    pub fn is_crowded(&self) -> bool {
+        self.cores.len() > self.cpus
+    }
+}
+
+/// The CPUs that this process may run on.
+fn usable_cpus() -> Vec<usize> {
+    let allowed = sched_getaffinity(None).unwrap_or_default();
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
+    if cpus.is_empty() { vec![0] } else { cpus }
+}
+
+/// A CPU for each core, or none for any when there are more cores than CPUs. By default as many cores as
+/// the process may use at once, which a container's quota may make fewer than its CPUs.
+fn pinning(asked: Option<usize>, cpus: &[usize]) -> Vec<Option<usize>> {
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = asked.unwrap_or(available.min(cpus.len()).min(crate::limits::CORES_MAX));
+    (0..cores).map(|core| cpus.get(core).copied().filter(|_| cores <= cpus.len())).collect()
+}
+
+/// The limit on connections: what was asked for or what the descriptors allow.
+fn connections_max(asked: Option<u64>, cores: usize) -> Result<u64, ConfigError> {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if limit < DESCRIPTORS_MIN {
+        return Err(ConfigError::TooFewDescriptors(limit));
+    }
+    let reserved = DESCRIPTORS_RESERVED + (cores as u64).saturating_sub(4) * DESCRIPTORS_PER_CORE;
+    let addressable = (cores * CONNECTIONS_PER_CORE_MAX) as u64;
+    let possible = limit.saturating_sub(reserved).min(addressable);
+    match asked {
+        _ if possible == 0 => Err(ConfigError::TooFewForCores { limit, cores, needed: reserved + 1 }),
+        None => Ok(possible),
+        Some(asked) if asked <= possible => Ok(asked),
+        Some(asked) => {
+            let needed = asked.saturating_add(reserved);
+            Err(ConfigError::TooManyConnections { asked, needed, limit, possible })
+        }
+    }
+}
+
+/// The greeting, ending in LF.
+fn read_motd(path: &PathBuf) -> Result<Arc<[u8]>, ConfigError> {
+    let mut text = std::fs::read(path).map_err(|error| ConfigError::Motd { path: path.clone(), error })?;
+    if text.last().is_some_and(|&last| last != b'\n') {
+        text.push(b'\n');
+    }
+    if text.len() > MOTD_BYTES_MAX {
+        return Err(ConfigError::MotdTooLong(path.clone()));
+    }
+    Ok(text.into())
+}
+
+/// Sets up a ring and takes it down again: glommio panics where that is forbidden.
+fn check_io_uring() -> Result<(), ConfigError> {
+    let memlock = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
+    if memlock < MEMLOCK_MIN {
+        return Err(ConfigError::TooLittleMemlock(memlock));
+    }
+    match io_uring::IoUring::new(8) {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => {
+            Err(ConfigError::UringForbidden(error))
+        }
+        Err(error) => Err(ConfigError::UringBroken(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_core_has_a_cpu_of_its_own_unless_there_are_too_many() {
+        assert_eq!(pinning(Some(2), &[3, 5, 7]), [Some(3), Some(5)]);
+        assert_eq!(pinning(Some(2), &[3, 5]), [Some(3), Some(5)]);
+        assert_eq!(pinning(Some(3), &[3, 5]), [None; 3]);
+        assert!(pinning(None, &[0]).len() == 1);
+    }
+
+    #[test]
+    fn more_connections_than_descriptors_are_refused() {
+        let possible = connections_max(None, 2).expect("descriptors");
+        assert_eq!(connections_max(Some(possible), 2).expect("exactly as many"), possible);
+        assert!(matches!(connections_max(Some(possible + 1), 2), Err(ConfigError::TooManyConnections { .. })));
+        assert!(matches!(connections_max(Some(u64::MAX), 2), Err(ConfigError::TooManyConnections { .. })));
+    }
+}

@@ -1,0 +1,240 @@
+//! What is worth telling the operator: typed events, written to the log by a thread of their own.
+//!
+//! A core hands over a small value and goes on; formatting and the write to stderr happen elsewhere, so
+//! a stuck terminal stops nobody. No event carries a message's text.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use tracing::Level;
+
+use crate::directory::ShardId;
+use crate::limits::LOG_EVENTS;
+
+/// A connection's name in the log: core, and its number among those the core has accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionName {
+    /// The core that accepted it.
+    pub shard: ShardId,
+    /// Counted from 1.
+    pub number: u64,
+}
+
+impl fmt::Display for ConnectionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.shard, self.number)
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// It said `quit`.
+    Quit,
+    /// It closed its side.
+    EndOfInput,
+    /// A read failed: usually a reset.
+    ReadFailed,
+    /// A write failed: usually a reset.
+    WriteFailed,
+    /// More of other people's messages waited for it than its send queue holds.
+    SlowConsumer,
+    /// It took nothing for too long of what waited for it.
+    Stalled,
+    /// The server shut down.
+    Shutdown,
+    /// A fault of the server's own while it served this session.
+    Fault,
+}
+
+impl CloseReason {
+    /// The words for it in the log.
+    pub fn label(self) -> &'static str {
+        match self {
+            CloseReason::Quit => "quit",
+            CloseReason::EndOfInput => "end of input",
+            CloseReason::ReadFailed => "read failed",
+            CloseReason::WriteFailed => "write failed",
+            CloseReason::SlowConsumer => "slow consumer",
+            CloseReason::Stalled => "stalled",
+            CloseReason::Shutdown => "shutdown",
+            CloseReason::Fault => "internal fault",
+        }
+    }
+
+    /// Whether what is queued for the connection is still written before it closes.
+    pub fn is_orderly(self) -> bool {
+        use CloseReason::*;
+        matches!(self, Quit | EndOfInput | Shutdown)
+    }
+}
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the log lines below say what each is")]
+pub enum Event {
+    Unpinned { cores: usize, cpus: usize },
+    RingFallback { shard: ShardId, depth: usize },
+    Accepted { connection: ConnectionName, peer: Option<SocketAddr> },
+    Refused { shard: ShardId, peer: Option<SocketAddr> },
+    LoggedIn { connection: ConnectionName, cow: String },
+    Closed { connection: ConnectionName, cow: Option<String>, reason: CloseReason, error: Option<String> },
+    AcceptFailed { shard: ShardId, error: String },
+    AcceptRecovered { shard: ShardId },
+    Fault { connection: ConnectionName, message: String },
+    Draining { signal: &'static str, connections: u64 },
+    DrainTimedOut { connections: u64 },
+    Stopped { connections: u64, says: u64, yields: u64, deliveries: u64, stale: u64, slow: u64 },
+    Lost { events: u64 },
+}
+
+impl Event {
+    fn level(&self) -> Level {
+        match self {
+            Event::Unpinned { .. } | Event::RingFallback { .. } | Event::DrainTimedOut { .. } | Event::Lost { .. } => {
+                Level::WARN
+            }
+            Event::AcceptFailed { .. } | Event::Fault { .. } => Level::ERROR,
+            _ => Level::INFO,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Unpinned { cores, cpus } => {
+                write!(f, "{cores} cores on {cpus} CPUs: they are not pinned and will take turns")
+            }
+            Event::RingFallback { shard, depth } => {
+                write!(f, "core {shard}: locked memory allows an io_uring of {depth} entries only (raise ulimit -l)")
+            }
+            Event::Accepted { connection, peer } => {
+                write!(f, "accepted connection={connection}")?;
+                peer.map_or(Ok(()), |peer| write!(f, " peer={peer}"))
+            }
+            Event::Refused { shard, peer } => {
+                write!(f, "refused core={shard}")?;
+                peer.map_or(Ok(()), |peer| write!(f, " peer={peer}"))?;
+                f.write_str(" reason=\"server full\"")
+            }
+            Event::LoggedIn { connection, cow } => write!(f, "logged in connection={connection} cow={cow}"),
+            Event::Closed { connection, cow, reason, error } => {
+                write!(f, "closed connection={connection}")?;
+                if let Some(cow) = cow {
+                    write!(f, " cow={cow}")?;
+                }
+                write!(f, " reason=\"{}\"", reason.label())?;
+                error.as_ref().map_or(Ok(()), |error| write!(f, " error=\"{error}\""))
+            }
+            Event::AcceptFailed { shard, error } => {
+                write!(f, "core {shard} can not accept: {error} (newcomers wait or are told that the server is full)")
+            }
+            Event::AcceptRecovered { shard } => write!(f, "core {shard} accepts again"),
+            Event::Fault { connection, message } => {
+                write!(f, "internal fault, session ended connection={connection} panic=\"{message}\"")
+            }
+            Event::Draining { signal, connections } => write!(f, "{signal}: draining {connections} connections"),
+            Event::DrainTimedOut { connections } => {
+                write!(f, "drain timed out: {connections} connections closed with output pending")
+            }
+            Event::Stopped { connections, says, yields, deliveries, stale, slow } => write!(
+                f,
+                "stopped: {connections} connections, {says} says, {yields} yields, {deliveries} deliveries, \
+                 {stale} dropped as stale, {slow} slow consumers cut"
+            ),
+            Event::Lost { events } => write!(f, "{events} log lines were lost: stderr is too slow"),
+        }
+    }
+}
+
+/// What the log thread is sent.
+#[derive(Debug)]
+enum Entry {
+    Event(Event),
+    Stop,
+}
+
+/// Where events are handed in; cheap to clone, never waits.
+#[derive(Debug, Clone)]
+pub struct Log {
+    entries: SyncSender<Entry>,
+    /// Events that did not fit since the last one that did.
+    lost: Arc<AtomicU64>,
+}
+
+/// The thread that writes; dropping it writes what has been handed in and ends it.
+#[derive(Debug)]
+pub struct LogWriter {
+    log: Log,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Log {
+    /// Hands in one event. When the log is [`LOG_EVENTS`] behind it is dropped and counted.
+    pub fn emit(&self, event: Event) {
+        if self.entries.try_send(Entry::Event(event)).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl LogWriter {
+    /// Starts writing events of `level` and more important ones to stderr.
+    ///
+    /// # Errors
+    /// When the thread can not be started.
+    pub fn start(level: Level) -> std::io::Result<LogWriter> {
+        let (sender, entries) = sync_channel(LOG_EVENTS);
+        let log = Log { entries: sender, lost: Arc::default() };
+        let lost = Arc::clone(&log.lost);
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_target(false)
+            .with_ansi(false)
+            .log_internal_errors(false)
+            .with_writer(std::io::stderr)
+            .finish();
+        let write = move || {
+            tracing::subscriber::with_default(subscriber, || {
+                while let Ok(Entry::Event(event)) = entries.recv() {
+                    write_line(&event);
+                    match lost.swap(0, Ordering::Relaxed) {
+                        0 => {}
+                        events => write_line(&Event::Lost { events }),
+                    }
+                }
+            });
+        };
+        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
+        Ok(LogWriter { log, thread: Some(thread) })
+    }
+
+    /// Where to hand events in.
+    pub fn log(&self) -> Log {
+        self.log.clone()
+    }
+}
+
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        // A full log and a stuck terminal: leave rather than hang.
+        if self.log.entries.try_send(Entry::Stop).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write_line(event: &Event) {
+    match event.level() {
+        Level::ERROR => tracing::error!("{event}"),
+        Level::WARN => tracing::warn!("{event}"),
+        _ => tracing::info!("{event}"),
+    }
+}

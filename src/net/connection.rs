@@ -1,0 +1,328 @@
+//! One connection, one task: it reads, has lines executed, and waits for its socket.
+//!
+//! There is no second task for writing. Whoever has something for a connection writes it at once (the end
+//! of a turn, `effects`); only when the socket does not take it all does the connection's own task wait
+//! for room, and until then everybody else just appends. An idle connection therefore holds no buffer.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use futures_lite::FutureExt;
+use glommio::timer::Timer;
+
+use super::core::Core;
+use super::effects;
+use super::heartbeat::breathe;
+use super::send_queue::{Overflow, Progress, SendQueue};
+use super::socket::Socket;
+use crate::cows::CowId;
+use crate::directory::ConnectionId;
+use crate::events::{CloseReason, ConnectionName, Event};
+use crate::limits::{LINGER, SENDQ_OWN_BYTES, TURN_LINES};
+use crate::metrics::Counter;
+use crate::protocol::line::LineBuffer;
+use crate::shard::{Outcome, Payload};
+
+/// Why a connection ends, and the kernel's word for it if there is one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ending {
+    pub(super) reason: CloseReason,
+    pub(super) error: Option<io::ErrorKind>,
+}
+
+impl From<CloseReason> for Ending {
+    fn from(reason: CloseReason) -> Self {
+        Ending { reason, error: None }
+    }
+}
+
+/// What a connection's task shares with those who have something for it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) name: ConnectionName,
+    socket: RefCell<Socket>,
+    queue: RefCell<SendQueue>,
+    /// It stands in the core's list of those to flush.
+    pub(super) is_unflushed: Cell<bool>,
+    /// Set once, by whoever ends it.
+    ending: Cell<Option<Ending>>,
+    /// Its last output is not worth waiting for any more.
+    abandoned: Cell<bool>,
+    /// The cow it logged in as, also after it has left: for the log.
+    cow: Cell<Option<CowId>>,
+    /// Its task, while that waits.
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Connection {
+    pub(super) fn new(id: ConnectionId, name: ConnectionName, socket: Socket) -> Self {
+        Connection {
+            id,
+            name,
+            socket: RefCell::new(socket),
+            queue: RefCell::default(),
+            is_unflushed: Cell::new(false),
+            ending: Cell::new(None),
+            abandoned: Cell::new(false),
+            cow: Cell::new(None),
+            waker: RefCell::new(None),
+        }
+    }
+
+    pub(super) fn cow(&self) -> Option<CowId> {
+        self.cow.get()
+    }
+
+    pub(super) fn set_cow(&self, cow: CowId) {
+        self.cow.set(Some(cow));
+    }
+
+    /// Queues bytes of the connection's own.
+    pub(super) fn push_own(&self, bytes: Vec<u8>) {
+        self.queue.borrow_mut().push_own(bytes);
+    }
+
+    /// Queues a message that it sent to itself.
+    pub(super) fn push_own_message(&self, payload: Payload) {
+        self.queue.borrow_mut().push_own_message(payload);
+    }
+
+    /// Queues somebody else's message, unless too many wait.
+    pub(super) fn push_message(&self, payload: Payload, bytes_max: usize) -> Result<(), Overflow> {
+        self.queue.borrow_mut().push_message(payload, bytes_max)
+    }
+
+    /// Records why the connection ends and wakes its task; `false` if that is known already.
+    pub(super) fn set_ending(&self, ending: Ending) -> bool {
+        if self.ending.get().is_some() {
+            return false;
+        }
+        self.ending.set(Some(ending));
+        if !ending.reason.is_orderly() {
+            self.queue.borrow_mut().clear();
+        }
+        self.wake();
+        true
+    }
+
+    /// Gives up on what is still queued for a connection that ends.
+    pub(super) fn abandon(&self) {
+        self.abandoned.set(true);
+        self.queue.borrow_mut().clear();
+        self.wake();
+    }
+
+    pub(super) fn ending(&self) -> Option<Ending> {
+        self.ending.get()
+    }
+
+    /// Since when others, or the connection's own end, have been waiting for a socket that takes nothing.
+    pub(super) fn stalled_since(&self) -> Option<std::time::Instant> {
+        let queue = self.queue.borrow();
+        let matters = queue.holds_others() || self.ending.get().is_some();
+        queue.blocked_since().filter(|_| matters)
+    }
+
+    /// Writes what is queued, as far as the socket takes it now. What is left is for the connection's own
+    /// task, which is told so.
+    pub(super) fn write_now(&self) -> io::Result<()> {
+        let mut queue = self.queue.borrow_mut();
+        if queue.blocked_since().is_some() {
+            return Ok(());
+        }
+        let socket = self.socket.borrow();
+        let throttled = queue.bytes() > SENDQ_OWN_BYTES;
+        let progress = queue.write_by(|slices| socket.send(slices))?;
+        // Its task has to wait for the socket from now on, or waits for the room that there is now.
+        if progress == Progress::Blocked || throttled {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    fn park(&self, cx: &Context<'_>) {
+        *self.waker.borrow_mut() = Some(cx.waker().clone());
+    }
+
+    /// Once the socket has refused something: writes on, and sees to it that the task wakes when it can.
+    fn poll_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut queue = self.queue.borrow_mut();
+        let mut socket = self.socket.borrow_mut();
+        while queue.blocked_since().is_some() || !queue.is_empty() {
+            if queue.write_by(|slices| socket.send(slices))? == Progress::Empty {
+                break;
+            }
+            let count = ready!(socket.poll_writable(cx, queue.head()))?;
+            queue.advance(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for `future`, and meanwhile for the socket to take what is queued.
+    ///
+    /// # Errors
+    /// When the connection ends before that.
+    async fn attend<T>(&self, future: impl Future<Output = T>) -> Result<T, Ending> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Some(ending) = self.ending.get() {
+                return Poll::Ready(Err(ending));
+            }
+            // Only once blocked: what is merely unflushed leaves at the end of the turn that queued it.
+            let blocked = self.queue.borrow().blocked_since().is_some();
+            if blocked && let Poll::Ready(Err(error)) = self.poll_write(cx) {
+                return Poll::Ready(Err(Ending { reason: CloseReason::WriteFailed, error: Some(error.kind()) }));
+            }
+            match future.as_mut().poll(cx) {
+                Poll::Ready(result) => Poll::Ready(Ok(result)),
+                Poll::Pending => {
+                    self.park(cx);
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// Waits for `future`; for those who wait on the connection's behalf elsewhere.
+    pub(super) async fn wait_for<T>(&self, future: impl Future<Output = T>) -> Result<T, Ending> {
+        self.attend(future).await
+    }
+
+    /// Waits for input and takes it in; `false` at the peer's end.
+    async fn read(&self, core: &Core, lines: &mut LineBuffer) -> Result<bool, Ending> {
+        let read = poll_fn(|cx| {
+            let mut buffer = core.read_buffer.borrow_mut();
+            let count = ready!(self.socket.borrow_mut().poll_read(cx, &mut buffer))?;
+            lines.feed(&buffer[..count]);
+            Poll::Ready(Ok(count > 0))
+        });
+        let outcome: io::Result<bool> = self.attend(read).await?;
+        outcome.map_err(|error| Ending { reason: CloseReason::ReadFailed, error: Some(error.kind()) })
+    }
+
+    /// Waits until at most [`SENDQ_OWN_BYTES`] wait to be written.
+    async fn has_room(&self) -> Result<(), Ending> {
+        let room = poll_fn(|_| match self.queue.borrow().bytes() {
+            0..=SENDQ_OWN_BYTES => Poll::Ready(()),
+            _ => Poll::Pending,
+        });
+        self.attend(room).await
+    }
+
+    /// Waits until all that is queued is written, or given up.
+    async fn is_written(&self) -> io::Result<()> {
+        poll_fn(|cx| {
+            let written = self.poll_write(cx);
+            if written.is_pending() {
+                self.park(cx);
+            }
+            written
+        })
+        .await
+    }
+}
+
+/// Serves one connection from its first byte to its close.
+pub(super) async fn run(core: Rc<Core>, connection: Rc<Connection>) {
+    let ending = match AssertUnwindSafe(serve(&core, &connection)).catch_unwind().await {
+        Ok(ending) => ending,
+        Err(panic) if core.is_broken() => std::panic::resume_unwind(panic),
+        Err(panic) => {
+            core.metrics.add(Counter::Faults, 1);
+            let message = super::executor::panic_text(&*panic);
+            core.log.emit(Event::Fault { connection: connection.name, message });
+            CloseReason::Fault.into()
+        }
+    };
+    core.end(&connection, ending);
+    close(&core, &connection).await;
+    core.forget(&connection);
+}
+
+/// Executes lines until there is a reason to end.
+async fn serve(core: &Rc<Core>, connection: &Rc<Connection>) -> Ending {
+    match serve_lines(core, connection).await {
+        Ok(reason) => reason.into(),
+        Err(ending) => ending,
+    }
+}
+
+async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<CloseReason, Ending> {
+    let mut lines = LineBuffer::new(core.settings.line_bytes_max);
+    let mut open = true;
+    loop {
+        let mut turn = 0;
+        while !core.is_draining()
+            && let Some(line) = lines.next_line()
+        {
+            let effects = core.with_shard(|shard| shard.on_line(connection.id, line));
+            if effects::apply(core, connection, effects).await? == Outcome::Quit {
+                return Ok(CloseReason::Quit);
+            }
+            turn += 1;
+            if turn == TURN_LINES {
+                effects::flush_turn(core).await;
+                breathe().await;
+                turn = 0;
+            }
+            if connection.queue.borrow().bytes() > SENDQ_OWN_BYTES {
+                effects::flush_turn(core).await;
+                connection.has_room().await?;
+            }
+        }
+        effects::flush_turn(core).await;
+        if core.is_draining() {
+            // The drain ends everybody at the same moment, with a last line.
+            connection.attend(std::future::pending::<()>()).await?;
+        }
+        if !open {
+            return Ok(CloseReason::EndOfInput);
+        }
+        open = connection.read(core, &mut lines).await?;
+        core.note_activity();
+        if !open {
+            lines.finish();
+        }
+    }
+}
+
+/// Writes what is left, says that there will be no more, and waits a little for the peer to say the same.
+async fn close(core: &Rc<Core>, connection: &Rc<Connection>) {
+    let Some(ending) = connection.ending() else { return };
+    effects::flush_turn(core).await;
+    let written = ending.reason.is_orderly() && connection.is_written().await.is_ok();
+    if connection.abandoned.get() || matches!(ending.reason, CloseReason::SlowConsumer | CloseReason::Stalled) {
+        connection.socket.borrow().reset_on_close();
+    } else if written {
+        connection.socket.borrow().finish();
+        if ending.reason != CloseReason::EndOfInput {
+            linger(core, &connection.socket).await;
+        }
+    }
+}
+
+/// Reads and throws away until the peer's end, for [`LINGER`] at most.
+pub(super) async fn linger(core: &Core, socket: &RefCell<Socket>) {
+    let mut read = poll_fn(|cx| {
+        let mut buffer = core.read_buffer.borrow_mut();
+        socket.borrow_mut().poll_read(cx, &mut buffer)
+    });
+    let ended = async { while let Ok(1..) = (&mut read).await {} };
+    let late = async {
+        Timer::new(LINGER).await;
+    };
+    ended.or(late).await;
+}

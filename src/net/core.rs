@@ -1,0 +1,193 @@
+//! One core: its shard, its connections, and what its tasks share.
+//!
+//! All of it belongs to one thread, so there are cells instead of locks. Every method returns without
+//! waiting; the state is never borrowed over an `.await`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::connection::{Connection, Ending};
+use super::mesh::Mesh;
+use super::socket::Socket;
+use crate::cows::Herd;
+use crate::directory::{ConnectionId, ShardId};
+use crate::events::{CloseReason, ConnectionName, Event, Log};
+use crate::limits::READ_BYTES;
+use crate::metrics::{CoreMetrics, Counter};
+use crate::shard::Shard;
+
+/// The limits and texts in force, from the command line.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Longest input line in bytes.
+    pub line_bytes_max: usize,
+    /// Other people's messages that may wait for one connection, in bytes.
+    pub sendq_bytes_max: usize,
+    /// How long they may wait without any progress.
+    pub sendq_stall: std::time::Duration,
+    /// Connections in all, over all cores.
+    pub connections_max: u64,
+    /// Said to everybody who connects.
+    pub motd: Option<Arc<[u8]>>,
+}
+
+/// What the tasks of one core share.
+#[derive(Debug)]
+pub struct Core {
+    pub(super) id: ShardId,
+    pub(super) settings: Settings,
+    pub(super) mesh: Mesh,
+    pub(super) metrics: CoreMetrics,
+    pub(super) log: Log,
+    herd: Arc<Herd>,
+    shard: RefCell<Shard>,
+    /// The shard is being changed: a panic now leaves it half done, and the core must not go on.
+    shard_is_open: Cell<bool>,
+    connections: RefCell<Slab<Rc<Connection>>>,
+    /// Connections that something was queued for in this turn and nothing was written to yet.
+    pub(super) unflushed: RefCell<VecDeque<Rc<Connection>>>,
+    /// Lent to whoever reads, for the length of one read.
+    pub(super) read_buffer: RefCell<Box<[u8]>>,
+    /// Lines whose effects are not all done: they wait for room in a mailbox.
+    pub(super) lines_waiting: Cell<usize>,
+    /// Newcomers that are being told that there is no room.
+    pub(super) refusing: Cell<usize>,
+    draining: Cell<bool>,
+    accepted: Cell<u64>,
+    /// Something happened since the last beat.
+    busy: Cell<bool>,
+}
+
+impl Core {
+    /// A core without connections.
+    pub fn new(
+        id: ShardId,
+        settings: Settings,
+        shard: Shard,
+        herd: Arc<Herd>,
+        mesh: Mesh,
+        metrics: CoreMetrics,
+        log: Log,
+    ) -> Rc<Self> {
+        Rc::new(Core {
+            id,
+            settings,
+            mesh,
+            metrics,
+            log,
+            herd,
+            shard: RefCell::new(shard),
+            shard_is_open: Cell::new(false),
+            connections: RefCell::new(Slab::new()),
+            unflushed: RefCell::default(),
+            read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+            lines_waiting: Cell::new(0),
+            refusing: Cell::new(0),
+            draining: Cell::new(false),
+            accepted: Cell::new(0),
+            busy: Cell::new(false),
+        })
+    }
+
+    /// Takes in a new connection.
+    pub(super) fn open(&self, socket: Socket) -> Rc<Connection> {
+        self.accepted.set(self.accepted.get() + 1);
+        self.metrics.add(Counter::Accepted, 1);
+        self.note_activity();
+        let name = ConnectionName { shard: self.id, number: self.accepted.get() };
+        self.log.emit(Event::Accepted { connection: name, peer: socket.peer() });
+        let mut connections = self.connections.borrow_mut();
+        let entry = connections.vacant_entry();
+        let connection = Rc::new(Connection::new(ConnectionId::new(entry.key()), name, socket));
+        entry.insert(Rc::clone(&connection));
+        connection
+    }
+
+    /// Ends a connection's session: from here on it gets nothing new, and its cow is free. What it has
+    /// been sent so far is still written if the ending is an orderly one. Its own task does the rest.
+    pub(super) fn end(&self, connection: &Connection, ending: Ending) {
+        if !connection.set_ending(ending) {
+            return;
+        }
+        self.with_shard(|shard| shard.on_close(connection.id));
+        if ending.reason == CloseReason::SlowConsumer || ending.reason == CloseReason::Stalled {
+            self.metrics.add(Counter::SlowConsumers, 1);
+        }
+        self.log.emit(Event::Closed {
+            connection: connection.name,
+            cow: connection.cow().map(|cow| self.herd.name(cow).to_owned()),
+            reason: ending.reason,
+            error: ending.error.map(|error| error.to_string()),
+        });
+    }
+
+    /// Forgets a connection whose task is done; its place may be used again.
+    pub(super) fn forget(&self, connection: &Connection) {
+        self.connections.borrow_mut().remove(connection.id.index());
+        self.metrics.add(Counter::Closed, 1);
+    }
+
+    /// Registers in the connection's log name what it is called now.
+    pub(super) fn name_for_log(&self, connection: &Connection, cow: crate::cows::CowId) {
+        connection.set_cow(cow);
+        self.log.emit(Event::LoggedIn { connection: connection.name, cow: self.herd.name(cow).to_owned() });
+    }
+
+    /// Looks into or changes the shard.
+    pub(super) fn with_shard<T>(&self, act: impl FnOnce(&mut Shard) -> T) -> T {
+        self.shard_is_open.set(true);
+        let result = act(&mut self.shard.borrow_mut());
+        self.shard_is_open.set(false);
+        result
+    }
+
+    /// Whether a panic has left the shard half changed.
+    pub(super) fn is_broken(&self) -> bool {
+        self.shard_is_open.get()
+    }
+
+    /// The connection at this place, if there is one.
+    pub(super) fn connection(&self, id: ConnectionId) -> Option<Rc<Connection>> {
+        self.connections.borrow().get(id.index()).cloned()
+    }
+
+    /// All connections of this core.
+    pub(super) fn connections(&self) -> Vec<Rc<Connection>> {
+        self.connections.borrow().iter().map(|(_, connection)| Rc::clone(connection)).collect()
+    }
+
+    /// How many connections this core has.
+    pub(super) fn connection_count(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// Whether the server has as many connections as it may have. Cores that ask at the same moment may
+    /// each take one more: the descriptors kept in reserve are more than there are such cores.
+    pub(super) fn is_full(&self) -> bool {
+        self.metrics.all().open() >= self.settings.connections_max
+    }
+
+    /// From now on no line is executed.
+    pub(super) fn start_draining(&self) {
+        self.draining.set(true);
+    }
+
+    /// Whether the server is shutting down.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Something happened: the heart beats faster for a while.
+    pub(super) fn note_activity(&self) {
+        self.busy.set(true);
+    }
+
+    /// Whether something happened since this was last asked.
+    pub(super) fn take_activity(&self) -> bool {
+        self.busy.replace(false)
+    }
+}

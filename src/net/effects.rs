@@ -1,0 +1,136 @@
+//! Doing what a shard decided: forward, reply, deliver - and one write per connection and turn.
+//!
+//! Order lives in the queues: queueing to all receivers is one step that nothing can come between, and
+//! writing happens afterwards, in slices, so that accepting and reading never wait long.
+
+use std::rc::Rc;
+
+use super::connection::{Connection, Ending};
+use super::core::Core;
+use super::heartbeat::breathe;
+use super::send_queue::Overflow;
+use crate::directory::ShardId;
+use crate::events::CloseReason;
+use crate::limits::TURN_SENDS;
+use crate::metrics::Counter;
+use crate::shard::{Effects, Forward, Frame, Outcome};
+
+/// Does all that one line of `connection` asks for. Only the forwarding may wait, for room in another
+/// core's mailbox: it throttles the one who sends.
+///
+/// # Errors
+/// When the connection ends while it waits; the rest is not done then, and nobody is told that it was.
+pub(super) async fn apply(core: &Rc<Core>, connection: &Rc<Connection>, effects: Effects) -> Result<Outcome, Ending> {
+    match effects.forward {
+        Forward::Nowhere => {}
+        Forward::To(shard, frame) => forward(core, connection, shard, frame).await?,
+        Forward::ToOthers(frame) => {
+            for shard in core.mesh.others() {
+                forward(core, connection, shard, frame.clone()).await?;
+            }
+        }
+    }
+    queue_own(core, connection, effects.reply);
+    if let Some(frame) = effects.local {
+        deliver(core, frame);
+    }
+    match effects.outcome {
+        Outcome::LoggedIn(cow) => core.name_for_log(connection, cow),
+        Outcome::Unchanged | Outcome::Quit => {}
+    }
+    Ok(effects.outcome)
+}
+
+async fn forward(core: &Rc<Core>, connection: &Connection, to: ShardId, frame: Frame) -> Result<(), Ending> {
+    let Err(frame) = core.mesh.try_forward(to, frame) else {
+        return Ok(());
+    };
+    core.metrics.add(Counter::MailboxWaits, 1);
+    let _waiting = Waiting::new(core);
+    // Nobody else has to wait for what this turn has queued so far.
+    flush_turn(core).await;
+    connection.wait_for(core.mesh.forward(to, frame)).await
+}
+
+/// A line that waits for room in a mailbox: counted, so that a drain knows when the last one is done.
+struct Waiting<'c>(&'c Core);
+
+impl<'c> Waiting<'c> {
+    fn new(core: &'c Core) -> Self {
+        core.lines_waiting.set(core.lines_waiting.get() + 1);
+        Waiting(core)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.lines_waiting.set(self.0.lines_waiting.get() - 1);
+    }
+}
+
+/// Queues what a frame brings for everybody on this core who is to have it.
+pub(super) fn deliver(core: &Rc<Core>, frame: Frame) {
+    let mut too_slow = Vec::new();
+    let mut delivered = 0;
+    core.with_shard(|shard| {
+        let Some(delivery) = shard.on_frame(frame) else { return };
+        for id in delivery.receivers() {
+            // A session ends before its connection is forgotten.
+            let Some(receiver) = core.connection(id) else { continue };
+            delivered += 1;
+            if delivery.author == Some(id) {
+                receiver.push_own_message(delivery.payload.clone());
+            } else if push_or_make_room(core, &receiver, &delivery.payload).is_err() {
+                too_slow.push(receiver);
+                continue;
+            }
+            mark_unflushed(core, &receiver);
+        }
+    });
+    core.metrics.add(Counter::Deliveries, delivered);
+    for receiver in too_slow {
+        core.end(&receiver, CloseReason::SlowConsumer.into());
+    }
+}
+
+/// Queues a message; when the queue is full only because the turn is a long one, writes first.
+fn push_or_make_room(core: &Core, receiver: &Connection, payload: &crate::shard::Payload) -> Result<(), Overflow> {
+    let bytes_max = core.settings.sendq_bytes_max;
+    receiver.push_message(payload.clone(), bytes_max).or_else(|Overflow| {
+        // An error shows again when the turn is flushed.
+        let _ = receiver.write_now();
+        receiver.push_message(payload.clone(), bytes_max)
+    })
+}
+
+/// Queues bytes of the connection's own: a reply, a greeting, a last line.
+pub(super) fn queue_own(core: &Core, connection: &Rc<Connection>, bytes: Vec<u8>) {
+    connection.push_own(bytes);
+    mark_unflushed(core, connection);
+}
+
+fn mark_unflushed(core: &Core, connection: &Rc<Connection>) {
+    if !connection.is_unflushed.replace(true) {
+        core.unflushed.borrow_mut().push_back(Rc::clone(connection));
+    }
+}
+
+/// Writes all that has been queued since the last flush, one write per connection, and lets the reactor
+/// poll now and then. Several turns may flush at once; each connection is written to by one of them.
+pub(super) async fn flush_turn(core: &Core) {
+    let mut sends = 0;
+    while let Some(connection) = next_unflushed(core) {
+        connection.is_unflushed.set(false);
+        if let Err(error) = connection.write_now() {
+            core.end(&connection, Ending { reason: CloseReason::WriteFailed, error: Some(error.kind()) });
+        }
+        sends += 1;
+        if sends % TURN_SENDS == 0 {
+            breathe().await;
+        }
+    }
+}
+
+fn next_unflushed(core: &Core) -> Option<Rc<Connection>> {
+    core.unflushed.borrow_mut().pop_front()
+}

@@ -1,0 +1,194 @@
+//! A core's thread: its executor, its tasks, and how it ends.
+
+use std::any::Any;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use flume::{Receiver, Sender};
+use glommio::timer::Timer;
+use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use super::core::{Core, Settings};
+use super::listener::{self, Listener};
+use super::mesh::{Inbox, Mesh};
+use super::{drain, heartbeat, pump};
+use crate::cows::Herd;
+use crate::directory::{Directory, ShardId};
+use crate::events::{Event, Log};
+use crate::limits::{IO_MEMORY_BYTES, RING_DEPTHS};
+use crate::metrics::{CoreMetrics, Metrics};
+use crate::shard::{Rules, Shard};
+
+/// What all cores have in common.
+#[derive(Debug, Clone)]
+pub struct Common {
+    /// The names and pictures.
+    pub herd: Arc<Herd>,
+    /// Who owns which cow.
+    pub directory: Arc<Directory>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// Where events go.
+    pub log: Log,
+    /// How lines and messages are handled.
+    pub rules: Rules,
+    /// The limits in force.
+    pub settings: Settings,
+}
+
+/// What one core has of its own.
+#[derive(Debug)]
+pub struct Plan {
+    /// Its place.
+    pub id: ShardId,
+    /// The CPU it is pinned to; `None` leaves it to the kernel.
+    pub cpu: Option<usize>,
+    /// Its listener.
+    pub listener: Listener,
+    /// Its way to the others.
+    pub mesh: Mesh,
+    /// Their way to it.
+    pub inbox: Inbox,
+}
+
+/// What a core's thread tells whoever supervises it.
+#[derive(Debug)]
+pub enum Notice {
+    /// It accepts.
+    Ready(ShardId),
+    /// It has ended: drained, or with the reason why it could not go on.
+    Ended(ShardId, Result<(), CoreError>),
+}
+
+/// Why a core could not start, or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    /// The CPU can not be had.
+    #[error("can not run on CPU {cpu}: {error}")]
+    Pin {
+        /// The CPU that was asked for.
+        cpu: usize,
+        /// The kernel's word.
+        error: io::Error,
+    },
+    /// The executor can not be made.
+    #[error("can not set up io_uring: {0}")]
+    Executor(String),
+    /// Something panicked that other sessions depend on.
+    #[error("panicked: {0}")]
+    Panicked(String),
+}
+
+/// A core's thread, and the way to ask it to end.
+#[derive(Debug)]
+pub struct CoreThread {
+    /// Its place.
+    pub id: ShardId,
+    drain: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl CoreThread {
+    /// Asks the core to drain; asking twice is as good as once.
+    pub fn drain(&self) {
+        let _ = self.drain.try_send(());
+    }
+
+    /// Waits for the thread, which has said that it ended.
+    pub fn join(self) {
+        // How it ended, its notice has told.
+        let _ = self.thread.join();
+    }
+}
+
+/// Starts a core; what becomes of it is told to `notify`, on the core's own thread.
+///
+/// # Errors
+/// When the thread can not be started.
+pub fn start(plan: Plan, common: Common, notify: impl Fn(Notice) + Send + 'static) -> io::Result<CoreThread> {
+    let id = plan.id;
+    let (drain, asked_to_drain) = flume::bounded(1);
+    let thread = std::thread::Builder::new().name(format!("core-{id}")).spawn(move || {
+        let run = AssertUnwindSafe(|| run(plan, common, &asked_to_drain, &notify));
+        let result =
+            std::panic::catch_unwind(run).unwrap_or_else(|panic| Err(CoreError::Panicked(panic_text(&*panic))));
+        notify(Notice::Ended(id, result));
+    })?;
+    Ok(CoreThread { id, drain, thread })
+}
+
+fn run(plan: Plan, common: Common, asked_to_drain: &Receiver<()>, notify: &dyn Fn(Notice)) -> Result<(), CoreError> {
+    if let Some(cpu) = plan.cpu {
+        let mut cpus = CpuSet::new();
+        cpus.set(cpu);
+        sched_setaffinity(None, &cpus).map_err(|error| CoreError::Pin { cpu, error: error.into() })?;
+    }
+    let executor = executor(plan.id, &common.log)?;
+    executor.run(serve(plan, common, asked_to_drain, notify))
+}
+
+/// An executor with the deepest rings that the locked-memory limit allows.
+fn executor(id: ShardId, log: &Log) -> Result<LocalExecutor, CoreError> {
+    let mut failure = String::new();
+    for depth in RING_DEPTHS {
+        // The thread is pinned already, and what glommio starts inherits that. `preempt_timer` stays at
+        // its default and no queue asks for latency: both make the lost wake-up (`heartbeat`) likelier.
+        let made = LocalExecutorBuilder::new(Placement::Unbound)
+            .name("core")
+            .ring_depth(depth)
+            .io_memory(IO_MEMORY_BYTES)
+            .make();
+        match made {
+            Ok(executor) => {
+                if depth != RING_DEPTHS[0] {
+                    log.emit(Event::RingFallback { shard: id, depth });
+                }
+                return Ok(executor);
+            }
+            Err(error) => {
+                failure = error.to_string();
+                let out_of_memory = matches!(&error,
+                    GlommioError::IoError(error) if error.kind() == io::ErrorKind::OutOfMemory);
+                if !out_of_memory {
+                    break;
+                }
+            }
+        }
+    }
+    Err(CoreError::Executor(failure))
+}
+
+async fn serve(
+    plan: Plan,
+    common: Common,
+    asked_to_drain: &Receiver<()>,
+    notify: &dyn Fn(Notice),
+) -> Result<(), CoreError> {
+    // An executor's first sleep takes 19 ms; nobody should have to wait for that later.
+    Timer::new(Duration::from_millis(1)).await;
+    let metrics = CoreMetrics::new(common.metrics, plan.id);
+    let shard = Shard::new(plan.id, Arc::clone(&common.herd), common.directory, common.rules, metrics.clone());
+    let core = Core::new(plan.id, common.settings, shard, common.herd, plan.mesh, metrics, common.log);
+    let ending = plan.listener.handle().map_err(|error| CoreError::Executor(error.to_string()))?;
+    let accepting = plan.listener.handle().map_err(|error| CoreError::Executor(error.to_string()))?;
+    let listener = plan.listener.into_glommio();
+    glommio::spawn_local(heartbeat::run(Rc::clone(&core))).detach();
+    glommio::spawn_local(pump::run(Rc::clone(&core), plan.inbox)).detach();
+    glommio::spawn_local(listener::accept_loop(Rc::clone(&core), listener, accepting)).detach();
+    notify(Notice::Ready(plan.id));
+    // An error means that the supervisor is gone; there is nothing left to serve for.
+    let _ = asked_to_drain.recv_async().await;
+    drain::run(&core, ending).await;
+    Ok(())
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").to_owned()
+}

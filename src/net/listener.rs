@@ -1,0 +1,212 @@
+//! Listening: one socket per core on the same port, and the task that accepts.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{FromRawFd, IntoRawFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use glommio::GlommioError;
+use glommio::net::{TcpListener, TcpStream};
+use glommio::timer::Timer;
+use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
+
+use super::connection;
+use super::core::Core;
+use super::effects;
+use super::heartbeat::breathe;
+use super::socket::Socket;
+use crate::events::Event;
+use crate::limits::{
+    ACCEPT_BACKOFF, BACKLOG, BIND_PATIENCE, KEEPALIVE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, REFUSED_LINGERING_MAX,
+    SOCKET_SEND_BUFFER_BYTES, TURN_ACCEPTS,
+};
+use crate::metrics::Counter;
+use crate::protocol::reply::SERVER_IS_FULL;
+
+/// One core's listening socket, before its executor runs.
+#[derive(Debug)]
+pub struct Listener(RawSocket);
+
+/// Binds one listener per core to `address`; with port 0, to one port that was free.
+///
+/// All but the first share the port by SO_REUSEPORT, and the kernel spreads connections over them. The
+/// first binds and listens without it, which succeeds only if nobody else listens there, and joins the
+/// others afterwards: so a second server is refused, also one that starts at the same moment.
+///
+/// # Errors
+/// [`io::ErrorKind::AddrInUse`] when the port stays taken for [`BIND_PATIENCE`]; whatever else the
+/// kernel says.
+pub fn bind(address: SocketAddr, cores: usize) -> io::Result<(SocketAddr, Vec<Listener>)> {
+    let patience = Instant::now() + BIND_PATIENCE;
+    let first = loop {
+        let socket = new_socket(address)?;
+        match socket.bind(&address.into()).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(()) => break socket,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < patience => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    first.set_reuse_port(true)?;
+    let bound = first.local_addr()?;
+    let address = bound.as_socket().unwrap_or(address);
+    let mut listeners = vec![Listener(first)];
+    while listeners.len() < cores {
+        let socket = new_socket(address)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&bound)?;
+        socket.listen(BACKLOG)?;
+        listeners.push(Listener(socket));
+    }
+    Ok((address, listeners))
+}
+
+/// An unbound socket; what is set here, accepted sockets inherit.
+fn new_socket(address: SocketAddr) -> io::Result<RawSocket> {
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for connections of the last run that are still being taken down.
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_send_buffer_size(SOCKET_SEND_BUFFER_BYTES)?;
+    Ok(socket)
+}
+
+impl Listener {
+    /// Hands the socket to this thread's executor.
+    pub(super) fn into_glommio(self) -> TcpListener {
+        // SAFETY: the descriptor is a listening socket that nobody else owns any more.
+        unsafe { TcpListener::from_raw_fd(self.0.into_raw_fd()) }
+    }
+
+    /// A second descriptor of the same socket, to empty and end it while a task accepts.
+    pub(super) fn handle(&self) -> io::Result<ListenerHandle> {
+        self.0.try_clone().map(ListenerHandle)
+    }
+}
+
+/// The means to end a listener whose accepting task must never be cancelled.
+#[derive(Debug)]
+pub(super) struct ListenerHandle(RawSocket);
+
+impl ListenerHandle {
+    /// A connection that waits to be accepted, if there is one.
+    fn take_waiting(&self) -> io::Result<RawSocket> {
+        self.0.set_nonblocking(true)?;
+        let accepted = self.0.accept();
+        self.0.set_nonblocking(false)?;
+        accepted.map(|(socket, _)| socket)
+    }
+
+    /// Accepts all that wait, then ends the listener: the accepting task's pending accept fails, and
+    /// newcomers are refused by the kernel.
+    pub(super) fn empty_and_end(self, core: &Rc<Core>) {
+        while let Ok(socket) = self.take_waiting() {
+            // SAFETY: the descriptor is a connected socket that nobody else owns any more.
+            admit(core, unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) });
+        }
+        let _ = self.0.shutdown(std::net::Shutdown::Read);
+    }
+}
+
+/// Accepts until the listener ends. Nothing else is awaited in the same future: an accept must never be
+/// cancelled or polled beside something (glommio leaks the connection, or panics after 32,767 polls).
+pub(super) async fn accept_loop(core: Rc<Core>, listener: TcpListener, handle: ListenerHandle) {
+    let mut spare = spare_descriptor();
+    let mut failing = false;
+    let mut in_a_row = 0;
+    loop {
+        match listener.shared_accept().await {
+            Ok(accepted) => {
+                if std::mem::take(&mut failing) {
+                    core.log.emit(Event::AcceptRecovered { shard: core.id });
+                }
+                admit(&core, accepted.bind_to_executor());
+                in_a_row += 1;
+                if in_a_row % TURN_ACCEPTS == 0 {
+                    breathe().await;
+                }
+            }
+            Err(_) if core.is_draining() => return,
+            Err(GlommioError::IoError(error)) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    core.log.emit(Event::AcceptFailed { shard: core.id, error: error.to_string() });
+                }
+                // Out of descriptors, most likely: give up the spare one to tell those who wait.
+                drop(spare.take());
+                turn_away_waiting(&handle);
+                spare = spare_descriptor();
+                Timer::new(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+}
+
+fn spare_descriptor() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+/// Errors that concern the connection being accepted and say nothing about the next one.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::*;
+    matches!(
+        error.kind(),
+        ConnectionAborted
+            | ConnectionReset
+            | Interrupted
+            | PermissionDenied
+            | TimedOut
+            | HostUnreachable
+            | NetworkUnreachable
+            | WouldBlock
+    )
+}
+
+/// Tells those who wait, one after the other on the same descriptor, that there is no room.
+fn turn_away_waiting(handle: &ListenerHandle) {
+    for _ in 0..TURN_ACCEPTS {
+        let Ok(socket) = handle.take_waiting() else { return };
+        let _ = socket.set_nonblocking(true);
+        let _ = socket.send(SERVER_IS_FULL.as_bytes());
+        let _ = socket.shutdown(std::net::Shutdown::Write);
+        // What it has already sent must not turn the close into a reset that loses the line.
+        let mut input = [std::mem::MaybeUninit::uninit(); 4096];
+        while let Ok(1..) = socket.recv(&mut input) {}
+    }
+}
+
+/// Takes a new connection in, or tells it that there is no room.
+fn admit(core: &Rc<Core>, stream: TcpStream) {
+    let socket = Socket::new(stream);
+    if core.is_full() {
+        glommio::spawn_local(turn_away(Rc::clone(core), socket)).detach();
+        return;
+    }
+    let connection = core.open(socket);
+    if let Some(motd) = &core.settings.motd {
+        effects::queue_own(core, &connection, motd.to_vec());
+    }
+    glommio::spawn_local(connection::run(Rc::clone(core), connection)).detach();
+}
+
+/// Tells a newcomer that there is no room. It gets the same care as anybody's last line, but not for
+/// more than [`REFUSED_LINGERING_MAX`] at once: it is descriptors that are scarce.
+async fn turn_away(core: Rc<Core>, socket: Socket) {
+    core.metrics.add(Counter::Refused, 1);
+    core.log.emit(Event::Refused { shard: core.id, peer: socket.peer() });
+    // A new socket's buffer is empty: it takes one line, or the peer is gone.
+    let _ = socket.send(&[IoSlice::new(SERVER_IS_FULL.as_bytes())]);
+    socket.finish();
+    if core.refusing.get() < REFUSED_LINGERING_MAX {
+        core.refusing.set(core.refusing.get() + 1);
+        connection::linger(&core, &RefCell::new(socket)).await;
+        core.refusing.set(core.refusing.get() - 1);
+    }
+}

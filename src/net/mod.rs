@@ -1,0 +1,25 @@
+//! The cores: sockets, tasks and channels. The only rooms that know glommio and flume.
+//!
+//! A core is one thread with one glommio executor, pinned to one CPU, and on it:
+//!
+//! - [`listener`]: a listener of its own (the kernel spreads connections over the cores) and the task that
+//!   accepts;
+//! - [`connection`]: one task per connection, which reads, executes lines and waits for its socket;
+//! - [`pump`]: one task that delivers what other cores send;
+//! - [`heartbeat`]: one task that keeps the core's time and looks after stalled connections;
+//! - [`drain`]: the way out.
+//!
+//! What a turn of any of them queues for a connection leaves in one write at the end of that turn
+//! ([`effects`]). No borrow of a core's state is held over an `.await`.
+
+pub mod connection;
+pub mod core;
+pub mod drain;
+pub mod effects;
+pub mod executor;
+pub mod heartbeat;
+pub mod listener;
+pub mod mesh;
+pub mod pump;
+pub mod send_queue;
+mod socket;

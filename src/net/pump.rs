@@ -1,0 +1,27 @@
+//! The loop that drains a core's inbox.
+//!
+//! It never sends across cores and never waits for a socket, so two cores whose mailboxes are both full
+//! still empty them: there is no deadlock to be had.
+
+use std::rc::Rc;
+
+use super::core::Core;
+use super::effects;
+use super::heartbeat::breathe;
+use super::mesh::Inbox;
+use crate::limits::TURN_FRAMES;
+
+/// Delivers what other cores send, in the order in which it came, until all senders are gone.
+pub(super) async fn run(core: Rc<Core>, inbox: Inbox) {
+    while let Ok(frame) = inbox.recv_async().await {
+        core.note_activity();
+        effects::deliver(&core, frame);
+        for frame in inbox.try_iter().take(TURN_FRAMES - 1) {
+            effects::deliver(&core, frame);
+        }
+        effects::flush_turn(&core).await;
+        if !inbox.is_empty() {
+            breathe().await;
+        }
+    }
+}

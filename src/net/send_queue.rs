@@ -1,0 +1,274 @@
+//! What waits to be written to one connection, in order and bounded.
+//!
+//! The contract:
+//! 1. Pushing never waits and never writes.
+//! 2. What is pushed leaves in the order in which it was pushed, each byte once.
+//! 3. Everything that waits leaves in as few writes as the socket allows.
+//! 4. Only other people's messages count towards the limit. A user's own replies do not: their sender
+//!    is throttled instead (`limits::SENDQ_OWN_BYTES`), so nobody is cut for what he asked for himself.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::time::Instant;
+
+use crate::limits::{READ_BYTES, WRITE_SLICES_MAX};
+use crate::shard::Payload;
+
+/// The queue would hold more of other people's messages than it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overflow;
+
+/// How far a write got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing waits any more.
+    Empty,
+    /// The socket takes no more for now.
+    Blocked,
+}
+
+#[derive(Debug)]
+enum Chunk {
+    /// The connection's own: replies and notices.
+    Own(Vec<u8>),
+    /// A message, shared with its other receivers.
+    Message { payload: Payload, from_others: bool },
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Chunk::Own(bytes) => bytes,
+            Chunk::Message { payload, .. } => payload,
+        }
+    }
+
+    fn is_from_others(&self) -> bool {
+        matches!(self, Chunk::Message { from_others: true, .. })
+    }
+}
+
+/// The output of one connection that the kernel has not taken yet.
+#[derive(Debug, Default)]
+pub struct SendQueue {
+    chunks: VecDeque<Chunk>,
+    /// Bytes of the first chunk that are already written.
+    written: usize,
+    /// Bytes waiting.
+    bytes: usize,
+    /// Bytes of whole chunks waiting that are other people's messages.
+    others_bytes: usize,
+    /// Since when the socket has taken nothing; `None` while it takes what it is given.
+    blocked_since: Option<Instant>,
+}
+
+impl SendQueue {
+    /// Bytes that wait to be written.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Since when the socket has taken nothing of what waits, if that is so.
+    pub fn blocked_since(&self) -> Option<Instant> {
+        self.blocked_since
+    }
+
+    /// Whether other people's messages wait.
+    pub fn holds_others(&self) -> bool {
+        self.others_bytes > 0
+    }
+
+    /// Queues bytes of the connection's own.
+    pub fn push_own(&mut self, bytes: Vec<u8>) {
+        self.bytes += bytes.len();
+        match self.chunks.back_mut() {
+            // Replies of one turn share a chunk, but none grows without end.
+            Some(Chunk::Own(last)) if last.len() < READ_BYTES => last.extend_from_slice(&bytes),
+            _ => self.chunks.push_back(Chunk::Own(bytes)),
+        }
+    }
+
+    /// Queues a message that the connection sent to itself.
+    pub fn push_own_message(&mut self, payload: Payload) {
+        self.bytes += payload.len();
+        self.chunks.push_back(Chunk::Message { payload, from_others: false });
+    }
+
+    /// Queues somebody else's message.
+    ///
+    /// # Errors
+    /// When more than `bytes_max` of them would wait; the message is not queued then.
+    pub fn push_message(&mut self, payload: Payload, bytes_max: usize) -> Result<(), Overflow> {
+        if self.others_bytes + payload.len() > bytes_max {
+            return Err(Overflow);
+        }
+        if self.others_bytes == 0 && self.blocked_since.is_some() {
+            // The clock of a stall measures how long others have been kept waiting.
+            self.blocked_since = Some(Instant::now());
+        }
+        self.bytes += payload.len();
+        self.others_bytes += payload.len();
+        self.chunks.push_back(Chunk::Message { payload, from_others: true });
+        Ok(())
+    }
+
+    /// The first bytes that wait: what a writer waits to write.
+    pub fn head(&self) -> &[u8] {
+        self.chunks.front().map_or(&[], |first| &first.bytes()[self.written..])
+    }
+
+    /// Writes what waits by `send`, which takes some of the slices' bytes or would block.
+    ///
+    /// # Errors
+    /// What `send` gave, but for [`io::ErrorKind::WouldBlock`] and [`io::ErrorKind::Interrupted`].
+    pub fn write_by(&mut self, mut send: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<Progress> {
+        while !self.is_empty() {
+            let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
+            let mut used = 0;
+            for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
+                let from = if used == 0 { self.written } else { 0 };
+                *slice = IoSlice::new(&chunk.bytes()[from..]);
+                used += 1;
+            }
+            match send(&slices[..used]) {
+                Ok(count) => self.advance(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked_since.get_or_insert_with(Instant::now);
+                    return Ok(Progress::Blocked);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Progress::Empty)
+    }
+
+    /// The kernel took the first `count` bytes that waited.
+    pub fn advance(&mut self, count: usize) {
+        self.bytes -= count;
+        self.written += count;
+        while let Some(first) = self.chunks.front()
+            && self.written >= first.bytes().len()
+        {
+            let length = first.bytes().len();
+            if first.is_from_others() {
+                self.others_bytes -= length;
+            }
+            self.written -= length;
+            self.chunks.pop_front();
+        }
+        if count > 0 {
+            self.blocked_since = None;
+        }
+        if self.is_empty() && self.chunks.capacity() > 2 * WRITE_SLICES_MAX {
+            self.chunks = VecDeque::new();
+        }
+    }
+
+    /// Forgets what waits.
+    pub fn clear(&mut self) {
+        *self = SendQueue::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cows::Herd;
+    use crate::cows::herd::Cow;
+    use crate::shard::{Audience, Message};
+
+    /// A payload of some length above 100 bytes that differs by `n`.
+    fn payload(n: usize) -> Payload {
+        let herd = Herd::new(vec![Cow { name: "cow".to_owned(), body: "moo".to_owned() }]).expect("one cow");
+        let cow = herd.find("cow").expect("cow");
+        Message::new(cow, &format!("message {n}"), Audience::Private).payload(&herd, true)
+    }
+
+    /// Writes all of `queue` in pieces of at most `step` bytes.
+    fn written(queue: &mut SendQueue, step: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        let take = |slices: &[IoSlice<'_>]| {
+            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+            let count = all.len().min(step);
+            out.extend_from_slice(&all[..count]);
+            Ok(count)
+        };
+        assert_eq!(queue.write_by(take).expect("no error"), Progress::Empty);
+        out
+    }
+
+    #[test]
+    fn everything_leaves_in_order_and_once_however_little_the_socket_takes() {
+        for step in [1, 7, 100, 1_000_000] {
+            let mut queue = SendQueue::default();
+            let mut expected = Vec::new();
+            for n in 0..200 {
+                queue.push_own(format!("reply {n}\n").into_bytes());
+                queue.push_message(payload(n), usize::MAX).expect("room");
+                queue.push_own_message(payload(n));
+                expected.extend_from_slice(format!("reply {n}\n").as_bytes());
+                expected.extend_from_slice(&payload(n));
+                expected.extend_from_slice(&payload(n));
+            }
+            assert_eq!(queue.bytes(), expected.len());
+            assert!(written(&mut queue, step) == expected, "step {step}");
+            assert_eq!((queue.bytes(), queue.holds_others(), queue.head()), (0, false, &[][..]));
+        }
+    }
+
+    #[test]
+    fn all_that_waits_leaves_in_one_write() {
+        let mut queue = SendQueue::default();
+        for n in 0..10 {
+            queue.push_message(payload(n), usize::MAX).expect("room");
+            queue.push_own(b"reply\n".to_vec());
+        }
+        let mut writes = 0;
+        let progress = queue.write_by(|slices| {
+            writes += 1;
+            Ok(slices.iter().map(|slice| slice.len()).sum())
+        });
+        assert_eq!((progress.expect("no error"), writes), (Progress::Empty, 1));
+    }
+
+    #[test]
+    fn other_peoples_messages_fill_it_to_the_limit_and_not_a_byte_further() {
+        let length = payload(1).len();
+        let mut queue = SendQueue::default();
+        queue.push_own(vec![b'x'; 1_000_000]);
+        queue.push_own_message(payload(1));
+        queue.push_message(payload(1), 2 * length).expect("first");
+        queue.push_message(payload(1), 2 * length).expect("second, exactly full");
+        let before = queue.bytes();
+        assert_eq!(queue.push_message(payload(1), 2 * length), Err(Overflow));
+        assert_eq!(queue.bytes(), before, "what does not fit is not queued");
+    }
+
+    #[test]
+    fn a_blocked_queue_says_since_when_until_something_leaves() {
+        let mut queue = SendQueue::default();
+        queue.push_own(b"reply\n".to_vec());
+        let block = |_: &[IoSlice<'_>]| Err(io::ErrorKind::WouldBlock.into());
+        assert_eq!(queue.write_by(block).expect("no error"), Progress::Blocked);
+        let since = queue.blocked_since().expect("blocked");
+        assert_eq!(queue.write_by(block).expect("no error"), Progress::Blocked);
+        assert_eq!(queue.blocked_since(), Some(since), "still the same stall");
+        assert_eq!(queue.head(), b"reply\n");
+        queue.advance(2);
+        assert_eq!((queue.blocked_since(), queue.head()), (None, &b"ply\n"[..]));
+    }
+
+    #[test]
+    fn an_error_of_the_socket_is_passed_on() {
+        let mut queue = SendQueue::default();
+        queue.push_own(b"reply\n".to_vec());
+        let error = queue.write_by(|_| Err(io::ErrorKind::ConnectionReset.into())).expect_err("reset");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+}

@@ -1,0 +1,72 @@
+//! One connected socket: what the kernel can do at once, and waiting for what it can not.
+//!
+//! A send tries at once and never waits; only [`Socket::poll_writable`] and [`Socket::poll_read`] go
+//! through glommio's ring. The socket closes when its owner drops it.
+
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_lite::{AsyncRead, AsyncWrite};
+use glommio::net::TcpStream;
+use socket2::SockRef;
+
+/// Linux's values; no peer that went away may raise SIGPIPE, and nothing here may block.
+const MSG_DONTWAIT: i32 = 0x40;
+const MSG_NOSIGNAL: i32 = 0x4000;
+
+/// A connected TCP socket of this core.
+#[derive(Debug)]
+pub(super) struct Socket(TcpStream);
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Socket(stream)
+    }
+
+    /// The other end, unless it is gone already.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer_addr().ok()
+    }
+
+    /// Hands bytes to the kernel, as many as it takes now.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when it takes none.
+    pub(super) fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.with(|socket| match slices {
+            [one] => socket.send_with_flags(one, MSG_DONTWAIT | MSG_NOSIGNAL),
+            many => socket.send_vectored_with_flags(many, MSG_DONTWAIT | MSG_NOSIGNAL),
+        })
+    }
+
+    /// Waits until the kernel takes some of `head`, and hands that over.
+    pub(super) fn poll_writable(&mut self, cx: &mut Context<'_>, head: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, head)
+    }
+
+    /// Reads what has arrived; 0 bytes are the peer's end.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_read(cx, into)
+    }
+
+    /// Sends FIN after what has been handed over. A peer that is gone needs none.
+    pub(super) fn finish(&self) {
+        let _ = self.with(|socket| socket.shutdown(Shutdown::Write));
+    }
+
+    /// Makes the close a reset: the kernel forgets what it still holds for a peer that does not read.
+    pub(super) fn reset_on_close(&self) {
+        let _ = self.with(|socket| socket.set_linger(Some(Duration::ZERO)));
+    }
+
+    fn with<T>(&self, act: impl FnOnce(SockRef<'_>) -> T) -> T {
+        // SAFETY: the descriptor is open for as long as `self.0` lives, which the borrow of `self` outlasts
+        // no further than this call.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) };
+        act(SockRef::from(&descriptor))
+    }
+}

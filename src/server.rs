@@ -1,0 +1,215 @@
+//! Boot, supervision, shutdown: what happens around the cores.
+//!
+//! Boot order: signals, log, herd, listeners, cores; the ready line is printed when every core accepts.
+//! From then on this thread waits for one of three things: a signal, a core that ended, a deadline.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Instant;
+
+use crate::config::Config;
+use crate::cows::Herd;
+use crate::cows::herd::HerdError;
+use crate::directory::{Directory, ShardId};
+use crate::events::{Event, Log, LogWriter};
+use crate::metrics::{Counter, Metrics};
+use crate::net::core::Settings;
+use crate::net::executor::{self, Common, CoreError, CoreThread, Notice, Plan};
+use crate::net::listener;
+use crate::net::mesh::Mesh;
+use crate::shard::Rules;
+use crate::shutdown::{self, StopSignal};
+
+/// Why the server could not start, or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The port can not be had.
+    #[error("can not listen on {address}: {}", bind_advice(.error))]
+    Bind {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The kernel's word.
+        error: io::Error,
+    },
+    /// The cows can not be put together.
+    #[error(transparent)]
+    Herd(#[from] HerdError),
+    /// A thread or a signal handler can not be had.
+    #[error("can not start: {0}")]
+    Start(#[from] io::Error),
+    /// A core failed; the others are stopped with it, so that nobody talks to half a server.
+    #[error("core {shard} {error}")]
+    Core {
+        /// Which one.
+        shard: ShardId,
+        /// Why.
+        error: CoreError,
+    },
+}
+
+fn bind_advice(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "address already in use (another server listens there; stop it or choose another --listen)".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{error} (ports below 1024 need privileges; choose another --listen)")
+        }
+        io::ErrorKind::AddrNotAvailable => format!("{error} (this machine does not have that address)"),
+        _ => error.to_string(),
+    }
+}
+
+/// What the supervising thread waits for.
+enum Wake {
+    Signal(StopSignal),
+    Core(Notice),
+}
+
+/// Runs a server until it is asked to stop.
+///
+/// # Errors
+/// When it can not start, or a core can not go on.
+pub fn run(config: Config) -> Result<(), ServerError> {
+    let (wakes, waking) = mpsc::channel();
+    let on_signal = wakes.clone();
+    shutdown::watch(move |signal| {
+        let _ = on_signal.send(Wake::Signal(signal));
+    })?;
+    let writer = LogWriter::start(config.log)?;
+    let log = writer.log();
+    if config.is_crowded() {
+        log.emit(Event::Unpinned { cores: config.cores.len(), cpus: config.cpus });
+    }
+    let metrics = Metrics::new(config.cores.len());
+    let herd = Arc::new(Herd::builtin()?);
+    let (address, listeners) = listener::bind(config.listen, config.cores.len())
+        .map_err(|error| ServerError::Bind { address: config.listen, error })?;
+    let cows = herd.len();
+    let common = common(&config, herd, Arc::clone(&metrics), log.clone());
+
+    let mut server = Server { cores: Vec::new(), waking, log, metrics };
+    let mesh = Mesh::build(config.cores.len(), config.mailbox_frames);
+    for (index, ((listener, (mesh, inbox)), &cpu)) in listeners.into_iter().zip(mesh).zip(&config.cores).enumerate() {
+        let plan = Plan { id: ShardId::new(index), cpu, listener, mesh, inbox };
+        let wakes = wakes.clone();
+        let notify = move |notice| {
+            // Nobody listens any more when the process is about to exit.
+            let _ = wakes.send(Wake::Core(notice));
+        };
+        server.cores.push(executor::start(plan, common.clone(), notify)?);
+    }
+    let signal = match server.wait_until_ready()? {
+        Some(signal) => signal,
+        None => {
+            announce(address, server.cores.len(), cows);
+            server.wait_for_signal()?
+        }
+    };
+    server.drain(signal, config.drain_timeout)?;
+    server.report();
+    Ok(())
+}
+
+/// The one line on stdout: whoever started the server may connect now.
+fn announce(address: SocketAddr, cores: usize, cows: usize) {
+    let plural = |count| if count == 1 { "" } else { "s" };
+    let mut stdout = io::stdout().lock();
+    // A closed stdout is no reason not to serve.
+    let _ = writeln!(stdout, "listening on {address} ({cores} core{}, {cows} cow{})", plural(cores), plural(cows));
+    let _ = stdout.flush();
+}
+
+fn common(config: &Config, herd: Arc<Herd>, metrics: Arc<Metrics>, log: Log) -> Common {
+    Common {
+        directory: Directory::new(herd.len(), config.cores.len()),
+        herd,
+        metrics,
+        log,
+        rules: Rules { header: config.header, line_bytes_max: config.line_bytes_max },
+        settings: Settings {
+            line_bytes_max: config.line_bytes_max,
+            sendq_bytes_max: config.sendq_bytes_max,
+            sendq_stall: config.sendq_stall,
+            connections_max: config.connections_max,
+            motd: config.motd.clone(),
+        },
+    }
+}
+
+/// The running cores and those who watch over them.
+struct Server {
+    cores: Vec<CoreThread>,
+    waking: Receiver<Wake>,
+    log: Log,
+    metrics: Arc<Metrics>,
+}
+
+impl Server {
+    /// Waits until every core accepts; a signal that comes before is returned.
+    fn wait_until_ready(&self) -> Result<Option<StopSignal>, ServerError> {
+        let mut ready = 0;
+        while ready < self.cores.len() {
+            match self.waking.recv() {
+                Ok(Wake::Core(Notice::Ready(_))) => ready += 1,
+                Ok(Wake::Core(Notice::Ended(shard, result))) => return Err(ended_early(shard, result)),
+                Ok(Wake::Signal(signal)) => return Ok(Some(signal)),
+                Err(mpsc::RecvError) => unreachable!("the cores and the signal watcher hold senders"),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits for the signal to stop; a core that ends before that ends the server.
+    fn wait_for_signal(&self) -> Result<StopSignal, ServerError> {
+        loop {
+            match self.waking.recv() {
+                Ok(Wake::Signal(signal)) => return Ok(signal),
+                Ok(Wake::Core(Notice::Ended(shard, result))) => return Err(ended_early(shard, result)),
+                Ok(Wake::Core(Notice::Ready(_))) => {}
+                Err(mpsc::RecvError) => unreachable!("the cores and the signal watcher hold senders"),
+            }
+        }
+    }
+
+    /// Has every core drain, and waits for them until the timeout.
+    fn drain(&mut self, signal: StopSignal, timeout: std::time::Duration) -> Result<(), ServerError> {
+        let deadline = Instant::now() + timeout;
+        self.log.emit(Event::Draining { signal: signal.name(), connections: self.metrics.open() });
+        self.cores.iter().for_each(CoreThread::drain);
+        let mut running = self.cores.len();
+        while running > 0 {
+            match self.waking.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Wake::Core(Notice::Ended(_, Ok(())))) => running -= 1,
+                Ok(Wake::Core(Notice::Ended(shard, Err(error)))) => return Err(ServerError::Core { shard, error }),
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    self.log.emit(Event::DrainTimedOut { connections: self.metrics.open() });
+                    return Ok(());
+                }
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the signal watcher holds a sender"),
+            }
+        }
+        self.cores.drain(..).for_each(CoreThread::join);
+        Ok(())
+    }
+
+    /// What the server has done, as the last line of its log.
+    fn report(&self) {
+        self.log.emit(Event::Stopped {
+            connections: self.metrics.total(Counter::Accepted),
+            says: self.metrics.total(Counter::Says),
+            yields: self.metrics.total(Counter::Yields),
+            deliveries: self.metrics.total(Counter::Deliveries),
+            stale: self.metrics.total(Counter::StaleFrames),
+            slow: self.metrics.total(Counter::SlowConsumers),
+        });
+    }
+}
+
+fn ended_early(shard: ShardId, result: Result<(), CoreError>) -> ServerError {
+    let error = result.err().unwrap_or_else(|| CoreError::Panicked("it ended without being asked to".to_owned()));
+    ServerError::Core { shard, error }
+}
