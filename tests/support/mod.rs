@@ -1,0 +1,316 @@
+//! What the tests share: a server process of one's own, and netcat-like clients.
+//!
+//! A [`Server`] runs the real binary on 2 cores and port 0, and is gone when it is dropped. Nothing here
+//! sleeps: clients wait for bytes, and what has no bytes is waited for in the server's log. The guards only
+//! turn a hang into a failure.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, LazyLock, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use charasay::bubbles::BubbleType;
+use charasay::{Chara, format_character};
+
+/// After this long a wait counts as a hang. No test passes or fails by how long anything takes below it.
+pub const GUARD: Duration = Duration::from_secs(60);
+
+/// The program under test.
+pub fn cowchat() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cowchat"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COWCHAT_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its first line on stdout.
+    pub announcement: String,
+    log: Arc<Log>,
+    log_reader: Option<JoinHandle<()>>,
+    exited: Option<ExitStatus>,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<(Vec<String>, bool)>,
+    more: Condvar,
+}
+
+impl Server {
+    /// A server with the defaults on 2 cores.
+    pub fn start() -> Server {
+        Server::with(&[])
+    }
+
+    /// A server with some more flags.
+    pub fn with(flags: &[&str]) -> Server {
+        Server::try_with("127.0.0.1:0", flags).unwrap_or_else(|output| panic!("the server did not start: {output}"))
+    }
+
+    /// A server on this address, or what it said instead of starting.
+    pub fn try_with(listen: &str, flags: &[&str]) -> Result<Server, String> {
+        let mut command = cowchat();
+        command.args(["serve", "--listen", listen, "--cores", "2"]).args(flags);
+        Server::spawn(command)
+    }
+
+    /// The server that `command` starts, or what it said instead of starting.
+    pub fn spawn(mut command: Command) -> Result<Server, String> {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+        let log = Arc::new(Log::default());
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let log_reader = std::thread::spawn({
+            let log = Arc::clone(&log);
+            move || log.read(stderr)
+        });
+        let mut announcement = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+        stdout.read_line(&mut announcement).expect("stdout is text");
+        let address = announcement.strip_prefix("listening on ").and_then(|rest| rest.split(' ').next()?.parse().ok());
+        let Some(address) = address else {
+            let status = child.wait().expect("it has ended");
+            log_reader.join().expect("the log can be read");
+            let lines = log.lines.lock().expect("no panic").0.join("\n");
+            return Err(format!("{announcement}{lines} ({status})"));
+        };
+        Ok(Server { child, address, announcement, log, log_reader: Some(log_reader), exited: None })
+    }
+
+    /// A new client.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    /// A new client that the given core serves.
+    pub fn connect_on(&self, core: usize) -> Client {
+        let deadline = Instant::now() + GUARD;
+        while Instant::now() < deadline {
+            let client = self.connect();
+            if self.core_of(&client) == core {
+                return client;
+            }
+        }
+        panic!("the kernel gives core {core} no connection");
+    }
+
+    /// The core that serves `client`.
+    pub fn core_of(&self, client: &Client) -> usize {
+        let line = self.wait_for_log(&format!("peer={}", client.local()));
+        let name = line.split("connection=").nth(1).expect("a connection's name");
+        name.split('.').next().and_then(|core| core.parse().ok()).expect("a core's number")
+    }
+
+    /// A new client, logged in.
+    pub fn login(&self, cow: &str) -> Client {
+        self.connect().logged_in(cow)
+    }
+
+    /// A new client on the given core, logged in.
+    pub fn login_on(&self, core: usize, cow: &str) -> Client {
+        self.connect_on(core).logged_in(cow)
+    }
+
+    /// Waits for a log line that contains `needle`.
+    pub fn wait_for_log(&self, needle: &str) -> String {
+        let deadline = Instant::now() + GUARD;
+        let mut lines = self.log.lines.lock().expect("no panic");
+        let mut seen = 0;
+        loop {
+            if let Some(line) = lines.0[seen..].iter().find(|line| line.contains(needle)) {
+                return line.clone();
+            }
+            seen = lines.0.len();
+            assert!(!lines.1 && Instant::now() < deadline, "no {needle:?} in the log:\n{}", lines.0.join("\n"));
+            lines = self.log.more.wait_timeout(lines, GUARD).expect("no panic").0;
+        }
+    }
+
+    /// All log lines so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lines.lock().expect("no panic").0.clone()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a process id")
+    }
+
+    /// Sends a signal, by its name as `kill` knows it.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().expect("kill runs");
+        assert!(status.success(), "kill -s {name}");
+    }
+
+    /// Waits until the process has ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + GUARD;
+        self.log.wait_for_end(deadline);
+        let status = self.child.wait().expect("a child can be waited for");
+        self.exited = Some(status);
+        status
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.exited.is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if let Some(reader) = self.log_reader.take() {
+            let _ = reader.join();
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            eprintln!("the server's log ends:\n{}", log[log.len().saturating_sub(40)..].join("\n"));
+        }
+    }
+}
+
+impl Log {
+    fn read(&self, stderr: impl BufRead) {
+        for line in stderr.lines().map_while(Result::ok) {
+            self.lines.lock().expect("no panic").0.push(line);
+            self.more.notify_all();
+        }
+        self.lines.lock().expect("no panic").1 = true;
+        self.more.notify_all();
+    }
+
+    /// Waits until stderr is closed, which it is when the process has ended.
+    fn wait_for_end(&self, deadline: Instant) {
+        let mut lines = self.lines.lock().expect("no panic");
+        while !lines.1 {
+            assert!(Instant::now() < deadline, "the server does not end:\n{}", lines.0.join("\n"));
+            lines = self.more.wait_timeout(lines, Duration::from_secs(1)).expect("no panic").0;
+        }
+    }
+}
+
+/// A netcat-like client.
+pub struct Client {
+    stream: TcpStream,
+    input: BufReader<TcpStream>,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Client {
+        Client::over(TcpStream::connect(address).expect("the server accepts"))
+    }
+
+    pub fn over(stream: TcpStream) -> Client {
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream.set_read_timeout(Some(GUARD)).expect("a TCP socket");
+        stream.set_write_timeout(Some(GUARD)).expect("a TCP socket");
+        let input = BufReader::new(stream.try_clone().expect("a descriptor"));
+        Client { stream, input }
+    }
+
+    pub fn logged_in(mut self, cow: &str) -> Client {
+        assert_eq!(self.ask(&format!("login {cow}")), format!("Logged in as {cow}"));
+        self
+    }
+
+    pub fn local(&self) -> SocketAddr {
+        self.stream.local_addr().expect("a connected socket")
+    }
+
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Sends bytes as they are.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("the server reads");
+    }
+
+    /// Sends one line.
+    pub fn send(&mut self, line: &str) {
+        self.send_raw(format!("{line}\n").as_bytes());
+    }
+
+    /// Sends one line and reads one.
+    pub fn ask(&mut self, line: &str) -> String {
+        self.send(line);
+        self.read_line()
+    }
+
+    /// The next line, without its LF.
+    pub fn read_line(&mut self) -> String {
+        let mut line = Vec::new();
+        self.input.read_until(b'\n', &mut line).expect("the server answers");
+        assert_eq!(line.pop(), Some(b'\n'), "the connection ended after {:?}", String::from_utf8_lossy(&line));
+        String::from_utf8(line).expect("the server speaks UTF-8")
+    }
+
+    /// Exactly the next `count` bytes.
+    pub fn read_bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.input.read_exact(&mut bytes).expect("that many bytes");
+        bytes
+    }
+
+    /// Reads the next bytes, which must be these.
+    pub fn expect(&mut self, expected: &str) {
+        let got = self.read_bytes(expected.len());
+        assert_eq!(String::from_utf8_lossy(&got), expected);
+    }
+
+    /// Reads the next message, which must be this one.
+    pub fn expect_message(&mut self, from: &str, to_you: bool, text: &str) {
+        self.expect(&message(from, to_you, text));
+    }
+
+    /// Everything until the server's end. A reset fails the test.
+    pub fn read_to_end(&mut self) -> String {
+        let mut rest = Vec::new();
+        self.input.read_to_end(&mut rest).expect("FIN, not RST");
+        String::from_utf8(rest).expect("the server speaks UTF-8")
+    }
+
+    /// Says that no more lines will come.
+    pub fn half_close(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("a connected socket");
+    }
+
+    /// Closes by RST, as a crashed peer's kernel would.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a TCP socket");
+    }
+}
+
+/// A message as it is delivered with the header on.
+pub fn message(from: &str, to_you: bool, text: &str) -> String {
+    let header = if to_you { "says to you" } else { "says" };
+    format!("{from} {header}:\n{}", picture(from, text))
+}
+
+/// What charasay itself draws, and the LF after it.
+pub fn picture(cow: &str, text: &str) -> String {
+    static DRAWN: LazyLock<Mutex<HashMap<(String, String), String>>> = LazyLock::new(Mutex::default);
+    let mut drawn = DRAWN.lock().expect("no panic");
+    let entry = drawn.entry((cow.to_owned(), text.to_owned()));
+    entry
+        .or_insert_with(|| {
+            let chara = Chara::Builtin(cow.to_owned());
+            format_character(text, &chara, 40, BubbleType::Cowsay).expect("charasay draws") + "\n"
+        })
+        .clone()
+}
+
+/// Names of all cows, sorted.
+pub fn all_cows() -> Vec<&'static str> {
+    charasay::BUILTIN_CHARA.to_vec()
+}
