@@ -213,12 +213,17 @@ impl Connection {
         outcome.map_err(|error| Ending { reason: CloseReason::ReadFailed, error: Some(error.kind()) })
     }
 
-    /// Waits until at most [`SENDQ_OWN_BYTES`] wait to be written.
-    async fn has_room(&self) -> Result<(), Ending> {
-        let room = poll_fn(|_| match self.queue.borrow().bytes() {
-            0..=SENDQ_OWN_BYTES => Poll::Ready(()),
-            _ => Poll::Pending,
-        });
+    /// Waits until the connection may execute a line: while more than [`SENDQ_OWN_BYTES`] wait to be
+    /// written, it may not.
+    ///
+    /// # Errors
+    /// When the connection ends before that, or has ended in a flush: it must not become anybody again.
+    async fn may_go_on(&self, core: &Core) -> Result<(), Ending> {
+        let has_room = || self.queue.borrow().bytes() <= SENDQ_OWN_BYTES;
+        if !has_room() {
+            effects::flush_turn(core).await;
+        }
+        let room = poll_fn(|_| if has_room() { Poll::Ready(()) } else { Poll::Pending });
         self.attend(room).await
     }
 
@@ -265,9 +270,9 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
     let mut open = true;
     loop {
         let mut turn = 0;
-        while !core.is_draining()
-            && let Some(line) = lines.next_line()
-        {
+        while !core.is_draining() {
+            connection.may_go_on(core).await?;
+            let Some(line) = lines.next_line() else { break };
             let effects = core.with_shard(|shard| shard.on_line(connection.id, line));
             if effects::apply(core, connection, effects).await? == Outcome::Quit {
                 return Ok(CloseReason::Quit);
@@ -277,10 +282,6 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
                 effects::flush_turn(core).await;
                 breathe().await;
                 turn = 0;
-            }
-            if connection.queue.borrow().bytes() > SENDQ_OWN_BYTES {
-                effects::flush_turn(core).await;
-                connection.has_room().await?;
             }
         }
         effects::flush_turn(core).await;

@@ -127,6 +127,8 @@ impl Core {
 
     /// Forgets a connection whose task is done; its place may be used again.
     pub(super) fn forget(&self, connection: &Connection) {
+        let cow = self.with_shard(|shard| shard.cow(connection.id));
+        assert_eq!(cow, None, "a session ends before its connection is forgotten, or the next one would inherit it");
         self.connections.borrow_mut().remove(connection.id.index());
         self.metrics.add(Counter::Closed, 1);
     }

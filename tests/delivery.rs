@@ -1,0 +1,331 @@
+//! Messages on their way: whole, in order, once, to those they are for, and never at anybody else's cost.
+
+mod support;
+
+use std::collections::HashMap;
+use std::net::TcpStream;
+use std::thread;
+
+use socket2::{Domain, Socket, Type};
+use support::{Client, Server, message, picture};
+
+/// Room for everything that a test sends, so that nobody is cut for the speed of the machine.
+const ROOMY: &str = "1073741824";
+
+/// What one client reads: replies to its own lines, and messages.
+#[derive(Debug, PartialEq)]
+enum Heard {
+    Reply(String),
+    Message { from: String, to_you: bool, text: String },
+}
+
+/// Reads one reply or one whole message of a one-line bubble, which must be charasay's to the byte.
+fn hear(client: &mut Client) -> Heard {
+    let line = client.read_line();
+    let Some((from, rest)) = line.split_once(" says") else { return Heard::Reply(line) };
+    let to_you = rest == " to you:";
+    client.read_line();
+    let middle = client.read_line();
+    let text = middle.strip_prefix("<  ").and_then(|rest| rest.strip_suffix("  >")).expect("a bubble of one line");
+    let drawn = picture(from, text);
+    let body = drawn.splitn(3, '\n').nth(2).expect("three lines of bubble");
+    client.expect(body);
+    Heard::Message { from: from.to_owned(), to_you, text: text.to_owned() }
+}
+
+/// A client whose kernel takes next to nothing on its behalf.
+fn connect_narrow(server: &Server) -> Client {
+    let socket = Socket::new(Domain::for_address(server.address), Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(1).expect("the kernel rounds up");
+    socket.connect(&server.address.into()).expect("the server accepts");
+    Client::over(TcpStream::from(socket))
+}
+
+/// A client that sends `count` lines, says to the next in the ring and yields in turn, and reads what it
+/// is due: a reply for each, and `count` numbered messages from each of `senders`.
+fn talk(mut client: Client, me: usize, cows: &[&str], count: usize) {
+    let neighbour = cows[(me + 1) % cows.len()];
+    let line = |n: usize| match n % 2 {
+        0 => format!("say {neighbour} {n}\n"),
+        _ => format!("yield {n}\n"),
+    };
+    let lines: String = (0..count).map(line).collect();
+    let mut sender = client.stream().try_clone().expect("a descriptor");
+    thread::scope(|scope| {
+        scope.spawn(move || std::io::Write::write_all(&mut sender, lines.as_bytes()).expect("the server reads"));
+        let before = cows[(me + cows.len() - 1) % cows.len()];
+        let yields = count / 2;
+        let due = count + (cows.len() - 1) * yields + (count - yields);
+        let mut last: HashMap<String, usize> = HashMap::new();
+        for _ in 0..due {
+            let Heard::Message { from, to_you, text } = hear(&mut client) else { continue };
+            let number: usize = text.parse().expect("a number");
+            assert_eq!(to_you, number.is_multiple_of(2), "{from}'s {number}");
+            assert!(!to_you || from == before, "{from}'s {number} is not for {}", cows[me]);
+            let previous = last.insert(from.clone(), number);
+            assert!(previous < Some(number), "{from}'s {number} comes after {previous:?}");
+            // The neighbour's messages come without a gap, everybody else's are every second one.
+            let expected = if from == before { previous.map_or(0, |n| n + 1) } else { previous.map_or(1, |n| n + 2) };
+            assert_eq!(number, expected, "{} has missed some of {from}'s", cows[me]);
+        }
+        assert_eq!(client.ask("quit"), "Goodbye.", "nothing more is due");
+    });
+}
+
+#[test]
+fn mixed_says_and_yields_of_eight_senders_arrive_in_order_and_once_across_cores() {
+    let server = Server::with(&["--sendq-bytes-max", ROOMY]);
+    let cows = ["chocobo", "clefairy", "eevee", "flareon", "growlithe", "piplup", "psyduck", "tux"];
+    let clients: Vec<Client> = cows.iter().enumerate().map(|(n, cow)| server.login_on(n % 2, cow)).collect();
+    thread::scope(|scope| {
+        for (me, client) in clients.into_iter().enumerate() {
+            scope.spawn(move || talk(client, me, &cows, 100));
+        }
+    });
+}
+
+#[test]
+fn full_mailboxes_both_ways_throttle_and_neither_deadlock_nor_drop() {
+    let server = Server::with(&["--sendq-bytes-max", ROOMY, "--mailbox-frames", "1"]);
+    let cows = ["eevee", "piplup", "psyduck", "togepi"];
+    let clients: Vec<Client> = cows.iter().enumerate().map(|(n, cow)| server.login_on(n % 2, cow)).collect();
+    thread::scope(|scope| {
+        for (me, client) in clients.into_iter().enumerate() {
+            scope.spawn(move || talk(client, me, &cows, 300));
+        }
+    });
+}
+
+#[test]
+fn a_message_is_what_charasay_draws_for_any_text() {
+    let server = Server::start();
+    let mut tux = server.login_on(0, "tux");
+    for (core, cow) in [(0, "mew"), (1, "kirby")] {
+        let mut receiver = server.login_on(core, cow);
+        for text in [
+            "hi there",
+            "a somewhat longer message, which does not fit into forty columns and is wrapped",
+            "  leading blanks",
+            "it's ok",
+            "wide 世界 and combining e\u{301}",
+            "https://example.org/a/very/long/path/that/breaks-at-its/slashes-and-hyphens",
+            "onewordthatislongerthanfortycolumnsandmustbebrokensomewhereinbetween",
+        ] {
+            assert_eq!(tux.ask(&format!("say {cow} {text}")), format!("Sent to {cow}"));
+            receiver.expect_message("tux", true, text);
+        }
+    }
+}
+
+#[test]
+fn a_message_is_ascii_when_its_text_is() {
+    let server = Server::start();
+    for cow in support::all_cows() {
+        let mut client = server.connect().logged_in(cow);
+        assert_eq!(client.ask(&format!("say {cow} ~moo~")), format!("Sent to {cow}"));
+        let block = client.read_bytes(message(cow, true, "~moo~").len());
+        assert!(block.is_ascii(), "{cow}");
+    }
+}
+
+#[test]
+fn no_header_leaves_the_first_line_out() {
+    let server = Server::with(&["--no-header"]);
+    let mut tux = server.login("tux");
+    let mut mew = server.login("mew");
+    assert_eq!(tux.ask("say mew hi"), "Sent to mew");
+    mew.expect(&picture("tux", "hi"));
+    assert_eq!(tux.ask("yield hi all"), "Sent to 1 cow");
+    mew.expect(&picture("tux", "hi all"));
+}
+
+#[test]
+fn a_note_to_oneself_comes_between_its_own_reply_and_the_next() {
+    let server = Server::start();
+    for core in [0, 1] {
+        let mut client = server.login_on(core, "tux");
+        client.send_raw(b"say tux one\nwho\nsay tux two\nwho\n");
+        for text in ["one", "two"] {
+            assert_eq!(client.read_line(), "Sent to tux");
+            client.expect_message("tux", true, text);
+            assert_eq!(client.read_line(), "Registered users: tux");
+        }
+        assert_eq!(client.ask("quit"), "Goodbye.");
+    }
+}
+
+#[test]
+fn a_yield_counts_and_reaches_the_others_on_every_core() {
+    let server = Server::start();
+    let mut clients: Vec<Client> = vec![server.login_on(0, "tux")];
+    assert_eq!(clients[0].ask("yield anybody"), "Sent to 0 cows");
+    for (n, cow) in ["mew", "nemo", "aya", "cow"].into_iter().enumerate() {
+        clients.push(server.login_on(n % 2, cow));
+        let cows = if n == 0 { "1 cow".to_owned() } else { format!("{} cows", n + 1) };
+        assert_eq!(clients[0].ask("yield moo"), format!("Sent to {cows}"));
+        for client in &mut clients[1..] {
+            client.expect_message("tux", false, "moo");
+        }
+    }
+    assert_eq!(clients[0].ask("who"), "Registered users: aya, cow, mew, nemo, tux", "nothing came back");
+}
+
+#[test]
+fn who_reads_a_byte_at_a_time_gets_every_message_whole() {
+    let server = Server::with(&["--sendq-bytes-max", ROOMY]);
+    let mut receiver = connect_narrow(&server).logged_in("mew");
+    let mut near = server.login_on(0, "tux");
+    let mut far = server.login_on(1, "aya");
+    let expected: String = (0..20)
+        .map(|n| {
+            assert_eq!(near.ask(&format!("say mew {n}")), "Sent to mew");
+            assert_eq!(far.ask(&format!("say mew {n}")), "Sent to mew");
+            message("tux", true, &n.to_string()) + &message("aya", true, &n.to_string())
+        })
+        .collect();
+    // Both senders' messages come in some order; each is whole, and each sender's are in order.
+    let (mut next_near, mut next_far, mut length) = (0, 0, 0);
+    while length < expected.len() {
+        let Heard::Message { from, text, .. } = hear(&mut receiver) else { panic!("a message") };
+        let next = if from == "tux" { &mut next_near } else { &mut next_far };
+        assert_eq!(text, next.to_string());
+        *next += 1;
+        length += message(&from, true, &text).len();
+    }
+    assert_eq!((next_near, next_far), (20, 20));
+}
+
+#[test]
+fn a_slow_consumer_is_cut_with_a_prefix_and_frees_its_cow_and_nobody_else_notices() {
+    let server = Server::with(&["--sendq-bytes-max", "32768"]);
+    for core in [0, 1] {
+        let mut slow = connect_narrow(&server).logged_in("mew");
+        let mut tux = server.login_on(core, "tux");
+        let mut witness = server.login_on(core, "aya");
+        let mut sent = String::new();
+        let cut = (0..).find(|n| {
+            let reply = tux.ask(&format!("say mew {n}"));
+            match reply.as_str() {
+                "Sent to mew" => sent += &message("tux", true, &n.to_string()),
+                _ => assert_eq!(reply, "error: cow mew is not logged in"),
+            }
+            assert_eq!(tux.ask(&format!("say aya {n}")), "Sent to aya");
+            witness.expect_message("tux", true, &n.to_string());
+            reply != "Sent to mew"
+        });
+        assert!(cut > Some(5), "it was cut only after its queue was full");
+        server.wait_for_log("cow=mew reason=\"slow consumer\"");
+        let got = read_until_cut(&mut slow);
+        assert!(sent.as_bytes().starts_with(&got), "{} bytes of {} are a prefix", got.len(), sent.len());
+        let again = server.login("mew");
+        for mut client in [tux, witness, again] {
+            client.send("quit");
+            client.read_to_end();
+        }
+    }
+}
+
+/// All bytes until the connection ends in whatever way.
+fn read_until_cut(client: &mut Client) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut stream = client.stream();
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = std::io::Read::read(&mut stream, &mut buffer) {
+        bytes.extend_from_slice(&buffer[..count]);
+    }
+    bytes
+}
+
+#[test]
+fn twenty_thousand_pipelined_lines_are_all_answered_however_slowly_the_replies_are_read() {
+    let server = Server::start();
+    let mut client = connect_narrow(&server);
+    let mut sender = client.stream().try_clone().expect("a descriptor");
+    let lines = "who\n".repeat(20_000);
+    thread::scope(|scope| {
+        scope.spawn(move || std::io::Write::write_all(&mut sender, lines.as_bytes()).expect("the server reads on"));
+        for n in 0..20_000 {
+            assert_eq!(client.read_line(), "Registered users: (none)", "reply {n}");
+        }
+        assert_eq!(client.ask("quit"), "Goodbye.");
+        assert_eq!(client.read_to_end(), "");
+    });
+}
+
+#[test]
+fn others_messages_make_a_stalled_reader_close_and_its_own_replies_do_not() {
+    let server = Server::with(&["--sendq-stall", "200ms", "--sendq-bytes-max", ROOMY]);
+    // Both take nothing any more; the one waits for its own replies, the other keeps somebody waiting.
+    let mut own = connect_narrow(&server).logged_in("aya");
+    let asker = own.stream().try_clone().expect("a descriptor");
+    let lines = "cows\n".repeat(5_000);
+    thread::scope(|scope| {
+        scope.spawn(move || std::io::Write::write_all(&mut &asker, lines.as_bytes()).expect("the server reads on"));
+        let _stalled = connect_narrow(&server).logged_in("mew");
+        let mut tux = server.login("tux");
+        for n in 0..200 {
+            let reply = tux.ask(&format!("say mew {n}"));
+            assert!(reply == "Sent to mew" || reply == "error: cow mew is not logged in", "{reply}");
+        }
+        let closed = server.wait_for_log("cow=mew reason=");
+        assert!(closed.contains("reason=\"stalled\""), "{closed}");
+        for _ in 0..5_000 {
+            assert!(own.read_line().starts_with("Available cow names: "));
+        }
+        assert_eq!(own.ask("quit"), "Goodbye.");
+    });
+}
+
+#[test]
+fn a_receiver_that_goes_away_in_the_middle_of_it_harms_nobody() {
+    let server = Server::with(&["--sendq-bytes-max", ROOMY]);
+    let mut tux = server.login_on(0, "tux");
+    for n in 0..20 {
+        let receiver = server.login_on(n % 2, "mew");
+        for _ in 0..20 {
+            tux.send("say mew moo");
+        }
+        receiver.reset();
+        for _ in 0..20 {
+            let reply = tux.read_line();
+            assert!(reply == "Sent to mew" || reply == "error: cow mew is not logged in", "{reply}");
+        }
+        wait_until_free(&mut tux, "mew");
+    }
+    assert_eq!(tux.ask("who"), "Registered users: tux");
+}
+
+/// Asks until the cow is free: every question is answered, so this waits for the server and not for time.
+fn wait_until_free(client: &mut Client, cow: &str) {
+    while client.ask(&format!("who {cow}")) != "Registered users: (none)" {}
+}
+
+#[test]
+fn who_is_cut_in_the_middle_of_his_own_lines_executes_no_more_of_them() {
+    let server = Server::with(&["--sendq-bytes-max", "32768"]);
+    let mut tux = server.login_on(0, "tux");
+    for round in 0..10 {
+        // He reads well, but more arrives at once than his queue holds, while he has lines of his own
+        // under way: each would make him somebody again once he has been cut.
+        let mut victim = server.login_on(1, "mew");
+        let mut sender = victim.stream().try_clone().expect("a descriptor");
+        let reader = thread::spawn(move || read_until_cut(&mut victim));
+        let flood = thread::spawn(move || {
+            let lines = "login aya\n".repeat(1000);
+            // Until the connection is gone.
+            while std::io::Write::write_all(&mut sender, lines.as_bytes()).is_ok() {}
+        });
+        let says = "say mew moo\n".repeat(200);
+        while tux.ask("say mew moo") == "Sent to mew" {
+            tux.send_raw(says.as_bytes());
+            (0..200).for_each(|_| drop(tux.read_line()));
+        }
+        flood.join().expect("no panic");
+        reader.join().expect("no panic");
+        // A second client's login is a later event on the same core than anything the first could do.
+        let mut after = server.login_on(1, "cow");
+        assert_eq!(after.ask("who"), "Registered users: cow, tux", "round {round}");
+        assert_eq!(after.ask("quit"), "Goodbye.");
+        after.read_to_end();
+    }
+}
