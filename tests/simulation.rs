@@ -69,6 +69,7 @@ struct World {
     shards: Vec<Shard>,
     mailboxes: Vec<VecDeque<Frame>>,
     mailbox_frames: usize,
+    pump_percent: u8,
     connections: BTreeMap<Place, Connection>,
     sessions: Vec<Session>,
     /// To whom each private message was sent; a message to everybody has none.
@@ -96,6 +97,7 @@ impl World {
         };
         World {
             mailbox_frames: random.usize(1..=MAILBOX_MAX),
+            pump_percent: random.u8(2..40),
             shards: (0..cores).map(shard).collect(),
             mailboxes: vec![VecDeque::new(); cores],
             random,
@@ -115,10 +117,11 @@ impl World {
     fn step(&mut self) {
         let core = self.random.usize(..self.shards.len());
         let place = (core, self.random.usize(..CONNECTIONS));
+        // Lazy pumps keep frames in the mailboxes for long enough to grow stale.
         match self.random.u8(..100) {
-            0..30 => self.pump(core),
-            30..60 => self.go_on(place),
-            60..62 => self.close(place),
+            pump if pump < self.pump_percent => self.pump(core),
+            0..60 => self.go_on(place),
+            60..63 => self.close(place),
             _ => self.line(place),
         }
         self.check();
@@ -133,8 +136,8 @@ impl World {
         let session = connection.session;
         let cow = self.random.usize(..COWS);
         match self.random.u8(..100) {
-            0..25 => self.login(place, session, cow),
-            25..55 => self.say(place, session, cow),
+            0..30 => self.login(place, session, cow),
+            30..55 => self.say(place, session, cow),
             55..75 => self.yield_to_all(place, session),
             75..80 => self.expect_reply(place, "who", &self.list("Registered users: ", true)),
             80..85 => self.expect_reply(place, "cows", &self.list("Available cow names: ", false)),
@@ -144,11 +147,11 @@ impl World {
                 "say cow0",
                 if session.is_some() { "error: usage: say COW TEXT" } else { "error: login first" },
             ),
-            90..92 => {
+            90..91 => {
                 let effects = self.shards[place.0].on_line(ConnectionId::new(place.1), Err(LineTooLong));
                 assert_eq!(effects.reply, b"error: line too long (max 100 bytes)\n");
             }
-            92..95 => {
+            91..98 => {
                 self.expect_reply(place, "quit", "Goodbye.");
                 self.end_session(place);
             }
@@ -405,5 +408,5 @@ fn shards_keep_their_promises_for_every_seed() {
     let delivered: usize = tallies.iter().map(|tally| tally.delivered).sum();
     let stale: u64 = tallies.iter().map(|tally| tally.stale).sum();
     println!("{count} seeds of {steps} steps: {delivered} deliveries, {stale} dropped as stale");
-    assert!(count < 10 || (delivered > 1_000 && stale > 0), "a simulation in which nothing happens proves nothing");
+    assert!(count < 10 || (delivered > 1_000 && stale > 10), "a simulation in which nothing happens proves nothing");
 }
