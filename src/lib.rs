@@ -20,7 +20,7 @@
 //! # One message's path
 //! `say tux hi` arrives on core 0, tux lives on core 1:
 //!
-//! 1. `net::listener::accept_loop` took the connection in; its task, `net::connection::run`, reads.
+//! 1. `net::listener::accept_loop` took the connection in; its task, `net::serve::run`, reads.
 //! 2. [`protocol::line::LineBuffer`] cuts the bytes into lines.
 //! 3. [`shard::Shard::on_line`] makes the line safe ([`protocol::text`]), parses it
 //!    ([`protocol::command`]), looks the owner of `tux` up ([`directory`]) and returns effects: a frame

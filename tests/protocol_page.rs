@@ -95,7 +95,7 @@ fn every_conversation_goes_as_it_is_written() {
 
 #[test]
 fn the_page_names_every_command_and_its_usage() {
-    for usage in cowchat::protocol::command::HELP.trim_start_matches("commands: ").split(", ") {
+    for usage in cowchat::protocol::reply::HELP.trim_start_matches("commands: ").split(", ") {
         let word = usage.split(' ').next().expect("a word");
         assert!(rows().iter().any(|(_, sends, _)| sends.starts_with(word)), "{word} is in the table");
     }

@@ -155,7 +155,7 @@ impl World {
                 self.expect_reply(place, "quit", "Goodbye.");
                 self.end_session(place);
             }
-            _ => self.expect_reply(place, "", cowchat::protocol::command::HELP),
+            _ => self.expect_reply(place, "", cowchat::protocol::reply::HELP),
         }
     }
 

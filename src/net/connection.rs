@@ -1,32 +1,23 @@
-//! One connection, one task: it reads, has lines executed, and waits for its socket.
+//! What a connection's task shares with those who have something for it: queue, socket, ending.
 //!
 //! There is no second task for writing. Whoever has something for a connection writes it at once (the end
-//! of a turn, `effects`); only when the socket does not take it all does the connection's own task wait
-//! for room, and until then everybody else just appends. An idle connection therefore holds no buffer.
+//! of a turn, `effects`); only when the socket does not take it all does the connection's own task (`serve`)
+//! wait for room, and until then everybody else just appends. An idle connection therefore holds no buffer.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
-use futures_lite::FutureExt;
-use glommio::timer::Timer;
-
-use super::core::Core;
-use super::effects;
-use super::heartbeat::breathe;
 use super::send_queue::{Overflow, Progress, SendQueue};
 use super::socket::Socket;
 use crate::cows::CowId;
 use crate::directory::ConnectionId;
-use crate::events::{CloseReason, ConnectionName, Event};
-use crate::limits::{LINGER, SENDQ_OWN_BYTES, TURN_LINES};
-use crate::metrics::Counter;
+use crate::events::{CloseReason, ConnectionName};
+use crate::limits::SENDQ_OWN_BYTES;
 use crate::protocol::line::LineBuffer;
-use crate::shard::{Outcome, Payload};
+use crate::shard::Payload;
 
 /// Why a connection ends, and the kernel's word for it if there is one.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +66,16 @@ impl Connection {
         }
     }
 
+    pub(super) fn socket(&self) -> &RefCell<Socket> {
+        &self.socket
+    }
+
+    /// Whether what was still queued for it has been given up.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.get()
+    }
+
+    /// The cow it is or was logged in as.
     pub(super) fn cow(&self) -> Option<CowId> {
         self.cow.get()
     }
@@ -174,7 +175,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection ends before that.
-    async fn attend<T>(&self, future: impl Future<Output = T>) -> Result<T, Ending> {
+    pub(super) async fn attend<T>(&self, future: impl Future<Output = T>) -> Result<T, Ending> {
         let mut future = pin!(future);
         poll_fn(|cx| {
             if let Some(ending) = self.ending.get() {
@@ -196,15 +197,10 @@ impl Connection {
         .await
     }
 
-    /// Waits for `future`; for those who wait on the connection's behalf elsewhere.
-    pub(super) async fn wait_for<T>(&self, future: impl Future<Output = T>) -> Result<T, Ending> {
-        self.attend(future).await
-    }
-
     /// Waits for input and takes it in; `false` at the peer's end.
-    async fn read(&self, core: &Core, lines: &mut LineBuffer) -> Result<bool, Ending> {
+    pub(super) async fn read(&self, buffer: &RefCell<Box<[u8]>>, lines: &mut LineBuffer) -> Result<bool, Ending> {
         let read = poll_fn(|cx| {
-            let mut buffer = core.read_buffer.borrow_mut();
+            let mut buffer = buffer.borrow_mut();
             let count = ready!(self.socket.borrow_mut().poll_read(cx, &mut buffer))?;
             lines.feed(&buffer[..count]);
             Poll::Ready(Ok(count > 0))
@@ -213,22 +209,22 @@ impl Connection {
         outcome.map_err(|error| Ending { reason: CloseReason::ReadFailed, error: Some(error.kind()) })
     }
 
-    /// Waits until the connection may execute a line: while more than [`SENDQ_OWN_BYTES`] wait to be
-    /// written, it may not.
+    /// Bytes that wait to be written.
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.queue.borrow().bytes()
+    }
+
+    /// Waits until at most `bytes_max` wait to be written. Whoever queued them has to have flushed.
     ///
     /// # Errors
-    /// When the connection ends before that, or has ended in a flush: it must not become anybody again.
-    async fn may_go_on(&self, core: &Core) -> Result<(), Ending> {
-        let has_room = || self.queue.borrow().bytes() <= SENDQ_OWN_BYTES;
-        if !has_room() {
-            effects::flush_turn(core).await;
-        }
-        let room = poll_fn(|_| if has_room() { Poll::Ready(()) } else { Poll::Pending });
+    /// When the connection ends before that, or has ended already.
+    pub(super) async fn has_room(&self, bytes_max: usize) -> Result<(), Ending> {
+        let room = poll_fn(|_| if self.queued_bytes() <= bytes_max { Poll::Ready(()) } else { Poll::Pending });
         self.attend(room).await
     }
 
     /// Waits until all that is queued is written, or given up.
-    async fn is_written(&self) -> io::Result<()> {
+    pub(super) async fn is_written(&self) -> io::Result<()> {
         poll_fn(|cx| {
             let written = self.poll_write(cx);
             if written.is_pending() {
@@ -238,92 +234,4 @@ impl Connection {
         })
         .await
     }
-}
-
-/// Serves one connection from its first byte to its close.
-pub(super) async fn run(core: Rc<Core>, connection: Rc<Connection>) {
-    let ending = match AssertUnwindSafe(serve(&core, &connection)).catch_unwind().await {
-        Ok(ending) => ending,
-        Err(panic) if core.is_broken() => std::panic::resume_unwind(panic),
-        Err(panic) => {
-            core.metrics.add(Counter::Faults, 1);
-            let message = super::executor::panic_text(&*panic);
-            core.log.emit(Event::Fault { connection: connection.name, message });
-            CloseReason::Fault.into()
-        }
-    };
-    core.end(&connection, ending);
-    close(&core, &connection).await;
-    core.forget(&connection);
-}
-
-/// Executes lines until there is a reason to end.
-async fn serve(core: &Rc<Core>, connection: &Rc<Connection>) -> Ending {
-    match serve_lines(core, connection).await {
-        Ok(reason) => reason.into(),
-        Err(ending) => ending,
-    }
-}
-
-async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<CloseReason, Ending> {
-    let mut lines = LineBuffer::new(core.settings.line_bytes_max);
-    let mut open = true;
-    loop {
-        let mut turn = 0;
-        while !core.is_draining() {
-            connection.may_go_on(core).await?;
-            let Some(line) = lines.next_line() else { break };
-            let effects = core.with_shard(|shard| shard.on_line(connection.id, line));
-            if effects::apply(core, connection, effects).await? == Outcome::Quit {
-                return Ok(CloseReason::Quit);
-            }
-            turn += 1;
-            if turn == TURN_LINES {
-                effects::flush_turn(core).await;
-                breathe().await;
-                turn = 0;
-            }
-        }
-        effects::flush_turn(core).await;
-        if core.is_draining() {
-            // The drain ends everybody at the same moment, with a last line.
-            connection.attend(std::future::pending::<()>()).await?;
-        }
-        if !open {
-            return Ok(CloseReason::EndOfInput);
-        }
-        open = connection.read(core, &mut lines).await?;
-        core.note_activity();
-        if !open {
-            lines.finish();
-        }
-    }
-}
-
-/// Writes what is left, says that there will be no more, and waits a little for the peer to say the same.
-async fn close(core: &Rc<Core>, connection: &Rc<Connection>) {
-    let Some(ending) = connection.ending() else { return };
-    effects::flush_turn(core).await;
-    let written = ending.reason.is_orderly() && connection.is_written().await.is_ok();
-    if connection.abandoned.get() || matches!(ending.reason, CloseReason::SlowConsumer | CloseReason::Stalled) {
-        connection.socket.borrow().reset_on_close();
-    } else if written {
-        connection.socket.borrow().finish();
-        if ending.reason != CloseReason::EndOfInput {
-            linger(core, &connection.socket).await;
-        }
-    }
-}
-
-/// Reads and throws away until the peer's end, for [`LINGER`] at most.
-pub(super) async fn linger(core: &Core, socket: &RefCell<Socket>) {
-    let mut read = poll_fn(|cx| {
-        let mut buffer = core.read_buffer.borrow_mut();
-        socket.borrow_mut().poll_read(cx, &mut buffer)
-    });
-    let ended = async { while let Ok(1..) = (&mut read).await {} };
-    let late = async {
-        Timer::new(LINGER).await;
-    };
-    ended.or(late).await;
 }

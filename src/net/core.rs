@@ -7,13 +7,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slab::Slab;
 
 use super::connection::{Connection, Ending};
 use super::mesh::Mesh;
 use super::socket::Socket;
-use crate::cows::Herd;
+use crate::cows::{CowId, Herd};
 use crate::directory::{ConnectionId, ShardId};
 use crate::events::{CloseReason, ConnectionName, Event, Log};
 use crate::limits::READ_BYTES;
@@ -28,7 +29,7 @@ pub struct Settings {
     /// Other people's messages that may wait for one connection, in bytes.
     pub sendq_bytes_max: usize,
     /// How long they may wait without any progress.
-    pub sendq_stall: std::time::Duration,
+    pub sendq_stall: Duration,
     /// Connections in all, over all cores.
     pub connections_max: u64,
     /// Said to everybody who connects.
@@ -133,8 +134,8 @@ impl Core {
         self.metrics.add(Counter::Closed, 1);
     }
 
-    /// Registers in the connection's log name what it is called now.
-    pub(super) fn name_for_log(&self, connection: &Connection, cow: crate::cows::CowId) {
+    /// Logs that a connection has become somebody, and remembers as whom.
+    pub(super) fn note_login(&self, connection: &Connection, cow: CowId) {
         connection.set_cow(cow);
         self.log.emit(Event::LoggedIn { connection: connection.name, cow: self.herd.name(cow).to_owned() });
     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::connection::{Connection, Ending};
 use super::core::Core;
-use super::heartbeat::breathe;
+use super::reactor::breathe;
 use super::send_queue::Overflow;
 use crate::directory::ShardId;
 use crate::events::CloseReason;
@@ -35,7 +35,7 @@ pub(super) async fn apply(core: &Rc<Core>, connection: &Rc<Connection>, effects:
         deliver(core, frame);
     }
     match effects.outcome {
-        Outcome::LoggedIn(cow) => core.name_for_log(connection, cow),
+        Outcome::LoggedIn(cow) => core.note_login(connection, cow),
         Outcome::Unchanged | Outcome::Quit => {}
     }
     Ok(effects.outcome)
@@ -49,7 +49,7 @@ async fn forward(core: &Rc<Core>, connection: &Connection, to: ShardId, frame: F
     let _waiting = Waiting::new(core);
     // Nobody else has to wait for what this turn has queued so far.
     flush_turn(core).await;
-    connection.wait_for(core.mesh.forward(to, frame)).await
+    connection.attend(core.mesh.forward(to, frame)).await
 }
 
 /// A line that waits for room in a mailbox: counted, so that a drain knows when the last one is done.

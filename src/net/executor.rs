@@ -1,6 +1,5 @@
 //! A core's thread: its executor, its tasks, and how it ends.
 
-use std::any::Any;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -16,6 +15,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use super::core::{Core, Settings};
 use super::listener::{self, Listener};
 use super::mesh::{Inbox, Mesh};
+use super::serve::panic_text;
 use super::{drain, heartbeat, pump};
 use crate::cows::Herd;
 use crate::directory::{Directory, ShardId};
@@ -185,10 +185,4 @@ async fn serve(
     let _ = asked_to_drain.recv_async().await;
     drain::run(&core, ending).await;
     Ok(())
-}
-
-/// What a panic said.
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message").to_owned()
 }

@@ -1,25 +1,17 @@
-//! A core's beat, and the way to let its reactor poll.
+//! A core's beat.
 //!
 //! glommio 0.9.0 can park with runnable tasks queued: a wake-up that comes while it prepares to sleep is
 //! lost, and the core hangs until something else happens. The beat is that something else. It costs 50
 //! to 65 us, so it slows down when nothing goes on.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use glommio::timer::Timer;
 
 use super::core::Core;
 use crate::events::CloseReason;
 use crate::limits::{HEARTBEAT_BUSY, HEARTBEAT_BUSY_BEATS, HEARTBEAT_IDLE, HOUSEKEEPING};
-
-/// Lets the reactor poll before the caller goes on.
-///
-/// glommio's `yield_now` does not: a task queue that stays runnable keeps the reactor waiting for 100 ms.
-/// A timer is registered with the reactor, however short it is.
-pub(super) async fn breathe() {
-    Timer::new(Duration::from_micros(1)).await;
-}
 
 /// Beats for as long as the core lives.
 pub(super) async fn run(core: Rc<Core>) {

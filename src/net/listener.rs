@@ -13,10 +13,10 @@ use glommio::net::{TcpListener, TcpStream};
 use glommio::timer::Timer;
 use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
 
-use super::connection;
 use super::core::Core;
 use super::effects;
-use super::heartbeat::breathe;
+use super::reactor::breathe;
+use super::serve;
 use super::socket::Socket;
 use crate::events::Event;
 use crate::limits::{
@@ -193,7 +193,7 @@ fn admit(core: &Rc<Core>, stream: TcpStream) {
     if let Some(motd) = &core.settings.motd {
         effects::queue_own(core, &connection, motd.to_vec());
     }
-    glommio::spawn_local(connection::run(Rc::clone(core), connection)).detach();
+    glommio::spawn_local(serve::run(Rc::clone(core), connection)).detach();
 }
 
 /// Tells a newcomer that there is no room. It gets the same care as anybody's last line, but not for
@@ -206,7 +206,7 @@ async fn turn_away(core: Rc<Core>, socket: Socket) {
     socket.finish();
     if core.refusing.get() < REFUSED_LINGERING_MAX {
         core.refusing.set(core.refusing.get() + 1);
-        connection::linger(&core, &RefCell::new(socket)).await;
+        serve::linger(&core, &RefCell::new(socket)).await;
         core.refusing.set(core.refusing.get() - 1);
     }
 }

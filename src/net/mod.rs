@@ -4,7 +4,7 @@
 //!
 //! - [`listener`]: a listener of its own (the kernel spreads connections over the cores) and the task that
 //!   accepts;
-//! - [`connection`]: one task per connection, which reads, executes lines and waits for its socket;
+//! - `serve`: one task per [`connection`], which reads, executes lines and waits for its socket;
 //! - [`pump`]: one task that delivers what other cores send;
 //! - [`heartbeat`]: one task that keeps the core's time and looks after stalled connections;
 //! - [`drain`]: the way out.
@@ -21,5 +21,7 @@ pub mod heartbeat;
 pub mod listener;
 pub mod mesh;
 pub mod pump;
+mod reactor;
 pub mod send_queue;
+mod serve;
 mod socket;

@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use super::core::Core;
 use super::effects;
-use super::heartbeat::breathe;
 use super::mesh::Inbox;
+use super::reactor::breathe;
 use crate::limits::TURN_FRAMES;
 
 /// Delivers what other cores send, in the order in which it came, until all senders are gone.

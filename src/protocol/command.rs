@@ -1,13 +1,10 @@
 //! One safe line to one command, or to the reason why it is refused.
 //!
-//! [`COMMANDS`] says for each command who may call it, how it is used and how its words are read;
+//! The table says for each command who may call it, how it is used and how its words are read;
 //! [`Command::parse`] asks those questions in that order, once, for all of them.
 
 use super::reply::Refusal;
 use super::text::is_blank;
-
-/// The reply to `help`, and to a blank line.
-pub const HELP: &str = "commands: who, cows, login COW, say COW TEXT, yield TEXT, quit";
 
 /// A line that asks for something, its words borrowed from the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +117,7 @@ fn unquote(text: &str, quote: char) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reply::HELP;
     use super::*;
 
     fn as_guest(line: &str) -> Result<Command<'_>, Refusal<'_>> {

@@ -67,7 +67,7 @@ impl<'a> Reply<'a> {
 impl fmt::Display for Reply<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reply::Commands => f.write_str(super::command::HELP),
+            Reply::Commands => f.write_str(HELP),
             Reply::Registered { names, more } => {
                 list(f, "Registered users: ", names)?;
                 match more {
@@ -98,6 +98,9 @@ fn list(f: &mut fmt::Formatter<'_>, title: &str, names: &[&str]) -> fmt::Result 
     }
     Ok(())
 }
+
+/// The reply to `help`, and to a blank line.
+pub const HELP: &str = "commands: who, cows, login COW, say COW TEXT, yield TEXT, quit";
 
 /// What a connection is told last when the server shuts down.
 pub const SHUTTING_DOWN: &str = "* the server is shutting down\n";

@@ -1,0 +1,132 @@
+//! One task per connection: it reads, has lines executed, and closes.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+use futures_lite::FutureExt;
+use glommio::timer::Timer;
+
+use super::connection::{Connection, Ending};
+use super::core::Core;
+use super::effects;
+use super::reactor::breathe;
+use super::socket::Socket;
+use crate::events::{CloseReason, Event};
+use crate::limits::{LINGER, SENDQ_OWN_BYTES, TURN_LINES};
+use crate::metrics::Counter;
+use crate::protocol::line::LineBuffer;
+use crate::shard::Outcome;
+
+/// Serves one connection from its first byte to its close.
+pub(super) async fn run(core: Rc<Core>, connection: Rc<Connection>) {
+    let ending = match AssertUnwindSafe(serve(&core, &connection)).catch_unwind().await {
+        Ok(ending) => ending,
+        Err(panic) if core.is_broken() => std::panic::resume_unwind(panic),
+        Err(panic) => {
+            core.metrics.add(Counter::Faults, 1);
+            let message = panic_text(&*panic);
+            core.log.emit(Event::Fault { connection: connection.name, message });
+            CloseReason::Fault.into()
+        }
+    };
+    core.end(&connection, ending);
+    close(&core, &connection).await;
+    core.forget(&connection);
+}
+
+/// Executes lines until there is a reason to end.
+async fn serve(core: &Rc<Core>, connection: &Rc<Connection>) -> Ending {
+    match serve_lines(core, connection).await {
+        Ok(reason) => reason.into(),
+        Err(ending) => ending,
+    }
+}
+
+async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<CloseReason, Ending> {
+    let mut lines = LineBuffer::new(core.settings.line_bytes_max);
+    let mut open = true;
+    loop {
+        let mut turn = 0;
+        loop {
+            may_go_on(core, connection).await?;
+            // Asked after every wait: a line executed once the other cores have been told that nothing more
+            // will come would be acknowledged and lost.
+            if core.is_draining() {
+                break;
+            }
+            let Some(line) = lines.next_line() else { break };
+            let effects = core.with_shard(|shard| shard.on_line(connection.id, line));
+            if effects::apply(core, connection, effects).await? == Outcome::Quit {
+                return Ok(CloseReason::Quit);
+            }
+            turn += 1;
+            if turn == TURN_LINES {
+                effects::flush_turn(core).await;
+                breathe().await;
+                turn = 0;
+            }
+        }
+        effects::flush_turn(core).await;
+        if core.is_draining() {
+            // The drain ends everybody at the same moment, with a last line.
+            connection.attend(std::future::pending::<()>()).await?;
+        }
+        if !open {
+            return Ok(CloseReason::EndOfInput);
+        }
+        open = connection.read(&core.read_buffer, &mut lines).await?;
+        core.note_activity();
+        if !open {
+            lines.finish();
+        }
+    }
+}
+
+/// Waits until the connection may execute a line: while more than [`SENDQ_OWN_BYTES`] wait to be written,
+/// it may not.
+///
+/// # Errors
+/// When the connection ends before that, or has ended in a flush: it must not become anybody again.
+async fn may_go_on(core: &Core, connection: &Connection) -> Result<(), Ending> {
+    if connection.queued_bytes() > SENDQ_OWN_BYTES {
+        effects::flush_turn(core).await;
+    }
+    connection.has_room(SENDQ_OWN_BYTES).await
+}
+
+/// Writes what is left, says that there will be no more, and waits a little for the peer to say the same.
+async fn close(core: &Rc<Core>, connection: &Rc<Connection>) {
+    let Some(ending) = connection.ending() else { return };
+    effects::flush_turn(core).await;
+    let written = ending.reason.is_orderly() && connection.is_written().await.is_ok();
+    if connection.is_abandoned() || matches!(ending.reason, CloseReason::SlowConsumer | CloseReason::Stalled) {
+        connection.socket().borrow().reset_on_close();
+    } else if written {
+        connection.socket().borrow().finish();
+        if ending.reason != CloseReason::EndOfInput {
+            linger(core, connection.socket()).await;
+        }
+    }
+}
+
+/// Reads and throws away until the peer's end, for [`LINGER`] at most.
+pub(super) async fn linger(core: &Core, socket: &RefCell<Socket>) {
+    let mut read = poll_fn(|cx| {
+        let mut buffer = core.read_buffer.borrow_mut();
+        socket.borrow_mut().poll_read(cx, &mut buffer)
+    });
+    let ended = async { while let Ok(1..) = (&mut read).await {} };
+    let late = async {
+        Timer::new(LINGER).await;
+    };
+    ended.or(late).await;
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").to_owned()
+}
