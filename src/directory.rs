@@ -139,11 +139,12 @@ impl Claims {
     ///
     /// Of any number of claims of one free cow, on any cores, exactly one succeeds.
     pub fn claim(&mut self, cow: CowId, connection: ConnectionId) -> Option<Claim> {
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
-        let owner = Owner::new(self.shard, connection, self.generation)?;
+        let generation = self.generation.checked_add(1).unwrap_or(1);
+        let owner = Owner::new(self.shard, connection, generation)?;
         self.directory.slots[cow.index()]
             .compare_exchange(0, owner.0.get(), Ordering::AcqRel, Ordering::Relaxed)
             .ok()?;
+        self.generation = generation;
         self.directory.held[self.shard.index()].fetch_add(1, Ordering::Release);
         Some(Claim { directory: Arc::clone(&self.directory), cow, owner })
     }
