@@ -75,12 +75,15 @@ pub const KEEPALIVE_PROBES: u32 = 3;
 /// Bytes read from a socket at once, into one buffer per core.
 pub const READ_BYTES: usize = 16 * 1024;
 
-/// Frames that the pump takes from the inbox before it flushes: one turn.
+/// Frames that the pump takes from the inbox before it flushes: one turn, unless [`TURN_TIME`] ends it.
 pub const TURN_FRAMES: usize = 256;
 
-/// Lines of one connection executed before it flushes and lets others run: one turn. At 2-10 us a
-/// line, well below a millisecond.
+/// Lines of one connection executed before it flushes and lets others run: one turn, likewise.
 pub const TURN_LINES: usize = 64;
+
+/// Longest turn. Most lines and frames take 2 us, but drawing a text of 4 KB takes charasay a millisecond,
+/// and accepting, reading and everybody else's lines wait meanwhile.
+pub const TURN_TIME: Duration = Duration::from_millis(1);
 
 /// Sends in a row before the reactor is polled: at 3-6 us each, about a millisecond.
 pub const TURN_SENDS: usize = 256;

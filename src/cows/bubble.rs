@@ -6,7 +6,8 @@ use crate::limits::BUBBLE_COLUMNS;
 
 /// The bubble around `text`, several lines, each with its LF.
 ///
-/// `text` is sanitized and not blank. Costs 2-10 us up to some 100 bytes.
+/// `text` is sanitized and not blank. Costs 1 us for a word, 0.15 us a byte beyond one line: 35 us for 250
+/// bytes, a millisecond for the longest line.
 pub fn draw(text: &str) -> String {
     SpeechBubble::new(BubbleType::Cowsay)
         .create(text, &BUBBLE_COLUMNS)

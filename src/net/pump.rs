@@ -8,16 +8,18 @@ use std::rc::Rc;
 use super::core::Core;
 use super::effects;
 use super::mesh::Inbox;
-use super::reactor::breathe;
+use super::reactor::{Turn, breathe};
 use crate::limits::TURN_FRAMES;
 
 /// Delivers what other cores send, in the order in which it came, until all senders are gone.
 pub(super) async fn run(core: Rc<Core>, inbox: Inbox) {
     while let Ok(frame) = inbox.recv_async().await {
         core.note_activity();
-        effects::deliver(&core, frame);
-        for frame in inbox.try_iter().take(TURN_FRAMES - 1) {
+        let mut turn = Turn::of(TURN_FRAMES);
+        let mut next = Some(frame);
+        while let Some(frame) = next {
             effects::deliver(&core, frame);
+            next = if turn.step() { None } else { inbox.try_recv().ok() };
         }
         effects::flush_turn(&core).await;
         if !inbox.is_empty() {

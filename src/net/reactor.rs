@@ -1,8 +1,29 @@
-//! The one thing that tasks need to know about glommio's reactor.
+//! Sharing a core: a turn is bounded, and after it the reactor may poll.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use glommio::timer::Timer;
+
+use crate::limits::TURN_TIME;
+
+/// What a task may do before it flushes and lets others run.
+pub(super) struct Turn {
+    left: usize,
+    until: Instant,
+}
+
+impl Turn {
+    /// A turn of at most `steps` steps and [`TURN_TIME`], from now on.
+    pub(super) fn of(steps: usize) -> Self {
+        Turn { left: steps, until: Instant::now() + TURN_TIME }
+    }
+
+    /// One step is done; whether it was the last.
+    pub(super) fn step(&mut self) -> bool {
+        self.left = self.left.saturating_sub(1);
+        self.left == 0 || Instant::now() >= self.until
+    }
+}
 
 /// Lets the reactor poll before the caller goes on.
 ///

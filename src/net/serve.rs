@@ -12,7 +12,7 @@ use glommio::timer::Timer;
 use super::connection::{Connection, Ending};
 use super::core::Core;
 use super::effects;
-use super::reactor::breathe;
+use super::reactor::{Turn, breathe};
 use super::socket::Socket;
 use crate::events::{CloseReason, Event};
 use crate::limits::{LINGER, SENDQ_OWN_BYTES, TURN_LINES};
@@ -49,7 +49,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
     let mut lines = LineBuffer::new(core.settings.line_bytes_max);
     let mut open = true;
     loop {
-        let mut turn = 0;
+        let mut turn = Turn::of(TURN_LINES);
         loop {
             may_go_on(core, connection).await?;
             // Asked after every wait: a line executed once the other cores have been told that nothing more
@@ -62,11 +62,10 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
             if effects::apply(core, connection, effects).await? == Outcome::Quit {
                 return Ok(CloseReason::Quit);
             }
-            turn += 1;
-            if turn == TURN_LINES {
+            if turn.step() {
                 effects::flush_turn(core).await;
                 breathe().await;
-                turn = 0;
+                turn = Turn::of(TURN_LINES);
             }
         }
         effects::flush_turn(core).await;
