@@ -1,0 +1,290 @@
+//! What one step of a message's path costs, room by room:
+//!
+//! - `line`: bytes to lines; `command`: a line to a command; `sanitize`: making a line safe
+//! - `draw`: a picture, as charasay alone draws it and as the herd does with its cached bodies
+//! - `directory`: claiming and looking up a cow
+//! - `shard`: the commands that walk all cows, `who` and `cows`
+//! - `hop`: from one core to another and back over the mesh, one frame alone and 256 at once
+//!
+//! Run all with `cargo bench --bench micro` (under a minute), one room with
+//! `cargo bench --bench micro -- draw`. A machine that others share gives times that mean little by
+//! themselves: compare two rows of one run, or the same row before and after a change, run in turns.
+
+#![allow(missing_docs, reason = "criterion_group! makes a public function and gives it no comment")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use charasay::bubbles::BubbleType;
+use charasay::{Chara, format_character};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use glommio::timer::Timer;
+use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use cowchat::cows::herd::Cow;
+use cowchat::cows::{CowId, Herd};
+use cowchat::directory::{Claims, ConnectionId, Directory, ShardId};
+use cowchat::limits::{
+    BUBBLE_COLUMNS, HEARTBEAT_BUSY, IO_MEMORY_BYTES, LINE_BYTES_MAX, MAILBOX_FRAMES, READ_BYTES, TURN_FRAMES,
+};
+use cowchat::metrics::{CoreMetrics, Metrics};
+use cowchat::net::mesh::{Inbox, Mesh};
+use cowchat::protocol::command::{Command, Standing};
+use cowchat::protocol::line::LineBuffer;
+use cowchat::protocol::text::sanitize;
+use cowchat::shard::{Audience, Frame, Message, Rules, Shard};
+
+/// Texts of 2, 36 and 250 bytes: a greeting, a sentence, a paragraph.
+const TEXTS: [&str; 3] = [
+    "hi",
+    "the grass is greener on this meadow.",
+    "Last night the fence by the river fell again, and half of us went to see what the other side is like. \
+     It is wetter. The clover is good, though, and nobody minds if you stand in the shade all day, so we \
+     stayed until the farmer came with the young dog.",
+];
+
+fn line(c: &mut Criterion) {
+    let mut group = c.benchmark_group("line");
+    let short = b"say tux hi there\n".to_vec();
+    let glued = short.repeat(READ_BYTES / short.len());
+    // What a telnet client sends: options, CR NUL as the end of a line, a doubled IAC.
+    let from_telnet = b"\xff\xfb\x1f\xff\xfd\x01say tux \xff\xff hi\xff\xf1 there\r\0".to_vec();
+    let telnet = from_telnet.repeat(READ_BYTES / from_telnet.len());
+    for (name, input) in [("one short", &short), ("16 KiB glued", &glued), ("16 KiB telnet", &telnet)] {
+        let mut buffer = LineBuffer::new(LINE_BYTES_MAX);
+        group.throughput(Throughput::Bytes(input.len() as u64));
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                buffer.feed(black_box(input));
+                while let Some(line) = buffer.next_line() {
+                    let _ = black_box(line);
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+fn command(c: &mut Criterion) {
+    let mut group = c.benchmark_group("command");
+    let tux = Standing::Registered("tux");
+    for (name, line) in [("who", "who"), ("say", "say ferris \"hi there\""), ("unknown", "moo to all of you")] {
+        group.bench_function(name, |b| b.iter(|| black_box(Command::parse(black_box(line), tux)).is_ok()));
+    }
+    group.finish();
+}
+
+fn sanitizing(c: &mut Criterion) {
+    let mut group = c.benchmark_group("sanitize");
+    let ascii = TEXTS[2].as_bytes().to_vec();
+    // Colours, a title, an escape with no end, a bidi override, a zero-width blank, and what is no UTF-8.
+    let hostile = b"\x1b[31mmoo\x1b]0;owned\x07 \x1b[999 \xe2\x80\xae\xe2\x80\x8b\xff\xc3\x00moo\x1bP".repeat(7);
+    // Letters of two, three and four bytes, and as many marks on one base as are too many.
+    let wide = "привет, 世界 😀 e\u{301}\u{302}\u{303}\u{304}\u{305} ".repeat(6).into_bytes();
+    for (name, input) in [("ascii", &ascii), ("hostile", &hostile), ("wide and combining", &wide)] {
+        group.throughput(Throughput::Bytes(input.len() as u64));
+        group.bench_function(name, |b| b.iter(|| sanitize(black_box(input)).len()));
+    }
+    group.finish();
+}
+
+fn draw(c: &mut Criterion) {
+    let mut group = c.benchmark_group("draw");
+    let herd = builtin();
+    let tux = herd.find("tux").expect("charasay has a tux");
+    // The longest line there may be: it bounds how long one message keeps a core from everybody else.
+    let longest = TEXTS[2].repeat(LINE_BYTES_MAX / TEXTS[2].len());
+    for text in TEXTS.into_iter().chain([&*longest]) {
+        group.bench_with_input(BenchmarkId::new("charasay", text.len()), text, |b, text| {
+            let chara = Chara::Builtin("tux".to_owned());
+            b.iter(|| format_character(black_box(text), &chara, BUBBLE_COLUMNS, BubbleType::Cowsay).map(|s| s.len()));
+        });
+        group.bench_with_input(BenchmarkId::new("herd", text.len()), text, |b, text| {
+            b.iter(|| herd.draw(tux, black_box(text)).len());
+        });
+    }
+    group.finish();
+}
+
+fn directory(c: &mut Criterion) {
+    let mut group = c.benchmark_group("directory");
+    let herd = builtin();
+    let directory = Directory::new(herd.len(), 1);
+    let mut claims = Claims::new(Arc::clone(&directory), ShardId::new(0));
+    let [taken, free] = two_cows(&herd);
+    let connection = ConnectionId::new(0);
+    let _claim = claims.claim(taken, connection).expect("nobody else claims");
+    group.bench_function("claim and release", |b| b.iter(|| claims.claim(black_box(free), connection).is_some()));
+    group.bench_function("claim of a taken cow", |b| b.iter(|| claims.claim(black_box(taken), connection).is_some()));
+    group.bench_function("owner", |b| b.iter(|| directory.owner(black_box(taken))));
+    group.finish();
+}
+
+fn shard(c: &mut Criterion) {
+    let mut group = c.benchmark_group("shard");
+    let large = (0..10_000).map(|n| Cow { name: format!("cow{n}"), body: String::new() }).collect();
+    let large = Herd::new(large).expect("each number is one name");
+    for herd in [builtin(), large] {
+        let cows = herd.len();
+        let mut shard = half_registered(herd);
+        let asking = ConnectionId::new(cows);
+        for line in ["who", "cows"] {
+            group.bench_function(BenchmarkId::new(line, format!("{cows} cows, half registered")), |b| {
+                b.iter(|| shard.on_line(asking, Ok(black_box(line.as_bytes()))).reply.len());
+            });
+        }
+    }
+    group.finish();
+}
+
+/// A shard on which every second cow of `herd` is registered.
+fn half_registered(herd: Herd) -> Shard {
+    let herd = Arc::new(herd);
+    let directory = Directory::new(herd.len(), 1);
+    let rules = Rules { header: true, line_bytes_max: LINE_BYTES_MAX };
+    let id = ShardId::new(0);
+    let mut shard = Shard::new(id, Arc::clone(&herd), directory, rules, CoreMetrics::new(Metrics::new(1), id));
+    for cow in herd.ids().step_by(2) {
+        let login = format!("login {}", herd.name(cow));
+        shard.on_line(ConnectionId::new(cow.index()), Ok(login.as_bytes()));
+    }
+    assert_eq!(shard.registered().len(), herd.len().div_ceil(2));
+    shard
+}
+
+/// There and back between two executors. The glommio of today can lose a wake-up (`net::heartbeat`); the
+/// heartbeat ends such a wait after 10 ms, which shows as an outlier of the frame that goes alone.
+fn hop(c: &mut Criterion) {
+    let mut group = c.benchmark_group("hop");
+    let cores = Cores::start();
+    for (name, frames) in [("one frame and back", 1), ("256 frames and one back", TURN_FRAMES)] {
+        group.throughput(Throughput::Elements(frames as u64));
+        group.bench_function(name, |b| b.iter_custom(|rounds| cores.measure(rounds, frames)));
+    }
+    group.finish();
+}
+
+/// How many rounds to measure, of how many frames each.
+type Job = (u64, usize);
+
+/// Two executors joined by a mesh, each on a thread and, if there are two, on a CPU of its own. They end
+/// with the process.
+struct Cores {
+    jobs: flume::Sender<Job>,
+    times: mpsc::Receiver<Duration>,
+}
+
+impl Cores {
+    fn start() -> Self {
+        let mut mesh = Mesh::build(2, MAILBOX_FRAMES).into_iter();
+        let mut next = || mesh.next().expect("a mesh of two");
+        let ((near, from_far), (far, from_near)) = (next(), next());
+        let (jobs, todo) = flume::bounded(1);
+        let (report, times) = mpsc::channel();
+        std::thread::spawn(move || {
+            executor(0).run(async move {
+                glommio::spawn_local(beat()).detach();
+                send_rounds(near, from_far, todo, report).await;
+            });
+        });
+        std::thread::spawn(move || {
+            executor(1).run(async move {
+                glommio::spawn_local(beat()).detach();
+                answer_each_end(far, from_near).await;
+            });
+        });
+        Cores { jobs, times }
+    }
+
+    fn measure(&self, rounds: u64, frames: usize) -> Duration {
+        self.jobs.send((rounds, frames)).expect("the near core waits for jobs");
+        self.times.recv().expect("the near core measures each job")
+    }
+}
+
+/// Sends a round's frames, the last of them an `End`, and waits for the answer to that.
+async fn send_rounds(mesh: Mesh, inbox: Inbox, todo: flume::Receiver<Job>, report: mpsc::Sender<Duration>) {
+    let far = ShardId::new(1);
+    let frame = a_yield();
+    while let Ok((rounds, frames)) = todo.recv_async().await {
+        let began = Instant::now();
+        for _ in 0..rounds {
+            for _ in 1..frames {
+                mesh.try_forward(far, frame.clone()).expect("a mailbox has room for a turn");
+            }
+            mesh.try_forward(far, Frame::End).expect("a mailbox has room for a turn");
+            inbox.recv_async().await.expect("the far core lives as long as the process");
+        }
+        if report.send(began.elapsed()).is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes frames as the pump does, in batches, and sends an `End` back for each `End`.
+async fn answer_each_end(mesh: Mesh, inbox: Inbox) {
+    while let Ok(first) = inbox.recv_async().await {
+        for frame in std::iter::once(first).chain(inbox.try_iter().take(TURN_FRAMES - 1)) {
+            if matches!(black_box(frame), Frame::End) {
+                mesh.try_forward(ShardId::new(0), Frame::End).expect("one answer at a time");
+            }
+        }
+    }
+}
+
+/// A frame as `yield hi` makes it.
+fn a_yield() -> Frame {
+    let herd = builtin();
+    let [cow, _] = two_cows(&herd);
+    let mut claims = Claims::new(Directory::new(herd.len(), 1), ShardId::new(0));
+    let claim = claims.claim(cow, ConnectionId::new(0)).expect("nobody else claims");
+    Frame::Yield { message: Message::new(cow, "hi", Audience::Everybody), author: claim.owner() }
+}
+
+/// See `net::heartbeat`.
+async fn beat() {
+    loop {
+        Timer::new(HEARTBEAT_BUSY).await;
+    }
+}
+
+/// An executor on the `index`th of the CPUs that this process may use, on any if there are not so many.
+fn executor(index: usize) -> LocalExecutor {
+    let allowed = sched_getaffinity(None).unwrap_or_default();
+    if let Some(cpu) = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).nth(index) {
+        let mut one = CpuSet::new();
+        one.set(cpu);
+        sched_setaffinity(None, &one).expect("the CPU is one of those allowed");
+    }
+    LocalExecutorBuilder::new(Placement::Unbound)
+        .io_memory(IO_MEMORY_BYTES)
+        .make()
+        .expect("io_uring works here: ci/preflight.sh says what is lacking")
+}
+
+fn builtin() -> Herd {
+    Herd::builtin().expect("charasay's cows are a bubble and a body")
+}
+
+fn two_cows(herd: &Herd) -> [CowId; 2] {
+    ["tux", "cow"].map(|name| herd.find(name).expect("charasay has both"))
+}
+
+/// About a second and a half for each row; more samples make it steadier than a shared machine deserves.
+fn short() -> Criterion {
+    Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
+        .sample_size(20)
+        .nresamples(5_000)
+}
+
+criterion_group! {
+    name = rooms;
+    config = short();
+    targets = line, command, sanitizing, draw, directory, shard, hop
+}
+criterion_main!(rooms);
