@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# All that a change has to pass, for people and machines alike: format, lints, documentation, tests.
+# Needs nothing but ci/preflight.sh's list; as root on Debian it installs the packages that are missing.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Whoever starts this may have no stdin, and nothing here may wait for one.
+exec </dev/null
+
+readonly descriptors_wanted=1200 # as ci/preflight.sh
+times=()
+
+# $1: what; the rest: the command. Announces it by one line and notes how long it took.
+step() {
+    local name=$1 began=$SECONDS
+    shift
+    printf '\n== %s: %s\n' "$name" "$*"
+    "$@" || {
+        printf '\nFAILED: %s\n' "$name" >&2
+        exit 1
+    }
+    times+=("$((SECONDS - began)) s  $name")
+}
+
+# What a fresh Debian image lacks. Anywhere else, or as anybody else, preflight says what to install.
+install_missing() {
+    local packages=() nc_help
+    nc_help=$(nc -h 2>&1 || true)
+    command -v cc >/dev/null || packages+=(gcc libc6-dev)
+    command -v git >/dev/null || packages+=(git)
+    grep -Eq '^[[:space:]]+-N[[:space:]]' <<<"$nc_help" || packages+=(netcat-openbsd)
+    if [ "${#packages[@]}" -eq 0 ] || [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        return 0
+    fi
+    printf 'installing %s\n' "${packages[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -q update
+    apt-get -q install -y --no-install-recommends "${packages[@]}"
+}
+
+# A shell's soft limit is often 1024 where the hard one allows more.
+raise_descriptors() {
+    local limit
+    limit=$(ulimit -Sn)
+    if [ "$limit" != unlimited ] && [ "$limit" -lt "$descriptors_wanted" ]; then
+        ulimit -Sn "$descriptors_wanted" 2>/dev/null || true
+    fi
+}
+
+install_missing
+raise_descriptors
+step "preflight" ci/preflight.sh
+step "format" cargo fmt --all -- --check
+step "lints" cargo clippy --all-targets --locked -- -D warnings
+step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
+step "tests" cargo test --locked
+
+printf '\nall passed\n'
+printf '%s\n' "${times[@]}"

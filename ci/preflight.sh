@@ -1,0 +1,150 @@
+#!/usr/bin/env bash
+# What this machine lacks to build, run and test cowchat, one line a fact. Changes nothing.
+# Exit code 0: the tests can run. 1: something they need is lacking, and its line says what to do.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly descriptors_to_start=96    # limits::DESCRIPTORS_MIN
+readonly descriptors_to_test=1200   # the tests that open a thousand connections, and the server's own
+readonly memlock_kib=512            # glommio refuses to start below
+readonly kernel_least=5.8           # the io_uring that glommio uses
+lacking=0
+
+ok() {
+    printf 'ok      %s\n' "$*"
+}
+
+lacks() {
+    printf 'LACKS   %s\n' "$*"
+    lacking=1
+}
+
+# Whether version $1 is $2 or later.
+at_least() {
+    printf '%s\n%s\n' "$2" "$1" | sort -V -C
+}
+
+# Sets up a ring of 8 entries, by whatever can make a system call (425 on every architecture).
+# Prints 0, the errno, or nothing if there is nothing to try it with.
+io_uring_setup_errno() {
+    if command -v perl >/dev/null; then
+        perl -e 'my $params = "\0" x 120; print syscall(425, 8, $params) < 0 ? $! + 0 : 0' && return
+    fi
+    if command -v python3 >/dev/null; then
+        python3 -c '
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+print(ctypes.get_errno() if libc.syscall(425, 8, ctypes.create_string_buffer(120)) < 0 else 0)'
+    fi
+}
+
+check_io_uring() {
+    local errno sysctl
+    errno=$(io_uring_setup_errno 2>/dev/null)
+    # Linux 6.6 and later have it: 0 allows all, 1 a group and the privileged, 2 nobody.
+    sysctl=$(cat /proc/sys/kernel/io_uring_disabled 2>/dev/null || echo none)
+    case $errno in
+    0) ok "io_uring: a ring can be set up" ;;
+    1 | 13)
+        if [ "$sysctl" = 1 ] || [ "$sysctl" = 2 ]; then
+            lacks "io_uring: forbidden by the sysctl kernel.io_uring_disabled=$sysctl; set it to 0"
+        else
+            lacks "io_uring: forbidden, most likely by a container's seccomp profile; allow io_uring_setup," \
+                "io_uring_enter and io_uring_register (docker run --security-opt seccomp=unconfined allows all)"
+        fi
+        ;;
+    38) lacks "io_uring: this kernel, or what stands in for one, does not have it; use Linux $kernel_least or later" ;;
+    12) lacks "io_uring: not enough lockable memory; end other users of io_uring or raise ulimit -l" ;;
+    '')
+        if [ "$sysctl" = 1 ] || [ "$sysctl" = 2 ]; then
+            lacks "io_uring: kernel.io_uring_disabled=$sysctl; set it to 0"
+        else
+            ok "io_uring: nothing forbids it (kernel.io_uring_disabled: $sysctl), not tried: no perl, no python3"
+        fi
+        ;;
+    *) lacks "io_uring: io_uring_setup fails with errno $errno" ;;
+    esac
+}
+
+check_kernel() {
+    local release
+    release=$(uname -r)
+    if [ "$(uname -s)" != Linux ]; then
+        lacks "kernel: $(uname -s) has no io_uring; use Linux $kernel_least or later"
+    elif at_least "${release%%-*}" "$kernel_least"; then
+        ok "kernel: $release"
+    else
+        lacks "kernel: $release; use $kernel_least or later"
+    fi
+}
+
+check_descriptors() {
+    local limit
+    limit=$(ulimit -Sn)
+    if [ "$limit" = unlimited ] || [ "$limit" -ge "$descriptors_to_test" ]; then
+        ok "descriptors: $limit"
+    elif [ "$limit" -ge "$descriptors_to_start" ]; then
+        lacks "descriptors: $limit are enough to start, the tests need $descriptors_to_test;" \
+            "run ulimit -n $descriptors_to_test (the hard limit is $(ulimit -Hn))"
+    else
+        lacks "descriptors: $limit; a server needs $descriptors_to_start, the tests $descriptors_to_test;" \
+            "run ulimit -n $descriptors_to_test (the hard limit is $(ulimit -Hn))"
+    fi
+}
+
+check_memlock() {
+    local limit
+    limit=$(ulimit -Sl)
+    if [ "$limit" = unlimited ] || [ "$limit" -ge "$memlock_kib" ]; then
+        ok "lockable memory: $limit KiB"
+    else
+        lacks "lockable memory: $limit KiB; run ulimit -l $memlock_kib (the hard limit is $(ulimit -Hl))"
+    fi
+}
+
+# $1: a program; $2: what needs it; $3: how to get it.
+check_program() {
+    if command -v "$1" >/dev/null; then
+        ok "$1: $(command -v "$1")"
+    else
+        lacks "$1: $2; $3"
+    fi
+}
+
+check_nc() {
+    local help
+    help=$(nc -h 2>&1)
+    if ! command -v nc >/dev/null; then
+        lacks "nc: the tests talk through it; install netcat-openbsd"
+    elif grep -Eq '^[[:space:]]+-N[[:space:]]' <<<"$help"; then
+        ok "nc: $(command -v nc)"
+    else
+        lacks "nc: $(command -v nc) does not know -N, so it is not OpenBSD's; install netcat-openbsd"
+    fi
+}
+
+check_cargo() {
+    local least version
+    least=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+    if ! version=$(cargo --version 2>/dev/null); then
+        lacks "cargo: there is none, or it has no toolchain; install Rust $least or later (rustup.rs)"
+        return
+    fi
+    version=${version#cargo }
+    version=${version%% *}
+    if at_least "${version%%-*}" "$least"; then
+        ok "cargo: $version"
+    else
+        lacks "cargo: $version; use Rust $least or later (rustup update stable)"
+    fi
+}
+
+check_io_uring
+check_kernel
+check_descriptors
+check_memlock
+check_program cc "glommio's build compiles C" "install gcc and libc6-dev"
+check_program git "glommio's build runs it" "install git"
+check_nc
+check_cargo
+exit "$lacking"
