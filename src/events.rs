@@ -7,13 +7,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
 use tracing::Level;
 
 use crate::directory::ShardId;
-use crate::limits::LOG_EVENTS;
+use crate::limits::{LOG_EVENTS, LOG_PATIENCE};
 
 /// A connection's name in the log: core, and its number among those the core has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +152,9 @@ impl fmt::Display for Event {
     }
 }
 
+/// Pause between two tries to hand in the last entry while the log is full.
+const STOP_RETRY: Duration = Duration::from_millis(10);
+
 /// What the log thread is sent.
 #[derive(Debug)]
 enum Entry {
@@ -167,11 +170,13 @@ pub struct Log {
     lost: Arc<AtomicU64>,
 }
 
-/// The thread that writes; dropping it writes what has been handed in and ends it.
+/// The thread that writes; dropping it waits until what has been handed in is written, for
+/// [`LOG_PATIENCE`] at most.
 #[derive(Debug)]
 pub struct LogWriter {
     log: Log,
-    thread: Option<JoinHandle<()>>,
+    /// Disconnected when the thread ends.
+    writing: Receiver<()>,
 }
 
 impl Log {
@@ -199,7 +204,9 @@ impl LogWriter {
             .log_internal_errors(false)
             .with_writer(std::io::stderr)
             .finish();
+        let (end, writing) = sync_channel(1);
         let write = move || {
+            let _end: SyncSender<()> = end;
             tracing::subscriber::with_default(subscriber, || {
                 while let Ok(Entry::Event(event)) = entries.recv() {
                     write_line(&event);
@@ -210,8 +217,8 @@ impl LogWriter {
                 }
             });
         };
-        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
-        Ok(LogWriter { log, thread: Some(thread) })
+        std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
+        Ok(LogWriter { log, writing })
     }
 
     /// Where to hand events in.
@@ -222,12 +229,16 @@ impl LogWriter {
 
 impl Drop for LogWriter {
     fn drop(&mut self) {
-        // A full log and a stuck terminal: leave rather than hang.
-        if self.log.entries.try_send(Entry::Stop).is_ok()
-            && let Some(thread) = self.thread.take()
+        let deadline = Instant::now() + LOG_PATIENCE;
+        let mut left = LOG_PATIENCE;
+        // A full log may be a busy one; only one that stays full is stuck.
+        while let Err(TrySendError::Full(_)) = self.log.entries.try_send(Entry::Stop)
+            && !left.is_zero()
         {
-            let _ = thread.join();
+            std::thread::park_timeout(STOP_RETRY.min(left));
+            left = deadline.saturating_duration_since(Instant::now());
         }
+        let _ = self.writing.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
 

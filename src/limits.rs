@@ -28,7 +28,7 @@ pub const SENDQ_OWN_BYTES: usize = 64 * 1024;
 /// messages fill the socket's buffer several times over.
 pub const WRITE_SLICES_MAX: usize = 64;
 
-/// Frames that may wait between two cores. A frame is three words and a shared message, so a full
+/// Frames that may wait for one core. A frame is three words and a shared message, so a full
 /// mailbox is about 100 KB beside the texts (at most 16 MB of longest lines).
 pub const MAILBOX_FRAMES: usize = 4096;
 
@@ -40,12 +40,16 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// would be lost; a peer that is alive answers FIN within a round trip.
 pub const LINGER: Duration = Duration::from_secs(1);
 
+/// How long a drain lets handshakes under way come to their end before the listener goes: a round trip, on
+/// most networks.
+pub const HANDSHAKE_GRACE: Duration = Duration::from_millis(50);
+
 /// Refused newcomers that may linger at once on one core: their last line deserves the same care as
 /// anybody's, but must not cost the descriptors that are scarce. More than these are closed at once.
 pub const REFUSED_LINGERING_MAX: usize = 16;
 
 /// Descriptors kept for the process itself: rings, event descriptors, listeners, standard streams.
-/// A core takes 11 (measured: 3 rings, 4 event descriptors, 2 listeners, a timer and a spare).
+/// A core takes 8 (counted: 3 rings, an event descriptor, its listener three times over, a spare one).
 pub const DESCRIPTORS_RESERVED: u64 = 64;
 
 /// Descriptors that each core after the fourth adds to the reserve above.
@@ -71,6 +75,11 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// See [`KEEPALIVE_INTERVAL`].
 pub const KEEPALIVE_PROBES: u32 = 3;
+
+/// First and longest pause between tries to write to a peer that has finished sending and whose socket is
+/// full: io_uring can not wait for that (`net::connection`). It doubles from one to the other, so a reader
+/// that is merely busy gets 64 KiB a millisecond, and one that does not read costs ten sends a second.
+pub const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(100)];
 
 /// Bytes read from a socket at once, into one buffer per core.
 pub const READ_BYTES: usize = 16 * 1024;
@@ -101,7 +110,7 @@ pub const RING_DEPTHS: [usize; 3] = [4096, 1024, 128];
 /// Registered buffer memory per executor, in bytes: only file I/O uses it, this is glommio's minimum.
 pub const IO_MEMORY_BYTES: usize = 64 * 1024;
 
-/// Beat of a core on which something happened lately; see [`crate::net::heartbeat`].
+/// Beat of a core on which something happened lately; see `net::heartbeat`.
 pub const HEARTBEAT_BUSY: Duration = Duration::from_millis(10);
 
 /// Beat of a core at rest. One beat costs 50-65 us, so this is 0.13 % of a core.
@@ -136,6 +145,9 @@ pub const MOTD_BYTES_MAX: usize = 64 * 1024;
 /// Events that may wait for the log. At some 100 bytes each this is 3 MB; what does not fit is counted
 /// and the count is logged, since a stuck terminal must not stop a core.
 pub const LOG_EVENTS: usize = 32_768;
+
+/// How long the end of the process waits for the log: a stuck terminal must not stop that either.
+pub const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Cores that an owner word can name (10 bits), see [`crate::directory::Owner`].
 pub const CORES_MAX: usize = 1 << 10;

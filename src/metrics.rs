@@ -10,52 +10,34 @@ use crossbeam_utils::CachePadded;
 
 use crate::directory::ShardId;
 
-macro_rules! counters {
-    ($($(#[doc = $doc:literal])+ $name:ident => $label:literal,)+) => {
-        /// Something that is counted.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Counter {
-            $($(#[doc = $doc])+ $name,)+
-        }
-
-        impl Counter {
-            /// All of them, in the order of their rows.
-            pub const ALL: [Counter; COUNTERS] = [$(Counter::$name),+];
-
-            /// The constant name under which it is reported.
-            pub fn label(self) -> &'static str {
-                match self { $(Counter::$name => $label),+ }
-            }
-        }
-
-        const COUNTERS: usize = [$($label),+].len();
-    };
-}
-
-counters! {
+/// Something that is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
     /// Connections accepted and taken in.
-    Accepted => "connections_accepted",
+    Accepted,
     /// Of those, connections closed, for whatever reason.
-    Closed => "connections_closed",
+    Closed,
     /// Newcomers sent away because there was no room.
-    Refused => "connections_refused",
+    Refused,
     /// Connections cut because they read too slowly.
-    SlowConsumers => "slow_consumers",
+    SlowConsumers,
     /// Lines executed.
-    Lines => "lines",
+    Lines,
     /// Private messages accepted.
-    Says => "says",
+    Says,
     /// Messages to everybody accepted.
-    Yields => "yields",
+    Yields,
     /// Messages queued for a receiver.
-    Deliveries => "deliveries",
+    Deliveries,
     /// Private messages dropped because the receiver's claim had ended.
-    StaleFrames => "stale_frames",
+    StaleFrames,
     /// Frames that had to wait for room in another core's mailbox.
-    MailboxWaits => "mailbox_waits",
+    MailboxWaits,
     /// Sessions ended by a fault of the server's own.
-    Faults => "faults",
+    Faults,
 }
+
+const COUNTERS: usize = Counter::Faults as usize + 1;
 
 /// The counters of all cores.
 #[derive(Debug)]
@@ -72,7 +54,7 @@ impl Metrics {
 
     /// The sum over all cores.
     pub fn total(&self, counter: Counter) -> u64 {
-        self.cores.iter().map(|core| core[counter as usize].load(Ordering::Relaxed)).sum()
+        self.cores.iter().map(|core| core[counter as usize].load(Ordering::Acquire)).sum()
     }
 
     /// Connections open now, over all cores; exact but for what happens meanwhile.
@@ -100,7 +82,8 @@ impl CoreMetrics {
     pub fn add(&self, counter: Counter, count: u64) {
         let cell = &self.metrics.cores[self.shard.index()][counter as usize];
         // No other thread writes this cell, so this need not be one atomic step.
-        cell.store(cell.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+        // Released, so that who sees a connection closed has seen it accepted.
+        cell.store(cell.load(Ordering::Relaxed) + count, Ordering::Release);
     }
 
     /// The counters of all cores.
