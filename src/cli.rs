@@ -70,7 +70,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", env = "COWCHAT_CONNECTIONS_MAX", value_parser = clap::value_parser!(u64).range(1..))]
     pub connections_max: Option<u64>,
 
-    /// Frames that may wait between two cores before senders are throttled (1 to 1048576)
+    /// Messages of other cores that may wait for one core before their senders are throttled, in frames
+    /// (1 to 1048576)
     #[arg(long, value_name = "N", env = "COWCHAT_MAILBOX_FRAMES", default_value_t = limits::MAILBOX_FRAMES, value_parser = parse_mailbox)]
     pub mailbox_frames: usize,
 

@@ -29,7 +29,7 @@
 //!    then queues the reply.
 //! 5. On core 1 `net::pump` takes the frame; [`shard::Shard::on_frame`] checks that the claim still stands
 //!    and has the message drawn ([`cows`]).
-//! 6. The payload goes to tux's [`net::send_queue::SendQueue`], and all that the turn queued for tux leaves
+//! 6. The payload goes to tux's `net::send_queue::SendQueue`, and all that the turn queued for tux leaves
 //!    in one write.
 //!
 //! # The map: a folder is an import rule

@@ -128,9 +128,8 @@ fn common(config: &Config, herd: Arc<Herd>, metrics: Arc<Metrics>, log: Log) -> 
         herd,
         metrics,
         log,
-        rules: Rules { header: config.header, line_bytes_max: config.line_bytes_max },
         settings: Settings {
-            line_bytes_max: config.line_bytes_max,
+            rules: Rules { header: config.header, line_bytes_max: config.line_bytes_max },
             sendq_bytes_max: config.sendq_bytes_max,
             sendq_stall: config.sendq_stall,
             connections_max: config.connections_max,

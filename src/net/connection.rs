@@ -7,15 +7,18 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use glommio::timer::Timer;
 
 use super::send_queue::{Overflow, Progress, SendQueue};
 use super::socket::Socket;
 use crate::cows::CowId;
 use crate::directory::ConnectionId;
 use crate::events::{CloseReason, ConnectionName};
-use crate::limits::SENDQ_OWN_BYTES;
+use crate::limits::{RETRY_PAUSES, SENDQ_OWN_BYTES};
 use crate::protocol::line::LineBuffer;
 use crate::shard::Payload;
 
@@ -30,6 +33,15 @@ impl From<CloseReason> for Ending {
     fn from(reason: CloseReason) -> Self {
         Ending { reason, error: None }
     }
+}
+
+/// What came of a read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Read {
+    /// There may be more; if not, this was the peer's end.
+    pub(super) open: bool,
+    /// Others could run meanwhile.
+    pub(super) waited: bool,
 }
 
 /// What a connection's task shares with those who have something for it.
@@ -49,6 +61,16 @@ pub(super) struct Connection {
     cow: Cell<Option<CowId>>,
     /// Its task, while that waits.
     waker: RefCell<Option<Waker>>,
+    /// The pause before the next write to a full socket whose peer has finished sending.
+    retry: RefCell<Option<Retry>>,
+}
+
+/// io_uring adds EPOLLRDHUP to whatever a poll asks for, so a poll for room completes at once when the peer
+/// has finished sending, room or not. Such a socket is tried again after a pause instead.
+#[derive(Debug)]
+struct Retry {
+    timer: Timer,
+    pause: Duration,
 }
 
 impl Connection {
@@ -63,6 +85,7 @@ impl Connection {
             abandoned: Cell::new(false),
             cow: Cell::new(None),
             waker: RefCell::new(None),
+            retry: RefCell::new(None),
         }
     }
 
@@ -133,10 +156,16 @@ impl Connection {
     /// Writes what is queued, as far as the socket takes it now. What is left is for the connection's own
     /// task, which is told so.
     pub(super) fn write_now(&self) -> io::Result<()> {
-        let mut queue = self.queue.borrow_mut();
-        if queue.blocked_since().is_some() {
+        if self.queue.borrow().blocked_since().is_some() {
             return Ok(());
         }
+        self.write_again()
+    }
+
+    /// The same for a socket that was full when it was last tried. The wait of the connection's own task
+    /// is not disturbed: the source it waits on belongs to the ring, and fires once more than needed.
+    pub(super) fn write_again(&self) -> io::Result<()> {
+        let mut queue = self.queue.borrow_mut();
         let socket = self.socket.borrow();
         let throttled = queue.bytes() > SENDQ_OWN_BYTES;
         let progress = queue.write_by(|slices| socket.send(slices))?;
@@ -161,14 +190,34 @@ impl Connection {
     fn poll_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut queue = self.queue.borrow_mut();
         let mut socket = self.socket.borrow_mut();
-        while queue.blocked_since().is_some() || !queue.is_empty() {
+        while !queue.is_empty() {
+            let before = queue.bytes();
             if queue.write_by(|slices| socket.send(slices))? == Progress::Empty {
                 break;
             }
-            let count = ready!(socket.poll_writable(cx, queue.head()))?;
-            queue.advance(count);
+            if socket.peer_has_finished() {
+                ready!(self.poll_retry(cx, queue.bytes() < before));
+            } else {
+                let count = ready!(socket.poll_writable(cx, queue.head()))?;
+                queue.advance(count);
+            }
         }
+        self.retry.take();
         Poll::Ready(Ok(()))
+    }
+
+    /// Waits for the pause between two tries to be over; the next is longer unless there was progress.
+    fn poll_retry(&self, cx: &mut Context<'_>, progress: bool) -> Poll<()> {
+        let [first, longest] = RETRY_PAUSES;
+        let mut retry = self.retry.borrow_mut();
+        if let Some(Retry { timer, pause }) = retry.as_mut().filter(|_| !progress) {
+            ready!(Pin::new(&mut *timer).poll(cx));
+            *pause = longest.min(*pause * 2);
+            *timer = Timer::new(*pause);
+            return Pin::new(timer).poll(cx).map(drop);
+        }
+        let retry = retry.insert(Retry { timer: Timer::new(first), pause: first });
+        Pin::new(&mut retry.timer).poll(cx).map(drop)
     }
 
     /// Waits for `future`, and meanwhile for the socket to take what is queued.
@@ -197,15 +246,22 @@ impl Connection {
         .await
     }
 
-    /// Waits for input and takes it in; `false` at the peer's end.
-    pub(super) async fn read(&self, buffer: &RefCell<Box<[u8]>>, lines: &mut LineBuffer) -> Result<bool, Ending> {
+    /// Waits for input and takes it in.
+    ///
+    /// # Errors
+    /// When the connection ends before that.
+    pub(super) async fn read(&self, buffer: &RefCell<Box<[u8]>>, lines: &mut LineBuffer) -> Result<Read, Ending> {
+        let mut waited = false;
         let read = poll_fn(|cx| {
             let mut buffer = buffer.borrow_mut();
-            let count = ready!(self.socket.borrow_mut().poll_read(cx, &mut buffer))?;
+            let Poll::Ready(count) = self.socket.borrow_mut().poll_read(cx, &mut buffer)? else {
+                waited = true;
+                return Poll::Pending;
+            };
             lines.feed(&buffer[..count]);
-            Poll::Ready(Ok(count > 0))
+            Poll::Ready(Ok(Read { open: count > 0, waited }))
         });
-        let outcome: io::Result<bool> = self.attend(read).await?;
+        let outcome: io::Result<Read> = self.attend(read).await?;
         outcome.map_err(|error| Ending { reason: CloseReason::ReadFailed, error: Some(error.kind()) })
     }
 

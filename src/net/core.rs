@@ -3,7 +3,7 @@
 //! All of it belongs to one thread, so there are cells instead of locks. Every method returns without
 //! waiting; the state is never borrowed over an `.await`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::directory::{ConnectionId, ShardId};
 use crate::events::{CloseReason, ConnectionName, Event, Log};
 use crate::limits::READ_BYTES;
 use crate::metrics::{CoreMetrics, Counter};
-use crate::shard::Shard;
+use crate::shard::{Rules, Shard};
 
 /// The limits and texts in force, from the command line.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Longest input line in bytes.
-    pub line_bytes_max: usize,
+    /// How lines and messages are handled.
+    pub rules: Rules,
     /// Other people's messages that may wait for one connection, in bytes.
     pub sendq_bytes_max: usize,
     /// How long they may wait without any progress.
@@ -46,8 +46,6 @@ pub struct Core {
     pub(super) log: Log,
     herd: Arc<Herd>,
     shard: RefCell<Shard>,
-    /// The shard is being changed: a panic now leaves it half done, and the core must not go on.
-    shard_is_open: Cell<bool>,
     connections: RefCell<Slab<Rc<Connection>>>,
     /// Connections that something was queued for in this turn and nothing was written to yet.
     pub(super) unflushed: RefCell<VecDeque<Rc<Connection>>>,
@@ -55,6 +53,8 @@ pub struct Core {
     pub(super) read_buffer: RefCell<Box<[u8]>>,
     /// Lines whose effects are not all done: they wait for room in a mailbox.
     pub(super) lines_waiting: Cell<usize>,
+    /// Cores that have said that they will send nothing more.
+    pub(super) ended: Cell<usize>,
     /// Newcomers that are being told that there is no room.
     pub(super) refusing: Cell<usize>,
     draining: Cell<bool>,
@@ -82,11 +82,11 @@ impl Core {
             log,
             herd,
             shard: RefCell::new(shard),
-            shard_is_open: Cell::new(false),
             connections: RefCell::new(Slab::new()),
             unflushed: RefCell::default(),
             read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             lines_waiting: Cell::new(0),
+            ended: Cell::new(0),
             refusing: Cell::new(0),
             draining: Cell::new(false),
             accepted: Cell::new(0),
@@ -142,25 +142,17 @@ impl Core {
 
     /// Looks into or changes the shard.
     pub(super) fn with_shard<T>(&self, act: impl FnOnce(&mut Shard) -> T) -> T {
-        self.shard_is_open.set(true);
-        let result = act(&mut self.shard.borrow_mut());
-        self.shard_is_open.set(false);
-        result
+        act(&mut self.shard.borrow_mut())
     }
 
-    /// Whether a panic has left the shard half changed.
+    /// Whether a panic has left the shard half changed: the core must not go on then.
     pub(super) fn is_broken(&self) -> bool {
-        self.shard_is_open.get()
+        self.shard.borrow().is_broken()
     }
 
-    /// The connection at this place, if there is one.
-    pub(super) fn connection(&self, id: ConnectionId) -> Option<Rc<Connection>> {
-        self.connections.borrow().get(id.index()).cloned()
-    }
-
-    /// All connections of this core.
-    pub(super) fn connections(&self) -> Vec<Rc<Connection>> {
-        self.connections.borrow().iter().map(|(_, connection)| Rc::clone(connection)).collect()
+    /// All connections of this core, by their ids. None may be opened or forgotten meanwhile.
+    pub(super) fn connections(&self) -> Ref<'_, Slab<Rc<Connection>>> {
+        self.connections.borrow()
     }
 
     /// How many connections this core has.

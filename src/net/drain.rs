@@ -1,46 +1,52 @@
 //! The way out: everything acknowledged is delivered, everybody is told, and nobody sees a reset.
 //!
-//! 1. Empty the accept queue, then end the listener.
+//! 1. Ignore newcomers, empty the accept queue, then end the listener.
 //! 2. Execute no more lines; those that wait for a mailbox finish.
 //! 3. Tell every other core that nothing more will come from here.
 //! 4. When all have said so: the last line to everybody, flushed, then FIN.
 //! 5. Read and discard until each peer's end, for a second at most, and close.
 //!
-//! The deadline is the supervisor's: it ends the process when it has passed (`shutdown`).
+//! The deadline is the supervisor's: it ends the process when it has passed (`server`).
 
 use std::rc::Rc;
 use std::time::Duration;
 
+use glommio::task::JoinHandle;
 use glommio::timer::Timer;
 
 use super::core::Core;
 use super::effects;
 use super::listener::ListenerHandle;
 use crate::events::CloseReason;
+use crate::limits::HANDSHAKE_GRACE;
 use crate::protocol::reply::SHUTTING_DOWN;
 use crate::shard::Frame;
 
 /// How often a step looks whether it is done. A drain happens once, so simple beats quick.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Drains one core; returns when its last connection is closed.
-pub(super) async fn run(core: &Rc<Core>, listener: ListenerHandle) {
+/// Drains one core, whose accepting task is `accepting`; returns when its last connection is closed.
+pub(super) async fn run(core: &Rc<Core>, listener: &ListenerHandle, accepting: JoinHandle<()>) {
     core.start_draining();
+    listener.ignore_newcomers();
+    Timer::new(HANDSHAKE_GRACE).await;
     listener.empty_and_end(core);
+    // The ring may have accepted one more, which the accepting task has yet to hear of.
+    accepting.await;
     until(|| core.lines_waiting.get() == 0).await;
     let others: Vec<_> = core.mesh.others().collect();
     for &other in &others {
         core.mesh.forward(other, Frame::End).await;
     }
-    until(|| core.with_shard(|shard| shard.ended()) == others.len()).await;
-    for connection in core.connections() {
+    until(|| core.ended.get() == others.len()).await;
+    for (_, connection) in core.connections().iter() {
         if connection.ending().is_none() {
-            effects::queue_own(core, &connection, SHUTTING_DOWN.as_bytes().to_vec());
-            core.end(&connection, CloseReason::Shutdown.into());
+            effects::queue_own(core, connection, SHUTTING_DOWN.as_bytes().to_vec());
+            core.end(connection, CloseReason::Shutdown.into());
         }
     }
     effects::flush_turn(core).await;
-    until(|| core.connection_count() == 0).await;
+    until(|| core.connection_count() == 0 && core.refusing.get() == 0).await;
 }
 
 async fn until(mut done: impl FnMut() -> bool) {

@@ -13,7 +13,7 @@ use crate::directory::ShardId;
 use crate::events::CloseReason;
 use crate::limits::TURN_SENDS;
 use crate::metrics::Counter;
-use crate::shard::{Effects, Forward, Frame, Outcome};
+use crate::shard::{Effects, Forward, Frame, Outcome, Payload};
 
 /// Does all that one line of `connection` asks for. Only the forwarding may wait, for room in another
 /// core's mailbox: it throttles the one who sends.
@@ -74,17 +74,18 @@ pub(super) fn deliver(core: &Rc<Core>, frame: Frame) {
     let mut delivered = 0;
     core.with_shard(|shard| {
         let Some(delivery) = shard.on_frame(frame) else { return };
+        let connections = core.connections();
         for id in delivery.receivers() {
             // A session ends before its connection is forgotten.
-            let Some(receiver) = core.connection(id) else { continue };
-            delivered += 1;
+            let receiver = &connections[id.index()];
             if delivery.author == Some(id) {
                 receiver.push_own_message(delivery.payload.clone());
-            } else if push_or_make_room(core, &receiver, &delivery.payload).is_err() {
-                too_slow.push(receiver);
+            } else if push_or_make_room(core, receiver, &delivery.payload).is_err() {
+                too_slow.push(Rc::clone(receiver));
                 continue;
             }
-            mark_unflushed(core, &receiver);
+            delivered += 1;
+            mark_unflushed(core, receiver);
         }
     });
     core.metrics.add(Counter::Deliveries, delivered);
@@ -93,12 +94,12 @@ pub(super) fn deliver(core: &Rc<Core>, frame: Frame) {
     }
 }
 
-/// Queues a message; when the queue is full only because the turn is a long one, writes first.
-fn push_or_make_room(core: &Core, receiver: &Connection, payload: &crate::shard::Payload) -> Result<(), Overflow> {
+/// Queues a message; when the queue is full, sees first what the socket takes by now.
+fn push_or_make_room(core: &Core, receiver: &Connection, payload: &Payload) -> Result<(), Overflow> {
     let bytes_max = core.settings.sendq_bytes_max;
     receiver.push_message(payload.clone(), bytes_max).or_else(|Overflow| {
         // An error shows again when the turn is flushed.
-        let _ = receiver.write_now();
+        let _ = receiver.write_again();
         receiver.push_message(payload.clone(), bytes_max)
     })
 }

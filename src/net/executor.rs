@@ -22,7 +22,7 @@ use crate::directory::{Directory, ShardId};
 use crate::events::{Event, Log};
 use crate::limits::{IO_MEMORY_BYTES, RING_DEPTHS};
 use crate::metrics::{CoreMetrics, Metrics};
-use crate::shard::{Rules, Shard};
+use crate::shard::Shard;
 
 /// What all cores have in common.
 #[derive(Debug, Clone)]
@@ -35,8 +35,6 @@ pub struct Common {
     pub metrics: Arc<Metrics>,
     /// Where events go.
     pub log: Log,
-    /// How lines and messages are handled.
-    pub rules: Rules,
     /// The limits in force.
     pub settings: Settings,
 }
@@ -79,6 +77,9 @@ pub enum CoreError {
     /// The executor can not be made.
     #[error("can not set up io_uring: {0}")]
     Executor(String),
+    /// The listener can not be had twice.
+    #[error("can not set up its listener: {0}")]
+    Listener(io::Error),
     /// Something panicked that other sessions depend on.
     #[error("panicked: {0}")]
     Panicked(String),
@@ -172,17 +173,18 @@ async fn serve(
     // An executor's first sleep takes 19 ms; nobody should have to wait for that later.
     Timer::new(Duration::from_millis(1)).await;
     let metrics = CoreMetrics::new(common.metrics, plan.id);
-    let shard = Shard::new(plan.id, Arc::clone(&common.herd), common.directory, common.rules, metrics.clone());
+    let rules = common.settings.rules;
+    let shard = Shard::new(plan.id, Arc::clone(&common.herd), common.directory, rules, metrics.clone());
     let core = Core::new(plan.id, common.settings, shard, common.herd, plan.mesh, metrics, common.log);
-    let ending = plan.listener.handle().map_err(|error| CoreError::Executor(error.to_string()))?;
-    let accepting = plan.listener.handle().map_err(|error| CoreError::Executor(error.to_string()))?;
+    let waiting = Rc::new(plan.listener.handle().map_err(CoreError::Listener)?);
+    let ending = Rc::clone(&waiting);
     let listener = plan.listener.into_glommio();
     glommio::spawn_local(heartbeat::run(Rc::clone(&core))).detach();
     glommio::spawn_local(pump::run(Rc::clone(&core), plan.inbox)).detach();
-    glommio::spawn_local(listener::accept_loop(Rc::clone(&core), listener, accepting)).detach();
+    let accepting = glommio::spawn_local(listener::accept_loop(Rc::clone(&core), listener, waiting)).detach();
     notify(Notice::Ready(plan.id));
     // An error means that the supervisor is gone; there is nothing left to serve for.
     let _ = asked_to_drain.recv_async().await;
-    drain::run(&core, ending).await;
+    drain::run(&core, &ending, accepting).await;
     Ok(())
 }

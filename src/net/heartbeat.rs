@@ -31,14 +31,14 @@ pub(super) async fn run(core: Rc<Core>) {
 
 /// Ends connections that have taken nothing for too long of what waits for them.
 fn cut_the_stalled(core: &Core, now: Instant) {
-    for connection in core.connections() {
+    for (_, connection) in core.connections().iter() {
         let stalled = connection
             .stalled_since()
             .is_some_and(|since| now.saturating_duration_since(since) >= core.settings.sendq_stall);
         if stalled && connection.ending().is_some() {
             connection.abandon();
         } else if stalled {
-            core.end(&connection, CloseReason::Stalled.into());
+            core.end(connection, CloseReason::Stalled.into());
         }
     }
 }

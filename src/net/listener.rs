@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use glommio::GlommioError;
 use glommio::net::{TcpListener, TcpStream};
 use glommio::timer::Timer;
-use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket as RawSocket, TcpKeepalive, Type};
 
 use super::core::Core;
 use super::effects;
@@ -25,6 +25,19 @@ use crate::limits::{
 };
 use crate::metrics::Counter;
 use crate::protocol::reply::SERVER_IS_FULL;
+
+/// Classic BPF, as in linux/filter.h: load the byte at a constant offset, jump if it has any of these bits,
+/// end with a constant, the number of bytes of the packet to keep.
+const BPF_LOAD_BYTE: u16 = 0x30;
+const BPF_JUMP_IF_SET: u16 = 0x45;
+const BPF_RETURN: u16 = 0x06;
+
+/// Where a TCP header has its flags, and the one that begins a handshake.
+const TCP_FLAGS_OFFSET: u32 = 13;
+const TCP_SYN: u32 = 0x02;
+
+/// Reads of at most 4 KiB that are spent on what a newcomer has sent before it was turned away.
+const REFUSED_READS_MAX: usize = 16;
 
 /// One core's listening socket, before its executor runs.
 #[derive(Debug)]
@@ -104,9 +117,21 @@ impl ListenerHandle {
         accepted.map(|(socket, _)| socket)
     }
 
+    /// From now on handshakes that begin are ignored; the peer's kernel will try again. Those under way go
+    /// on, so that after a little while nobody is connected and not accepted, to be reset with the listener.
+    pub(super) fn ignore_newcomers(&self) {
+        // A filter sees a packet from its TCP header on. Without it the window is microseconds wide.
+        let _ = self.0.attach_filter(&[
+            SockFilter::new(BPF_LOAD_BYTE, 0, 0, TCP_FLAGS_OFFSET),
+            SockFilter::new(BPF_JUMP_IF_SET, 0, 1, TCP_SYN),
+            SockFilter::new(BPF_RETURN, 0, 0, 0),
+            SockFilter::new(BPF_RETURN, 0, 0, u32::MAX),
+        ]);
+    }
+
     /// Accepts all that wait, then ends the listener: the accepting task's pending accept fails, and
     /// newcomers are refused by the kernel.
-    pub(super) fn empty_and_end(self, core: &Rc<Core>) {
+    pub(super) fn empty_and_end(&self, core: &Rc<Core>) {
         while let Ok(socket) = self.take_waiting() {
             // SAFETY: the descriptor is a connected socket that nobody else owns any more.
             admit(core, unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) });
@@ -117,10 +142,10 @@ impl ListenerHandle {
 
 /// Accepts until the listener ends. Nothing else is awaited in the same future: an accept must never be
 /// cancelled or polled beside something (glommio leaks the connection, or panics after 32,767 polls).
-pub(super) async fn accept_loop(core: Rc<Core>, listener: TcpListener, handle: ListenerHandle) {
+pub(super) async fn accept_loop(core: Rc<Core>, listener: TcpListener, handle: Rc<ListenerHandle>) {
     let mut spare = spare_descriptor();
     let mut failing = false;
-    let mut in_a_row = 0;
+    let mut accepted_in_all = 0;
     loop {
         match listener.shared_accept().await {
             Ok(accepted) => {
@@ -128,8 +153,8 @@ pub(super) async fn accept_loop(core: Rc<Core>, listener: TcpListener, handle: L
                     core.log.emit(Event::AcceptRecovered { shard: core.id });
                 }
                 admit(&core, accepted.bind_to_executor());
-                in_a_row += 1;
-                if in_a_row % TURN_ACCEPTS == 0 {
+                accepted_in_all += 1;
+                if accepted_in_all % TURN_ACCEPTS == 0 {
                     breathe().await;
                 }
             }
@@ -141,7 +166,7 @@ pub(super) async fn accept_loop(core: Rc<Core>, listener: TcpListener, handle: L
                 }
                 // Out of descriptors, most likely: give up the spare one to tell those who wait.
                 drop(spare.take());
-                turn_away_waiting(&handle);
+                turn_away_waiting(&core, &handle);
                 spare = spare_descriptor();
                 Timer::new(ACCEPT_BACKOFF).await;
             }
@@ -170,15 +195,20 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Tells those who wait, one after the other on the same descriptor, that there is no room.
-fn turn_away_waiting(handle: &ListenerHandle) {
+fn turn_away_waiting(core: &Core, handle: &ListenerHandle) {
     for _ in 0..TURN_ACCEPTS {
         let Ok(socket) = handle.take_waiting() else { return };
+        core.metrics.add(Counter::Refused, 1);
         let _ = socket.set_nonblocking(true);
         let _ = socket.send(SERVER_IS_FULL.as_bytes());
         let _ = socket.shutdown(std::net::Shutdown::Write);
         // What it has already sent must not turn the close into a reset that loses the line.
         let mut input = [std::mem::MaybeUninit::uninit(); 4096];
-        while let Ok(1..) = socket.recv(&mut input) {}
+        for _ in 0..REFUSED_READS_MAX {
+            if !matches!(socket.recv(&mut input), Ok(1..)) {
+                break;
+            }
+        }
     }
 }
 

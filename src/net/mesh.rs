@@ -43,7 +43,8 @@ impl Mesh {
         }
     }
 
-    /// Hands `frame` to a core as soon as its mailbox has room. Dropped while waiting, it was not sent.
+    /// Hands `frame` to a core as soon as its mailbox has room. Dropped while waiting, it may still have been
+    /// sent: flume takes it as soon as there is room.
     pub async fn forward(&self, to: ShardId, frame: Frame) {
         // Disconnected: as above.
         let _ = self.senders[to.index()].send_async(frame).await;

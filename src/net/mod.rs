@@ -4,24 +4,24 @@
 //!
 //! - [`listener`]: a listener of its own (the kernel spreads connections over the cores) and the task that
 //!   accepts;
-//! - `serve`: one task per [`connection`], which reads, executes lines and waits for its socket;
-//! - [`pump`]: one task that delivers what other cores send;
-//! - [`heartbeat`]: one task that keeps the core's time and looks after stalled connections;
-//! - [`drain`]: the way out.
+//! - `serve`: one task per `connection`, which reads, executes lines and waits for its socket;
+//! - `pump`: one task that delivers what other cores send;
+//! - `heartbeat`: one task that keeps the core's time and looks after stalled connections;
+//! - `drain`: the way out.
 //!
 //! What a turn of any of them queues for a connection leaves in one write at the end of that turn
-//! ([`effects`]). No borrow of a core's state is held over an `.await`.
+//! (`effects`). No borrow of a core's state is held over an `.await`.
 
-pub mod connection;
+mod connection;
 pub mod core;
-pub mod drain;
-pub mod effects;
+mod drain;
+mod effects;
 pub mod executor;
-pub mod heartbeat;
+mod heartbeat;
 pub mod listener;
 pub mod mesh;
-pub mod pump;
+mod pump;
 mod reactor;
-pub mod send_queue;
+mod send_queue;
 mod serve;
 mod socket;

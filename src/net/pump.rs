@@ -10,6 +10,7 @@ use super::effects;
 use super::mesh::Inbox;
 use super::reactor::{Turn, breathe};
 use crate::limits::TURN_FRAMES;
+use crate::shard::Frame;
 
 /// Delivers what other cores send, in the order in which it came, until all senders are gone.
 pub(super) async fn run(core: Rc<Core>, inbox: Inbox) {
@@ -18,7 +19,10 @@ pub(super) async fn run(core: Rc<Core>, inbox: Inbox) {
         let mut turn = Turn::of(TURN_FRAMES);
         let mut next = Some(frame);
         while let Some(frame) = next {
-            effects::deliver(&core, frame);
+            match frame {
+                Frame::End => core.ended.set(core.ended.get() + 1),
+                frame => effects::deliver(&core, frame),
+            }
             next = if turn.step() { None } else { inbox.try_recv().ok() };
         }
         effects::flush_turn(&core).await;

@@ -46,11 +46,12 @@ async fn serve(core: &Rc<Core>, connection: &Rc<Connection>) -> Ending {
 }
 
 async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<CloseReason, Ending> {
-    let mut lines = LineBuffer::new(core.settings.line_bytes_max);
+    let mut lines = LineBuffer::new(core.settings.rules.line_bytes_max);
     let mut open = true;
+    // It goes on over reads: a connection whose input never ends must let others run, too.
+    let mut turn = Turn::of(TURN_LINES);
     loop {
-        let mut turn = Turn::of(TURN_LINES);
-        loop {
+        while lines.has_line() {
             may_go_on(core, connection).await?;
             // Asked after every wait: a line executed once the other cores have been told that nothing more
             // will come would be acknowledged and lost.
@@ -76,8 +77,15 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
         if !open {
             return Ok(CloseReason::EndOfInput);
         }
-        open = connection.read(&core.read_buffer, &mut lines).await?;
+        let read = connection.read(&core.read_buffer, &mut lines).await?;
+        open = read.open;
         core.note_activity();
+        if read.waited {
+            turn = Turn::of(TURN_LINES);
+        } else if turn.step() {
+            breathe().await;
+            turn = Turn::of(TURN_LINES);
+        }
         if !open {
             lines.finish();
         }
@@ -117,7 +125,15 @@ pub(super) async fn linger(core: &Core, socket: &RefCell<Socket>) {
         let mut buffer = core.read_buffer.borrow_mut();
         socket.borrow_mut().poll_read(cx, &mut buffer)
     });
-    let ended = async { while let Ok(1..) = (&mut read).await {} };
+    let ended = async {
+        let mut turn = Turn::of(TURN_LINES);
+        while let Ok(1..) = (&mut read).await {
+            if turn.step() {
+                breathe().await;
+                turn = Turn::of(TURN_LINES);
+            }
+        }
+    };
     let late = async {
         Timer::new(LINGER).await;
     };

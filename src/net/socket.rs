@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 
 /// Linux's values; no peer that went away may raise SIGPIPE, and nothing here may block.
@@ -48,6 +49,14 @@ impl Socket {
         Pin::new(&mut self.0).poll_write(cx, head)
     }
 
+    /// Whether the peer has said that it will send no more, read or not.
+    pub(super) fn peer_has_finished(&self) -> bool {
+        self.with_descriptor(|descriptor| {
+            let mut asked = [PollFd::new(&descriptor, PollFlags::RDHUP)];
+            poll(&mut asked, Some(&Timespec::default())).is_ok() && asked[0].revents().contains(PollFlags::RDHUP)
+        })
+    }
+
     /// Reads what has arrived; 0 bytes are the peer's end.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_read(cx, into)
@@ -64,9 +73,12 @@ impl Socket {
     }
 
     fn with<T>(&self, act: impl FnOnce(SockRef<'_>) -> T) -> T {
-        // SAFETY: the descriptor is open for as long as `self.0` lives, which the borrow of `self` outlasts
-        // no further than this call.
-        let descriptor = unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) };
-        act(SockRef::from(&descriptor))
+        self.with_descriptor(|descriptor| act(SockRef::from(&descriptor)))
+    }
+
+    fn with_descriptor<T>(&self, act: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
+        // SAFETY: the descriptor is open for as long as `self.0` lives, and `self` is borrowed for longer than
+        // the call.
+        act(unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) })
     }
 }

@@ -94,6 +94,11 @@ impl LineBuffer {
         }
     }
 
+    /// Whether a complete line waits.
+    pub fn has_line(&self) -> bool {
+        self.taken < self.unfinished
+    }
+
     /// The next complete line without its end, or `None` until more is fed.
     pub fn next_line(&mut self) -> Option<Result<&[u8], LineTooLong>> {
         let Some(length) = memchr(LF, &self.bytes[self.taken..self.unfinished]) else {

@@ -1,7 +1,6 @@
 //! What travels between cores, and what reaches a socket in the end.
 //!
-//! A message is drawn once, by the first core that delivers it, however many cores and receivers there
-//! are; a core takes one reference to the drawing, and its receivers share that without atomics.
+//! A message is drawn once, by the core that it comes from, however many cores and receivers there are; a core takes one reference to the drawing, and its receivers share that without atomics.
 
 use std::ops::Deref;
 use std::rc::Rc;
@@ -57,13 +56,17 @@ impl Message {
         Arc::new(Message { sender, text: text.into(), audience, block: OnceLock::new() })
     }
 
-    /// This core's reference to the message as it is delivered, drawn now if nobody has yet.
-    pub fn payload(&self, herd: &Herd, header: bool) -> Payload {
-        let block = self.block.get_or_init(|| self.draw(herd, header).into_bytes().into());
-        Payload(Rc::new(Arc::clone(block)))
+    /// The message as it is delivered, drawn now if nobody has yet.
+    pub fn draw(&self, herd: &Herd, header: bool) -> &Arc<[u8]> {
+        self.block.get_or_init(|| self.drawn(herd, header).into_bytes().into())
     }
 
-    fn draw(&self, herd: &Herd, header: bool) -> String {
+    /// This core's reference to the message as it is delivered.
+    pub fn payload(&self, herd: &Herd, header: bool) -> Payload {
+        Payload(Rc::new(Arc::clone(self.draw(herd, header))))
+    }
+
+    fn drawn(&self, herd: &Herd, header: bool) -> String {
         let picture = herd.draw(self.sender, &self.text);
         if !header {
             return picture;

@@ -44,7 +44,6 @@ pub struct Shard {
     rules: Rules,
     roster: Roster,
     metrics: CoreMetrics,
-    ended: usize,
 }
 
 /// What is to be done about one line, in the order of the fields.
@@ -105,7 +104,7 @@ impl Shard {
     /// The shard `id` of a server with this `herd`, nobody registered.
     pub fn new(id: ShardId, herd: Arc<Herd>, directory: Arc<Directory>, rules: Rules, metrics: CoreMetrics) -> Self {
         let roster = Roster::new(Claims::new(directory, id));
-        Shard { id, herd, rules, roster, metrics, ended: 0 }
+        Shard { id, herd, rules, roster, metrics }
     }
 
     /// The cow that `connection` is registered as.
@@ -118,9 +117,9 @@ impl Shard {
         self.roster.registered()
     }
 
-    /// How many other cores have said that they will send no more.
-    pub fn ended(&self) -> usize {
-        self.ended
+    /// Whether a panic has left the shard half changed.
+    pub fn is_broken(&self) -> bool {
+        self.roster.is_broken()
     }
 
     /// Decides what one line of `from` means. A claim or a release that it asks for is done on return.
@@ -131,6 +130,7 @@ impl Shard {
             herd: &self.herd,
             roster: &mut self.roster,
             metrics: &self.metrics,
+            header: self.rules.header,
             from,
             forward: Forward::Nowhere,
             local: None,
@@ -153,7 +153,7 @@ impl Shard {
     /// Decides who on this core gets what a frame brings; `None` if nobody does.
     ///
     /// A `say` whose claim has ended meanwhile is dropped and counted: the cow may be somebody else by now.
-    pub fn on_frame(&mut self, frame: Frame) -> Option<Delivery<'_>> {
+    pub fn on_frame(&self, frame: Frame) -> Option<Delivery<'_>> {
         let (message, author, candidates, to_author) = match frame {
             Frame::Say { message, author, to } => {
                 let Some(receiver) = self.roster.holder(to) else {
@@ -163,10 +163,7 @@ impl Shard {
                 (message, author, receiver, true)
             }
             Frame::Yield { message, author } => (message, author, self.roster.registered(), false),
-            Frame::End => {
-                self.ended += 1;
-                return None;
-            }
+            Frame::End => return None,
         };
         let author = (author.shard() == self.id).then(|| author.connection());
         if candidates.is_empty() || (!to_author && candidates.len() == 1 && author == Some(candidates[0])) {
@@ -176,10 +173,10 @@ impl Shard {
         Some(Delivery { payload, author, candidates, to_author })
     }
 
-    /// `connection` is closed, for whatever reason: its cow is free on return. Returns that cow, if there
-    /// was one. Safe to call twice.
-    pub fn on_close(&mut self, connection: ConnectionId) -> Option<CowId> {
-        self.roster.leave(connection)
+    /// `connection` is closed, for whatever reason: its cow, if it had one, is free on return. Safe to call
+    /// twice.
+    pub fn on_close(&mut self, connection: ConnectionId) {
+        self.roster.leave(connection);
     }
 }
 
@@ -189,6 +186,7 @@ struct Turn<'s> {
     herd: &'s Herd,
     roster: &'s mut Roster,
     metrics: &'s CoreMetrics,
+    header: bool,
     from: ConnectionId,
     forward: Forward,
     local: Option<Frame>,
@@ -250,7 +248,7 @@ impl<'s> Turn<'s> {
         let cow = self.herd.find(name).ok_or(Refusal::NoSuchCow(name))?;
         let to = self.roster.directory().owner(cow).ok_or(Refusal::NotLoggedIn(self.herd.name(cow)))?;
         self.metrics.add(Counter::Says, 1);
-        let frame = Frame::Say { message: Message::new(sender, text, Audience::Private), author, to };
+        let frame = Frame::Say { message: self.message(sender, text, Audience::Private), author, to };
         if to.shard() == self.id {
             self.local = Some(frame);
         } else {
@@ -263,7 +261,10 @@ impl<'s> Turn<'s> {
         let (author, sender) = self.sender()?;
         let others = self.roster.directory().claimed().saturating_sub(1);
         self.metrics.add(Counter::Yields, 1);
-        let frame = Frame::Yield { message: Message::new(sender, text, Audience::Everybody), author };
+        if others == 0 {
+            return Ok(Reply::SentToCows(0));
+        }
+        let frame = Frame::Yield { message: self.message(sender, text, Audience::Everybody), author };
         self.forward = Forward::ToOthers(frame.clone());
         self.local = Some(frame);
         Ok(Reply::SentToCows(others))
@@ -273,6 +274,14 @@ impl<'s> Turn<'s> {
         self.roster.leave(self.from);
         self.outcome = Outcome::Quit;
         Reply::Goodbye
+    }
+
+    /// A message, drawn here and now: drawing costs the one who sends, and a fault in it ends his session
+    /// instead of a core that many depend on.
+    fn message(&self, sender: CowId, text: &str, audience: Audience) -> Arc<Message> {
+        let message = Message::new(sender, text, audience);
+        message.draw(self.herd, self.header);
+        message
     }
 
     /// The claim and the cow of the one who sent the line.

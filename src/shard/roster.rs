@@ -18,15 +18,22 @@ pub(super) struct Roster {
     /// By connection.
     sessions: Vec<Option<Session>>,
     registered: Vec<ConnectionId>,
+    /// A change has begun and is not done: what a panic in it leaves behind is not to be trusted.
+    changing: bool,
 }
 
 impl Roster {
     pub(super) fn new(claims: Claims) -> Self {
-        Roster { claims, sessions: Vec::new(), registered: Vec::new() }
+        Roster { claims, sessions: Vec::new(), registered: Vec::new(), changing: false }
     }
 
     pub(super) fn directory(&self) -> &Directory {
         self.claims.directory()
+    }
+
+    /// Whether a change was begun and never done.
+    pub(super) fn is_broken(&self) -> bool {
+        self.changing
     }
 
     /// All registered connections, dense, in no particular order.
@@ -50,25 +57,29 @@ impl Roster {
         let Some(claim) = self.claims.claim(cow, connection) else {
             return false;
         };
+        self.changing = true;
         let at = connection.index();
         if self.sessions.len() <= at {
             self.sessions.resize_with(at + 1, || None);
         }
         self.sessions[at] = Some(Session { claim, place: self.registered.len() });
         self.registered.push(connection);
+        self.changing = false;
         true
     }
 
     /// Ends the session of `connection`, if it has one, and frees its cow.
-    pub(super) fn leave(&mut self, connection: ConnectionId) -> Option<CowId> {
-        let session = self.sessions.get_mut(connection.index())?.take()?;
+    pub(super) fn leave(&mut self, connection: ConnectionId) {
+        let Some(session) = self.sessions.get_mut(connection.index()).and_then(Option::take) else { return };
+        self.changing = true;
         self.registered.swap_remove(session.place);
         if let Some(moved) = self.registered.get(session.place)
             && let Some(Some(moved)) = self.sessions.get_mut(moved.index())
         {
             moved.place = session.place;
         }
-        Some(session.claim.cow())
+        drop(session);
+        self.changing = false;
     }
 
     fn session(&self, connection: ConnectionId) -> Option<&Session> {
