@@ -94,17 +94,20 @@ impl LineBuffer {
         }
     }
 
-    /// Whether a complete line waits.
-    pub fn has_line(&self) -> bool {
+    /// Whether a complete line waits. If none does, nothing is held but an unfinished one.
+    pub fn has_line(&mut self) -> bool {
+        if self.taken == self.unfinished {
+            self.forget_taken();
+        }
         self.taken < self.unfinished
     }
 
     /// The next complete line without its end, or `None` until more is fed.
     pub fn next_line(&mut self) -> Option<Result<&[u8], LineTooLong>> {
-        let Some(length) = memchr(LF, &self.bytes[self.taken..self.unfinished]) else {
-            self.forget_taken();
+        if !self.has_line() {
             return None;
-        };
+        }
+        let length = memchr(LF, &self.bytes[self.taken..self.unfinished])?;
         let line = self.taken..self.taken + length;
         self.taken = line.end + 1;
         Some(if length > self.line_bytes_max { Err(LineTooLong) } else { Ok(&self.bytes[line]) })

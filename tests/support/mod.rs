@@ -67,8 +67,12 @@ impl Server {
 
     /// The server that `command` starts, or what it said instead of starting.
     pub fn spawn(mut command: Command) -> Result<Server, String> {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
         let log = Arc::new(Log::default());
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let log_reader = std::thread::spawn({
@@ -132,7 +136,11 @@ impl Server {
                 return line.clone();
             }
             seen = lines.0.len();
-            assert!(!lines.1 && Instant::now() < deadline, "no {needle:?} in the log:\n{}", lines.0.join("\n"));
+            if lines.1 || Instant::now() >= deadline {
+                // Not under the lock: Drop reads the log, too.
+                drop(lines);
+                panic!("no {needle:?} in the log");
+            }
             lines = self.log.more.wait_timeout(lines, GUARD).expect("no panic").0;
         }
     }
@@ -193,7 +201,10 @@ impl Log {
     fn wait_for_end(&self, deadline: Instant) {
         let mut lines = self.lines.lock().expect("no panic");
         while !lines.1 {
-            assert!(Instant::now() < deadline, "the server does not end:\n{}", lines.0.join("\n"));
+            if Instant::now() >= deadline {
+                drop(lines);
+                panic!("the server does not end");
+            }
             lines = self.more.wait_timeout(lines, Duration::from_secs(1)).expect("no panic").0;
         }
     }
@@ -313,4 +324,42 @@ pub fn picture(cow: &str, text: &str) -> String {
 /// Names of all cows, sorted.
 pub fn all_cows() -> Vec<&'static str> {
     charasay::BUILTIN_CHARA.to_vec()
+}
+
+/// A child process, ended when this is dropped, and after [`GUARD`]: who waits for its output gets its end then.
+pub struct Guarded {
+    pub child: Child,
+    _over: std::sync::mpsc::Sender<()>,
+}
+
+impl Guarded {
+    /// Starts `command` with a pipe to each of its standard streams.
+    pub fn spawn(command: &mut Command) -> Guarded {
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = piped.spawn().expect("the binary runs");
+        let (sender, over) = std::sync::mpsc::channel();
+        let pid = child.id().to_string();
+        std::thread::spawn(move || {
+            if over.recv_timeout(GUARD) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                let _ = Command::new("kill").args(["-s", "KILL", &pid]).status();
+            }
+        });
+        Guarded { child, _over: sender }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A client with so small a receive buffer that what it does not read soon waits in the server.
+pub fn connect_narrow(address: SocketAddr) -> Client {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a TCP socket");
+    socket.connect(&address.into()).expect("the server accepts");
+    Client::over(socket.into())
 }
