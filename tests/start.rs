@@ -1,0 +1,553 @@
+//! What an operator sees: the announcement, the help, what is said to wrong flags and to a machine that lacks
+//! something, the limits on connections, and the log.
+
+mod support;
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Barrier;
+use std::time::Instant;
+
+use cowchat::limits::{DESCRIPTORS_MIN, DESCRIPTORS_RESERVED, MOTD_BYTES_MAX};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use support::{Client, GUARD, Guarded, Server, cowchat};
+
+const NOBODY: &str = "Registered users: (none)";
+const FULL: &str = "error: server is full\n";
+
+/// `cowchat serve` on any free port, with these flags.
+fn serve(flags: &[&str]) -> Command {
+    let mut command = cowchat();
+    command.args(["serve", "--listen", "127.0.0.1:0"]).args(flags);
+    command
+}
+
+/// `command`, in a shell that has set a limit before.
+fn under(ulimit: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit {ulimit} && exec \"$0\" \"$@\"")]);
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, _) in command.get_envs() {
+        shell.env_remove(name);
+    }
+    shell
+}
+
+fn started(command: Command) -> Server {
+    Server::spawn(command).unwrap_or_else(|said| panic!("it did not start: {said}"))
+}
+
+/// What is said instead of starting, without the exit code, which must be this one.
+fn refusal(command: Command, code: i32) -> String {
+    let Err(said) = Server::spawn(command) else { panic!("it starts") };
+    assert!(!said.contains("panicked"), "{said}");
+    let said = said.strip_suffix(&format!(" (exit status: {code})"));
+    said.unwrap_or_else(|| panic!("not exit code {code}: {:?}", said)).to_owned()
+}
+
+/// A file with this text, for one test.
+fn file(name: &str, text: &[u8]) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    std::fs::write(&path, text).expect("the directory for tests can be written");
+    path
+}
+
+fn path(path: &std::path::Path) -> &str {
+    path.to_str().expect("the target directory is UTF-8")
+}
+
+/// A new client, unless it is told that the server is full.
+fn knock(server: &Server) -> Option<Client> {
+    let mut client = server.connect();
+    client.send("who");
+    let reply = client.read_line();
+    if reply.starts_with("Registered users: ") {
+        return Some(client);
+    }
+    assert_eq!((reply + "\n").as_str(), FULL);
+    assert_eq!(client.read_to_end(), "");
+    None
+}
+
+/// A new client, as soon as there is room for one.
+fn knock_until_there_is_room(server: &Server) -> Client {
+    let deadline = Instant::now() + GUARD;
+    loop {
+        if let Some(client) = knock(server) {
+            return client;
+        }
+        assert!(Instant::now() < deadline, "there is no room any more");
+    }
+}
+
+#[test]
+fn the_announcement_is_all_that_is_ever_written_to_stdout() {
+    let mut server = Guarded::spawn(&mut serve(&["--cores", "2"]));
+    let mut stdout = BufReader::new(server.child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("text");
+    let port = line.strip_prefix("listening on 127.0.0.1:").and_then(|rest| rest.strip_suffix(" (2 cores, 24 cows)\n"));
+    let port: u16 = port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("not an announcement: {line}"));
+    let mut client = Client::connect(([127, 0, 0, 1], port).into()).logged_in("tux");
+    assert_eq!(client.ask("yield hi"), "Sent to 0 cows");
+    let kill = Command::new("kill").args(["-s", "TERM", &server.child.id().to_string()]).status();
+    assert!(kill.expect("kill runs").success());
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).expect("text");
+    assert_eq!(rest, "");
+    assert_eq!(server.child.wait().expect("a child can be waited for").code(), Some(0));
+}
+
+#[test]
+fn one_core_is_announced_in_the_singular() {
+    let server = started(serve(&["--cores", "1"]));
+    assert_eq!(server.announcement, format!("listening on {} (1 core, 24 cows)\n", server.address));
+    assert_eq!(server.connect().ask("who"), NOBODY);
+}
+
+#[test]
+fn it_serves_on_ipv6_too() {
+    let server = Server::try_with("[::1]:0", &[]).unwrap_or_else(|said| panic!("it did not start: {said}"));
+    assert!(server.announcement.starts_with("listening on [::1]:"), "{}", server.announcement);
+    let _client = server.login("tux");
+    server.wait_for_log("peer=[::1]:");
+}
+
+#[test]
+fn a_second_server_on_the_same_port_is_refused() {
+    let server = Server::start();
+    let mut second = cowchat();
+    second.args(["serve", "--listen", &server.address.to_string()]);
+    let said = refusal(second, 1);
+    assert!(
+        said.starts_with(&format!("cowchat: can not listen on {}: address already in use", server.address)),
+        "{said}"
+    );
+    assert!(said.contains("choose another --listen"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!(server.connect().ask("who"), NOBODY, "the first goes on");
+}
+
+#[test]
+fn of_two_servers_that_start_at_the_same_moment_exactly_one_serves() {
+    for _ in 0..5 {
+        // An address of its own, so that no other test takes the port in between.
+        let free = TcpListener::bind("127.0.17.1:0").expect("a free port");
+        let address = free.local_addr().expect("a bound socket");
+        drop(free);
+        let (both, address) = (Barrier::new(2), address.to_string());
+        let start = || {
+            both.wait();
+            Server::try_with(&address, &[])
+        };
+        let results = std::thread::scope(|scope| {
+            [scope.spawn(start), scope.spawn(start)].map(|thread| thread.join().expect("no panic"))
+        });
+        let ([Ok(server), Err(said)] | [Err(said), Ok(server)]) = results else { panic!("not exactly one serves") };
+        assert!(said.contains("address already in use") && said.ends_with(" (exit status: 1)"), "{said}");
+        let _clients = [server.login_on(0, "tux"), server.login_on(1, "ferris")];
+    }
+}
+
+#[test]
+fn an_address_of_another_machine_is_named_as_such() {
+    let mut command = cowchat();
+    // 192.0.2.0/24 belongs to nobody's machine (RFC 5737). Nothing is sent there.
+    command.args(["serve", "--listen", "192.0.2.1:0"]);
+    let said = refusal(command, 1);
+    assert!(said.contains("192.0.2.1:0") && said.contains("this machine does not have that address"), "{said}");
+}
+
+#[test]
+fn without_a_subcommand_it_shows_how_it_is_used() {
+    let said = refusal(cowchat(), 2);
+    assert!(said.contains("Usage: cowchat <COMMAND>"), "{said}");
+    for subcommand in ["serve", "connect"] {
+        assert!(said.lines().any(|line| line.trim_start().starts_with(subcommand)), "{subcommand} is not in:\n{said}");
+    }
+}
+
+#[test]
+fn wrong_flags_are_named_together_with_the_fix() {
+    let number = "use a whole number from";
+    let table: &[(&[&str], &str, &str)] = &[
+        (&["--listen", "localhost"], "--listen", "use an IP address and a port, such as 127.0.0.1:1337"),
+        (&["--listen", "1.2.3.4"], "--listen", "use an IP address and a port"),
+        (&["--listen", "127.0.0.1:65536"], "--listen", "use an IP address and a port"),
+        (&["--cores", "0"], "--cores", "use a whole number from 1 to 1024"),
+        (&["--cores", "1025"], "--cores", number),
+        (&["--cores", "x"], "--cores", number),
+        (&["--cores"], "--cores", "a value is required"),
+        (&["--line-bytes-max", "0"], "--line-bytes-max", "use a whole number from 16 to 65536"),
+        (&["--line-bytes-max", "15"], "--line-bytes-max", number),
+        (&["--line-bytes-max", "65537"], "--line-bytes-max", number),
+        (&["--sendq-bytes-max", "1"], "--sendq-bytes-max", "use a whole number from 32768 to 1073741824"),
+        (&["--sendq-bytes-max", "32767"], "--sendq-bytes-max", number),
+        (&["--sendq-bytes-max", "1073741825"], "--sendq-bytes-max", number),
+        (&["--sendq-stall", "5"], "--sendq-stall", "such as 10s, 500ms or 2m"),
+        (&["--mailbox-frames", "0"], "--mailbox-frames", "use a whole number from 1 to 1048576"),
+        (&["--mailbox-frames", "1048577"], "--mailbox-frames", number),
+        (&["--drain-timeout", "10"], "--drain-timeout", "such as 10s, 500ms or 2m"),
+        (&["--drain-timeout", "0s"], "--drain-timeout", "1ms to 24 hours"),
+        (&["--connections-max", "0"], "--connections-max", "0 is not in 1.."),
+        (&["--connections-max", "999999999"], "--connections-max", "run `ulimit -n "),
+        (&["--motd", "/nosuch"], "--motd", "/nosuch: No such file"),
+        (&["--motd", "/"], "--motd", "/: Is a directory"),
+        (&["--log", "loud"], "--log", "possible values: error, warn, info"),
+        (&["--nosuch"], "--nosuch", "--help"),
+        (&["nosuch"], "nosuch", "--help"),
+    ];
+    for (flags, name, fix) in table {
+        let mut command = cowchat();
+        command.arg("serve").args(*flags);
+        let said = refusal(command, 2);
+        assert!(said.contains(name), "{flags:?}: {name} is not named in:\n{said}");
+        assert!(said.contains(fix), "{flags:?}: {fix:?} is not in:\n{said}");
+    }
+    let mut unknown = cowchat();
+    unknown.arg("moo");
+    let said = refusal(unknown, 2);
+    assert!(said.contains("'moo'") && said.contains("--help"), "{said}");
+}
+
+#[test]
+fn both_ends_of_each_range_are_allowed() {
+    let least = ["--line-bytes-max", "16", "--sendq-bytes-max", "32768", "--mailbox-frames", "1"];
+    let most = ["--line-bytes-max", "65536", "--sendq-bytes-max", "1073741824", "--mailbox-frames", "1048576"];
+    let times =
+        [["--sendq-stall", "1ms", "--drain-timeout", "1ms"], ["--sendq-stall", "1440m", "--drain-timeout", "1440m"]];
+    for (flags, times) in [least, most].iter().zip(times) {
+        let server = started(serve(&[&flags[..], &times].concat()));
+        assert_eq!(server.connect().ask("who"), NOBODY);
+    }
+}
+
+#[test]
+fn flags_can_be_set_by_environment_variables() {
+    let motd = file("environment", b"moo\n");
+    let mut command = cowchat();
+    command.arg("serve").envs([
+        ("COWCHAT_LISTEN", "127.0.0.1:0"),
+        ("COWCHAT_CORES", "1"),
+        ("COWCHAT_NO_HEADER", "true"),
+        ("COWCHAT_MOTD", path(&motd)),
+        ("COWCHAT_LINE_BYTES_MAX", "16"),
+        ("COWCHAT_CONNECTIONS_MAX", "2"),
+        ("COWCHAT_LOG", "error"),
+    ]);
+    let mut server = started(command);
+    assert!(server.announcement.contains("(1 core, "), "{}", server.announcement);
+    let [mut ferris, mut tux] = ["ferris", "tux"].map(|cow| {
+        let mut client = server.connect();
+        client.expect("moo\n");
+        client.logged_in(cow)
+    });
+    assert_eq!(server.connect().read_to_end(), FULL);
+    assert_eq!(ferris.ask("yield 89012345678"), "error: line too long (max 16 bytes)");
+    assert_eq!(ferris.ask("say tux hi"), "Sent to tux");
+    tux.expect(&support::picture("ferris", "hi"));
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(server.log(), [""; 0]);
+}
+
+#[test]
+fn a_flag_wins_over_its_environment_variable() {
+    let mut command = serve(&["--cores", "1"]);
+    command.env("COWCHAT_CORES", "2").env("COWCHAT_LISTEN", "192.0.2.1:0");
+    assert!(started(command).announcement.contains("(1 core, "));
+}
+
+#[test]
+fn a_wrong_environment_variable_is_refused_like_its_flag() {
+    let mut command = serve(&[]);
+    command.env("COWCHAT_CORES", "zero");
+    let said = refusal(command, 2);
+    assert!(said.contains("--cores") && said.contains("use a whole number from 1 to 1024"), "{said}");
+}
+
+/// Starts `command` where it may run on one CPU only.
+fn on_one_cpu(command: Command) -> Server {
+    // A thread of its own, since what it starts inherits its CPUs.
+    let start = move || {
+        let allowed = sched_getaffinity(None).expect("a thread may ask");
+        let first = (0..CpuSet::MAX_CPU).find(|&cpu| allowed.is_set(cpu)).expect("it runs on one");
+        let mut one = CpuSet::new();
+        one.set(first);
+        sched_setaffinity(None, &one).expect("it runs there already");
+        started(command)
+    };
+    std::thread::spawn(start).join().expect("it starts")
+}
+
+#[test]
+fn more_cores_than_cpus_work_and_are_warned_about() {
+    let server = on_one_cpu(serve(&["--cores", "3"]));
+    assert!(server.announcement.contains("(3 cores, "), "{}", server.announcement);
+    let warning = server.wait_for_log("3 cores on 1 CPU");
+    assert!(warning.contains("WARN") && warning.contains("not pinned"), "{warning}");
+    let mut receivers = [server.login_on(0, "tux"), server.login_on(1, "cow"), server.login_on(2, "mew")];
+    assert_eq!(server.login("ferris").ask("yield hi"), "Sent to 3 cows");
+    for receiver in &mut receivers {
+        receiver.expect_message("ferris", false, "hi");
+    }
+}
+
+#[test]
+fn by_default_there_are_as_many_cores_as_cpus_and_no_warning() {
+    let mut server = on_one_cpu(serve(&[]));
+    assert!(server.announcement.contains("(1 core, "), "{}", server.announcement);
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(!server.log().iter().any(|line| line.contains("WARN")), "{:?}", server.log());
+}
+
+#[test]
+fn everybody_who_connects_is_greeted_with_the_motd() {
+    let longest = "m".repeat(MOTD_BYTES_MAX - 1) + "\n";
+    let table = [
+        ("with-lf", "Moo!\nBe kind.\n", "Moo!\nBe kind.\n"),
+        ("without-lf", "Moo!\nBe kind.", "Moo!\nBe kind.\n"),
+        ("empty", "", ""),
+        ("longest", &longest, &longest),
+    ];
+    for (name, text, greeting) in table {
+        let motd = file(name, text.as_bytes());
+        let server = Server::with(&["--motd", path(&motd)]);
+        for mut client in [server.connect(), server.connect()] {
+            client.expect(greeting);
+            assert_eq!(client.ask("who"), NOBODY, "{name}");
+        }
+    }
+    let motd = file("too-long", &[b'm'; MOTD_BYTES_MAX + 1]);
+    let said = refusal(serve(&["--motd", path(&motd)]), 2);
+    assert!(said.contains("--motd") && said.contains("is longer than 65536 bytes: shorten it"), "{said}");
+}
+
+/// Has io_uring_setup fail in what `command` starts, as a container's seccomp profile does.
+fn forbid_io_uring(command: &mut Command) {
+    let op = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let program = [
+        // The system call's number; io_uring came late enough to have the same one everywhere.
+        op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_io_uring_setup as u32),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let install = move || {
+        let mut program = program;
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        // SAFETY: both calls only read their arguments, and `filter` points to `program`, which is alive.
+        let failed = unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
+                || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) != 0
+        };
+        if failed { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+    };
+    // SAFETY: between fork and exec the closure makes two system calls; it takes no lock and no memory.
+    unsafe { command.pre_exec(install) };
+}
+
+#[test]
+fn where_io_uring_is_forbidden_one_line_says_what_to_change() {
+    let mut command = serve(&[]);
+    forbid_io_uring(&mut command);
+    let said = refusal(command, 2);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    for word in ["io_uring is forbidden", "seccomp", "kernel.io_uring_disabled=0"] {
+        assert!(said.contains(word), "{word} is not in: {said}");
+    }
+}
+
+#[test]
+fn a_client_needs_no_io_uring() {
+    let server = Server::start();
+    let mut command = cowchat();
+    command.args(["connect", &server.address.to_string()]);
+    forbid_io_uring(&mut command);
+    let mut client = Guarded::spawn(&mut command);
+    drop(client.child.stdin.take());
+    assert_eq!(client.child.wait().expect("a child can be waited for").code(), Some(0));
+}
+
+#[test]
+fn too_few_descriptors_or_too_little_memory_to_lock_are_named_with_the_limit() {
+    let too_few = (DESCRIPTORS_MIN - 1).to_string();
+    for (ulimit, fix) in [
+        ("-n 64", "run `ulimit -n 96` or more"),
+        (&format!("-n {too_few}"), "run `ulimit -n 96` or more"),
+        ("-l 100", "run `ulimit -l 512` or more"),
+        ("-l 511", "run `ulimit -l 512` or more"),
+    ] {
+        let said = refusal(under(ulimit, &serve(&[])), 2);
+        assert!(said.contains(fix), "under ulimit {ulimit}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    // More cores need more descriptors for themselves.
+    let said = refusal(under("-n 128", &serve(&["--cores", "12"])), 2);
+    assert!(said.contains("`ulimit -n ") && said.contains("fewer --cores"), "{said}");
+}
+
+#[test]
+fn exactly_enough_memory_to_lock_is_enough() {
+    let server = started(under("-l 512", &serve(&["--cores", "2"])));
+    let mut receiver = server.login_on(0, "tux");
+    assert_eq!(server.login_on(1, "ferris").ask("say tux hi"), "Sent to tux");
+    receiver.expect_message("ferris", true, "hi");
+}
+
+/// Whoever comes once `sessions` are served is told so, the others notice nothing, and one that leaves makes room.
+fn assert_it_fills_and_empties(server: &Server, sessions: usize) {
+    let mut clients: Vec<Client> = (0..sessions).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.ask("who"), NOBODY);
+    }
+    for round in 0..20 {
+        let mut newcomer = server.connect();
+        if round % 2 == 1 {
+            // What it has sent must not turn the answer into a reset.
+            newcomer.send_raw(b"who\nlogin tux\n");
+        }
+        assert_eq!(newcomer.read_to_end(), FULL);
+    }
+    server.wait_for_log("reason=\"server full\"");
+    for client in &mut clients {
+        assert_eq!(client.ask("who"), NOBODY, "nothing came between, and nobody has logged in");
+    }
+    for _ in 0..3 {
+        let mut leaving = clients.swap_remove(0);
+        assert_eq!(leaving.ask("quit"), "Goodbye.");
+        assert_eq!(leaving.read_to_end(), "");
+        drop(leaving);
+        clients.push(knock_until_there_is_room(server));
+        assert_eq!(server.connect().read_to_end(), FULL, "there was room for exactly one");
+    }
+}
+
+#[test]
+fn beyond_connections_max_newcomers_are_told_that_the_server_is_full() {
+    assert_it_fills_and_empties(&Server::with(&["--connections-max", "3"]), 3);
+}
+
+#[test]
+fn what_the_descriptors_allow_is_the_limit_on_connections() {
+    for limit in [DESCRIPTORS_MIN, 128] {
+        let server = started(under(&format!("-n {limit}"), &serve(&["--cores", "2"])));
+        assert_it_fills_and_empties(&server, usize::try_from(limit - DESCRIPTORS_RESERVED).expect("a small number"));
+    }
+}
+
+#[test]
+fn out_of_descriptors_newcomers_are_told_and_sessions_go_on() {
+    let server = Server::start();
+    let mut sessions = [server.login_on(0, "tux"), server.login_on(1, "ferris")];
+    // The limit falls while it runs, so that the kernel refuses what the server thinks it could have.
+    let pid = Pid::from_raw(server.pid());
+    let before = getrlimit(Resource::Nofile);
+    let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("one's own child").count() as u64;
+    let limit = Rlimit { current: Some(open + 3), maximum: before.maximum };
+    prlimit(pid, Resource::Nofile, limit).expect("one's own child");
+    let mut more = Vec::new();
+    while let Some(newcomer) = knock(&server) {
+        more.push(newcomer);
+        assert!(more.len() < 100, "the limit is in force");
+    }
+    server.wait_for_log("can not accept: ");
+    // Not one is left without an answer; a descriptor that gets free for a moment may still serve one.
+    more.extend((0..20).filter_map(|_| knock(&server)));
+    assert!(more.len() < 100, "the limit is in force");
+    let [tux, ferris] = &mut sessions;
+    assert_eq!(tux.ask("say ferris hi"), "Sent to ferris");
+    ferris.expect_message("tux", true, "hi");
+    // As soon as there are some again, all is well.
+    more.clear();
+    prlimit(pid, Resource::Nofile, before).expect("one's own child");
+    let _later = [knock_until_there_is_room(&server), knock_until_there_is_room(&server)];
+    server.wait_for_log("accepts again");
+}
+
+/// The name in the log of a client's connection.
+fn name_of(server: &Server, client: &Client) -> String {
+    let line = server.wait_for_log(&format!("peer={}", client.local()));
+    let name = line.split("connection=").nth(1).and_then(|rest| rest.split(' ').next());
+    name.expect("a connection's name").to_owned()
+}
+
+#[test]
+fn the_log_tells_who_came_and_went_and_why_but_nothing_that_was_said() {
+    let mut server = Server::start();
+    let [quitting, leaving, mut crashing, staying] = [(); 4].map(|()| server.connect());
+    let names = [&quitting, &leaving, &crashing, &staying].map(|client| name_of(&server, client));
+    let (mut quitting, mut leaving) = (quitting.logged_in("tux"), leaving.logged_in("ferris"));
+    let mut staying = staying.logged_in("cow");
+    assert_eq!(quitting.ask("say ferris haystack"), "Sent to ferris");
+    assert_eq!(quitting.ask("yield haystack"), "Sent to 2 cows");
+    for line in ["haystack", "say haystack haystack", "login haystack", &"haystack ".repeat(1000)] {
+        assert!(quitting.ask(line).starts_with("error: "));
+        assert!(crashing.ask(line).starts_with("error: "));
+    }
+    assert_eq!(quitting.ask("quit"), "Goodbye.");
+    leaving.half_close();
+    leaving.read_to_end();
+    crashing.reset();
+    server.wait_for_log(&format!("logged in connection={} cow=tux", names[0]));
+    server.wait_for_log(&format!("closed connection={} cow=tux reason=\"quit\"", names[0]));
+    server.wait_for_log(&format!("closed connection={} cow=ferris reason=\"end of input\"", names[1]));
+    server.wait_for_log(&format!("closed connection={} reason=\"read failed\" error=\"connection reset\"", names[2]));
+    server.signal("TERM");
+    assert!(staying.read_to_end().ends_with("* the server is shutting down\n"));
+    assert_eq!(server.wait().code(), Some(0));
+    server.wait_for_log(&format!("closed connection={} cow=cow reason=\"shutdown\"", names[3]));
+    server.wait_for_log("stopped: 4 connections, 1 says, 1 yields, 3 deliveries");
+    assert!(!server.log().iter().any(|line| line.contains("haystack")), "{:?}", server.log());
+}
+
+#[test]
+fn only_what_is_as_important_as_asked_for_is_logged() {
+    for level in ["error", "warn"] {
+        let mut server = Server::with(&["--log", level]);
+        assert_eq!(server.login("tux").ask("quit"), "Goodbye.");
+        server.signal("TERM");
+        assert_eq!(server.wait().code(), Some(0));
+        assert_eq!(server.log(), [""; 0], "--log {level}");
+    }
+}
+
+/// Each flag of `cowchat serve --help` with its text, on one line.
+fn flags_in_help() -> HashMap<String, String> {
+    let output = cowchat().args(["serve", "--help"]).output().expect("the binary runs");
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+    let help = String::from_utf8(output.stdout).expect("text");
+    let flags = help.split("\n      --").skip(1).map(|flag| flag.split("\n  -").next().expect("a flag"));
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    flags.map(|flag| (flag.split([' ', '\n']).next().expect("a name").to_owned(), words(flag))).collect()
+}
+
+#[test]
+fn the_help_names_unit_default_and_variable_of_every_flag() {
+    let mut flags = flags_in_help();
+    let mut expect = |flag: &str, texts: &[&str]| {
+        let help = flags.remove(flag).unwrap_or_else(|| panic!("no --{flag}"));
+        let variable = format!("[env: COWCHAT_{}=]", flag.to_uppercase().replace('-', "_"));
+        for text in texts.iter().copied().chain([variable.as_str()]) {
+            assert!(help.contains(text), "{text:?} is not in: --{help}");
+        }
+    };
+    expect("listen", &["[default: 127.0.0.1:1337]", "port 0 picks a free one"]);
+    expect("cores", &["[default: all that the process may run on]"]);
+    expect("no-header", &[]);
+    expect("motd", &["<FILE>", "64 KiB"]);
+    expect("line-bytes-max", &["<BYTES>", "in bytes", "[default: 4096]"]);
+    expect("sendq-bytes-max", &["<BYTES>", "in bytes", "[default: 262144]"]);
+    expect("sendq-stall", &["<TIME>", "500ms", "[default: 10s]"]);
+    expect("connections-max", &["[default: what the descriptor limit allows]"]);
+    expect("mailbox-frames", &["[default: 4096]"]);
+    expect("drain-timeout", &["<TIME>", "500ms", "[default: 10s]"]);
+    expect("log", &["[default: info]", "[possible values: error, warn, info]"]);
+    assert!(flags.is_empty(), "flags that this test does not know: {:?}", flags.keys());
+}
