@@ -3,11 +3,9 @@
 mod support;
 
 use std::collections::HashMap;
-use std::net::TcpStream;
 use std::thread;
 
-use socket2::{Domain, Socket, Type};
-use support::{Client, Server, message, picture};
+use support::{Client, Server, connect_narrow, message, picture};
 
 /// Room for everything that a test sends, so that nobody is cut for the speed of the machine.
 const ROOMY: &str = "1073741824";
@@ -31,14 +29,6 @@ fn hear(client: &mut Client) -> Heard {
     let body = drawn.splitn(3, '\n').nth(2).expect("three lines of bubble");
     client.expect(body);
     Heard::Message { from: from.to_owned(), to_you, text: text.to_owned() }
-}
-
-/// A client whose kernel takes next to nothing on its behalf.
-fn connect_narrow(server: &Server) -> Client {
-    let socket = Socket::new(Domain::for_address(server.address), Type::STREAM, None).expect("a socket");
-    socket.set_recv_buffer_size(1).expect("the kernel rounds up");
-    socket.connect(&server.address.into()).expect("the server accepts");
-    Client::over(TcpStream::from(socket))
 }
 
 /// A client that sends `count` lines, says to the next in the ring and yields in turn, and reads what it
@@ -173,7 +163,7 @@ fn a_yield_counts_and_reaches_the_others_on_every_core() {
 #[test]
 fn who_reads_a_byte_at_a_time_gets_every_message_whole() {
     let server = Server::with(&["--sendq-bytes-max", ROOMY]);
-    let mut receiver = connect_narrow(&server).logged_in("mew");
+    let mut receiver = connect_narrow(server.address).logged_in("mew");
     let mut near = server.login_on(0, "tux");
     let mut far = server.login_on(1, "aya");
     let expected: String = (0..20)
@@ -199,7 +189,7 @@ fn who_reads_a_byte_at_a_time_gets_every_message_whole() {
 fn a_slow_consumer_is_cut_with_a_prefix_and_frees_its_cow_and_nobody_else_notices() {
     let server = Server::with(&["--sendq-bytes-max", "32768"]);
     for core in [0, 1] {
-        let mut slow = connect_narrow(&server).logged_in("mew");
+        let mut slow = connect_narrow(server.address).logged_in("mew");
         let mut tux = server.login_on(core, "tux");
         let mut witness = server.login_on(core, "aya");
         let mut sent = String::new();
@@ -239,7 +229,7 @@ fn read_until_cut(client: &mut Client) -> Vec<u8> {
 #[test]
 fn twenty_thousand_pipelined_lines_are_all_answered_however_slowly_the_replies_are_read() {
     let server = Server::start();
-    let mut client = connect_narrow(&server);
+    let mut client = connect_narrow(server.address);
     let mut sender = client.stream().try_clone().expect("a descriptor");
     let lines = "who\n".repeat(20_000);
     thread::scope(|scope| {
@@ -256,12 +246,12 @@ fn twenty_thousand_pipelined_lines_are_all_answered_however_slowly_the_replies_a
 fn others_messages_make_a_stalled_reader_close_and_its_own_replies_do_not() {
     let server = Server::with(&["--sendq-stall", "200ms", "--sendq-bytes-max", ROOMY]);
     // Both take nothing any more; the one waits for its own replies, the other keeps somebody waiting.
-    let mut own = connect_narrow(&server).logged_in("aya");
+    let mut own = connect_narrow(server.address).logged_in("aya");
     let asker = own.stream().try_clone().expect("a descriptor");
     let lines = "cows\n".repeat(5_000);
     thread::scope(|scope| {
         scope.spawn(move || std::io::Write::write_all(&mut &asker, lines.as_bytes()).expect("the server reads on"));
-        let _stalled = connect_narrow(&server).logged_in("mew");
+        let _stalled = connect_narrow(server.address).logged_in("mew");
         let mut tux = server.login("tux");
         for n in 0..200 {
             let reply = tux.ask(&format!("say mew {n}"));
@@ -327,5 +317,37 @@ fn who_is_cut_in_the_middle_of_his_own_lines_executes_no_more_of_them() {
         assert_eq!(after.ask("who"), "Registered users: cow, tux", "round {round}");
         assert_eq!(after.ask("quit"), "Goodbye.");
         after.read_to_end();
+    }
+}
+
+#[test]
+fn a_client_whose_input_never_ends_does_not_keep_its_core_for_itself() {
+    let server = Server::start();
+    // Lines so long that one read holds fewer than a turn may have, and an endless one.
+    for flood in [format!("say {}\n", "x".repeat(296)).repeat(200), "x".repeat(60_000)] {
+        let flooder = server.connect();
+        let mut victim = server.connect_on(server.core_of(&flooder));
+        thread::scope(|scope| {
+            scope.spawn(|| while std::io::Write::write_all(&mut flooder.stream(), flood.as_bytes()).is_ok() {});
+            scope.spawn(|| std::io::copy(&mut flooder.stream(), &mut std::io::sink()));
+            for n in 0..200 {
+                assert_eq!(victim.ask("who"), "Registered users: (none)", "question {n}");
+            }
+            flooder.stream().shutdown(std::net::Shutdown::Both).expect("a connected socket");
+        });
+    }
+}
+
+#[test]
+fn a_message_longer_than_the_send_queue_reaches_a_reader() {
+    let server = Server::with(&["--line-bytes-max", "65536", "--sendq-bytes-max", "32768"]);
+    let mut tux = server.login("tux");
+    for core in [0, 1] {
+        let mut mew = server.login_on(core, "mew");
+        let text = "moo ".repeat(12_000).trim_end().to_owned();
+        assert_eq!(tux.ask(&format!("say mew {text}")), "Sent to mew");
+        mew.expect_message("tux", true, &text);
+        assert_eq!(mew.ask("quit"), "Goodbye.");
+        assert_eq!(mew.read_to_end(), "");
     }
 }
