@@ -1,0 +1,360 @@
+//! How a server ends, and that the next one starts where it was: what was acknowledged is delivered, everybody
+//! is told, nobody sees a reset, and whatever clients or signals do, it ends.
+//!
+//! A client here never closes before it has seen the server's end, so each drain waits out its full second for
+//! those; no test says how long anything may take.
+
+mod support;
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc;
+
+use support::{Client, GUARD, Server, all_cows, connect_narrow, cowchat, message};
+
+const LAST_LINE: &str = "* the server is shutting down\n";
+
+/// Flags with which no queue is too full or too old during a test, and a drain has time.
+const PATIENT: [&str; 6] = ["--sendq-bytes-max", "1073741824", "--sendq-stall", "10m", "--drain-timeout", "10m"];
+
+/// A client that does not read, with 4 MB for it at the server: far more than the kernel's buffers take.
+fn client_that_never_reads(server: &Server) -> Client {
+    let client = connect_narrow(server.address).logged_in("kirby");
+    let mut sender = server.login("nemo");
+    for _ in 0..500 {
+        assert_eq!(sender.ask(&format!("say kirby {}", "moo ".repeat(1000))), "Sent to kirby");
+    }
+    client
+}
+
+/// `message` with each of `numbers` in the place of the zeros in its text; charasay is too slow to draw them all.
+fn messages(from: &str, to_you: bool, numbers: std::ops::Range<u32>) -> String {
+    let template = message(from, to_you, "message 00000");
+    numbers.map(|number| template.replace("message 00000", &format!("message {number:05}"))).collect()
+}
+
+fn assert_it_drained(server: &mut Server) {
+    assert_eq!(server.wait().code(), Some(0));
+    server.wait_for_log("stopped: ");
+    assert!(!server.log().iter().any(|line| line.contains("timed out")), "the drain did not need its deadline");
+}
+
+#[test]
+fn everybody_on_every_core_gets_the_last_line_and_then_the_end() {
+    for signal in ["TERM", "INT"] {
+        let mut server = Server::with(&PATIENT);
+        let clients = [
+            server.connect_on(0),
+            server.login_on(0, "tux"),
+            server.login_on(0, "ferris"),
+            server.connect_on(1),
+            server.login_on(1, "cow"),
+            server.login_on(1, "mew"),
+        ];
+        server.signal(signal);
+        for mut client in clients {
+            assert_eq!(client.read_to_end(), LAST_LINE, "SIG{signal}");
+        }
+        assert_it_drained(&mut server);
+        server.wait_for_log(&format!("SIG{signal}: draining "));
+        server.wait_for_log("cow=tux reason=\"shutdown\"");
+    }
+}
+
+#[test]
+fn a_server_without_clients_just_ends() {
+    for cores in [1, 2] {
+        let mut server = server_on_cores(cores);
+        server.signal("TERM");
+        assert_it_drained(&mut server);
+    }
+}
+
+#[test]
+fn what_was_acknowledged_is_delivered_before_the_last_line_across_cores() {
+    for (from, to) in [(0, 1), (1, 0), (0, 0)] {
+        let mut server = Server::with(&PATIENT);
+        let mut receiver = server.login_on(to, "tux");
+        let mut sender = server.login_on(from, "ferris");
+        // Says, and in the end yields, so that the signal meets both on their way.
+        let lines = |words: &str, numbers: std::ops::Range<u32>| -> String {
+            numbers.map(|number| format!("{words} message {number:05}\n")).collect()
+        };
+        sender.send_raw((lines("say tux", 0..1500) + &lines("yield", 1500..2000)).as_bytes());
+        sender.expect(&("Sent to tux\n".repeat(1500) + &"Sent to 1 cow\n".repeat(500)));
+        server.signal("TERM");
+        let expected = messages("ferris", true, 0..1500) + &messages("ferris", false, 1500..2000) + LAST_LINE;
+        let got = receiver.read_to_end();
+        assert!(got == expected, "from core {from} to {to}: {} of {} bytes", got.len(), expected.len());
+        assert_eq!(sender.read_to_end(), LAST_LINE);
+        assert_it_drained(&mut server);
+    }
+}
+
+#[test]
+fn after_the_last_line_nothing_is_answered() {
+    let mut server = Server::start();
+    let mut clients =
+        [server.connect_on(0), server.login_on(0, "tux"), server.connect_on(1), server.login_on(1, "cow")];
+    server.signal("TERM");
+    for client in &mut clients {
+        client.expect(LAST_LINE);
+        client.send_raw(b"who\nlogin ferris\nyield hi\nquit\n");
+    }
+    for client in &mut clients {
+        assert_eq!(client.read_to_end(), "");
+    }
+    assert_it_drained(&mut server);
+    assert!(!server.log().iter().any(|line| line.contains("cow=ferris")), "no line is executed");
+}
+
+#[test]
+fn a_client_whose_lines_the_server_has_not_read_sees_the_end_and_no_reset() {
+    let mut server = Server::with(&PATIENT);
+    let mut client = connect_narrow(server.address).logged_in("tux");
+    // The replies are 50 times as long as the lines, and the server reads no further while they wait.
+    client.send_raw("cows\n".repeat(20_000).as_bytes());
+    let reply = client.read_line();
+    server.signal("TERM");
+    let rest = client.read_to_end();
+    let replies = rest.strip_suffix(LAST_LINE).expect("the last line is the last").lines();
+    assert!(replies.clone().all(|line| line == reply), "every reply is whole");
+    assert!(replies.count() < 19_000, "lines were left unread");
+    assert_it_drained(&mut server);
+}
+
+#[test]
+fn a_client_that_never_reads_holds_the_drain_up_until_its_timeout() {
+    let mut flags = PATIENT;
+    flags[5] = "500ms";
+    let mut server = Server::with(&flags);
+    let _deaf = client_that_never_reads(&server);
+    let mut witness = server.login("tux");
+    server.signal("TERM");
+    assert_eq!(witness.read_to_end(), LAST_LINE, "the others do not wait for it");
+    assert_eq!(server.wait().code(), Some(0));
+    server.wait_for_log("drain timed out: ");
+    server.wait_for_log("stopped: ");
+}
+
+#[test]
+fn a_second_signal_ends_a_drain_at_once() {
+    for (first, second, code) in [("TERM", "TERM", 143), ("INT", "INT", 130), ("INT", "TERM", 143)] {
+        let mut server = Server::with(&PATIENT);
+        let _deaf = client_that_never_reads(&server);
+        let mut witness = server.login("tux");
+        server.signal(first);
+        server.wait_for_log(&format!("SIG{first}: draining "));
+        assert_eq!(witness.read_to_end(), LAST_LINE);
+        server.signal(second);
+        assert_eq!(server.wait().code(), Some(code), "SIG{first}, then SIG{second}");
+    }
+}
+
+#[test]
+fn once_the_drain_has_come_to_the_last_line_newcomers_are_refused() {
+    let server = Server::with(&PATIENT);
+    let _deaf = client_that_never_reads(&server);
+    let mut witnesses = [server.connect_on(0), server.connect_on(1)];
+    server.signal("TERM");
+    for witness in &mut witnesses {
+        assert_eq!(witness.read_to_end(), LAST_LINE);
+    }
+    // Enough for both cores' listeners to be asked.
+    for _ in 0..20 {
+        let refused = TcpStream::connect(server.address).expect_err("nobody listens");
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    }
+}
+
+fn server_on_cores(cores: usize) -> Server {
+    let mut command = cowchat();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--cores", &cores.to_string()]).args(PATIENT);
+    Server::spawn(command).expect("it starts")
+}
+
+#[test]
+fn who_is_connected_but_not_accepted_yet_gets_the_last_line_too() {
+    for round in 0..20 {
+        let mut server = server_on_cores(1 + round % 2);
+        // With and without something else to do.
+        let busy = (round % 4 < 2).then(|| {
+            let mut client = server.login("tux");
+            client.send_raw("say tux moo\n".repeat(10_000).as_bytes());
+            client.read_line();
+            client
+        });
+        // The kernel shakes hands for a process that is stopped, and the signal finds all of them waiting.
+        server.signal("STOP");
+        let newcomers: Vec<Client> = (0..10).map(|_| server.connect()).collect();
+        server.signal("TERM");
+        server.signal("CONT");
+        for mut newcomer in newcomers {
+            assert_eq!(newcomer.read_to_end(), LAST_LINE, "{} cores, busy: {}", 1 + round % 2, busy.is_some());
+        }
+        drop(busy);
+        assert_eq!(server.wait().code(), Some(0));
+    }
+}
+
+/// Connects and asks until that is refused; everybody who is connected then must get the last line.
+fn crowd(address: SocketAddr) {
+    let mut waiting = VecDeque::new();
+    loop {
+        match TcpStream::connect(address) {
+            Ok(stream) => waiting.push_back(Client::over(stream)),
+            // A listener that ends while it shakes hands says so by a reset.
+            Err(error) if [ErrorKind::ConnectionRefused, ErrorKind::ConnectionReset].contains(&error.kind()) => break,
+            Err(error) => panic!("neither accepted nor refused: {error}"),
+        }
+        waiting.back_mut().expect("it has just come").send("who");
+        // Never more than the kernel lets wait: those it drops would know nothing of the end.
+        if waiting.len() > 20 {
+            let mut first = waiting.pop_front().expect("21 wait");
+            match first.read_line().as_str() {
+                "Registered users: (none)" => {}
+                last => {
+                    assert_eq!(last, LAST_LINE.trim_end());
+                    assert_eq!(first.read_to_end(), "");
+                }
+            }
+        }
+    }
+    for mut client in waiting {
+        let got = client.read_to_end();
+        assert_eq!(got.strip_prefix("Registered users: (none)\n").unwrap_or(&got), LAST_LINE);
+    }
+}
+
+#[test]
+fn who_connects_while_the_drain_begins_gets_the_last_line_or_is_refused() {
+    for round in 0..20 {
+        let cores = 1 + round % 2;
+        let mut server = server_on_cores(cores);
+        let address = server.address;
+        let crowds: Vec<_> = (0..4).map(|_| std::thread::spawn(move || crowd(address))).collect();
+        server.wait_for_log("connection=0.200 ");
+        server.signal("TERM");
+        for crowd in crowds {
+            assert!(crowd.join().is_ok(), "one of the crowd saw no orderly end, on {cores} cores");
+        }
+        assert_it_drained(&mut server);
+    }
+}
+
+/// On an address of its own, so that no other test takes the port while no server has it.
+fn server_on(address: &str) -> Server {
+    Server::try_with(address, &PATIENT).unwrap_or_else(|said| panic!("no server on {address}: {said}"))
+}
+
+#[test]
+fn after_either_end_the_next_server_has_the_same_port_and_all_cows_are_free() {
+    for (signal, first_address) in [("KILL", "127.0.19.1:0"), ("TERM", "127.0.19.2:0")] {
+        let mut server = server_on(first_address);
+        let address = server.address.to_string();
+        // None of these closes before the test is over.
+        let mut clients = Vec::new();
+        for _ in 0..5 {
+            assert_eq!(server.connect().ask("cows"), format!("Available cow names: {}", all_cows().join(", ")));
+            clients.extend(all_cows().iter().map(|cow| server.login(cow)));
+            clients.push(server.connect());
+            assert_eq!(server.connect().ask("cows"), "Available cow names: (none)");
+            server.signal(signal);
+            let status = server.wait();
+            assert_eq!(status.code(), (signal == "TERM").then_some(0), "{status}");
+            server = server_on(&address);
+            assert_eq!(server.address.to_string(), address);
+        }
+        assert_eq!(server.connect().ask("cows"), format!("Available cow names: {}", all_cows().join(", ")));
+    }
+}
+
+/// What one client of the flood has seen.
+struct Seen {
+    /// Its own lines that were acknowledged.
+    acknowledged: usize,
+    /// Messages received, by the header that says from whom.
+    received: HashMap<String, usize>,
+}
+
+/// Sends 32 lines, reads until they are answered, and so on until the server ends it.
+fn flood(client: &Client, line: &str, going: &mpsc::Sender<()>) -> Seen {
+    let mut seen = Seen { acknowledged: 0, received: HashMap::new() };
+    let mut input = BufReader::new(client.stream());
+    let lines = format!("{line}\n").repeat(32);
+    let mut last = String::new();
+    loop {
+        // After the drain has begun lines are discarded; the read below tells how it ended.
+        let _: io::Result<()> = client.stream().write_all(lines.as_bytes());
+        for _ in 0..32 {
+            loop {
+                let before = std::mem::take(&mut last);
+                let count = input.read_line(&mut last).expect("FIN, not RST");
+                if count == 0 {
+                    assert_eq!(before, LAST_LINE);
+                    return seen;
+                }
+                if let Some(from) = last.strip_suffix(" says:\n") {
+                    *seen.received.entry(from.to_owned()).or_default() += 1;
+                } else if last == "Sent to 23 cows\n" || last == "error: login first\n" {
+                    seen.acknowledged += 1;
+                    break;
+                }
+            }
+        }
+        // The test may be over for this one's peers already.
+        let _ = going.send(());
+    }
+}
+
+#[test]
+fn a_hundred_clients_that_yield_all_get_what_was_acknowledged_and_the_end() {
+    let mut server = Server::with(&PATIENT);
+    let cows = all_cows();
+    let users: Vec<Client> = cows.iter().map(|cow| server.login(cow)).collect();
+    let guests: Vec<Client> = (cows.len()..100).map(|_| server.connect()).collect();
+    let (going, gone) = mpsc::channel();
+    let seen: Vec<Seen> = std::thread::scope(|scope| {
+        let clients = users.iter().chain(&guests);
+        let floods: Vec<_> = clients
+            .map(|client| {
+                let going = going.clone();
+                scope.spawn(move || flood(client, "yield moo", &going))
+            })
+            .collect();
+        for _ in 0..200 {
+            gone.recv_timeout(GUARD).expect("the flood goes on");
+        }
+        server.signal("TERM");
+        floods.into_iter().map(|flood| flood.join().expect("an orderly end")).collect()
+    });
+    assert_it_drained(&mut server);
+    for (receiver, got) in cows.iter().zip(&seen) {
+        for (sender, sent) in cows.iter().zip(&seen).filter(|(sender, _)| *sender != receiver) {
+            let received = got.received.get(*sender).copied().unwrap_or_default();
+            assert_eq!(received, sent.acknowledged, "{receiver} got {received} messages of {sender}");
+        }
+    }
+    assert!(seen[cows.len()..].iter().all(|guest| guest.received.is_empty()), "guests get none");
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_neither_the_server_nor_its_end() {
+    let mut command = support::cowchat();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--cores", "2", "--drain-timeout", "2s"]);
+    let mut server = support::Guarded::spawn(&mut command);
+    let mut announcement = String::new();
+    BufReader::new(server.child.stdout.take().expect("piped")).read_line(&mut announcement).expect("stdout is text");
+    let address: SocketAddr = announcement.split(' ').nth(2).expect("an address").parse().expect("an address");
+    // Three lines of some 80 bytes each: more than the pipe of its stderr holds.
+    for _ in 0..600 {
+        let mut client = Client::connect(address).logged_in("tux");
+        assert_eq!(client.ask("quit"), "Goodbye.");
+    }
+    let mut last = Client::connect(address).logged_in("tux");
+    let pid = server.child.id().to_string();
+    assert!(std::process::Command::new("kill").arg(&pid).status().expect("kill runs").success());
+    assert_eq!(last.read_to_end(), LAST_LINE);
+    assert_eq!(server.child.wait().expect("a child can be waited for").code(), Some(0));
+}
