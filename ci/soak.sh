@@ -44,5 +44,5 @@ whole_suite() {
 }
 
 soak "simulation, seeds" "$seeds" env COWCHAT_SIM_SEEDS="$seeds" cargo test --locked --release --test simulation
-soak "protocol properties, cases each" "$cases" env PROPTEST_CASES="$cases" cargo test --locked --release --lib protocol
+soak "protocol properties, cases each" "$cases" env PROPTEST_CASES="$cases" cargo test --locked --release --lib --test framing
 soak "whole suite, runs" "$runs" whole_suite
