@@ -1,7 +1,8 @@
 //! From the command line to a configuration that can be run: everything that an operator may have got
 //! wrong is found here, before a thread is started or a port is taken.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -182,12 +183,14 @@ fn connections_max(asked: Option<u64>, cores: usize) -> Result<u64, ConfigError>
 
 /// The greeting, ending in LF.
 fn read_motd(path: &PathBuf) -> Result<Arc<[u8]>, ConfigError> {
-    let mut text = std::fs::read(path).map_err(|error| ConfigError::Motd { path: path.clone(), error })?;
-    if text.last().is_some_and(|&last| last != b'\n') {
-        text.push(b'\n');
-    }
+    let mut text = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MOTD_BYTES_MAX as u64 + 1).read_to_end(&mut text));
+    read.map_err(|error| ConfigError::Motd { path: path.clone(), error })?;
     if text.len() > MOTD_BYTES_MAX {
         return Err(ConfigError::MotdTooLong(path.clone()));
+    }
+    if text.last().is_some_and(|&last| last != b'\n') {
+        text.push(b'\n');
     }
     Ok(text.into())
 }

@@ -13,6 +13,14 @@ pub const LINE_BYTES_MAX: usize = 4096;
 /// consumer. A message is 1.7 to 8.7 KB in colour, so 256 KiB is 30 to 150 messages behind.
 pub const SENDQ_BYTES_MAX: usize = 256 * 1024;
 
+/// How far over its limit a send queue may go, as a multiple of it, and for how long: a burst that a reader
+/// at full speed takes in a moment must not cut him. 64 lines pasted at once are half a megabyte in the
+/// largest pictures; after a tenth of a second he is not a reader at full speed.
+pub const SENDQ_OVERRUN: usize = 2;
+
+/// See [`SENDQ_OVERRUN`].
+pub const SENDQ_GRACE: Duration = Duration::from_millis(100);
+
 /// Smallest send queue that can be asked for: one message of the longest line in the largest picture.
 pub const SENDQ_BYTES_MIN: usize = 32 * 1024;
 

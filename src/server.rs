@@ -104,7 +104,7 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     let signal = match server.wait_until_ready()? {
         Some(signal) => signal,
         None => {
-            announce(address, server.cores.len(), cows);
+            announce(address, server.cores.len(), cows)?;
             server.wait_for_signal()?
         }
     };
@@ -114,12 +114,18 @@ pub fn run(config: Config) -> Result<(), ServerError> {
 }
 
 /// The one line on stdout: whoever started the server may connect now.
-fn announce(address: SocketAddr, cores: usize, cows: usize) {
+///
+/// # Errors
+/// When no thread can be started: a full pipe on stdout must not keep this one from its signals.
+fn announce(address: SocketAddr, cores: usize, cows: usize) -> io::Result<()> {
     let plural = |count| if count == 1 { "" } else { "s" };
-    let mut stdout = io::stdout().lock();
-    // A closed stdout is no reason not to serve.
-    let _ = writeln!(stdout, "listening on {address} ({cores} core{}, {cows} cow{})", plural(cores), plural(cows));
-    let _ = stdout.flush();
+    let line = format!("listening on {address} ({cores} core{}, {cows} cow{})\n", plural(cores), plural(cows));
+    let write = move || {
+        let mut stdout = io::stdout().lock();
+        // A closed stdout is no reason not to serve.
+        let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
+    };
+    std::thread::Builder::new().name("announce".to_owned()).spawn(write).map(drop)
 }
 
 fn common(config: &Config, herd: Arc<Herd>, metrics: Arc<Metrics>, log: Log) -> Common {

@@ -9,11 +9,11 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use glommio::timer::Timer;
 
-use super::send_queue::{Overflow, Progress, SendQueue};
+use super::send_queue::{Fill, Overflow, Progress, SendQueue};
 use super::socket::Socket;
 use crate::cows::CowId;
 use crate::directory::ConnectionId;
@@ -61,6 +61,8 @@ pub(super) struct Connection {
     cow: Cell<Option<CowId>>,
     /// Its task, while that waits.
     waker: RefCell<Option<Waker>>,
+    /// Bytes that the peer's kernel had not taken when that was last asked.
+    unacknowledged: Cell<u32>,
     /// The pause before the next write to a full socket whose peer has finished sending.
     retry: RefCell<Option<Retry>>,
 }
@@ -85,6 +87,7 @@ impl Connection {
             abandoned: Cell::new(false),
             cow: Cell::new(None),
             waker: RefCell::new(None),
+            unacknowledged: Cell::new(0),
             retry: RefCell::new(None),
         }
     }
@@ -118,7 +121,7 @@ impl Connection {
     }
 
     /// Queues somebody else's message, unless too many wait.
-    pub(super) fn push_message(&self, payload: Payload, bytes_max: usize) -> Result<(), Overflow> {
+    pub(super) fn push_message(&self, payload: Payload, bytes_max: usize) -> Result<Fill, Overflow> {
         self.queue.borrow_mut().push_message(payload, bytes_max)
     }
 
@@ -146,11 +149,31 @@ impl Connection {
         self.ending.get()
     }
 
-    /// Since when others, or the connection's own end, have been waiting for a socket that takes nothing.
-    pub(super) fn stalled_since(&self) -> Option<std::time::Instant> {
-        let queue = self.queue.borrow();
+    /// Since when others, or the connection's own end, have been waiting for a peer that takes nothing.
+    ///
+    /// A socket takes more only when a third of its buffer is free, which a slow reader needs long for:
+    /// that he has read something shows in what is unacknowledged. To be asked at intervals.
+    pub(super) fn stalled_since(&self) -> Option<Instant> {
+        let mut queue = self.queue.borrow_mut();
         let matters = queue.holds_others() || self.ending.get().is_some();
-        queue.blocked_since().filter(|_| matters)
+        if !matters || queue.blocked_since().is_none() {
+            return None;
+        }
+        let unacknowledged = self.socket.borrow().unacknowledged_bytes();
+        if unacknowledged < self.unacknowledged.replace(unacknowledged) {
+            queue.note_progress();
+        }
+        queue.blocked_since()
+    }
+
+    /// Whether too many of other people's messages wait for it, and for how long: at least so.
+    pub(super) fn is_over_for(&self, time: Duration) -> bool {
+        self.queue.borrow().is_over_for(time)
+    }
+
+    /// Whether too many of other people's messages wait for it at all.
+    pub(super) fn is_over(&self) -> bool {
+        self.queue.borrow().is_over()
     }
 
     /// Writes what is queued, as far as the socket takes it now. What is left is for the connection's own

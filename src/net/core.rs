@@ -49,6 +49,8 @@ pub struct Core {
     connections: RefCell<Slab<Rc<Connection>>>,
     /// Connections that something was queued for in this turn and nothing was written to yet.
     pub(super) unflushed: RefCell<VecDeque<Rc<Connection>>>,
+    /// Connections for which more waits than the limit allows for longer than a moment.
+    pub(super) over_limit: RefCell<Vec<Rc<Connection>>>,
     /// Lent to whoever reads, for the length of one read.
     pub(super) read_buffer: RefCell<Box<[u8]>>,
     /// Lines whose effects are not all done: they wait for room in a mailbox.
@@ -84,6 +86,7 @@ impl Core {
             shard: RefCell::new(shard),
             connections: RefCell::new(Slab::new()),
             unflushed: RefCell::default(),
+            over_limit: RefCell::default(),
             read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             lines_waiting: Cell::new(0),
             ended: Cell::new(0),

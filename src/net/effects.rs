@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use super::connection::{Connection, Ending};
 use super::core::Core;
-use super::reactor::breathe;
-use super::send_queue::Overflow;
+use super::reactor::{Turn, breathe};
+use super::send_queue::{Fill, Overflow};
 use crate::directory::ShardId;
 use crate::events::CloseReason;
 use crate::limits::TURN_SENDS;
@@ -16,11 +16,16 @@ use crate::metrics::Counter;
 use crate::shard::{Effects, Forward, Frame, Outcome, Payload};
 
 /// Does all that one line of `connection` asks for. Only the forwarding may wait, for room in another
-/// core's mailbox: it throttles the one who sends.
+/// core's mailbox: it throttles the one who sends. Ends `turn` when a receiver should read first.
 ///
 /// # Errors
 /// When the connection ends while it waits; the rest is not done then, and nobody is told that it was.
-pub(super) async fn apply(core: &Rc<Core>, connection: &Rc<Connection>, effects: Effects) -> Result<Outcome, Ending> {
+pub(super) async fn apply(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    turn: &mut Turn,
+    effects: Effects,
+) -> Result<Outcome, Ending> {
     match effects.forward {
         Forward::Nowhere => {}
         Forward::To(shard, frame) => forward(core, connection, shard, frame).await?,
@@ -31,8 +36,10 @@ pub(super) async fn apply(core: &Rc<Core>, connection: &Rc<Connection>, effects:
         }
     }
     queue_own(core, connection, effects.reply);
-    if let Some(frame) = effects.local {
-        deliver(core, frame);
+    if let Some(frame) = effects.local
+        && deliver(core, frame)
+    {
+        turn.end();
     }
     match effects.outcome {
         Outcome::LoggedIn(cow) => core.note_login(connection, cow),
@@ -68,8 +75,10 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Queues what a frame brings for everybody on this core who is to have it.
-pub(super) fn deliver(core: &Rc<Core>, frame: Frame) {
+/// Queues what a frame brings for everybody on this core who is to have it. Returns whether that was too
+/// much for somebody for now, so that the turn had better end.
+pub(super) fn deliver(core: &Rc<Core>, frame: Frame) -> bool {
+    let mut crowded = false;
     let mut too_slow = Vec::new();
     let mut delivered = 0;
     core.with_shard(|shard| {
@@ -80,9 +89,21 @@ pub(super) fn deliver(core: &Rc<Core>, frame: Frame) {
             let receiver = &connections[id.index()];
             if delivery.author == Some(id) {
                 receiver.push_own_message(delivery.payload.clone());
-            } else if push_or_make_room(core, receiver, &delivery.payload).is_err() {
-                too_slow.push(Rc::clone(receiver));
-                continue;
+            } else {
+                let was_over = receiver.is_over();
+                match push_or_make_room(core, receiver, &delivery.payload) {
+                    Ok(Fill::Within) => {}
+                    Ok(Fill::Over) => {
+                        crowded = true;
+                        if !was_over {
+                            core.over_limit.borrow_mut().push(Rc::clone(receiver));
+                        }
+                    }
+                    Err(Overflow) => {
+                        too_slow.push(Rc::clone(receiver));
+                        continue;
+                    }
+                }
             }
             delivered += 1;
             mark_unflushed(core, receiver);
@@ -92,10 +113,11 @@ pub(super) fn deliver(core: &Rc<Core>, frame: Frame) {
     for receiver in too_slow {
         core.end(&receiver, CloseReason::SlowConsumer.into());
     }
+    crowded
 }
 
 /// Queues a message; when the queue is full, sees first what the socket takes by now.
-fn push_or_make_room(core: &Core, receiver: &Connection, payload: &Payload) -> Result<(), Overflow> {
+fn push_or_make_room(core: &Core, receiver: &Connection, payload: &Payload) -> Result<Fill, Overflow> {
     let bytes_max = core.settings.sendq_bytes_max;
     receiver.push_message(payload.clone(), bytes_max).or_else(|Overflow| {
         // An error shows again when the turn is flushed.

@@ -11,7 +11,7 @@ use glommio::timer::Timer;
 
 use super::core::Core;
 use crate::events::CloseReason;
-use crate::limits::{HEARTBEAT_BUSY, HEARTBEAT_BUSY_BEATS, HEARTBEAT_IDLE, HOUSEKEEPING};
+use crate::limits::{HEARTBEAT_BUSY, HEARTBEAT_BUSY_BEATS, HEARTBEAT_IDLE, HOUSEKEEPING, SENDQ_GRACE};
 
 /// Beats for as long as the core lives.
 pub(super) async fn run(core: Rc<Core>) {
@@ -21,12 +21,23 @@ pub(super) async fn run(core: Rc<Core>) {
         let pause = if busy_beats > 0 { HEARTBEAT_BUSY } else { HEARTBEAT_IDLE };
         Timer::new(pause).await;
         busy_beats = if core.take_activity() { HEARTBEAT_BUSY_BEATS } else { busy_beats.saturating_sub(1) };
+        cut_the_slow(&core);
         let now = Instant::now();
         if now >= housekeeping {
             housekeeping = now + HOUSEKEEPING;
             cut_the_stalled(&core, now);
         }
     }
+}
+
+/// Ends connections that have been over the limit of their send queue for too long; at most a beat late.
+fn cut_the_slow(core: &Core) {
+    core.over_limit.borrow_mut().retain(|connection| {
+        if connection.is_over_for(SENDQ_GRACE) {
+            core.end(connection, CloseReason::SlowConsumer.into());
+        }
+        connection.is_over()
+    });
 }
 
 /// Ends connections that have taken nothing for too long of what waits for them.

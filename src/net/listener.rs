@@ -151,6 +151,7 @@ pub(super) async fn accept_loop(core: Rc<Core>, listener: TcpListener, handle: R
             Ok(accepted) => {
                 if std::mem::take(&mut failing) {
                     core.log.emit(Event::AcceptRecovered { shard: core.id });
+                    spare = spare.or_else(spare_descriptor);
                 }
                 admit(&core, accepted.bind_to_executor());
                 accepted_in_all += 1;

@@ -21,7 +21,11 @@ pub(super) async fn run(core: Rc<Core>, inbox: Inbox) {
         while let Some(frame) = next {
             match frame {
                 Frame::End => core.ended.set(core.ended.get() + 1),
-                frame => effects::deliver(&core, frame),
+                frame => {
+                    if effects::deliver(&core, frame) {
+                        turn.end();
+                    }
+                }
             }
             next = if turn.step() { None } else { inbox.try_recv().ok() };
         }

@@ -18,6 +18,11 @@ impl Turn {
         Turn { left: steps, until: Instant::now() + TURN_TIME }
     }
 
+    /// The next step is the last.
+    pub(super) fn end(&mut self) {
+        self.left = 0;
+    }
+
     /// One step is done; whether it was the last.
     pub(super) fn step(&mut self) -> bool {
         self.left = self.left.saturating_sub(1);

@@ -9,17 +9,26 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::limits::{READ_BYTES, WRITE_SLICES_MAX};
+use crate::limits::{READ_BYTES, SENDQ_GRACE, SENDQ_OVERRUN, WRITE_SLICES_MAX};
 use crate::shard::Payload;
 
 /// Room for chunks that an emptied queue keeps: 8 of 32 bytes are nothing, those of a full queue are kilobytes.
 const CHUNKS_KEPT: usize = 8;
 
-/// The queue would hold more of other people's messages than it may.
+/// The queue would hold more of other people's messages than it ever may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overflow;
+
+/// How a message was queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fill {
+    /// Within the limit.
+    Within,
+    /// Over it, which a reader may be for a moment.
+    Over,
+}
 
 /// How far a write got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,9 +70,13 @@ pub struct SendQueue {
     bytes: usize,
     /// Bytes of whole chunks waiting that are other people's messages.
     others_bytes: usize,
+    /// The limit on them when the queue last went over it.
+    bytes_max: usize,
     /// Since when the socket has taken nothing, or, if that is later, since when others have waited for it;
     /// `None` while it takes what it is given.
     blocked_since: Option<Instant>,
+    /// Since when more of other people's messages than the limit have waited.
+    over_since: Option<Instant>,
 }
 
 impl SendQueue {
@@ -103,14 +116,20 @@ impl SendQueue {
         self.chunks.push_back(Chunk::Message { payload, from_others: false });
     }
 
-    /// Queues somebody else's message.
+    /// Queues somebody else's message; more than `bytes_max` of them may wait for [`SENDQ_GRACE`].
     ///
     /// # Errors
-    /// When some wait and more than `bytes_max` of them would; the message is not queued then.
-    pub fn push_message(&mut self, payload: Payload, bytes_max: usize) -> Result<(), Overflow> {
-        // One message is always let in: a queue is over its limit by what it holds, not by what comes.
-        if self.others_bytes > 0 && self.others_bytes + payload.len() > bytes_max {
+    /// When that time is over, or more than [`SENDQ_OVERRUN`] times as many would wait; the message is not
+    /// queued then. Into an empty queue one message is always let in.
+    pub fn push_message(&mut self, payload: Payload, bytes_max: usize) -> Result<Fill, Overflow> {
+        let bytes = self.others_bytes + payload.len();
+        let over = self.others_bytes > 0 && bytes > bytes_max;
+        if over && (bytes > SENDQ_OVERRUN * bytes_max || self.is_over_for(SENDQ_GRACE)) {
             return Err(Overflow);
+        }
+        if over {
+            self.over_since.get_or_insert_with(Instant::now);
+            self.bytes_max = bytes_max;
         }
         if self.others_bytes == 0 && self.blocked_since.is_some() {
             // The clock of a stall measures how long others have been kept waiting.
@@ -119,7 +138,24 @@ impl SendQueue {
         self.bytes += payload.len();
         self.others_bytes += payload.len();
         self.chunks.push_back(Chunk::Message { payload, from_others: true });
-        Ok(())
+        Ok(if over { Fill::Over } else { Fill::Within })
+    }
+
+    /// Whether the queue is over its limit at all.
+    pub fn is_over(&self) -> bool {
+        self.over_since.is_some()
+    }
+
+    /// Whether it has been for this long.
+    pub fn is_over_for(&self, time: Duration) -> bool {
+        self.over_since.is_some_and(|since| since.elapsed() >= time)
+    }
+
+    /// The peer has taken something, although not so much that the socket would take more.
+    pub fn note_progress(&mut self) {
+        if let Some(since) = &mut self.blocked_since {
+            *since = Instant::now();
+        }
     }
 
     /// The first bytes that wait: what a writer waits to write.
@@ -175,6 +211,9 @@ impl SendQueue {
         }
         if count > 0 {
             self.blocked_since = None;
+        }
+        if self.others_bytes <= self.bytes_max {
+            self.over_since = None;
         }
         if self.is_empty() && self.chunks.capacity() > CHUNKS_KEPT {
             self.chunks = VecDeque::new();
@@ -249,16 +288,39 @@ mod tests {
     }
 
     #[test]
-    fn other_peoples_messages_fill_it_to_the_limit_and_not_a_byte_further() {
+    fn other_peoples_messages_fill_it_to_twice_the_limit_and_not_a_byte_further() {
         let length = payload(1).len();
         let mut queue = SendQueue::default();
         queue.push_own(vec![b'x'; 1_000_000]);
         queue.push_own_message(payload(1));
-        queue.push_message(payload(1), 2 * length).expect("first");
-        queue.push_message(payload(1), 2 * length).expect("second, exactly full");
+        assert_eq!(queue.push_message(payload(1), 2 * length), Ok(Fill::Within));
+        assert_eq!(queue.push_message(payload(1), 2 * length), Ok(Fill::Within), "exactly full");
+        assert_eq!(queue.push_message(payload(1), 2 * length), Ok(Fill::Over));
+        assert_eq!(queue.push_message(payload(1), 2 * length), Ok(Fill::Over), "exactly twice as much");
         let before = queue.bytes();
         assert_eq!(queue.push_message(payload(1), 2 * length), Err(Overflow));
         assert_eq!(queue.bytes(), before, "what does not fit is not queued");
+    }
+
+    #[test]
+    fn a_queue_over_its_limit_is_over_until_enough_has_left() {
+        let length = payload(1).len();
+        let mut queue = SendQueue::default();
+        for _ in 0..3 {
+            queue.push_message(payload(1), 2 * length).expect("room for a moment");
+        }
+        assert!(queue.is_over() && queue.is_over_for(Duration::ZERO) && !queue.is_over_for(Duration::MAX));
+        queue.advance(length - 1);
+        assert!(queue.is_over());
+        queue.advance(1);
+        assert!(!queue.is_over() && !queue.is_over_for(Duration::ZERO));
+    }
+
+    #[test]
+    fn one_message_is_let_in_whatever_its_length() {
+        let mut queue = SendQueue::default();
+        assert_eq!(queue.push_message(payload(1), 1), Ok(Fill::Within));
+        assert_eq!(queue.push_message(payload(1), 1), Err(Overflow));
     }
 
     #[test]

@@ -60,7 +60,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
             }
             let Some(line) = lines.next_line() else { break };
             let effects = core.with_shard(|shard| shard.on_line(connection.id, line));
-            if effects::apply(core, connection, effects).await? == Outcome::Quit {
+            if effects::apply(core, connection, &mut turn, effects).await? == Outcome::Quit {
                 return Ok(CloseReason::Quit);
             }
             if turn.step() {

@@ -13,11 +13,15 @@ use std::time::Duration;
 use futures_lite::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::ioctl::{Getter, Opcode, ioctl};
 use socket2::SockRef;
 
 /// Linux's values; no peer that went away may raise SIGPIPE, and nothing here may block.
 const MSG_DONTWAIT: i32 = 0x40;
 const MSG_NOSIGNAL: i32 = 0x4000;
+
+/// Asks for the unacknowledged bytes of a TCP socket.
+const SIOCOUTQ: Opcode = 0x5411;
 
 /// A connected TCP socket of this core.
 #[derive(Debug)]
@@ -54,6 +58,17 @@ impl Socket {
         self.with_descriptor(|descriptor| {
             let mut asked = [PollFd::new(&descriptor, PollFlags::RDHUP)];
             poll(&mut asked, Some(&Timespec::default())).is_ok() && asked[0].revents().contains(PollFlags::RDHUP)
+        })
+    }
+
+    /// Bytes handed over that the peer's kernel has not acknowledged; 0 if nobody can tell.
+    pub(super) fn unacknowledged_bytes(&self) -> u32 {
+        self.with_descriptor(|descriptor| {
+            // SAFETY: SIOCOUTQ (tcp(7)) writes one int.
+            let asked = unsafe { Getter::<SIOCOUTQ, i32>::new() };
+            // SAFETY: as above, and it changes nothing.
+            let bytes = unsafe { ioctl(descriptor, asked) };
+            bytes.ok().and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0)
         })
     }
 

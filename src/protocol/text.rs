@@ -62,7 +62,7 @@ pub fn sanitize(line: &[u8]) -> Cow<'_, str> {
 
 /// Whether nothing would be seen of `text`.
 pub fn is_blank(text: &str) -> bool {
-    text.chars().all(char::is_whitespace)
+    text.chars().all(|character| character.is_whitespace() || joins_its_base(character))
 }
 
 /// As much of a sanitized word as an error echoes.
@@ -227,6 +227,12 @@ mod tests {
         let marks = "\u{301}\u{302}\u{303}\u{304}\u{305}\u{306}";
         assert_eq!(safe(&format!("a{marks}b{marks}")), "a\u{301}\u{302}\u{303}\u{304}b\u{301}\u{302}\u{303}\u{304}");
         assert_eq!(safe(&format!("a\u{301}\u{302}\u{200b}{marks}")), "a\u{301}\u{302}\u{301}\u{302}");
+    }
+
+    #[test]
+    fn marks_without_anything_to_stand_on_are_blank() {
+        assert!(is_blank("") && is_blank(" \u{3000}") && is_blank("\u{301}\u{fe0f}"));
+        assert!(!is_blank("e\u{301}") && !is_blank("."));
     }
 
     #[test]
