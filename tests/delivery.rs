@@ -291,36 +291,6 @@ fn wait_until_free(client: &mut Client, cow: &str) {
 }
 
 #[test]
-fn who_is_cut_in_the_middle_of_his_own_lines_executes_no_more_of_them() {
-    let server = Server::with(&["--sendq-bytes-max", "32768"]);
-    let mut tux = server.login_on(0, "tux");
-    for round in 0..10 {
-        // He reads well, but more arrives at once than his queue holds, while he has lines of his own
-        // under way: each would make him somebody again once he has been cut.
-        let mut victim = server.login_on(1, "mew");
-        let mut sender = victim.stream().try_clone().expect("a descriptor");
-        let reader = thread::spawn(move || read_until_cut(&mut victim));
-        let flood = thread::spawn(move || {
-            let lines = "login aya\n".repeat(1000);
-            // Until the connection is gone.
-            while std::io::Write::write_all(&mut sender, lines.as_bytes()).is_ok() {}
-        });
-        let says = "say mew moo\n".repeat(200);
-        while tux.ask("say mew moo") == "Sent to mew" {
-            tux.send_raw(says.as_bytes());
-            (0..200).for_each(|_| drop(tux.read_line()));
-        }
-        flood.join().expect("no panic");
-        reader.join().expect("no panic");
-        // A second client's login is a later event on the same core than anything the first could do.
-        let mut after = server.login_on(1, "cow");
-        assert_eq!(after.ask("who"), "Registered users: cow, tux", "round {round}");
-        assert_eq!(after.ask("quit"), "Goodbye.");
-        after.read_to_end();
-    }
-}
-
-#[test]
 fn a_client_whose_input_never_ends_does_not_keep_its_core_for_itself() {
     let server = Server::start();
     // Lines so long that one read holds fewer than a turn may have, and an endless one.
