@@ -83,6 +83,7 @@ pub enum Event {
     Refused { shard: ShardId, peer: Option<SocketAddr> },
     LoggedIn { connection: ConnectionName, cow: String },
     Closed { connection: ConnectionName, cow: Option<String>, reason: CloseReason, error: Option<String> },
+    Abandoned { connection: ConnectionName },
     AcceptFailed { shard: ShardId, error: String },
     AcceptRecovered { shard: ShardId },
     Fault { connection: ConnectionName, message: String },
@@ -130,6 +131,9 @@ impl fmt::Display for Event {
                 }
                 write!(f, " reason=\"{}\"", reason.label())?;
                 error.as_ref().map_or(Ok(()), |error| write!(f, " error=\"{error}\""))
+            }
+            Event::Abandoned { connection } => {
+                write!(f, "gave up on the last output connection={connection}: nobody reads it")
             }
             Event::AcceptFailed { shard, error } => {
                 write!(f, "core {shard} can not accept: {error} (newcomers wait or are told that the server is full)")

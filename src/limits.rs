@@ -27,6 +27,11 @@ pub const SENDQ_BYTES_MIN: usize = 32 * 1024;
 /// How long other people's messages may wait for a connection that takes nothing at all.
 pub const SENDQ_STALL: Duration = Duration::from_secs(10);
 
+/// How long the last output of a connection that has ended may wait for a peer that takes nothing. Nobody is
+/// kept waiting by that but a descriptor, and nobody is to be cut for his own replies, however slowly he
+/// reads them: as long as a guest may stay without a line.
+pub const LAST_OUTPUT_STALL: Duration = Duration::from_secs(600);
+
 /// A connection executes no further line of its own while its send queue holds more bytes than this:
 /// replies throttle the one who asked for them. A quarter of [`SENDQ_BYTES_MAX`], so that they leave
 /// room for what others have to say.

@@ -341,32 +341,3 @@ fn a_paste_of_64_lines_cuts_nobody_who_reads() {
         (0..64).for_each(|_| assert_eq!(mew.read_line(), "Sent to 4 cows"));
     });
 }
-
-#[test]
-fn who_reads_slowly_but_steadily_is_not_stalled() {
-    let server = Server::with(&["--sendq-stall", "1s", "--sendq-bytes-max", ROOMY]);
-    let mut slow = connect_narrow(server.address).logged_in("mew");
-    let mut tux = server.login("tux");
-    let block = message("tux", true, "moo");
-    for _ in 0..200 {
-        assert_eq!(tux.ask("say mew moo"), "Sent to mew");
-    }
-    // The clock of this test: somebody who reads nothing is cut, and until then the other has read little.
-    let _stalled = connect_narrow(server.address).logged_in("nemo");
-    for _ in 0..200 {
-        assert_eq!(tux.ask("say nemo moo"), "Sent to nemo");
-    }
-    let cut = thread::scope(|scope| {
-        let watch = scope.spawn(|| server.wait_for_log("cow=nemo reason=\"stalled\""));
-        let mut read = 0;
-        while !watch.is_finished() {
-            // As fast as one asks and is answered, which is far from fast enough to empty the socket.
-            tux.ask("who");
-            assert_eq!(slow.read_bytes(1)[0], block.as_bytes()[read % block.len()]);
-            read += 1;
-        }
-        watch.join().expect("no panic")
-    });
-    assert!(cut.contains("nemo"));
-    assert!(!server.log().iter().any(|line| line.contains("cow=mew reason")), "it has read all the time");
-}

@@ -10,8 +10,10 @@ use std::time::Instant;
 use glommio::timer::Timer;
 
 use super::core::Core;
-use crate::events::CloseReason;
-use crate::limits::{HEARTBEAT_BUSY, HEARTBEAT_BUSY_BEATS, HEARTBEAT_IDLE, HOUSEKEEPING, SENDQ_GRACE};
+use crate::events::{CloseReason, Event};
+use crate::limits::{
+    HEARTBEAT_BUSY, HEARTBEAT_BUSY_BEATS, HEARTBEAT_IDLE, HOUSEKEEPING, LAST_OUTPUT_STALL, SENDQ_GRACE,
+};
 
 /// Beats for as long as the core lives.
 pub(super) async fn run(core: Rc<Core>) {
@@ -43,13 +45,15 @@ fn cut_the_slow(core: &Core) {
 /// Ends connections that have taken nothing for too long of what waits for them.
 fn cut_the_stalled(core: &Core, now: Instant) {
     for (_, connection) in core.connections().iter() {
-        let stalled = connection
-            .stalled_since()
-            .is_some_and(|since| now.saturating_duration_since(since) >= core.settings.sendq_stall);
-        if stalled && connection.ending().is_some() {
-            connection.abandon();
-        } else if stalled {
-            core.end(connection, CloseReason::Stalled.into());
+        let Some(since) = connection.stalled_since() else { continue };
+        let stalled = now.saturating_duration_since(since);
+        match connection.ending() {
+            None if stalled >= core.settings.sendq_stall => core.end(connection, CloseReason::Stalled.into()),
+            Some(_) if stalled >= LAST_OUTPUT_STALL => {
+                connection.abandon();
+                core.log.emit(Event::Abandoned { connection: connection.name });
+            }
+            _ => {}
         }
     }
 }

@@ -333,8 +333,12 @@ mod tests {
         assert_eq!(queue.write_by(block).expect("no error"), Progress::Blocked);
         assert_eq!(queue.blocked_since(), Some(since), "still the same stall");
         assert_eq!(queue.head(), b"reply\n");
+        queue.note_progress();
+        assert!(queue.blocked_since() >= Some(since), "the peer has read, so the clock starts anew");
         queue.advance(2);
         assert_eq!((queue.blocked_since(), queue.head()), (None, &b"ply\n"[..]));
+        queue.note_progress();
+        assert_eq!(queue.blocked_since(), None);
     }
 
     #[test]
