@@ -84,6 +84,8 @@ pub enum Event {
     LoggedIn { connection: ConnectionName, cow: String },
     Closed { connection: ConnectionName, cow: Option<String>, reason: CloseReason, error: Option<String> },
     Abandoned { connection: ConnectionName },
+    Stalled { shard: ShardId },
+    Recovered { shard: ShardId, stalled: Duration },
     AcceptFailed { shard: ShardId, error: String },
     AcceptRecovered { shard: ShardId },
     Fault { connection: ConnectionName, message: String },
@@ -96,6 +98,7 @@ pub enum Event {
 impl Event {
     fn level(&self) -> Level {
         match self {
+            Event::Stalled { .. } | Event::Recovered { .. } => Level::WARN,
             Event::Unpinned { .. } | Event::RingFallback { .. } | Event::DrainTimedOut { .. } | Event::Lost { .. } => {
                 Level::WARN
             }
@@ -134,6 +137,10 @@ impl fmt::Display for Event {
             }
             Event::Abandoned { connection } => {
                 write!(f, "gave up on the last output connection={connection}: nobody reads it")
+            }
+            Event::Stalled { shard } => write!(f, "core {shard} is stalled: its heart has not beaten for a second"),
+            Event::Recovered { shard, stalled } => {
+                write!(f, "core {shard} goes on after {} ms", stalled.as_millis())
             }
             Event::AcceptFailed { shard, error } => {
                 write!(f, "core {shard} can not accept: {error} (newcomers wait or are told that the server is full)")

@@ -132,6 +132,12 @@ pub const HEARTBEAT_IDLE: Duration = Duration::from_millis(50);
 /// Beats at the busy rate after the last thing that happened: 100 ms.
 pub const HEARTBEAT_BUSY_BEATS: u32 = 10;
 
+/// How often the supervisor looks whether the cores' hearts beat.
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// A core that has not beaten for this long is stalled: twenty of its slowest beats.
+pub const STALL_NOTICED: Duration = Duration::from_secs(1);
+
 /// How often a core looks for connections that stalled.
 pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
 

@@ -35,9 +35,11 @@ pub enum Counter {
     MailboxWaits,
     /// Sessions ended by a fault of the server's own.
     Faults,
+    /// Beats of the core's heart.
+    Beats,
 }
 
-const COUNTERS: usize = Counter::Faults as usize + 1;
+const COUNTERS: usize = Counter::Beats as usize + 1;
 
 /// The counters of all cores.
 #[derive(Debug)]
@@ -55,6 +57,11 @@ impl Metrics {
     /// The sum over all cores.
     pub fn total(&self, counter: Counter) -> u64 {
         self.cores.iter().map(|core| core[counter as usize].load(Ordering::Acquire)).sum()
+    }
+
+    /// What one core has counted.
+    pub fn of(&self, shard: ShardId, counter: Counter) -> u64 {
+        self.cores[shard.index()][counter as usize].load(Ordering::Acquire)
     }
 
     /// Connections open now, over all cores; exact but for what happens meanwhile.

@@ -14,6 +14,7 @@ use crate::cows::Herd;
 use crate::cows::herd::HerdError;
 use crate::directory::{Directory, ShardId};
 use crate::events::{Event, Log, LogWriter};
+use crate::limits::{STALL_NOTICED, WATCH_INTERVAL};
 use crate::metrics::{Counter, Metrics};
 use crate::net::core::Settings;
 use crate::net::executor::{self, Common, CoreError, CoreThread, Notice, Plan};
@@ -169,12 +170,14 @@ impl Server {
 
     /// Waits for the signal to stop; a core that ends before that ends the server.
     fn wait_for_signal(&self) -> Result<StopSignal, ServerError> {
+        let mut watch = Watch::new(self.cores.len());
         loop {
-            match self.waking.recv() {
+            match self.waking.recv_timeout(WATCH_INTERVAL) {
                 Ok(Wake::Signal(signal)) => return Ok(signal),
                 Ok(Wake::Core(Notice::Ended(shard, result))) => return Err(ended_early(shard, result)),
                 Ok(Wake::Core(Notice::Ready(_))) => {}
-                Err(mpsc::RecvError) => unreachable!("the cores and the signal watcher hold senders"),
+                Err(RecvTimeoutError::Timeout) => watch.look(self),
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the signal watcher holds a sender"),
             }
         }
     }
@@ -211,6 +214,40 @@ impl Server {
             stale: self.metrics.total(Counter::StaleFrames),
             slow: self.metrics.total(Counter::SlowConsumers),
         });
+    }
+}
+
+/// Watches the cores' hearts. One that has not beaten for [`STALL_NOTICED`] is woken from outside, in case
+/// that it sleeps on a lost wake-up, and the log says so.
+struct Watch {
+    /// Beats of each core when it was last seen to beat, and when that was.
+    seen: Vec<(u64, Instant)>,
+    stalled: Vec<bool>,
+}
+
+impl Watch {
+    fn new(cores: usize) -> Self {
+        Watch { seen: vec![(0, Instant::now()); cores], stalled: vec![false; cores] }
+    }
+
+    fn look(&mut self, server: &Server) {
+        let now = Instant::now();
+        for core in &server.cores {
+            let at = core.id.index();
+            let beats = server.metrics.of(core.id, Counter::Beats);
+            let (seen, since) = self.seen[at];
+            if beats != seen {
+                self.seen[at] = (beats, now);
+                if std::mem::take(&mut self.stalled[at]) {
+                    server.log.emit(Event::Recovered { shard: core.id, stalled: now - since });
+                }
+            } else if now - since >= STALL_NOTICED {
+                core.wake();
+                if !std::mem::replace(&mut self.stalled[at], true) {
+                    server.log.emit(Event::Stalled { shard: core.id });
+                }
+            }
+        }
     }
 }
 

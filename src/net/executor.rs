@@ -90,14 +90,33 @@ pub enum CoreError {
 pub struct CoreThread {
     /// Its place.
     pub id: ShardId,
-    drain: Sender<()>,
+    orders: Sender<Order>,
     thread: JoinHandle<()>,
 }
+
+/// What a core is told from outside.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    /// To look up: a wake-up may have been lost.
+    Wake,
+    /// To drain.
+    Drain,
+}
+
+/// Orders that may wait for a core: one of each.
+const ORDERS: usize = 2;
 
 impl CoreThread {
     /// Asks the core to drain; asking twice is as good as once.
     pub fn drain(&self) {
-        let _ = self.drain.try_send(());
+        let _ = self.orders.try_send(Order::Drain);
+    }
+
+    /// Wakes the core from outside, in case that it sleeps although there is something to do.
+    pub fn wake(&self) {
+        if self.orders.is_empty() {
+            let _ = self.orders.try_send(Order::Wake);
+        }
     }
 
     /// Waits for the thread, which has said that it ended.
@@ -113,24 +132,24 @@ impl CoreThread {
 /// When the thread can not be started.
 pub fn start(plan: Plan, common: Common, notify: impl Fn(Notice) + Send + 'static) -> io::Result<CoreThread> {
     let id = plan.id;
-    let (drain, asked_to_drain) = flume::bounded(1);
+    let (sender, orders) = flume::bounded(ORDERS);
     let thread = std::thread::Builder::new().name(format!("core-{id}")).spawn(move || {
-        let run = AssertUnwindSafe(|| run(plan, common, &asked_to_drain, &notify));
+        let run = AssertUnwindSafe(|| run(plan, common, &orders, &notify));
         let result =
             std::panic::catch_unwind(run).unwrap_or_else(|panic| Err(CoreError::Panicked(panic_text(&*panic))));
         notify(Notice::Ended(id, result));
     })?;
-    Ok(CoreThread { id, drain, thread })
+    Ok(CoreThread { id, orders: sender, thread })
 }
 
-fn run(plan: Plan, common: Common, asked_to_drain: &Receiver<()>, notify: &dyn Fn(Notice)) -> Result<(), CoreError> {
+fn run(plan: Plan, common: Common, orders: &Receiver<Order>, notify: &dyn Fn(Notice)) -> Result<(), CoreError> {
     if let Some(cpu) = plan.cpu {
         let mut cpus = CpuSet::new();
         cpus.set(cpu);
         sched_setaffinity(None, &cpus).map_err(|error| CoreError::Pin { cpu, error: error.into() })?;
     }
     let executor = executor(plan.id, &common.log)?;
-    executor.run(serve(plan, common, asked_to_drain, notify))
+    executor.run(serve(plan, common, orders, notify))
 }
 
 /// An executor with the deepest rings that the locked-memory limit allows.
@@ -164,12 +183,7 @@ fn executor(id: ShardId, log: &Log) -> Result<LocalExecutor, CoreError> {
     Err(CoreError::Executor(failure))
 }
 
-async fn serve(
-    plan: Plan,
-    common: Common,
-    asked_to_drain: &Receiver<()>,
-    notify: &dyn Fn(Notice),
-) -> Result<(), CoreError> {
+async fn serve(plan: Plan, common: Common, orders: &Receiver<Order>, notify: &dyn Fn(Notice)) -> Result<(), CoreError> {
     // An executor's first sleep takes 19 ms; nobody should have to wait for that later.
     Timer::new(Duration::from_millis(1)).await;
     let metrics = CoreMetrics::new(common.metrics, plan.id);
@@ -184,7 +198,7 @@ async fn serve(
     let accepting = glommio::spawn_local(listener::accept_loop(Rc::clone(&core), listener, waiting)).detach();
     notify(Notice::Ready(plan.id));
     // An error means that the supervisor is gone; there is nothing left to serve for.
-    let _ = asked_to_drain.recv_async().await;
+    while let Ok(Order::Wake) = orders.recv_async().await {}
     drain::run(&core, &ending, accepting).await;
     Ok(())
 }

@@ -14,6 +14,7 @@ use crate::events::{CloseReason, Event};
 use crate::limits::{
     HEARTBEAT_BUSY, HEARTBEAT_BUSY_BEATS, HEARTBEAT_IDLE, HOUSEKEEPING, LAST_OUTPUT_STALL, SENDQ_GRACE,
 };
+use crate::metrics::Counter;
 
 /// Beats for as long as the core lives.
 pub(super) async fn run(core: Rc<Core>) {
@@ -22,6 +23,7 @@ pub(super) async fn run(core: Rc<Core>) {
     loop {
         let pause = if busy_beats > 0 { HEARTBEAT_BUSY } else { HEARTBEAT_IDLE };
         Timer::new(pause).await;
+        core.metrics.add(Counter::Beats, 1);
         busy_beats = if core.take_activity() { HEARTBEAT_BUSY_BEATS } else { busy_beats.saturating_sub(1) };
         cut_the_slow(&core);
         let now = Instant::now();
