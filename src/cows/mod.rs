@@ -5,6 +5,7 @@
 
 pub mod art;
 pub mod bubble;
+pub mod classic;
 pub mod herd;
 
 pub use herd::{CowId, Herd};
