@@ -148,6 +148,16 @@ pub(super) async fn accept_loop(core: Rc<Core>, listener: TcpListener, handle: R
     let mut accepted_in_all = 0;
     loop {
         match listener.shared_accept().await {
+            Ok(accepted) if failing && (spare.is_none() || spare_descriptor().is_none()) => {
+                // There was room only because another core let go of its spare: give that back.
+                let socket = Socket::new(accepted.bind_to_executor());
+                core.metrics.add(Counter::Refused, 1);
+                let _ = socket.send(&[IoSlice::new(SERVER_IS_FULL.as_bytes())]);
+                socket.finish();
+                drop(socket);
+                spare = spare.or_else(spare_descriptor);
+                Timer::new(ACCEPT_BACKOFF).await;
+            }
             Ok(accepted) => {
                 if std::mem::take(&mut failing) {
                     core.log.emit(Event::AcceptRecovered { shard: core.id });
