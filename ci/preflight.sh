@@ -102,6 +102,14 @@ check_memlock() {
     fi
 }
 
+check_ipv6() {
+    if grep -q '^0\{31\}1 .* lo$' /proc/net/if_inet6 2>/dev/null; then
+        ok "IPv6: ::1 is there"
+    else
+        lacks "IPv6: no ::1, which a test serves on; set the sysctl net.ipv6.conf.lo.disable_ipv6=0"
+    fi
+}
+
 # $1: a program; $2: what needs it; $3: how to get it.
 check_program() {
     if command -v "$1" >/dev/null; then
@@ -143,6 +151,7 @@ check_io_uring
 check_kernel
 check_descriptors
 check_memlock
+check_ipv6
 check_program cc "glommio's build compiles C" "install gcc and libc6-dev"
 check_program git "glommio's build runs it" "install git"
 check_nc
