@@ -173,7 +173,11 @@ pub(super) async fn accept_loop(core: Rc<Core>, listener: TcpListener, handle: R
             Err(GlommioError::IoError(error)) if is_of_one_connection(&error) => {}
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
-                    core.log.emit(Event::AcceptFailed { shard: core.id, error: error.to_string() });
+                    let error = match error {
+                        GlommioError::IoError(error) => error.to_string(),
+                        other => other.to_string(),
+                    };
+                    core.log.emit(Event::AcceptFailed { shard: core.id, error });
                 }
                 // Out of descriptors, most likely: give up the spare one to tell those who wait.
                 drop(spare.take());
