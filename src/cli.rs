@@ -46,7 +46,7 @@ pub struct ServeArgs {
     pub cores: Option<usize>,
 
     /// Deliver messages without the line that says from whom they are
-    #[arg(long, env = "COWCHAT_NO_HEADER")]
+    #[arg(long, env = "COWCHAT_NO_HEADER", value_parser = parse_switch)]
     pub no_header: bool,
 
     /// Greet everybody who connects with this file (at most 64 KiB)
@@ -67,7 +67,7 @@ pub struct ServeArgs {
     pub sendq_stall: Duration,
 
     /// Connections in all, over all cores [default: what the descriptor limit allows]
-    #[arg(long, value_name = "N", env = "COWCHAT_CONNECTIONS_MAX", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", env = "COWCHAT_CONNECTIONS_MAX", value_parser = parse_connections)]
     pub connections_max: Option<u64>,
 
     /// Messages of other cores that may wait for one core before their senders are throttled, in frames
@@ -97,8 +97,23 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| "use an IP address and a port, such as 127.0.0.1:1337, 0.0.0.0:1337 or [::1]:1337".to_owned())
 }
 
+/// What a flag without a value is set to by its environment variable.
+fn parse_switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("use 1 or 0, true or false, yes or no, on or off".to_owned()),
+    }
+}
+
 fn parse_cores(text: &str) -> Result<usize, String> {
     parse_range(text, 1, limits::CORES_MAX)
+}
+
+/// However many; the descriptor limit has the last word.
+fn parse_connections(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|&number| number > 0);
+    number.ok_or_else(|| "use a whole number from 1".to_owned())
 }
 
 fn parse_line_bytes(text: &str) -> Result<usize, String> {
@@ -150,6 +165,13 @@ mod tests {
         for bad in ["", "10", "s", "-1s", "1.5s", "10h", "0s", "1441m", "99999999999s", "10 s", "10é"] {
             assert!(parse_time(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_switch_is_set_by_any_usual_word() {
+        assert!(["1", "true", "TRUE", "yes", "on"].iter().all(|word| parse_switch(word) == Ok(true)));
+        assert!(["", "0", "false", "No", "off"].iter().all(|word| parse_switch(word) == Ok(false)));
+        assert!(["2", "maybe", " 1"].iter().all(|word| parse_switch(word).is_err()));
     }
 
     #[test]

@@ -194,7 +194,7 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--mailbox-frames", "1048577"], "--mailbox-frames", number),
         (&["--drain-timeout", "10"], "--drain-timeout", "such as 10s, 500ms or 2m"),
         (&["--drain-timeout", "0s"], "--drain-timeout", "1ms to 24 hours"),
-        (&["--connections-max", "0"], "--connections-max", "0 is not in 1.."),
+        (&["--connections-max", "0"], "--connections-max", "use a whole number from 1"),
         (&["--connections-max", "999999999"], "--connections-max", "run `ulimit -n "),
         (&["--motd", "/nosuch"], "--motd", "/nosuch: No such file"),
         (&["--motd", "/"], "--motd", "/: Is a directory"),
@@ -234,7 +234,7 @@ fn flags_can_be_set_by_environment_variables() {
     command.arg("serve").envs([
         ("COWCHAT_LISTEN", "127.0.0.1:0"),
         ("COWCHAT_CORES", "1"),
-        ("COWCHAT_NO_HEADER", "true"),
+        ("COWCHAT_NO_HEADER", "1"),
         ("COWCHAT_MOTD", path(&motd)),
         ("COWCHAT_LINE_BYTES_MAX", "16"),
         ("COWCHAT_CONNECTIONS_MAX", "2"),
