@@ -7,5 +7,6 @@ pub mod art;
 pub mod bubble;
 pub mod classic;
 pub mod herd;
+pub mod plain;
 
 pub use herd::{CowId, Herd};
