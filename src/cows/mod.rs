@@ -8,5 +8,6 @@ pub mod bubble;
 pub mod classic;
 pub mod herd;
 pub mod plain;
+pub mod small;
 
 pub use herd::{CowId, Herd};
