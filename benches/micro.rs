@@ -24,7 +24,7 @@ use glommio::timer::Timer;
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use cowchat::cows::herd::Cow;
+use cowchat::cows::bubble::Bubble;
 use cowchat::cows::{CowId, Herd};
 use cowchat::directory::{Claims, ConnectionId, Directory, ShardId};
 use cowchat::limits::{
@@ -32,10 +32,14 @@ use cowchat::limits::{
 };
 use cowchat::metrics::{CoreMetrics, Metrics};
 use cowchat::net::mesh::{Inbox, Mesh};
-use cowchat::protocol::command::{Command, Standing};
+use cowchat::protocol::command::{Art, Command, Standing};
 use cowchat::protocol::line::LineBuffer;
+use cowchat::protocol::name::Name;
 use cowchat::protocol::text::sanitize;
-use cowchat::shard::{Audience, Frame, Message, Rules, Shard};
+use cowchat::shard::{Common, Drawing, Form, Frame, Message, Rules, Shard, name};
+
+/// How messages are drawn unless somebody asks for anything else.
+const COLOR: Form = Form { art: Art::Color, numbered: false };
 
 /// Texts of 2, 36 and 250 bytes: a greeting, a sentence, a paragraph.
 const TEXTS: [&str; 3] = [
@@ -70,7 +74,7 @@ fn line(c: &mut Criterion) {
 
 fn command(c: &mut Criterion) {
     let mut group = c.benchmark_group("command");
-    let tux = Standing::Registered("tux");
+    let tux = Standing::Registered(Name { breed: "tux", number: 1 });
     for (name, line) in [("who", "who"), ("say", "say ferris \"hi there\""), ("unknown", "moo to all of you")] {
         group.bench_function(name, |b| b.iter(|| black_box(Command::parse(black_box(line), tux)).is_ok()));
     }
@@ -94,7 +98,8 @@ fn sanitizing(c: &mut Criterion) {
 fn draw(c: &mut Criterion) {
     let mut group = c.benchmark_group("draw");
     let herd = builtin();
-    let tux = herd.find("tux").expect("charasay has a tux");
+    let [tux, _] = two_cows(&herd);
+    let drawing = Drawing { herd: &herd, header: true };
     // The longest line there may be: it bounds how long one message keeps a core from everybody else.
     let longest = TEXTS[2].repeat(LINE_BYTES_MAX / TEXTS[2].len());
     for text in TEXTS.into_iter().chain([&*longest]) {
@@ -103,7 +108,7 @@ fn draw(c: &mut Criterion) {
             b.iter(|| format_character(black_box(text), &chara, BUBBLE_COLUMNS, BubbleType::Cowsay).map(|s| s.len()));
         });
         group.bench_with_input(BenchmarkId::new("herd", text.len()), text, |b, text| {
-            b.iter(|| herd.draw(tux, black_box(text)).len());
+            b.iter(|| Message::new(tux, black_box(text), false).draw(drawing, COLOR).len());
         });
     }
     group.finish();
@@ -112,46 +117,55 @@ fn draw(c: &mut Criterion) {
 fn directory(c: &mut Criterion) {
     let mut group = c.benchmark_group("directory");
     let herd = builtin();
-    let directory = Directory::new(herd.len(), 1);
+    let directory = Directory::new(herd.breeds().len(), 4200, 1);
     let mut claims = Claims::new(Arc::clone(&directory), ShardId::new(0));
     let [taken, free] = two_cows(&herd);
     let connection = ConnectionId::new(0);
     let _claim = claims.claim(taken, connection).expect("nobody else claims");
     group.bench_function("claim and release", |b| b.iter(|| claims.claim(black_box(free), connection).is_some()));
     group.bench_function("claim of a taken cow", |b| b.iter(|| claims.claim(black_box(taken), connection).is_some()));
+    // The worst place for the lowest free one: the last.
+    let held: Vec<_> = (1..4200).filter_map(|_| claims.claim_lowest(free.breed(), connection)).collect();
+    group.bench_function("claim of the lowest of 4200, the last", |b| {
+        b.iter(|| claims.claim_lowest(black_box(free.breed()), connection).map(|claim| claim.cow()));
+    });
+    drop(held);
     group.bench_function("owner", |b| b.iter(|| directory.owner(black_box(taken))));
     group.finish();
 }
 
 fn shard(c: &mut Criterion) {
     let mut group = c.benchmark_group("shard");
-    let large = (0..10_000).map(|n| Cow { name: format!("cow{n}"), body: String::new() }).collect();
-    let large = Herd::new(large).expect("each number is one name");
-    for herd in [builtin(), large] {
-        let cows = herd.len();
-        let mut shard = half_registered(herd);
-        let asking = ConnectionId::new(cows);
-        for line in ["who", "cows"] {
-            group.bench_function(BenchmarkId::new(line, format!("{cows} cows, half registered")), |b| {
-                b.iter(|| shard.on_line(asking, Ok(black_box(line.as_bytes()))).reply.len());
-            });
+    for size in [1, 4200] {
+        for (how, every) in [("every second", 2), ("every", 1)] {
+            let herd = herd_of(size);
+            let cows = herd.len();
+            let mut shard = registered(herd, every);
+            let asking = ConnectionId::new(cows);
+            for line in ["who", "who tux#42", "cows"] {
+                group.bench_function(BenchmarkId::new(line, format!("{cows} cows, {how} registered")), |b| {
+                    b.iter(|| shard.on_line(asking, Ok(black_box(line.as_bytes()))).reply.len());
+                });
+            }
         }
     }
     group.finish();
 }
 
-/// A shard on which every second cow of `herd` is registered.
-fn half_registered(herd: Herd) -> Shard {
-    let herd = Arc::new(herd);
-    let directory = Directory::new(herd.len(), 1);
-    let rules = Rules { header: true, line_bytes_max: LINE_BYTES_MAX };
+/// A shard on which every first, second ... cow of `herd` is registered.
+fn registered(herd: Herd, every: usize) -> Shard {
+    let common = Common::new(Arc::new(herd), 1, Rules::default());
     let id = ShardId::new(0);
-    let mut shard = Shard::new(id, Arc::clone(&herd), directory, rules, CoreMetrics::new(Metrics::new(1), id));
-    for cow in herd.ids().step_by(2) {
-        let login = format!("login {}", herd.name(cow));
-        shard.on_line(ConnectionId::new(cow.index()), Ok(login.as_bytes()));
+    let herd = Arc::clone(&common.herd);
+    let mut shard = Shard::new(id, common, CoreMetrics::new(Metrics::new(1), id));
+    let of = |breed| herd.numbers().map(move |number| (breed, number));
+    let named = herd.breeds().flat_map(of).filter_map(|(breed, number)| herd.find(herd.name(breed), number));
+    let cows: Vec<CowId> = named.step_by(every).collect();
+    for (place, &cow) in cows.iter().enumerate() {
+        let login = format!("login {}", name(&herd, cow));
+        shard.on_line(ConnectionId::new(place), Ok(login.as_bytes()));
     }
-    assert_eq!(shard.registered().len(), herd.len().div_ceil(2));
+    assert_eq!(shard.registered().len(), cows.len());
     shard
 }
 
@@ -239,9 +253,9 @@ async fn answer_each_end(mesh: Mesh, inbox: Inbox) {
 fn a_yield() -> Frame {
     let herd = builtin();
     let [cow, _] = two_cows(&herd);
-    let mut claims = Claims::new(Directory::new(herd.len(), 1), ShardId::new(0));
+    let mut claims = Claims::new(Directory::new(herd.len(), 1, 1), ShardId::new(0));
     let claim = claims.claim(cow, ConnectionId::new(0)).expect("nobody else claims");
-    Frame::Yield { message: Message::new(cow, "hi", Audience::Everybody), author: claim.owner() }
+    Frame::Yield { message: Message::new(cow, "hi", false), author: claim.owner() }
 }
 
 /// See `net::heartbeat`.
@@ -266,11 +280,17 @@ fn executor(index: usize) -> LocalExecutor {
 }
 
 fn builtin() -> Herd {
-    Herd::builtin().expect("charasay's cows are a bubble and a body")
+    herd_of(1)
+}
+
+/// charasay's cows, each so many times.
+fn herd_of(size: u32) -> Herd {
+    let cows = Herd::builtin(Bubble::default()).expect("charasay's cows are a bubble and a body");
+    Herd::new(cows, size, Bubble::default()).expect("24 names")
 }
 
 fn two_cows(herd: &Herd) -> [CowId; 2] {
-    ["tux", "cow"].map(|name| herd.find(name).expect("charasay has both"))
+    ["tux", "cow"].map(|name| herd.find(name, 1).expect("charasay has both"))
 }
 
 /// About a second and a half for each row; more samples make it steadier than a shared machine deserves.

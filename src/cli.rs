@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+use crate::cows::bubble::Bubble;
 use crate::limits;
+use crate::protocol::command::Art;
 
 /// A chat server where everybody is a cow.
 #[derive(Debug, Parser)]
@@ -48,6 +51,27 @@ pub struct ServeArgs {
     /// Deliver messages without the line that says from whom they are
     #[arg(long, env = "COWCHAT_NO_HEADER", value_parser = parse_switch)]
     pub no_header: bool,
+
+    /// How messages are drawn for who has not chosen by `art`: in colour, in characters, one little cow for
+    /// all, or not at all
+    #[arg(long, value_name = "ART", env = "COWCHAT_ART", default_value = Art::default().name(), value_parser = art_parser())]
+    pub art: Art,
+
+    /// What speech bubbles look like
+    #[arg(long, value_name = "KIND", env = "COWCHAT_BUBBLE", default_value = Bubble::NAMES[0], value_parser = Bubble::NAMES)]
+    pub bubble: String,
+
+    /// Where texts in bubbles are wrapped, in columns (10 to 400)
+    #[arg(long, value_name = "COLUMNS", env = "COWCHAT_WIDTH", default_value_t = limits::BUBBLE_COLUMNS, value_parser = parse_width)]
+    pub width: usize,
+
+    /// How often each cow exists: tux, tux#2 ... tux#N (1 to 1048576)
+    #[arg(long, value_name = "N", env = "COWCHAT_HERD", default_value_t = 1, value_parser = parse_herd)]
+    pub herd: u32,
+
+    /// Messages to everybody that `history` can show, kept by each core (0 to 10000, 1 MiB at most; 0 is off)
+    #[arg(long, value_name = "N", env = "COWCHAT_HISTORY", default_value_t = 0, value_parser = parse_history)]
+    pub history: usize,
 
     /// Greet everybody who connects with this file (at most 64 KiB)
     #[arg(long, value_name = "FILE", env = "COWCHAT_MOTD")]
@@ -104,6 +128,24 @@ fn parse_switch(text: &str) -> Result<bool, String> {
         "" | "0" | "false" | "no" | "off" => Ok(false),
         _ => Err("use 1 or 0, true or false, yes or no, on or off".to_owned()),
     }
+}
+
+fn art_parser() -> impl TypedValueParser<Value = Art> {
+    let names = PossibleValuesParser::new(Art::ALL.map(Art::name));
+    names.map(|name| Art::from_name(&name).unwrap_or_default())
+}
+
+fn parse_width(text: &str) -> Result<usize, String> {
+    let [least, most] = limits::BUBBLE_COLUMNS_ALLOWED;
+    parse_range(text, least, most)
+}
+
+fn parse_herd(text: &str) -> Result<u32, String> {
+    parse_range(text, 1, limits::HERD_SIZE_MAX).map(|size| size as u32)
+}
+
+fn parse_history(text: &str) -> Result<usize, String> {
+    parse_range(text, 0, limits::HISTORY_MESSAGES_MAX)
 }
 
 fn parse_cores(text: &str) -> Result<usize, String> {

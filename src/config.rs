@@ -12,9 +12,11 @@ use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
 use crate::cli::ServeArgs;
+use crate::cows::bubble::Bubble;
 use crate::limits::{
     CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MOTD_BYTES_MAX,
 };
+use crate::protocol::command::Art;
 
 /// glommio refuses to start below this much lockable memory, in bytes.
 const MEMLOCK_MIN: u64 = 512 * 1024;
@@ -30,6 +32,14 @@ pub struct Config {
     pub cpus: usize,
     /// Whether messages begin with a line that says from whom they are.
     pub header: bool,
+    /// How messages are drawn for who has not asked for anything else.
+    pub art: Art,
+    /// What speech bubbles look like.
+    pub bubble: Bubble,
+    /// Cows of each breed.
+    pub herd_size: u32,
+    /// Messages to everybody that each core keeps; 0 for none.
+    pub history_messages: usize,
     /// Said to everybody who connects.
     pub motd: Option<Arc<[u8]>>,
     /// Longest input line in bytes.
@@ -125,6 +135,10 @@ impl Config {
             cores,
             cpus: cpus.len(),
             header: !args.no_header,
+            art: args.art,
+            bubble: Bubble::new(&args.bubble, args.width).unwrap_or_default(),
+            herd_size: args.herd,
+            history_messages: args.history,
             motd: args.motd.as_ref().map(read_motd).transpose()?,
             line_bytes_max: args.line_bytes_max,
             sendq_bytes_max: args.sendq_bytes_max,

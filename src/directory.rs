@@ -1,21 +1,27 @@
-//! Who owns which cow, over all cores: one atomic word per cow.
+//! Who owns which cow, over all cores: one atomic word per cow, and a bit that says whether it is taken.
 //!
-//! A slot is 0 when its cow is free, else the [`Owner`] that claimed it. Claiming is one
-//! compare-exchange, looking up one load, and there is nothing else to keep in step: no core is told
-//! of another's claims, so nothing can be stale.
+//! A cow's *slot* is 0 when nobody speaks for it, else the [`Owner`] that claimed it; where to deliver to
+//! its holder is one load. Its *bit* is what a claim is decided by: one atomic step, which exactly one of any
+//! number of claimants wins. Bits are dense, so lists of a hundred thousand names and the search for the
+//! lowest free number cost microseconds. No core is told of another's claims, so nothing can be stale.
 //!
-//! A [`Claim`] frees its slot when it is dropped, and only its own: every owner word is used once (its
-//! generation), so a release that comes late finds another word in the slot and leaves it alone.
+//! A [`Claim`] frees its cow when it is dropped: first the bit, so that the next one may have it, then the
+//! slot, unless the next one's word stands there already. Every owner word is used once (its generation), so
+//! a release that comes late leaves another's claim alone.
+
+mod taken;
 
 use std::fmt;
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-use crate::cows::CowId;
+use crate::cows::{Breed, CowId};
 use crate::limits::{CONNECTIONS_PER_CORE_MAX, CORES_MAX};
+use taken::Taken;
 
 /// One core's place among the shards, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,11 +71,10 @@ impl ConnectionId {
 pub struct Owner(NonZeroU64);
 
 impl Owner {
-    fn new(shard: ShardId, connection: ConnectionId, generation: u32) -> Option<Self> {
+    fn new(shard: ShardId, connection: ConnectionId, generation: u32) -> Self {
         let place = (u64::from(shard.0) << 22) | u64::from(connection.0);
-        // A generation of 0 is never used, so the word is never 0.
-        (generation != 0).then_some(())?;
-        NonZeroU64::new((place << 32) | u64::from(generation)).map(Owner)
+        let word = NonZeroU64::new((place << 32) | u64::from(generation));
+        Owner(word.expect("generations are counted from 1"))
     }
 
     fn from_slot(word: u64) -> Option<Self> {
@@ -87,31 +92,68 @@ impl Owner {
     }
 }
 
-/// The slots of all cows, shared by all cores.
+/// The slots and bits of all cows, shared by all cores.
 #[derive(Debug)]
 pub struct Directory {
     slots: Box<[AtomicU64]>,
+    taken: Taken,
+    /// Cows to a breed.
+    size: u32,
     /// Claims held, by shard: each is written by its own core only, at login and close.
     held: Box<[CachePadded<AtomicUsize>]>,
 }
 
 impl Directory {
-    /// All of `cows` free, for `shards` cores.
-    pub fn new(cows: usize, shards: usize) -> Arc<Self> {
+    /// All cows of `breeds` of `size` free, for `shards` cores.
+    pub fn new(breeds: usize, size: u32, shards: usize) -> Arc<Self> {
         Arc::new(Directory {
-            slots: (0..cows).map(|_| AtomicU64::new(0)).collect(),
+            // Zeroed by the kernel when first touched: a herd may be much larger than its users are many.
+            slots: bytemuck::zeroed_slice_box(breeds * size as usize),
+            taken: Taken::new(breeds, size),
+            size,
             held: (0..shards).map(|_| CachePadded::new(AtomicUsize::new(0))).collect(),
         })
     }
 
-    /// Who holds `cow`, or `None` if it is free.
+    /// Who holds `cow`, or `None` if nobody can be reached by it.
     pub fn owner(&self, cow: CowId) -> Option<Owner> {
-        Owner::from_slot(self.slots[cow.index()].load(Ordering::Acquire))
+        Owner::from_slot(self.slot(cow).load(Ordering::Acquire))
+    }
+
+    /// Whether `cow` is taken.
+    pub fn is_taken(&self, cow: CowId) -> bool {
+        self.taken.is_taken(cow.breed().index(), cow.number() - 1)
     }
 
     /// How many cows are claimed, over all cores. Exact when nobody logs in or leaves meanwhile.
     pub fn claimed(&self) -> usize {
         self.held.iter().map(|held| held.load(Ordering::Acquire)).sum()
+    }
+
+    /// How many cows of these numbers are taken.
+    pub fn count_taken(&self, breed: Breed, numbers: RangeInclusive<u32>) -> usize {
+        self.taken.count(breed.index(), numbers.start() - 1..=numbers.end() - 1)
+    }
+
+    /// The taken cows of these numbers, ascending.
+    pub fn taken(&self, breed: Breed, numbers: RangeInclusive<u32>) -> impl Iterator<Item = CowId> {
+        let (first, last) = numbers.into_inner();
+        let next = move |from: u32| Some(self.taken.next(breed.index(), from - 1, true)? + 1).filter(|at| *at <= last);
+        std::iter::successors(next(first), move |&number| next(number + 1)).map(move |number| breed.cow(number))
+    }
+
+    /// The numbers of the free cows of a breed, in runs, ascending.
+    pub fn free_runs(&self, breed: Breed) -> impl Iterator<Item = RangeInclusive<u32>> {
+        let next = move |from: u32, taken: bool| Some(self.taken.next(breed.index(), from - 1, taken)? + 1);
+        let run = move |from: u32| {
+            let first = next(from, false)?;
+            Some(first..=next(first, true).map_or(self.size, |taken| taken - 1))
+        };
+        std::iter::successors(run(1), move |last| run(last.end() + 1))
+    }
+
+    fn slot(&self, cow: CowId) -> &AtomicU64 {
+        &self.slots[cow.breed().index() * self.size as usize + cow.number() as usize - 1]
     }
 }
 
@@ -139,14 +181,24 @@ impl Claims {
     ///
     /// Of any number of claims of one free cow, on any cores, exactly one succeeds.
     pub fn claim(&mut self, cow: CowId, connection: ConnectionId) -> Option<Claim> {
-        let generation = self.generation.checked_add(1).unwrap_or(1);
-        let owner = Owner::new(self.shard, connection, generation)?;
-        self.directory.slots[cow.index()]
-            .compare_exchange(0, owner.0.get(), Ordering::AcqRel, Ordering::Relaxed)
-            .ok()?;
-        self.generation = generation;
+        let is_won = self.directory.taken.take(cow.breed().index(), cow.number() - 1);
+        is_won.then(|| self.hold(cow, connection))
+    }
+
+    /// Claims a cow of `breed` for `connection`: the one whose number was the lowest free at a moment of this
+    /// call. `None` if every one was taken at some moment.
+    pub fn claim_lowest(&mut self, breed: Breed, connection: ConnectionId) -> Option<Claim> {
+        let place = self.directory.taken.take_lowest(breed.index())?;
+        Some(self.hold(breed.cow(place + 1), connection))
+    }
+
+    /// Makes a cow whose bit was won known as this connection's.
+    fn hold(&mut self, cow: CowId, connection: ConnectionId) -> Claim {
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+        let owner = Owner::new(self.shard, connection, self.generation);
+        self.directory.slot(cow).store(owner.0.get(), Ordering::Release);
         self.directory.held[self.shard.index()].fetch_add(1, Ordering::Release);
-        Some(Claim { directory: Arc::clone(&self.directory), cow, owner })
+        Claim { directory: Arc::clone(&self.directory), cow, owner }
     }
 }
 
@@ -172,26 +224,32 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.directory.held[self.owner.shard().index()].fetch_sub(1, Ordering::Release);
-        // Fails if the slot holds another claim, which is then none of ours.
-        let _ = self.directory.slots[self.cow.index()].compare_exchange(
-            self.owner.0.get(),
-            0,
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        );
+        let Directory { taken, held, .. } = &*self.directory;
+        held[self.owner.shard().index()].fetch_sub(1, Ordering::Release);
+        taken.release(self.cow.breed().index(), self.cow.number() - 1);
+        self.vacate();
+    }
+}
+
+impl Claim {
+    /// Empties the slot. Fails if the slot holds another claim by now, which is then none of ours.
+    fn vacate(&self) {
+        let slot = self.directory.slot(self.cow);
+        let _ = slot.compare_exchange(self.owner.0.get(), 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cows::bubble::Bubble;
     use crate::cows::herd::{Cow, Herd};
     use std::sync::Barrier;
 
-    fn herd(names: usize) -> Herd {
-        let cow = |n| Cow { name: format!("cow{n}"), body: String::new() };
-        Herd::new((0..names).map(cow).collect()).expect("distinct names")
+    fn cows(count: usize) -> Vec<CowId> {
+        let cow = |n| Cow { name: format!("cow{n}"), colour: String::new(), plain: String::new() };
+        let herd = Herd::new((0..count).map(cow).collect(), 9, Bubble::default()).expect("distinct names");
+        herd.breeds().map(|breed| breed.cow(1)).collect()
     }
 
     #[test]
@@ -199,56 +257,75 @@ mod tests {
         for shard in [0, 1, CORES_MAX - 1] {
             for connection in [0, 1, CONNECTIONS_PER_CORE_MAX - 1] {
                 for generation in [1, u32::MAX] {
-                    let owner =
-                        Owner::new(ShardId::new(shard), ConnectionId::new(connection), generation).expect("not 0");
+                    let owner = Owner::new(ShardId::new(shard), ConnectionId::new(connection), generation);
                     assert_eq!(owner.shard().index(), shard);
                     assert_eq!(owner.connection().index(), connection);
                 }
             }
         }
-        assert_eq!(Owner::new(ShardId::new(1), ConnectionId::new(1), 0), None);
     }
 
     #[test]
     fn a_claimed_cow_is_taken_until_the_claim_is_dropped() {
-        let herd = herd(2);
-        let [first, second] = [0, 1].map(|n| herd.ids().nth(n).expect("two cows"));
-        let directory = Directory::new(herd.len(), 2);
+        let [first, second] = cows(2)[..] else { panic!("two cows") };
+        let directory = Directory::new(2, 1, 2);
         let mut here = Claims::new(Arc::clone(&directory), ShardId::new(0));
         let mut there = Claims::new(Arc::clone(&directory), ShardId::new(1));
 
         let claim = here.claim(first, ConnectionId::new(7)).expect("free");
         assert_eq!(directory.owner(first), Some(claim.owner()));
+        assert!(directory.is_taken(first) && !directory.is_taken(second));
         assert!(there.claim(first, ConnectionId::new(7)).is_none());
         let other = there.claim(second, ConnectionId::new(7)).expect("free");
         assert_eq!(directory.claimed(), 2);
         drop(claim);
-        assert_eq!((directory.owner(first), directory.claimed()), (None, 1));
+        assert_eq!((directory.owner(first), directory.is_taken(first), directory.claimed()), (None, false, 1));
         let again = there.claim(first, ConnectionId::new(7)).expect("free again");
         assert_ne!(again.owner(), other.owner(), "every claim has a word of its own");
     }
 
     #[test]
     fn a_release_leaves_another_claim_alone() {
-        let herd = herd(1);
-        let cow = herd.ids().next().expect("a cow");
-        let directory = Directory::new(1, 1);
+        let cow = cows(1)[0];
+        let directory = Directory::new(1, 1, 1);
         let mut claims = Claims::new(Arc::clone(&directory), ShardId::new(0));
         let old = claims.claim(cow, ConnectionId::new(1)).expect("free");
-        // As if the slot had been freed and claimed again behind the old claim's back.
-        directory.slots[0].store(0, Ordering::Release);
+        // Half a release: the cow may be claimed again before the old word is gone.
+        directory.taken.release(0, 0);
         let new = claims.claim(cow, ConnectionId::new(1)).expect("free");
-        drop(old);
+        old.vacate();
         assert_eq!(directory.owner(cow), Some(new.owner()));
+        std::mem::forget(old);
+    }
+
+    #[test]
+    fn taken_cows_and_free_runs_are_listed_in_order() {
+        let breed = cows(1)[0].breed();
+        let directory = Directory::new(1, 9, 1);
+        let mut claims = Claims::new(Arc::clone(&directory), ShardId::new(0));
+        let runs = |directory: &Directory| directory.free_runs(breed).collect::<Vec<_>>();
+        assert_eq!(runs(&directory), [1..=9]);
+        let claim = |claims: &mut Claims, number| claims.claim(breed.cow(number), ConnectionId::new(number as usize));
+        let held: Vec<_> = [2, 3, 5, 9].map(|number| claim(&mut claims, number)).into_iter().collect();
+        assert_eq!(runs(&directory), [1..=1, 4..=4, 6..=8]);
+        let taken = |numbers| directory.taken(breed, numbers).map(CowId::number).collect::<Vec<_>>();
+        assert_eq!(taken(1..=9), [2, 3, 5, 9]);
+        assert_eq!(taken(3..=8), [3, 5]);
+        assert!(taken(6..=8).is_empty());
+        assert_eq!(directory.count_taken(breed, 3..=9), 3);
+        let lowest = claims.claim_lowest(breed, ConnectionId::new(0)).expect("some are free");
+        assert_eq!(lowest.cow().number(), 1);
+        assert_eq!(directory.owner(lowest.cow()), Some(lowest.owner()));
+        drop((held, lowest));
+        assert_eq!((runs(&directory), directory.claimed()), (vec![1..=9], 0));
     }
 
     #[test]
     fn of_many_threads_that_claim_one_cow_exactly_one_wins() {
-        let herd = herd(1);
-        let cow = herd.ids().next().expect("a cow");
+        let cow = cows(1)[0];
         let threads = 4;
         for _ in 0..200 {
-            let directory = Directory::new(1, threads);
+            let directory = Directory::new(1, 1, threads);
             let start = Barrier::new(threads);
             let winners: Vec<Option<Claim>> = std::thread::scope(|scope| {
                 let racers: Vec<_> = (0..threads)
@@ -266,5 +343,26 @@ mod tests {
             assert_eq!(winners.iter().flatten().count(), 1);
             assert_eq!(directory.claimed(), 1);
         }
+    }
+
+    #[test]
+    fn a_cow_that_many_threads_claim_and_release_always_belongs_to_its_holder() {
+        let cow = cows(1)[0];
+        let threads = 3;
+        let directory = Directory::new(1, 1, threads);
+        std::thread::scope(|scope| {
+            for n in 0..threads {
+                let mut claims = Claims::new(Arc::clone(&directory), ShardId::new(n));
+                let directory = &directory;
+                scope.spawn(move || {
+                    for connection in 0..20_000 {
+                        if let Some(claim) = claims.claim(cow, ConnectionId::new(connection)) {
+                            assert_eq!(directory.owner(cow), Some(claim.owner()));
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!((directory.owner(cow), directory.claimed()), (None, 0));
     }
 }

@@ -145,8 +145,35 @@ pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// milliseconds after the process is gone.
 pub const BIND_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Cows that there may be of each breed: more than any machine has connections.
+pub const HERD_SIZE_MAX: usize = 1 << 20;
+
+/// Cows of all breeds together. A slot is 8 bytes, so this is a gigabyte, though only what is used takes memory.
+pub const HERD_COWS_MAX: usize = 1 << 27;
+
 /// Names that one `who` lists before it counts the rest.
 pub const WHO_NAMES_MAX: usize = 1000;
+
+/// Runs of free numbers that one `cows` lists of each breed.
+pub const FREE_RUNS_MAX: usize = 3;
+
+/// Digits of a request id: as many as any 64-bit number has at least.
+pub const ID_DIGITS_MAX: usize = 18;
+
+/// Lines of notices that one session gets in a second.
+pub const NOTICES_A_SECOND: usize = 10;
+
+/// Messages that one `history` gives, and bytes: half a send queue, written as fast as its asker reads.
+pub const HISTORY_REPLY_MESSAGES_MAX: usize = 50;
+
+/// See [`HISTORY_REPLY_MESSAGES_MAX`].
+pub const HISTORY_REPLY_BYTES_MAX: usize = 128 * 1024;
+
+/// Messages that a history may be asked to keep.
+pub const HISTORY_MESSAGES_MAX: usize = 10_000;
+
+/// Bytes that one core's history may take, texts and bubbles: 4,000 messages of a line, 100 of the longest.
+pub const HISTORY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Characters of a user's word that an error echoes.
 pub const ECHO_CHARS_MAX: usize = 64;
@@ -155,8 +182,11 @@ pub const ECHO_CHARS_MAX: usize = 64;
 /// to paint over a neighbour's lines.
 pub const COMBINING_MARKS_MAX: usize = 4;
 
-/// Column at which charasay wraps a message.
+/// Column at which charasay wraps a message, unless another is asked for.
 pub const BUBBLE_COLUMNS: usize = 40;
+
+/// Columns that can be asked for. A word and its frame need a few; on a line of 400 nothing wraps any more.
+pub const BUBBLE_COLUMNS_ALLOWED: [usize; 2] = [10, 400];
 
 /// Longest `--motd` file in bytes: greetings count as own bytes, see [`SENDQ_OWN_BYTES`].
 pub const MOTD_BYTES_MAX: usize = 64 * 1024;

@@ -12,7 +12,7 @@ use std::time::Instant;
 use crate::config::Config;
 use crate::cows::Herd;
 use crate::cows::herd::HerdError;
-use crate::directory::{Directory, ShardId};
+use crate::directory::ShardId;
 use crate::events::{Event, Log, LogWriter};
 use crate::limits::{STALL_NOTICED, WATCH_INTERVAL};
 use crate::metrics::{Counter, Metrics};
@@ -20,7 +20,7 @@ use crate::net::core::Settings;
 use crate::net::executor::{self, Common, CoreError, CoreThread, Notice, Plan};
 use crate::net::listener;
 use crate::net::mesh::Mesh;
-use crate::shard::Rules;
+use crate::shard::{self, Rules};
 use crate::shutdown::{self, StopSignal};
 
 /// Why the server could not start, or go on.
@@ -85,7 +85,7 @@ pub fn run(config: Config) -> Result<(), ServerError> {
         log.emit(Event::Unpinned { cores: config.cores.len(), cpus: config.cpus });
     }
     let metrics = Metrics::new(config.cores.len());
-    let herd = Arc::new(Herd::builtin()?);
+    let herd = Arc::new(Herd::new(Herd::builtin(config.bubble)?, config.herd_size, config.bubble)?);
     let (address, listeners) = listener::bind(config.listen, config.cores.len())
         .map_err(|error| ServerError::Bind { address: config.listen, error })?;
     let cows = herd.len();
@@ -130,13 +130,17 @@ fn announce(address: SocketAddr, cores: usize, cows: usize) -> io::Result<()> {
 }
 
 fn common(config: &Config, herd: Arc<Herd>, metrics: Arc<Metrics>, log: Log) -> Common {
+    let rules = Rules {
+        header: config.header,
+        art: config.art,
+        history_messages: config.history_messages,
+        line_bytes_max: config.line_bytes_max,
+    };
     Common {
-        directory: Directory::new(herd.len(), config.cores.len()),
-        herd,
+        shards: shard::Common::new(herd, config.cores.len(), rules),
         metrics,
         log,
         settings: Settings {
-            rules: Rules { header: config.header, line_bytes_max: config.line_bytes_max },
             sendq_bytes_max: config.sendq_bytes_max,
             sendq_stall: config.sendq_stall,
             connections_max: config.connections_max,

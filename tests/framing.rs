@@ -11,14 +11,16 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cowchat::cows::Herd;
+use cowchat::cows::bubble::Bubble;
 use cowchat::cows::herd::Cow;
-use cowchat::directory::{ConnectionId, Directory, ShardId};
+use cowchat::directory::{ConnectionId, ShardId};
 use cowchat::metrics::{CoreMetrics, Metrics};
 use cowchat::protocol::line::LineBuffer;
 use cowchat::protocol::reply::HELP;
-use cowchat::shard::{Outcome, Rules, Shard};
+use cowchat::shard::{Common, Outcome, Rules, Shard};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use support::{Client, GUARD, Guarded, Server, all_cows, connect_narrow, message};
@@ -520,12 +522,12 @@ impl Stage {
     const LINE_BYTES_MAX: usize = 64;
 
     fn new(line_bytes_max: usize) -> Stage {
-        let cow = |name: &str| Cow { name: name.to_owned(), body: "    \\\n     \\  (a cow)".to_owned() };
-        let herd = Arc::new(Herd::new(vec![cow("ferris"), cow("tux")]).expect("two names"));
+        let body = "    \\\n     \\  (a cow)";
+        let cow = |name: &str| Cow { name: name.to_owned(), colour: body.to_owned(), plain: body.to_owned() };
+        let herd = Herd::new(vec![cow("ferris"), cow("tux")], 1, Bubble::default()).expect("two names");
         let core = ShardId::new(0);
-        let directory = Directory::new(herd.len(), 1);
-        let rules = Rules { header: true, line_bytes_max };
-        let shard = Shard::new(core, herd, directory, rules, CoreMetrics::new(Metrics::new(1), core));
+        let common = Common::new(Arc::new(herd), 1, Rules { line_bytes_max, ..Rules::default() });
+        let shard = Shard::new(core, common, CoreMetrics::new(Metrics::new(1), core));
         let mut stage = Stage { shard, lines: LineBuffer::new(line_bytes_max), told: Vec::new(), over: false };
         let effects = stage.shard.on_line(ConnectionId::new(Stage::FERRIS), Ok(b"login ferris"));
         assert_eq!(effects.reply, b"Logged in as ferris\n");
@@ -550,11 +552,12 @@ impl Stage {
         {
             let effects = self.shard.on_line(ConnectionId::new(Stage::SOMEBODY), line);
             self.told.push(Told::Reply(effects.reply));
-            self.over = effects.outcome == Outcome::Quit;
-            if let Some(delivery) = effects.local.and_then(|frame| self.shard.on_frame(frame)) {
-                let to = delivery.receivers().map(ConnectionId::index).collect();
-                self.told.push(Told::Message { to, block: delivery.payload.to_vec() });
-            }
+            self.over = matches!(effects.outcome, Outcome::Quit(_));
+            let delivery = effects.local.and_then(|frame| self.shard.on_frame(frame, Duration::ZERO));
+            let Some(delivery) = delivery.filter(|delivery| delivery.receivers().next().is_some()) else { continue };
+            let to = delivery.receivers().map(|receiver| receiver.connection.index()).collect();
+            let form = delivery.receivers().next().expect("one at least").form;
+            self.told.push(Told::Message { to, block: delivery.payload(form).to_vec() });
         }
     }
 

@@ -196,6 +196,14 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--drain-timeout", "0s"], "--drain-timeout", "1ms to 24 hours"),
         (&["--connections-max", "0"], "--connections-max", "use a whole number from 1"),
         (&["--connections-max", "999999999"], "--connections-max", "run `ulimit -n "),
+        (&["--herd", "0"], "--herd", "use a whole number from 1 to 1048576"),
+        (&["--herd", "1048577"], "--herd", number),
+        (&["--width", "9"], "--width", "use a whole number from 10 to 400"),
+        (&["--width", "401"], "--width", number),
+        (&["--history", "10001"], "--history", "use a whole number from 0 to 10000"),
+        (&["--history", "-1"], "--history", "--help"),
+        (&["--art", "colour"], "--art", "possible values: color, plain, small, off"),
+        (&["--bubble", "square"], "--bubble", "possible values: cowsay, ascii, round, unicode, think"),
         (&["--motd", "/nosuch"], "--motd", "/nosuch: No such file"),
         (&["--motd", "/"], "--motd", "/: Is a directory"),
         (&["--log", "loud"], "--log", "possible values: error, warn, info"),
@@ -541,6 +549,11 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
     expect("listen", &["[default: 127.0.0.1:1337]", "port 0 picks a free one"]);
     expect("cores", &["[default: all that the process may run on]"]);
     expect("no-header", &[]);
+    expect("art", &["[default: color]", "[possible values: color, plain, small, off]"]);
+    expect("bubble", &["[default: cowsay]", "[possible values: cowsay, ascii, round, unicode, think]"]);
+    expect("width", &["in columns", "[default: 40]"]);
+    expect("herd", &["<N>", "[default: 1]"]);
+    expect("history", &["<N>", "[default: 0]"]);
     expect("motd", &["<FILE>", "64 KiB"]);
     expect("line-bytes-max", &["<BYTES>", "in bytes", "[default: 4096]"]);
     expect("sendq-bytes-max", &["<BYTES>", "in bytes", "[default: 262144]"]);

@@ -1,17 +1,56 @@
-//! The speech bubble over a cow: charasay's, 40 columns wide.
+//! The speech bubble over a cow: one of charasay's five, as wide as the server likes it.
 
 use charasay::bubbles::{BubbleType, SpeechBubble};
 
 use crate::limits::BUBBLE_COLUMNS;
 
-/// The bubble around `text`, several lines, each with its LF.
-///
-/// `text` is sanitized and not blank. Costs 1 us for a word, 0.15 us a byte beyond one line: 35 us for 250
-/// bytes, a millisecond for the longest line.
-pub fn draw(text: &str) -> String {
-    SpeechBubble::new(BubbleType::Cowsay)
-        .create(text, &BUBBLE_COLUMNS)
-        .expect("charasay 3.3 has no failing path in SpeechBubble::create")
+/// What the bubbles of a server look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bubble {
+    kind: BubbleType,
+    /// Column at which a text is wrapped.
+    columns: usize,
+}
+
+impl Bubble {
+    /// The kinds there are, by name.
+    pub const NAMES: [&str; 5] = ["cowsay", "ascii", "round", "unicode", "think"];
+
+    /// The kind of this name with texts wrapped at `columns`, if there is such a kind.
+    pub fn new(name: &str, columns: usize) -> Option<Self> {
+        let kinds = [BubbleType::Cowsay, BubbleType::Ascii, BubbleType::Round, BubbleType::Unicode, BubbleType::Think];
+        let place = Self::NAMES.iter().position(|known| *known == name)?;
+        Some(Bubble { kind: kinds[place], columns })
+    }
+
+    /// The bubble around `text`, several lines, each with its LF.
+    ///
+    /// `text` is sanitized and not blank. Costs 1 us for a word, 0.15 us a byte beyond one line: 35 us for 250
+    /// bytes, a millisecond for the longest line.
+    pub fn draw(self, text: &str) -> String {
+        SpeechBubble::new(self.kind)
+            .create(text, &self.columns)
+            .expect("charasay 3.3 has no failing path in SpeechBubble::create")
+    }
+
+    /// What leads from the bubble to a classic cow.
+    pub fn thoughts(self) -> &'static str {
+        if self.kind == BubbleType::Think { "o" } else { "\\" }
+    }
+
+    pub(super) fn kind(self) -> BubbleType {
+        self.kind
+    }
+
+    pub(super) fn columns(self) -> usize {
+        self.columns
+    }
+}
+
+impl Default for Bubble {
+    fn default() -> Self {
+        Bubble { kind: BubbleType::Cowsay, columns: BUBBLE_COLUMNS }
+    }
 }
 
 #[cfg(test)]
@@ -23,13 +62,25 @@ mod tests {
 
     #[test]
     fn one_line_stands_between_angle_brackets() {
-        assert_eq!(draw("hi there"), " ____________ \n<  hi there  >\n ------------ \n");
+        assert_eq!(Bubble::default().draw("hi there"), " ____________ \n<  hi there  >\n ------------ \n");
     }
 
     #[test]
     fn a_long_text_is_wrapped() {
-        let bubble = draw(&"moo ".repeat(20));
+        let bubble = Bubble::default().draw(&"moo ".repeat(20));
         assert_eq!(bubble.lines().count(), 4, "{bubble}");
+        let wide = Bubble::new("cowsay", 100).expect("a kind").draw(&"moo ".repeat(20));
+        assert_eq!(wide.lines().count(), 3, "{wide}");
+    }
+
+    #[test]
+    fn the_five_kinds_look_different() {
+        let drawn = Bubble::NAMES.map(|name| Bubble::new(name, 40).expect("a kind").draw("hi"));
+        for (at, bubble) in drawn.iter().enumerate() {
+            assert!(!drawn[..at].contains(bubble), "{bubble}");
+        }
+        assert_eq!(Bubble::new("cowsay", 40), Some(Bubble::default()));
+        assert_eq!(Bubble::new("square", 40), None);
     }
 
     proptest! {
@@ -37,7 +88,7 @@ mod tests {
         fn all_lines_of_a_bubble_are_equally_wide(text in "[a-z \u{301}\u{302}一-龥😀-😎가-힣\u{1100}-\u{1112}\u{1161}-\u{1175}\u{fe0f}-]{1,120}") {
             let text = sanitize(text.as_bytes());
             prop_assume!(!is_blank(&text));
-            let bubble = draw(&text);
+            let bubble = Bubble::default().draw(&text);
             let widths: Vec<usize> = bubble.lines().map(UnicodeWidthStr::width).collect();
             prop_assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "{:?}\n{}", widths, bubble);
         }

@@ -1,107 +1,178 @@
-//! The set of cow names and their pictures.
+//! The herd: the set of cow names, and their pictures.
+//!
+//! A herd has *breeds*, each with a picture: `tux`, `sheep`. Of each breed there are equally many cows, numbered
+//! from 1, and each is a name of its own. How a name is spelled, `protocol::name` knows.
 
-use super::{art, bubble};
+use std::ops::RangeInclusive;
 
-/// A name of the herd: its place in the sorted list, so ids compare as names do.
+use super::bubble::Bubble;
+use super::{art, plain};
+use crate::limits::HERD_COWS_MAX;
+
+/// A cow of the herd. Ids compare as names are listed: by breed, then by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CowId(u32);
+pub struct CowId {
+    breed: Breed,
+    number: u32,
+}
 
 impl CowId {
-    /// Place in the herd's order, from 0.
-    pub fn index(self) -> usize {
-        self.0 as usize
+    /// Its breed.
+    pub fn breed(self) -> Breed {
+        self.breed
+    }
+
+    /// Its number among those of its breed, from 1.
+    pub fn number(self) -> u32 {
+        self.number
     }
 }
 
-/// A cow as it is brought into a herd.
+/// A breed of the herd: its place in the list sorted by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Breed(u32);
+
+impl Breed {
+    /// Its place among the breeds, from 0.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The cow of this number, whether there are so many or not.
+    pub(crate) fn cow(self, number: u32) -> CowId {
+        CowId { breed: self, number }
+    }
+}
+
+/// A breed as it is brought into a herd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cow {
     /// What users call it: ASCII, no blanks.
     pub name: String,
-    /// What stands below its bubble, without an LF at the end.
-    pub body: String,
+    /// What stands below its bubble in colour, without an LF at the end.
+    pub colour: String,
+    /// The same for a terminal that has none.
+    pub plain: String,
 }
 
 /// Why a herd could not be put together.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HerdError {
-    /// Two cows share a name.
+    /// Two breeds share a name.
     #[error("two cows are named {0}: every name must be unique")]
     Twice(String),
     /// A name that could not be typed, or would break a reply line.
     #[error("{0:?} can not be a cow's name: 1 to 32 of A-Z a-z 0-9 . _ -")]
     BadName(String),
+    /// Nobody could log in, or more names than can be told apart.
+    #[error("a herd of {breeds} breeds of {size} cows is too large: ask for a smaller --herd, or fewer --cow-dir")]
+    Size {
+        /// Breeds asked for.
+        breeds: usize,
+        /// Cows to a breed.
+        size: u32,
+    },
     /// charasay draws a built-in cow in a way that this project does not know.
     #[error("charasay's cow {0} is not a bubble and a body: this charasay is not the one cowchat was made for")]
     NoBody(&'static str),
 }
 
-/// The cows of this server, sorted by name; the same for all cores and never changed.
+/// The cows of this server, the same for all cores and never changed.
 #[derive(Debug)]
 pub struct Herd {
-    cows: Vec<Cow>,
+    /// Sorted by name.
+    breeds: Vec<Cow>,
+    size: u32,
+    bubble: Bubble,
 }
 
 impl Herd {
-    /// A herd of these cows.
+    /// A herd of `size` cows of each breed, which speak in `bubble`s.
     ///
     /// # Errors
-    /// When a name is not one, or stands twice.
-    pub fn new(mut cows: Vec<Cow>) -> Result<Self, HerdError> {
-        cows.sort_by(|a, b| a.name.cmp(&b.name));
-        if let Some(bad) = cows.iter().find(|cow| !is_name(&cow.name)) {
+    /// When a name is not one, or stands twice, or the herd is too large.
+    pub fn new(mut breeds: Vec<Cow>, size: u32, bubble: Bubble) -> Result<Self, HerdError> {
+        breeds.sort_by(|a, b| a.name.cmp(&b.name));
+        if let Some(bad) = breeds.iter().find(|cow| !is_name(&cow.name)) {
             return Err(HerdError::BadName(bad.name.clone()));
         }
-        if let Some(pair) = cows.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        if let Some(pair) = breeds.windows(2).find(|pair| pair[0].name == pair[1].name) {
             return Err(HerdError::Twice(pair[0].name.clone()));
         }
-        Ok(Herd { cows })
+        if size == 0 || breeds.len().saturating_mul(size as usize) > HERD_COWS_MAX {
+            return Err(HerdError::Size { breeds: breeds.len(), size });
+        }
+        Ok(Herd { breeds, size, bubble })
     }
 
-    /// charasay's 24 cows. Takes some 20 ms.
+    /// charasay's 24 breeds, as they look below such a bubble. Takes some 20 ms.
     ///
     /// # Errors
     /// When charasay's pictures are not what [`art::builtin_body`] expects.
-    pub fn builtin() -> Result<Self, HerdError> {
+    pub fn builtin(bubble: Bubble) -> Result<Vec<Cow>, HerdError> {
         let cow = |name: &'static str| {
-            let body = art::builtin_body(name).ok_or(HerdError::NoBody(name))?;
-            Ok(Cow { name: name.to_owned(), body })
+            let colour = art::builtin_body(name, bubble).ok_or(HerdError::NoBody(name))?;
+            let plain = plain::shade(&colour);
+            Ok(Cow { name: name.to_owned(), colour, plain })
         };
-        Self::new(art::BUILTIN_NAMES.into_iter().map(cow).collect::<Result<_, _>>()?)
+        art::BUILTIN_NAMES.into_iter().map(cow).collect()
     }
 
-    /// How many names there are.
+    /// How many cows there are, of all breeds.
     pub fn len(&self) -> usize {
-        self.cows.len()
+        self.breeds.len() * self.size as usize
     }
 
-    /// Whether there is no name at all.
+    /// Whether there is no cow at all.
     pub fn is_empty(&self) -> bool {
-        self.cows.is_empty()
+        self.breeds.is_empty()
     }
 
-    /// The cow of this name, letter for letter.
-    pub fn find(&self, name: &str) -> Option<CowId> {
-        let at = self.cows.binary_search_by(|cow| cow.name.as_str().cmp(name)).ok()?;
-        u32::try_from(at).ok().map(CowId)
+    /// How many cows there are of each breed.
+    pub fn size(&self) -> u32 {
+        self.size
     }
 
-    /// All cows in the order of their names.
-    pub fn ids(&self) -> impl Iterator<Item = CowId> + use<> {
-        (0..u32::try_from(self.cows.len()).unwrap_or(u32::MAX)).map(CowId)
+    /// The numbers of the cows of each breed.
+    pub fn numbers(&self) -> RangeInclusive<u32> {
+        1..=self.size
     }
 
-    /// The name of `cow`.
-    pub fn name(&self, cow: CowId) -> &str {
-        &self.cows[cow.index()].name
+    /// All breeds in the order of their names.
+    pub fn breeds(&self) -> impl ExactSizeIterator<Item = Breed> + use<> {
+        (0..self.breeds.len()).map(|place| Breed(place as u32))
     }
 
-    /// `text` said by `cow`: bubble, body and one LF.
-    pub fn draw(&self, cow: CowId, text: &str) -> String {
-        let mut picture = bubble::draw(text);
-        picture.push_str(&self.cows[cow.index()].body);
-        picture.push('\n');
-        picture
+    /// The breed of this name, letter for letter.
+    pub fn breed(&self, name: &str) -> Option<Breed> {
+        let place = self.breeds.binary_search_by(|cow| cow.name.as_str().cmp(name)).ok()?;
+        Some(Breed(place as u32))
+    }
+
+    /// The cow of this breed and number, if there is one.
+    pub fn find(&self, breed: &str, number: u32) -> Option<CowId> {
+        let breed = self.breed(breed)?;
+        self.numbers().contains(&number).then_some(breed.cow(number))
+    }
+
+    /// What a breed is called.
+    pub fn name(&self, breed: Breed) -> &str {
+        &self.breeds[breed.index()].name
+    }
+
+    /// The bubble around `text`, which is sanitized and not blank: several lines, each with its LF.
+    pub fn bubble(&self, text: &str) -> String {
+        self.bubble.draw(text)
+    }
+
+    /// What stands below a bubble that such a cow has said, in colour; no LF at its end.
+    pub fn colour(&self, breed: Breed) -> &str {
+        &self.breeds[breed.index()].colour
+    }
+
+    /// The same without colour.
+    pub fn plain(&self, breed: Breed) -> &str {
+        &self.breeds[breed.index()].plain
     }
 }
 
@@ -113,34 +184,49 @@ fn is_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn herd(names: &[&str]) -> Result<Herd, HerdError> {
-        Herd::new(names.iter().map(|name| Cow { name: (*name).to_owned(), body: "moo".to_owned() }).collect())
+    fn herd(names: &[&str], size: u32) -> Result<Herd, HerdError> {
+        let cow = |name: &&str| Cow { name: (*name).to_owned(), colour: "moo".to_owned(), plain: "moo".to_owned() };
+        Herd::new(names.iter().map(cow).collect(), size, Bubble::default())
     }
 
     #[test]
     fn the_builtin_herd_has_charasays_cows_sorted() {
-        let herd = Herd::builtin().expect("charasay's cows");
-        let names: Vec<&str> = herd.ids().map(|cow| herd.name(cow)).collect();
-        assert_eq!(names.len(), 24);
+        let herd = Herd::new(Herd::builtin(Bubble::default()).expect("charasay's cows"), 1, Bubble::default());
+        let herd = herd.expect("distinct names");
+        let names: Vec<&str> = herd.breeds().map(|breed| herd.name(breed)).collect();
+        assert_eq!((names.len(), herd.len()), (24, 24));
         assert!(names.is_sorted());
-        assert_eq!(herd.find("tux").map(|cow| herd.name(cow)), Some("tux"));
-        assert_eq!(herd.find("Tux"), None);
-        assert_eq!(herd.find(""), None);
+        assert_eq!(herd.find("tux", 1).map(|cow| herd.name(cow.breed())), Some("tux"));
+        assert_eq!(herd.find("Tux", 1), None);
+        assert_eq!(herd.find("", 1), None);
     }
 
     #[test]
-    fn a_message_is_a_bubble_a_body_and_one_lf() {
-        let herd = herd(&["tux"]).expect("one cow");
-        let tux = herd.find("tux").expect("tux");
-        assert_eq!(herd.draw(tux, "hi"), format!("{}moo\n", bubble::draw("hi")));
+    fn every_cow_exists_as_often_as_the_herd_is_large() {
+        let herd = herd(&["b", "a"], 3).expect("two breeds");
+        assert_eq!(herd.len(), 6);
+        let cow = |breed, number| herd.find(breed, number);
+        assert!(cow("a", 3) < cow("b", 1) && cow("a", 1) < cow("a", 2));
+        assert_eq!(cow("a", 2).map(|cow| (cow.breed().index(), cow.number())), Some((0, 2)));
+        assert_eq!((cow("a", 0), cow("a", 4)), (None, None));
+    }
+
+    #[test]
+    fn a_herd_may_be_too_large_to_tell_its_cows_apart() {
+        assert!(herd(&["a"], HERD_COWS_MAX as u32).is_ok());
+        assert_eq!(
+            herd(&["a", "b"], HERD_COWS_MAX as u32).err(),
+            Some(HerdError::Size { breeds: 2, size: HERD_COWS_MAX as u32 })
+        );
+        assert!(herd(&["a"], 0).is_err());
     }
 
     #[test]
     fn a_name_that_could_not_be_typed_or_stands_twice_is_refused() {
-        assert!(matches!(herd(&["a", "b", "a"]), Err(HerdError::Twice(name)) if name == "a"));
+        assert!(matches!(herd(&["a", "b", "a"], 1), Err(HerdError::Twice(name)) if name == "a"));
         for bad in ["", "a b", "a,b", "tux#1", "é", &"x".repeat(33)] {
-            assert!(matches!(herd(&[bad]), Err(HerdError::BadName(name)) if name == bad));
+            assert!(matches!(herd(&[bad], 1), Err(HerdError::BadName(name)) if name == bad));
         }
-        assert!(herd(&["A-Za.z0_9", &"x".repeat(32)]).is_ok());
+        assert!(herd(&["A-Za.z0_9", &"x".repeat(32)], 1).is_ok());
     }
 }

@@ -10,4 +10,4 @@ pub mod herd;
 pub mod plain;
 pub mod small;
 
-pub use herd::{CowId, Herd};
+pub use herd::{Breed, CowId, Herd};

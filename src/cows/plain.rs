@@ -164,10 +164,13 @@ fn luminance_of_pixel(character: char, background: Option<Rgb>) -> Option<usize>
 mod tests {
     use super::*;
     use crate::cows::art::{BUILTIN_NAMES, builtin_body};
+    use crate::cows::bubble::Bubble;
     use std::collections::HashMap;
 
     fn bodies() -> impl Iterator<Item = (&'static str, String)> {
-        BUILTIN_NAMES.into_iter().map(|name| (name, builtin_body(name).expect("a built-in cow has a body")))
+        BUILTIN_NAMES
+            .into_iter()
+            .map(|name| (name, builtin_body(name, Bubble::default()).expect("a built-in cow has a body")))
     }
 
     /// Each line's characters with their backgrounds.

@@ -13,11 +13,11 @@ pub const BODY: &str = r#"  \    ,n___n,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cows::bubble;
+    use crate::cows::bubble::Bubble;
 
     #[test]
     fn it_takes_nine_lines_and_few_bytes_with_header_and_bubble() {
-        let message = format!("remilia-scarlet says:\n{}{BODY}\n", bubble::draw("good morning, cows"));
+        let message = format!("remilia-scarlet says:\n{}{BODY}\n", Bubble::default().draw("good morning, cows"));
         assert!(message.lines().count() <= 9, "{message}");
         assert!(message.len() <= 350, "{} bytes:\n{message}", message.len());
     }
@@ -33,7 +33,7 @@ mod tests {
     fn its_pointer_begins_under_the_shortest_bubble() {
         let columns: Vec<_> = BODY.lines().take(2).map(|line| line.find('\\')).collect();
         assert_eq!(columns, [Some(2), Some(3)]);
-        let width = bubble::draw("m").lines().map(str::len).min();
+        let width = Bubble::default().draw("m").lines().map(str::len).min();
         assert!(width > Some(3), "{width:?}");
     }
 }

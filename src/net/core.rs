@@ -7,25 +7,23 @@ use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
 use super::connection::{Connection, Ending};
 use super::mesh::Mesh;
 use super::socket::Socket;
-use crate::cows::{CowId, Herd};
+use crate::cows::CowId;
 use crate::directory::{ConnectionId, ShardId};
 use crate::events::{CloseReason, ConnectionName, Event, Log};
 use crate::limits::READ_BYTES;
 use crate::metrics::{CoreMetrics, Counter};
-use crate::shard::{Rules, Shard};
+use crate::shard::{self, Change, Shard};
 
 /// The limits and texts in force, from the command line.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How lines and messages are handled.
-    pub rules: Rules,
     /// Other people's messages that may wait for one connection, in bytes.
     pub sendq_bytes_max: usize,
     /// How long they may wait without any progress.
@@ -44,13 +42,18 @@ pub struct Core {
     pub(super) mesh: Mesh,
     pub(super) metrics: CoreMetrics,
     pub(super) log: Log,
-    herd: Arc<Herd>,
+    /// What its shard has in common with all others.
+    pub(super) common: shard::Common,
     shard: RefCell<Shard>,
     connections: RefCell<Slab<Rc<Connection>>>,
     /// Connections that something was queued for in this turn and nothing was written to yet.
     pub(super) unflushed: RefCell<VecDeque<Rc<Connection>>>,
     /// Connections for which more waits than the limit allows for longer than a moment.
     pub(super) over_limit: RefCell<Vec<Rc<Connection>>>,
+    /// Who has come or gone and was not yet told of, here or elsewhere.
+    pub(super) changes: RefCell<VecDeque<Change>>,
+    /// By core: what it could not be told of, its mailbox being full.
+    pub(super) untold: RefCell<Vec<Option<Change>>>,
     /// Lent to whoever reads, for the length of one read.
     pub(super) read_buffer: RefCell<Box<[u8]>>,
     /// Lines whose effects are not all done: they wait for room in a mailbox.
@@ -63,6 +66,7 @@ pub struct Core {
     accepted: Cell<u64>,
     /// Something happened since the last beat.
     busy: Cell<bool>,
+    began: Instant,
 }
 
 impl Core {
@@ -70,23 +74,25 @@ impl Core {
     pub fn new(
         id: ShardId,
         settings: Settings,
-        shard: Shard,
-        herd: Arc<Herd>,
+        common: shard::Common,
         mesh: Mesh,
         metrics: CoreMetrics,
         log: Log,
     ) -> Rc<Self> {
+        let shard = Shard::new(id, common.clone(), metrics.clone());
         Rc::new(Core {
             id,
             settings,
             mesh,
             metrics,
             log,
-            herd,
+            common,
             shard: RefCell::new(shard),
             connections: RefCell::new(Slab::new()),
             unflushed: RefCell::default(),
             over_limit: RefCell::default(),
+            changes: RefCell::default(),
+            untold: RefCell::default(),
             read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             lines_waiting: Cell::new(0),
             ended: Cell::new(0),
@@ -94,6 +100,7 @@ impl Core {
             draining: Cell::new(false),
             accepted: Cell::new(0),
             busy: Cell::new(false),
+            began: Instant::now(),
         })
     }
 
@@ -117,13 +124,15 @@ impl Core {
         if !connection.set_ending(ending) {
             return;
         }
-        self.with_shard(|shard| shard.on_close(connection.id));
+        if let Some(cow) = self.with_shard(|shard| shard.on_close(connection.id)) {
+            self.note_change(Change::Left(cow));
+        }
         if ending.reason == CloseReason::SlowConsumer || ending.reason == CloseReason::Stalled {
             self.metrics.add(Counter::SlowConsumers, 1);
         }
         self.log.emit(Event::Closed {
             connection: connection.name,
-            cow: connection.cow().map(|cow| self.herd.name(cow).to_owned()),
+            cow: connection.cow().map(|cow| self.name(cow)),
             reason: ending.reason,
             error: ending.error.map(|error| error.to_string()),
         });
@@ -131,7 +140,10 @@ impl Core {
 
     /// Forgets a connection whose task is done; its place may be used again.
     pub(super) fn forget(&self, connection: &Connection) {
-        let cow = self.with_shard(|shard| shard.cow(connection.id));
+        let cow = self.with_shard(|shard| {
+            shard.on_forget(connection.id);
+            shard.cow(connection.id)
+        });
         assert_eq!(cow, None, "a session ends before its connection is forgotten, or the next one would inherit it");
         self.connections.borrow_mut().remove(connection.id.index());
         self.metrics.add(Counter::Closed, 1);
@@ -140,7 +152,25 @@ impl Core {
     /// Logs that a connection has become somebody, and remembers as whom.
     pub(super) fn note_login(&self, connection: &Connection, cow: CowId) {
         connection.set_cow(cow);
-        self.log.emit(Event::LoggedIn { connection: connection.name, cow: self.herd.name(cow).to_owned() });
+        self.log.emit(Event::LoggedIn { connection: connection.name, cow: self.name(cow) });
+    }
+
+    /// Somebody has come or gone; whoever wants to know is told soon (`effects::tell_changes`). Nobody
+    /// is told of everybody's end.
+    pub(super) fn note_change(&self, change: Change) {
+        if self.common.wants.has_listeners_anywhere() && !self.is_draining() {
+            self.changes.borrow_mut().push_back(change);
+        }
+    }
+
+    /// How a cow is called.
+    fn name(&self, cow: CowId) -> String {
+        shard::name(&self.common.herd, cow).to_string()
+    }
+
+    /// How long this core has been running.
+    pub(super) fn now(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// Looks into or changes the shard.

@@ -41,7 +41,8 @@ pub(super) async fn run(core: &Rc<Core>, listener: &ListenerHandle, accepting: J
     until(|| core.ended.get() == others.len()).await;
     for (_, connection) in core.connections().iter() {
         if connection.ending().is_none() {
-            effects::queue_own(core, connection, SHUTTING_DOWN.as_bytes().to_vec());
+            let last_line = core.with_shard(|shard| shard.pushed(connection.id, SHUTTING_DOWN));
+            effects::queue_own(core, connection, last_line.into_bytes());
             core.end(connection, CloseReason::Shutdown.into());
         }
     }

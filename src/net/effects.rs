@@ -4,6 +4,7 @@
 //! writing happens afterwards, in slices, so that accepting and reading never wait long.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::connection::{Connection, Ending};
 use super::core::Core;
@@ -13,7 +14,7 @@ use crate::directory::ShardId;
 use crate::events::CloseReason;
 use crate::limits::TURN_SENDS;
 use crate::metrics::Counter;
-use crate::shard::{Effects, Forward, Frame, Outcome, Payload};
+use crate::shard::{Change, Delivery, Effects, Forward, Frame, Outcome, Payload};
 
 /// Does all that one line of `connection` asks for. Only the forwarding may wait, for room in another
 /// core's mailbox: it throttles the one who sends. Ends `turn` when a receiver should read first.
@@ -42,8 +43,14 @@ pub(super) async fn apply(
         turn.end();
     }
     match effects.outcome {
-        Outcome::LoggedIn(cow) => core.note_login(connection, cow),
-        Outcome::Unchanged | Outcome::Quit => {}
+        Outcome::LoggedIn(cow) => {
+            core.note_login(connection, cow);
+            core.note_change(Change::Joined(cow));
+            // Before anything that the newcomer says.
+            tell_changes(core);
+        }
+        Outcome::Quit(Some(cow)) => core.note_change(Change::Left(cow)),
+        Outcome::Quit(None) | Outcome::Unchanged => {}
     }
     Ok(effects.outcome)
 }
@@ -78,42 +85,92 @@ impl Drop for Waiting<'_> {
 /// Queues what a frame brings for everybody on this core who is to have it. Returns whether that was too
 /// much for somebody for now, so that the turn had better end.
 pub(super) fn deliver(core: &Rc<Core>, frame: Frame) -> bool {
-    let mut crowded = false;
-    let mut too_slow = Vec::new();
-    let mut delivered = 0;
-    core.with_shard(|shard| {
-        let Some(delivery) = shard.on_frame(frame) else { return };
-        let connections = core.connections();
-        for id in delivery.receivers() {
-            // A session ends before its connection is forgotten.
-            let receiver = &connections[id.index()];
-            if delivery.author == Some(id) {
-                receiver.push_own_message(delivery.payload.clone());
-            } else {
-                let was_over = receiver.is_over();
-                match push_or_make_room(core, receiver, &delivery.payload) {
-                    Ok(Fill::Within) => {}
-                    Ok(Fill::Over) => {
-                        crowded = true;
-                        if !was_over {
-                            core.over_limit.borrow_mut().push(Rc::clone(receiver));
-                        }
-                    }
-                    Err(Overflow) => {
-                        too_slow.push(Rc::clone(receiver));
-                        continue;
+    let now = if matches!(frame, Frame::Notice(_)) { core.now() } else { Duration::ZERO };
+    let outflow = core.with_shard(|shard| shard.on_frame(frame, now).map(|delivery| queue_to_all(core, &delivery)));
+    outflow.is_some_and(|outflow| finish(core, outflow))
+}
+
+/// What became of a delivery.
+#[derive(Default)]
+struct Outflow {
+    crowded: bool,
+    too_slow: Vec<Rc<Connection>>,
+    delivered: u64,
+}
+
+fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
+    let mut outflow = Outflow::default();
+    let connections = core.connections();
+    for to in delivery.receivers() {
+        // A session ends before its connection is forgotten.
+        let receiver = &connections[to.connection.index()];
+        let payload = delivery.payload(to.form);
+        if delivery.author == Some(to.connection) {
+            receiver.push_own_message(payload.clone());
+        } else {
+            let was_over = receiver.is_over();
+            match push_or_make_room(core, receiver, payload) {
+                Ok(Fill::Within) => {}
+                Ok(Fill::Over) => {
+                    outflow.crowded = true;
+                    if !was_over {
+                        core.over_limit.borrow_mut().push(Rc::clone(receiver));
                     }
                 }
+                Err(Overflow) => {
+                    outflow.too_slow.push(Rc::clone(receiver));
+                    continue;
+                }
             }
-            delivered += 1;
-            mark_unflushed(core, receiver);
         }
-    });
-    core.metrics.add(Counter::Deliveries, delivered);
-    for receiver in too_slow {
+        outflow.delivered += 1;
+        mark_unflushed(core, receiver);
+    }
+    outflow
+}
+
+fn finish(core: &Core, outflow: Outflow) -> bool {
+    core.metrics.add(Counter::Deliveries, outflow.delivered);
+    for receiver in outflow.too_slow {
         core.end(&receiver, CloseReason::SlowConsumer.into());
     }
-    crowded
+    outflow.crowded
+}
+
+/// Tells those who want to know, here and on other cores, who has come and gone. Waits for nobody: what a full
+/// mailbox does not take is told later, as a number.
+pub(super) fn tell_changes(core: &Rc<Core>) {
+    loop {
+        let Some(change) = core.changes.borrow_mut().pop_front() else { return };
+        for other in core.mesh.others().filter(|&other| core.common.wants.has_listeners(other)) {
+            tell_other(core, other, change);
+        }
+        deliver(core, Frame::Notice(change));
+    }
+}
+
+fn tell_other(core: &Core, other: ShardId, change: Change) {
+    let mut untold = core.untold.borrow_mut();
+    if untold.len() <= other.index() {
+        untold.resize(other.index() + 1, None);
+    }
+    let change = untold[other.index()].take().map_or(change, |untold| untold.and(change));
+    if core.mesh.try_forward(other, Frame::Notice(change)).is_err() {
+        untold[other.index()] = Some(change);
+    }
+}
+
+/// Tells what had to wait: for room in a mailbox, or for its second to be over. To be called now and then;
+/// returns whether anything was queued here.
+pub(super) fn tell_untold(core: &Rc<Core>) -> bool {
+    for other in core.mesh.others() {
+        let untold = core.untold.borrow_mut().get_mut(other.index()).and_then(Option::take);
+        if let Some(change) = untold {
+            tell_other(core, other, change);
+        }
+    }
+    let outflow = core.with_shard(|shard| shard.on_tick(core.now()).map(|delivery| queue_to_all(core, &delivery)));
+    outflow.map(|outflow| finish(core, outflow)).is_some()
 }
 
 /// Queues a message; when the queue is full, sees first what the socket takes by now.
@@ -140,7 +197,8 @@ fn mark_unflushed(core: &Core, connection: &Rc<Connection>) {
 
 /// Writes all that has been queued since the last flush, one write per connection, and lets the reactor
 /// poll now and then. Several turns may flush at once; each connection is written to by one of them.
-pub(super) async fn flush_turn(core: &Core) {
+pub(super) async fn flush_turn(core: &Rc<Core>) {
+    tell_changes(core);
     let mut sends = 0;
     while let Some(connection) = next_unflushed(core) {
         connection.is_unflushed.set(false);

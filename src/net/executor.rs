@@ -17,20 +17,17 @@ use super::listener::{self, Listener};
 use super::mesh::{Inbox, Mesh};
 use super::serve::panic_text;
 use super::{drain, heartbeat, pump};
-use crate::cows::Herd;
-use crate::directory::{Directory, ShardId};
+use crate::directory::ShardId;
 use crate::events::{Event, Log};
 use crate::limits::{IO_MEMORY_BYTES, RING_DEPTHS};
 use crate::metrics::{CoreMetrics, Metrics};
-use crate::shard::Shard;
+use crate::shard;
 
 /// What all cores have in common.
 #[derive(Debug, Clone)]
 pub struct Common {
-    /// The names and pictures.
-    pub herd: Arc<Herd>,
-    /// Who owns which cow.
-    pub directory: Arc<Directory>,
+    /// What the shards share: names, pictures, who owns which.
+    pub shards: shard::Common,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// Where events go.
@@ -187,9 +184,7 @@ async fn serve(plan: Plan, common: Common, orders: &Receiver<Order>, notify: &dy
     // An executor's first sleep takes 19 ms; nobody should have to wait for that later.
     Timer::new(Duration::from_millis(1)).await;
     let metrics = CoreMetrics::new(common.metrics, plan.id);
-    let rules = common.settings.rules;
-    let shard = Shard::new(plan.id, Arc::clone(&common.herd), common.directory, rules, metrics.clone());
-    let core = Core::new(plan.id, common.settings, shard, common.herd, plan.mesh, metrics, common.log);
+    let core = Core::new(plan.id, common.settings, common.shards, plan.mesh, metrics, common.log);
     let waiting = Rc::new(plan.listener.handle().map_err(CoreError::Listener)?);
     let ending = Rc::clone(&waiting);
     let listener = plan.listener.into_glommio();

@@ -229,15 +229,10 @@ impl SendQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cows::Herd;
-    use crate::cows::herd::Cow;
-    use crate::shard::{Audience, Message};
 
-    /// A payload of some length above 100 bytes that differs by `n`.
+    /// A payload of 100 bytes that differs by `n`.
     fn payload(n: usize) -> Payload {
-        let herd = Herd::new(vec![Cow { name: "cow".to_owned(), body: "moo".to_owned() }]).expect("one cow");
-        let cow = herd.find("cow").expect("cow");
-        Message::new(cow, &format!("message {n}"), Audience::Private).payload(&herd, true)
+        Payload::new(format!("message {n:92}").into_bytes().into())
     }
 
     /// Writes all of `queue` in pieces of at most `step` bytes.

@@ -46,7 +46,7 @@ async fn serve(core: &Rc<Core>, connection: &Rc<Connection>) -> Ending {
 }
 
 async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<CloseReason, Ending> {
-    let mut lines = LineBuffer::new(core.settings.rules.line_bytes_max);
+    let mut lines = LineBuffer::new(core.common.rules.line_bytes_max);
     let mut open = true;
     // It goes on over reads: a connection whose input never ends must let others run, too.
     let mut turn = Turn::of(TURN_LINES);
@@ -60,7 +60,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
             }
             let Some(line) = lines.next_line() else { break };
             let effects = core.with_shard(|shard| shard.on_line(connection.id, line));
-            if effects::apply(core, connection, &mut turn, effects).await? == Outcome::Quit {
+            if let Outcome::Quit(_) = effects::apply(core, connection, &mut turn, effects).await? {
                 return Ok(CloseReason::Quit);
             }
             if turn.step() {
@@ -97,7 +97,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
 ///
 /// # Errors
 /// When the connection ends before that, or has ended in a flush: it must not become anybody again.
-async fn may_go_on(core: &Core, connection: &Connection) -> Result<(), Ending> {
+async fn may_go_on(core: &Rc<Core>, connection: &Connection) -> Result<(), Ending> {
     if connection.queued_bytes() > SENDQ_OWN_BYTES {
         effects::flush_turn(core).await;
     }

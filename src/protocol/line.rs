@@ -1,10 +1,12 @@
 //! Bytes from a socket to lines, however they were cut into reads.
 //!
 //! [`LineBuffer`] owns what has arrived and was not yet executed. It skips telnet commands, ends lines
-//! at LF or telnet's CR NUL, and keeps at most one byte more than a line may have, so that memory stays
-//! flat under an endless line. It knows nothing of commands or characters.
+//! at LF or telnet's CR NUL, and keeps at most one byte more than a line with a request id may have, so that
+//! memory stays flat under an endless line. It knows nothing of commands or characters.
 
 use memchr::{memchr, memchr3};
+
+use crate::limits::ID_DIGITS_MAX;
 
 const LF: u8 = b'\n';
 const CR: u8 = b'\r';
@@ -19,7 +21,22 @@ const DONT: u8 = 0xFE;
 
 /// A line had more bytes than allowed; they were discarded as they came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LineTooLong;
+pub struct LineTooLong<'a> {
+    /// How it began: enough for a request id.
+    pub start: &'a [u8],
+}
+
+/// A request id and the blank after it, which do not count towards a line's length.
+const ID_BYTES_MAX: usize = ID_DIGITS_MAX + 1;
+
+/// Bytes of `line` that do not count: a request id at its beginning and the blank after it.
+fn id_bytes(line: &[u8]) -> usize {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match line.get(digits) {
+        Some(b' ' | b'\t') if (1..=ID_DIGITS_MAX).contains(&digits) => digits + 1,
+        _ => 0,
+    }
+}
 
 /// Where in a telnet sequence the next byte stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,14 +120,16 @@ impl LineBuffer {
     }
 
     /// The next complete line without its end, or `None` until more is fed.
-    pub fn next_line(&mut self) -> Option<Result<&[u8], LineTooLong>> {
+    pub fn next_line(&mut self) -> Option<Result<&[u8], LineTooLong<'_>>> {
         if !self.has_line() {
             return None;
         }
         let length = memchr(LF, &self.bytes[self.taken..self.unfinished])?;
         let line = self.taken..self.taken + length;
         self.taken = line.end + 1;
-        Some(if length > self.line_bytes_max { Err(LineTooLong) } else { Ok(&self.bytes[line]) })
+        let line = &self.bytes[line];
+        let is_too_long = length > self.line_bytes_max && length - id_bytes(line) > self.line_bytes_max;
+        Some(if is_too_long { Err(LineTooLong { start: line }) } else { Ok(line) })
     }
 
     /// Heap bytes held; 0 between lines.
@@ -168,9 +187,9 @@ impl LineBuffer {
         self.unfinished = self.bytes.len();
     }
 
-    /// Appends to the unfinished line; one byte over the limit is kept as the mark of a line too long.
+    /// Appends to the unfinished line; one byte over what it may have is kept as the mark of a line too long.
     fn keep(&mut self, run: &[u8]) {
-        let room = self.line_bytes_max + 1 - (self.bytes.len() - self.unfinished);
+        let room = self.line_bytes_max + ID_BYTES_MAX + 1 - (self.bytes.len() - self.unfinished);
         self.bytes.extend_from_slice(&run[..run.len().min(room)]);
     }
 
@@ -199,7 +218,7 @@ mod tests {
             while let Some(line) = buffer.next_line() {
                 lines.push(match line {
                     Ok(bytes) => bytes.escape_ascii().to_string(),
-                    Err(LineTooLong) => "TOO LONG".to_owned(),
+                    Err(LineTooLong { .. }) => "TOO LONG".to_owned(),
                 });
             }
         };
@@ -264,14 +283,36 @@ mod tests {
     }
 
     #[test]
+    fn a_request_id_and_its_blank_do_not_count() {
+        for id in ["1 ", "123456789012345678 ", "007\t"] {
+            let line = |text: &str| lines_of(&[id.as_bytes(), text.as_bytes()], 8);
+            assert_eq!(line("abcdefgh"), [format!("{id}abcdefgh").escape_default().to_string()]);
+            assert_eq!(line("abcdefghi"), ["TOO LONG"], "{id}");
+        }
+        assert_eq!(lines_of(&[b"1234567890123456789 a"], 8), ["TOO LONG"], "too long for an id");
+        assert_eq!(lines_of(&[b"1x abcdefgh"], 8), ["TOO LONG"]);
+        assert_eq!(lines_of(&[b" 1 abcdef"], 8), ["TOO LONG"], "blanks before it are part of the line");
+    }
+
+    #[test]
+    fn a_line_too_long_shows_how_it_began() {
+        let mut buffer = LineBuffer::new(8);
+        buffer.feed(b"12 ");
+        buffer.feed(&[b'x'; 100]);
+        buffer.feed(b"\n");
+        let Some(Err(LineTooLong { start })) = buffer.next_line() else { panic!("too long") };
+        assert!(start.starts_with(b"12 xxx"));
+    }
+
+    #[test]
     fn an_endless_line_takes_no_more_memory_than_a_long_one() {
         let mut buffer = LineBuffer::new(64);
         for _ in 0..10_000 {
             buffer.feed(&[b'x'; 1000]);
-            assert!(buffer.capacity_bytes() <= 2 * 65);
+            assert!(buffer.capacity_bytes() <= 2 * (65 + ID_BYTES_MAX));
         }
         buffer.feed(b"\nwho\n");
-        assert_eq!(buffer.next_line(), Some(Err(LineTooLong)));
+        assert!(matches!(buffer.next_line(), Some(Err(LineTooLong { .. }))));
         assert_eq!(buffer.next_line(), Some(Ok(&b"who"[..])));
         assert_eq!(buffer.next_line(), None);
         assert_eq!(buffer.capacity_bytes(), 0);
@@ -281,7 +322,8 @@ mod tests {
         #[test]
         fn any_split_of_any_bytes_gives_the_same_lines(
             input in proptest::collection::vec(
-                prop_oneof![3 => any::<u8>(), 1 => Just(LF), 1 => Just(CR), 1 => Just(IAC), 1 => Just(SB), 1 => Just(0)],
+                prop_oneof![3 => any::<u8>(), 1 => Just(LF), 1 => Just(CR), 1 => Just(IAC), 1 => Just(SB), 1 => Just(0),
+                    2 => b'0'..=b'9', 1 => Just(b' ')],
                 0..200),
             cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..8),
         ) {

@@ -2,5 +2,6 @@
 
 pub mod command;
 pub mod line;
+pub mod name;
 pub mod reply;
 pub mod text;

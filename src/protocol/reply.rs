@@ -3,35 +3,94 @@
 //! A [`Reply`] displays as one line without its LF. Refusals begin with `error: `. Nothing else in the
 //! project spells a reply out.
 
-use std::fmt;
+use std::fmt::{self, Display};
+use std::ops::RangeInclusive;
 
+use super::command::Art;
+use super::name::Name;
 use super::text::echo;
-use crate::limits::WHO_NAMES_MAX;
+use crate::limits::FREE_RUNS_MAX;
 
 /// The answer to one input line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply<'a> {
     /// To `help` and to a blank line.
     Commands,
+    /// To `help all`.
+    AllCommands(Extensions),
     /// To `who`: the registered names, sorted, and how many more there are.
     Registered {
-        /// At most [`WHO_NAMES_MAX`] names.
-        names: Vec<&'a str>,
+        /// At most [`crate::limits::WHO_NAMES_MAX`] names.
+        names: Vec<Name<'a>>,
         /// Names that matched beyond those.
         more: usize,
     },
     /// To `cows`: the free names, sorted.
-    Available(Vec<&'a str>),
+    Available(Vec<Free<'a>>),
     /// To `login`.
-    LoggedIn(&'a str),
+    LoggedIn(Name<'a>),
     /// To `say`: the receiver.
-    SentTo(&'a str),
+    SentTo(Name<'a>),
     /// To `yield`: how many receivers.
     SentToCows(usize),
     /// To `quit`.
     Goodbye,
+    /// To `art`.
+    ArtIs(Art),
+    /// To `notify`.
+    NoticesAre(bool),
+    /// To `history`: how many messages follow the line.
+    History(usize),
     /// The command was refused.
     Refused(Refusal<'a>),
+}
+
+/// What this server knows beyond the seven commands, for `help all`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extensions {
+    /// Cows of each breed.
+    pub herd_size: u32,
+    /// Whether there is a history.
+    pub history: bool,
+}
+
+/// Free names of one breed, as `cows` lists them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Free<'a> {
+    /// The cow with the breed's own name.
+    First(&'a str),
+    /// Cows with these numbers, from 2.
+    Run(&'a str, RangeInclusive<u32>),
+    /// More than are listed.
+    More(&'a str),
+}
+
+impl<'a> Free<'a> {
+    /// The free cows of `breed` by the runs of their numbers: [`FREE_RUNS_MAX`] at most, and whether there are
+    /// more. The first cow's name has no number, so it is a run by itself.
+    pub fn list(breed: &'a str, runs: impl Iterator<Item = RangeInclusive<u32>>) -> impl Iterator<Item = Free<'a>> {
+        let items = runs.flat_map(move |run| {
+            let first = (*run.start() == 1).then_some(Free::First(breed));
+            let rest = *run.start().max(&2)..=*run.end();
+            first.into_iter().chain((!rest.is_empty()).then_some(Free::Run(breed, rest)))
+        });
+        items.take(FREE_RUNS_MAX + 1).enumerate().map(
+            move |(place, free)| {
+                if place < FREE_RUNS_MAX { free } else { Free::More(breed) }
+            },
+        )
+    }
+}
+
+impl Display for Free<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Free::First(breed) => f.write_str(breed),
+            Free::Run(breed, run) if run.start() == run.end() => write!(f, "{breed}#{}", run.start()),
+            Free::Run(breed, run) => write!(f, "{breed}#{}-{}", run.start(), run.end()),
+            Free::More(breed) => write!(f, "{breed}#..."),
+        }
+    }
 }
 
 /// Why a line was refused; each text says what to do instead.
@@ -41,33 +100,32 @@ pub enum Refusal<'a> {
     #[error("login first")]
     LoginFirst,
     #[error("you are already logged in as {0}")]
-    AlreadyLoggedIn(&'a str),
+    AlreadyLoggedIn(Name<'a>),
     #[error("usage: {0}")]
     Usage(&'static str),
     #[error("no cow named {} (try cows)", echo(.0))]
     NoSuchCow(&'a str),
     #[error("cow {0} is already taken")]
-    Taken(&'a str),
+    Taken(Name<'a>),
+    #[error("every {0} is taken")]
+    EveryTaken(&'a str),
     #[error("cow {0} is not logged in")]
-    NotLoggedIn(&'a str),
+    NotLoggedIn(Name<'a>),
+    #[error("history is off")]
+    HistoryIsOff,
     #[error("unknown command {} (try help)", echo(.0))]
     UnknownCommand(&'a str),
+    #[error("id too long")]
+    IdTooLong,
     #[error("line too long (max {0} bytes)")]
     LineTooLong(usize),
 }
 
-impl<'a> Reply<'a> {
-    /// To `who`: the first [`WHO_NAMES_MAX`] of `names`, the rest counted.
-    pub fn registered(mut names: impl Iterator<Item = &'a str>) -> Self {
-        let listed = names.by_ref().take(WHO_NAMES_MAX).collect();
-        Reply::Registered { names: listed, more: names.count() }
-    }
-}
-
-impl fmt::Display for Reply<'_> {
+impl Display for Reply<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reply::Commands => f.write_str(HELP),
+            Reply::AllCommands(extensions) => extensions.fmt(f),
             Reply::Registered { names, more } => {
                 list(f, "Registered users: ", names)?;
                 match more {
@@ -81,23 +139,85 @@ impl fmt::Display for Reply<'_> {
             Reply::SentToCows(1) => f.write_str("Sent to 1 cow"),
             Reply::SentToCows(count) => write!(f, "Sent to {count} cows"),
             Reply::Goodbye => f.write_str("Goodbye."),
+            Reply::ArtIs(art) => write!(f, "Art is {}", art.name()),
+            Reply::NoticesAre(on) => write!(f, "Notices are {}", if *on { "on" } else { "off" }),
+            Reply::History(1) => f.write_str("History: 1 message"),
+            Reply::History(count) => write!(f, "History: {count} messages"),
             Reply::Refused(refusal) => write!(f, "error: {refusal}"),
         }
     }
 }
 
-fn list(f: &mut fmt::Formatter<'_>, title: &str, names: &[&str]) -> fmt::Result {
+impl Display for Extensions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("commands: who [PREFIX], cows, login COW, ")?;
+        if self.herd_size > 1 {
+            write!(f, "login COW# (the lowest free of {}), ", self.herd_size)?;
+        }
+        f.write_str("say COW TEXT, yield TEXT, quit, help, help all, art color|plain|small|off, notify on|off, ")?;
+        if self.history {
+            f.write_str("history [N], ")?;
+        }
+        f.write_str("ID COMMAND (1 to 18 digits, the reply begins with them)")
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, title: &str, names: &[impl Display]) -> fmt::Result {
     f.write_str(title)?;
     let Some((first, rest)) = names.split_first() else {
         return f.write_str("(none)");
     };
-    f.write_str(first)?;
+    first.fmt(f)?;
     for name in rest {
         f.write_str(", ")?;
-        f.write_str(name)?;
+        name.fmt(f)?;
     }
     Ok(())
 }
+
+/// From whom a message is: its first line, without an LF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// Who says it.
+    pub name: Name<'a>,
+    /// To one cow, or to everybody.
+    pub to_you: bool,
+}
+
+impl Display for Header<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} says{}:", self.name, if self.to_you { " to you" } else { "" })
+    }
+}
+
+/// Who has come or gone: a line without its LF.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice<'a> {
+    /// Somebody has become this cow.
+    Joined(Name<'a>),
+    /// Somebody is this cow no more.
+    Left(Name<'a>),
+    /// More than are told one by one.
+    Several {
+        /// How many have joined.
+        joined: u32,
+        /// How many have left.
+        left: u32,
+    },
+}
+
+impl Display for Notice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::Joined(cow) => write!(f, "* {cow} has joined"),
+            Notice::Left(cow) => write!(f, "* {cow} has left"),
+            Notice::Several { joined, left } => write!(f, "* {joined} more joined, {left} more left"),
+        }
+    }
+}
+
+/// Stands before whatever is not a reply, for those who number their lines.
+pub const PUSHED: &str = "0 ";
 
 /// The reply to `help`, and to a blank line.
 pub const HELP: &str = "commands: who, cows, login COW, say COW TEXT, yield TEXT, quit";
@@ -112,19 +232,49 @@ pub const SERVER_IS_FULL: &str = "error: server is full\n";
 mod tests {
     use super::*;
 
-    #[test]
-    fn lists_are_joined_by_commas_or_say_none() {
-        assert_eq!(Reply::Available(vec![]).to_string(), "Available cow names: (none)");
-        assert_eq!(Reply::registered(["a"].into_iter()).to_string(), "Registered users: a");
-        assert_eq!(Reply::registered(["a", "b"].into_iter()).to_string(), "Registered users: a, b");
+    fn name(number: u32) -> Name<'static> {
+        Name { breed: "x", number }
     }
 
     #[test]
-    fn who_lists_a_thousand_names_and_counts_the_rest() {
-        let who = |count| Reply::registered(std::iter::repeat_n("x", count)).to_string();
-        assert!(who(1000).ends_with("x, x"));
-        assert!(who(1001).ends_with("x, x ... and 1 more (who PREFIX)"));
-        assert!(who(99_998).ends_with(" ... and 98998 more (who PREFIX)"));
+    fn lists_are_joined_by_commas_or_say_none() {
+        assert_eq!(Reply::Available(vec![]).to_string(), "Available cow names: (none)");
+        let who = |numbers: &[u32]| {
+            Reply::Registered { names: numbers.iter().copied().map(name).collect(), more: 0 }.to_string()
+        };
+        assert_eq!(who(&[]), "Registered users: (none)");
+        assert_eq!(who(&[1]), "Registered users: x");
+        assert_eq!(who(&[1, 2]), "Registered users: x, x#2");
+    }
+
+    #[test]
+    fn who_counts_those_that_are_not_listed() {
+        let who = Reply::Registered { names: vec![name(1), name(2)], more: 98_998 };
+        assert_eq!(who.to_string(), "Registered users: x, x#2 ... and 98998 more (who PREFIX)");
+    }
+
+    #[test]
+    fn free_names_are_listed_as_three_runs_at_most() {
+        let free = |runs: &[RangeInclusive<u32>]| {
+            Reply::Available(Free::list("tux", runs.iter().cloned()).collect()).to_string()
+        };
+        assert_eq!(free(&[1..=1]), "Available cow names: tux");
+        assert_eq!(free(&[1..=1, 4..=4, 7..=19]), "Available cow names: tux, tux#4, tux#7-19");
+        assert_eq!(free(&[1..=9]), "Available cow names: tux, tux#2-9");
+        assert_eq!(free(&[2..=3, 5..=5, 7..=7]), "Available cow names: tux#2-3, tux#5, tux#7");
+        assert_eq!(free(&[2..=3, 5..=5, 7..=7, 9..=9]), "Available cow names: tux#2-3, tux#5, tux#7, tux#...");
+        assert_eq!(free(&[1..=2, 4..=4, 6..=6]), "Available cow names: tux, tux#2, tux#4, tux#...");
+        assert_eq!(free(&[]), "Available cow names: (none)");
+    }
+
+    #[test]
+    fn help_all_names_what_is_switched_on() {
+        let help = |herd_size, history| Reply::AllCommands(Extensions { herd_size, history }).to_string();
+        assert!(!help(1, false).contains('#') && !help(1, false).contains("history"));
+        assert!(
+            help(9, true).contains(", login COW# (the lowest free of 9), ")
+                && help(9, true).contains(", history [N], ")
+        );
     }
 
     #[test]

@@ -1,13 +1,20 @@
 //! What travels between cores, and what reaches a socket in the end.
 //!
-//! A message is drawn once, by the core that it comes from, however many cores and receivers there are; a core takes one reference to the drawing, and its receivers share that without atomics.
+//! A message is drawn at most once in each form that somebody wants it in, however many cores and receivers
+//! there are: by the core that it comes from, as far as that knows what is wanted. A core takes one reference
+//! to a drawing, and its receivers share that without atomics.
 
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
-use crate::cows::{CowId, Herd};
+use crate::cows::{CowId, Herd, small};
 use crate::directory::Owner;
+use crate::protocol::command::Art;
+use crate::protocol::reply::{Header, PUSHED};
+
+use super::{Change, name};
 
 /// What one core tells another.
 #[derive(Debug, Clone)]
@@ -28,60 +35,128 @@ pub enum Frame {
         /// The claim of the one who says it.
         author: Owner,
     },
+    /// Who has come or gone, for those who want to know.
+    Notice(Change),
     /// The sending core is shutting down and will send nothing more.
     End,
 }
 
-/// Whom a message is for, as its first line says.
+/// How a connection wants what others send it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Audience {
-    /// One cow: `tux says to you:`.
-    Private,
-    /// All of them: `tux says:`.
-    Everybody,
+pub struct Form {
+    /// How messages are drawn.
+    pub art: Art,
+    /// It has sent a request id: what is not a reply begins with an id of 0, and every message has a header.
+    pub numbered: bool,
 }
 
-/// What somebody says, and its drawing once there is one.
+impl Form {
+    /// How many forms there are.
+    pub const COUNT: usize = Art::ALL.len() * 2;
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Form> {
+        Art::ALL.into_iter().flat_map(|art| [false, true].map(|numbered| Form { art, numbered }))
+    }
+
+    /// Its place among them.
+    pub fn index(self) -> usize {
+        self.art as usize * 2 + usize::from(self.numbered)
+    }
+}
+
+/// How messages look on this server.
+#[derive(Debug, Clone, Copy)]
+pub struct Drawing<'h> {
+    /// Names and pictures.
+    pub herd: &'h Herd,
+    /// Whether messages begin with a line that says from whom they are.
+    pub header: bool,
+}
+
+/// Who said what, and the bubble around it once that is drawn: most of the work.
 #[derive(Debug)]
-pub struct Message {
+pub struct Said {
     sender: CowId,
     text: Box<str>,
-    audience: Audience,
-    block: OnceLock<Arc<[u8]>>,
+    bubble: OnceLock<Box<str>>,
+}
+
+impl Said {
+    fn bubble(&self, herd: &Herd) -> &str {
+        self.bubble.get_or_init(|| herd.bubble(&self.text).into())
+    }
+
+    /// The whole block in this form.
+    pub fn draw(&self, drawing: Drawing<'_>, to_you: bool, form: Form) -> String {
+        let herd = drawing.herd;
+        let header = Header { name: name(herd, self.sender), to_you };
+        let pushed = if form.numbered { PUSHED } else { "" };
+        let body = match form.art {
+            Art::Color => herd.colour(self.sender.breed()),
+            Art::Plain => herd.plain(self.sender.breed()),
+            Art::Small => small::BODY,
+            Art::Off => return format!("{pushed}{header} {}\n", self.text),
+        };
+        let bubble = self.bubble(herd);
+        if drawing.header || form.numbered {
+            format!("{pushed}{header}\n{bubble}{body}\n")
+        } else {
+            format!("{bubble}{body}\n")
+        }
+    }
+
+    /// Bytes that it takes, its bubble included, which is drawn for that if it was not yet.
+    pub fn size_bytes(&self, herd: &Herd) -> usize {
+        size_of::<Said>() + self.text.len() + self.bubble(herd).len()
+    }
+}
+
+/// What somebody says to others, and its drawings once there are some.
+#[derive(Debug)]
+pub struct Message {
+    said: Arc<Said>,
+    to_you: bool,
+    blocks: [OnceLock<Arc<[u8]>>; Form::COUNT],
 }
 
 impl Message {
-    /// `text`, sanitized, said by `sender`; not yet drawn.
-    pub fn new(sender: CowId, text: &str, audience: Audience) -> Arc<Self> {
-        Arc::new(Message { sender, text: text.into(), audience, block: OnceLock::new() })
+    /// `text`, sanitized, said by `sender`, to one cow or to all; not yet drawn.
+    pub fn new(sender: CowId, text: &str, to_you: bool) -> Arc<Self> {
+        let said = Arc::new(Said { sender, text: text.into(), bubble: OnceLock::new() });
+        Arc::new(Message { said, to_you, blocks: Default::default() })
     }
 
-    /// The message as it is delivered, drawn now if nobody has yet.
-    pub fn draw(&self, herd: &Herd, header: bool) -> &Arc<[u8]> {
-        self.block.get_or_init(|| self.drawn(herd, header).into_bytes().into())
+    /// What was said.
+    pub fn said(&self) -> &Arc<Said> {
+        &self.said
     }
 
-    /// This core's reference to the message as it is delivered.
-    pub fn payload(&self, herd: &Herd, header: bool) -> Payload {
-        Payload(Rc::new(Arc::clone(self.draw(herd, header))))
+    /// The message in this form, drawn now if nobody has yet.
+    pub fn draw(&self, drawing: Drawing<'_>, form: Form) -> &Arc<[u8]> {
+        self.blocks[form.index()].get_or_init(|| self.said.draw(drawing, self.to_you, form).into_bytes().into())
     }
 
-    fn drawn(&self, herd: &Herd, header: bool) -> String {
-        let picture = herd.draw(self.sender, &self.text);
-        if !header {
-            return picture;
-        }
-        let sender = herd.name(self.sender);
-        match self.audience {
-            Audience::Private => format!("{sender} says to you:\n{picture}"),
-            Audience::Everybody => format!("{sender} says:\n{picture}"),
-        }
+    /// This core's reference to the message in this form.
+    ///
+    /// If it can not be drawn it comes without a picture: who receives is not to suffer from a fault that is
+    /// in what somebody else has sent.
+    pub fn payload(&self, drawing: Drawing<'_>, form: Form) -> Payload {
+        let drawn = catch_unwind(AssertUnwindSafe(|| self.draw(drawing, form)));
+        Payload::new(Arc::clone(drawn.unwrap_or_else(|_| self.draw(drawing, Form { art: Art::Off, ..form }))))
     }
 }
 
-/// A message block as bytes, shared by its receivers on one core.
+/// A block as bytes, shared by its receivers on one core.
 #[derive(Debug, Clone)]
 pub struct Payload(Rc<Arc<[u8]>>);
+
+impl Payload {
+    /// A block that others may share.
+    pub fn new(block: Arc<[u8]>) -> Self {
+        Payload(Rc::new(block))
+    }
+}
 
 impl Deref for Payload {
     type Target = [u8];

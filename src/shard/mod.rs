@@ -1,7 +1,7 @@
 //! One core's logic, pure: `(state, event) -> effects`.
 //!
 //! A [`Shard`] knows who is registered on its core and decides what every line and every frame means.
-//! It never waits, never writes to a socket and has no clock; what is to be done about a line comes back
+//! It never waits, never writes to a socket and has no clock but the times that it is told; what is to be done about a line comes back
 //! as [`Effects`], and `net::effects` does it. That is why the simulation in `tests/` can run any number
 //! of shards in one thread and look at them after every step.
 //!
@@ -11,38 +11,93 @@
 //!   [`Shard::on_frame`]: there is one delivery lane, and who is not registered *then* gets nothing.
 
 mod frame;
+mod history;
+mod notices;
 mod roster;
+mod turn;
+mod wants;
 
+use std::cell::OnceCell;
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
-pub use frame::{Audience, Frame, Message, Payload};
+pub use frame::{Drawing, Form, Frame, Message, Payload, Said};
+pub use notices::Change;
+pub use roster::Receiver;
+pub use wants::Wants;
 
 use crate::cows::{CowId, Herd};
-use crate::directory::{Claims, ConnectionId, Directory, Owner, ShardId};
+use crate::directory::{Claims, ConnectionId, Directory, ShardId};
+use crate::limits::LINE_BYTES_MAX;
 use crate::metrics::{CoreMetrics, Counter};
-use crate::protocol::command::{Command, Standing};
+use crate::protocol::command::{Art, Command, split_id};
 use crate::protocol::line::LineTooLong;
-use crate::protocol::reply::{Refusal, Reply};
+use crate::protocol::name::Name;
+use crate::protocol::reply::{Notice, PUSHED, Refusal, Reply};
 use crate::protocol::text::sanitize;
+use history::History;
+use notices::Notices;
 use roster::Roster;
+use turn::Turn;
 
 /// What a shard needs to know of how the server was started.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// Whether messages begin with a line that says from whom they are.
     pub header: bool,
+    /// How messages are drawn for who has not asked for anything else.
+    pub art: Art,
+    /// Messages to everybody that are kept; 0 for none.
+    pub history_messages: usize,
     /// Longest line in bytes, as the refusal of a longer one names it.
     pub line_bytes_max: usize,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules { header: true, art: Art::default(), history_messages: 0, line_bytes_max: LINE_BYTES_MAX }
+    }
+}
+
+/// What all shards of a server have in common.
+#[derive(Debug, Clone)]
+pub struct Common {
+    /// The names and pictures.
+    pub herd: Arc<Herd>,
+    /// Who owns which cow.
+    pub directory: Arc<Directory>,
+    /// What is wanted on which core.
+    pub wants: Arc<Wants>,
+    /// How the server was started.
+    pub rules: Rules,
+}
+
+impl Common {
+    /// Nobody registered yet on any of `shards` cores.
+    pub fn new(herd: Arc<Herd>, shards: usize, rules: Rules) -> Self {
+        let directory = Directory::new(herd.breeds().len(), herd.size(), shards);
+        Common { herd, directory, wants: Wants::new(shards), rules }
+    }
+
+    fn drawing(&self) -> Drawing<'_> {
+        Drawing { herd: &self.herd, header: self.rules.header }
+    }
+}
+
+/// How a cow of the herd is called.
+pub fn name(herd: &Herd, cow: CowId) -> Name<'_> {
+    Name { breed: herd.name(cow.breed()), number: cow.number() }
 }
 
 /// One core's state.
 #[derive(Debug)]
 pub struct Shard {
     id: ShardId,
-    herd: Arc<Herd>,
-    rules: Rules,
+    common: Common,
     roster: Roster,
+    history: History,
+    notices: Notices,
     metrics: CoreMetrics,
 }
 
@@ -78,33 +133,70 @@ pub enum Outcome {
     /// Registered as this cow.
     LoggedIn(CowId),
     /// Gone; the cow, if there was one, is free.
-    Quit,
+    Quit(Option<CowId>),
 }
 
-/// A message and those on this core who get it.
+/// Something for users of this core, and who gets it.
 #[derive(Debug)]
 pub struct Delivery<'a> {
-    /// What they get.
-    pub payload: Payload,
+    content: Content,
     /// The one who sent it, if that is a connection of this core.
     pub author: Option<ConnectionId>,
-    candidates: &'a [ConnectionId],
-    to_author: bool,
+    candidates: &'a [Receiver],
+    to_whom: ToWhom,
+    drawing: Drawing<'a>,
+    /// This core's references, by form.
+    payloads: [OnceCell<Payload>; Form::COUNT],
+}
+
+#[derive(Debug)]
+enum Content {
+    Message(Arc<Message>),
+    /// A notice, without its LF.
+    Line(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ToWhom {
+    /// The candidates, even if one of them is the author.
+    Anybody,
+    NotAuthor,
+    Listening,
 }
 
 impl Delivery<'_> {
     /// Every receiver, once.
-    pub fn receivers(&self) -> impl Iterator<Item = ConnectionId> {
-        let passed_over = if self.to_author { None } else { self.author };
-        self.candidates.iter().copied().filter(move |receiver| Some(*receiver) != passed_over)
+    pub fn receivers(&self) -> impl Iterator<Item = Receiver> {
+        let receives = move |receiver: &Receiver| match self.to_whom {
+            ToWhom::Anybody => true,
+            ToWhom::NotAuthor => Some(receiver.connection) != self.author,
+            ToWhom::Listening => receiver.listening,
+        };
+        self.candidates.iter().copied().filter(receives)
+    }
+
+    /// What those get who want it in this form.
+    pub fn payload(&self, form: Form) -> &Payload {
+        self.payloads[form.index()].get_or_init(|| match &self.content {
+            Content::Message(message) => message.payload(self.drawing, form),
+            Content::Line(line) => Payload::new(pushed(form, &format!("{line}\n")).into_bytes().into()),
+        })
     }
 }
 
+/// A line of the server's own as it is sent to who wants things in this form.
+fn pushed(form: Form, line: &str) -> String {
+    format!("{}{line}", if form.numbered { PUSHED } else { "" })
+}
+
 impl Shard {
-    /// The shard `id` of a server with this `herd`, nobody registered.
-    pub fn new(id: ShardId, herd: Arc<Herd>, directory: Arc<Directory>, rules: Rules, metrics: CoreMetrics) -> Self {
-        let roster = Roster::new(Claims::new(directory, id));
-        Shard { id, herd, rules, roster, metrics }
+    /// The shard `id` of a server, nobody registered.
+    pub fn new(id: ShardId, common: Common, metrics: CoreMetrics) -> Self {
+        let claims = Claims::new(Arc::clone(&common.directory), id);
+        let usual_form = Form { art: common.rules.art, numbered: false };
+        let roster = Roster::new(id, claims, Arc::clone(&common.wants), usual_form);
+        let history = History::new(common.rules.history_messages);
+        Shard { id, common, roster, history, notices: Notices::default(), metrics }
     }
 
     /// The cow that `connection` is registered as.
@@ -113,7 +205,7 @@ impl Shard {
     }
 
     /// Those registered on this core, in no particular order.
-    pub fn registered(&self) -> &[ConnectionId] {
+    pub fn registered(&self) -> &[Receiver] {
         self.roster.registered()
     }
 
@@ -123,169 +215,109 @@ impl Shard {
     }
 
     /// Decides what one line of `from` means. A claim or a release that it asks for is done on return.
-    pub fn on_line(&mut self, from: ConnectionId, line: Result<&[u8], LineTooLong>) -> Effects {
+    pub fn on_line(&mut self, from: ConnectionId, line: Result<&[u8], LineTooLong<'_>>) -> Effects {
         self.metrics.add(Counter::Lines, 1);
-        let mut turn = Turn {
-            id: self.id,
-            herd: &self.herd,
-            roster: &mut self.roster,
-            metrics: &self.metrics,
-            header: self.rules.header,
-            from,
-            forward: Forward::Nowhere,
-            local: None,
-            outcome: Outcome::Unchanged,
-        };
-        let safe;
-        let reply = match line {
-            Err(LineTooLong) => Err(Refusal::LineTooLong(self.rules.line_bytes_max)),
-            Ok(bytes) => {
-                safe = sanitize(bytes);
-                Command::parse(&safe, turn.standing()).and_then(|command| turn.execute(command))
-            }
+        let safe = sanitize(line.unwrap_or_else(|LineTooLong { start }| start));
+        let id = split_id(&safe);
+        if matches!(id, Ok((Some(_), _))) {
+            let form = self.roster.form(from);
+            self.roster.set_form(from, Form { numbered: true, ..form });
+        }
+        let mut turn = Turn::new(self.id, &self.common, &mut self.roster, &self.history, &self.metrics, from);
+        let reply = match (line, &id) {
+            (Err(_), _) => Err(Refusal::LineTooLong(self.common.rules.line_bytes_max)),
+            (Ok(_), Err(refusal)) => Err(refusal.clone()),
+            (Ok(_), Ok((_, line))) => Command::parse(line, turn.standing()).and_then(|command| turn.execute(command)),
         };
         let reply = reply.unwrap_or_else(Reply::Refused);
         let mut bytes = Vec::with_capacity(32);
-        writeln!(bytes, "{reply}").expect("writing to memory does not fail");
-        Effects { forward: turn.forward, reply: bytes, local: turn.local, outcome: turn.outcome }
+        let written = match id {
+            Ok((Some(id), _)) => writeln!(bytes, "{id} {reply}"),
+            _ => writeln!(bytes, "{reply}"),
+        };
+        written.expect("writing to memory does not fail");
+        let Turn { forward, local, outcome, blocks, .. } = turn;
+        blocks.iter().for_each(|block| bytes.extend_from_slice(block.as_bytes()));
+        Effects { forward, reply: bytes, local, outcome }
     }
 
-    /// Decides who on this core gets what a frame brings; `None` if nobody does.
+    /// Decides who on this core gets what a frame brings at `now`, a time that only grows; `None` if nobody
+    /// does.
     ///
     /// A `say` whose claim has ended meanwhile is dropped and counted: the cow may be somebody else by now.
-    pub fn on_frame(&self, frame: Frame) -> Option<Delivery<'_>> {
-        let (message, author, candidates, to_author) = match frame {
-            Frame::Say { message, author, to } => {
+    pub fn on_frame(&mut self, frame: Frame, now: Duration) -> Option<Delivery<'_>> {
+        let (message, author, to) = match frame {
+            Frame::Say { message, author, to } => (message, author, Some(to)),
+            Frame::Yield { message, author } => (message, author, None),
+            Frame::Notice(change) => return self.on_change(change, now),
+            Frame::End => return None,
+        };
+        let (candidates, to_whom) = match to {
+            Some(to) => {
                 let Some(receiver) = self.roster.holder(to) else {
                     self.metrics.add(Counter::StaleFrames, 1);
                     return None;
                 };
-                (message, author, receiver, true)
+                (receiver, ToWhom::Anybody)
             }
-            Frame::Yield { message, author } => (message, author, self.roster.registered(), false),
-            Frame::End => return None,
+            None => {
+                self.history.record(message.said(), self.common.drawing());
+                (self.roster.registered(), ToWhom::NotAuthor)
+            }
         };
         let author = (author.shard() == self.id).then(|| author.connection());
-        if candidates.is_empty() || (!to_author && candidates.len() == 1 && author == Some(candidates[0])) {
-            return None;
-        }
-        let payload = message.payload(&self.herd, self.rules.header);
-        Some(Delivery { payload, author, candidates, to_author })
+        Some(self.delivery(Content::Message(message), author, candidates, to_whom))
+    }
+
+    /// Tells what had to wait to those who listen for it, if it is time to; to be called now and then.
+    pub fn on_tick(&mut self, now: Duration) -> Option<Delivery<'_>> {
+        let change = self.notices.tell(now)?;
+        Some(self.telling(change))
     }
 
     /// `connection` is closed, for whatever reason: its cow, if it had one, is free on return. Safe to call
-    /// twice.
-    pub fn on_close(&mut self, connection: ConnectionId) {
-        self.roster.leave(connection);
+    /// twice; returns the cow once.
+    pub fn on_close(&mut self, connection: ConnectionId) -> Option<CowId> {
+        self.roster.leave(connection)
     }
-}
 
-/// One line being executed: the shard's parts side by side, and what has been decided so far.
-struct Turn<'s> {
-    id: ShardId,
-    herd: &'s Herd,
-    roster: &'s mut Roster,
-    metrics: &'s CoreMetrics,
-    header: bool,
-    from: ConnectionId,
-    forward: Forward,
-    local: Option<Frame>,
-    outcome: Outcome,
-}
+    /// The place of `connection` may be used by another one from now on.
+    pub fn on_forget(&mut self, connection: ConnectionId) {
+        self.roster.forget(connection);
+    }
 
-impl<'s> Turn<'s> {
-    fn standing(&self) -> Standing<'s> {
-        match self.roster.owner_and_cow(self.from) {
-            Some((_, cow)) => Standing::Registered(self.herd.name(cow)),
-            None => Standing::Guest,
+    /// A line of the server's own, ending in LF, as it is sent to `connection`.
+    pub fn pushed(&self, connection: ConnectionId, line: &str) -> String {
+        pushed(self.roster.form(connection), line)
+    }
+
+    fn on_change(&mut self, change: Change, now: Duration) -> Option<Delivery<'_>> {
+        if !self.common.wants.has_listeners(self.id) {
+            self.notices.forget();
+            return None;
         }
+        let change = self.notices.take_in(change, now)?;
+        Some(self.telling(change))
     }
 
-    fn execute<'a>(&mut self, command: Command<'a>) -> Result<Reply<'a>, Refusal<'a>>
-    where
-        's: 'a,
-    {
-        match command {
-            Command::Help => Ok(Reply::Commands),
-            Command::Who(prefix) => Ok(self.who(prefix)),
-            Command::Cows => Ok(self.cows()),
-            Command::Login(name) => self.login(name),
-            Command::Say(name, text) => self.say(name, text),
-            Command::Yield(text) => self.yield_to_all(text),
-            Command::Quit => Ok(self.quit()),
-        }
+    fn telling(&self, change: Change) -> Delivery<'_> {
+        let herd = &self.common.herd;
+        let notice = match change {
+            Change::Joined(cow) => Notice::Joined(name(herd, cow)),
+            Change::Left(cow) => Notice::Left(name(herd, cow)),
+            Change::Several { joined, left } => Notice::Several { joined, left },
+        };
+        self.delivery(Content::Line(notice.to_string()), None, self.roster.registered(), ToWhom::Listening)
     }
 
-    fn who(&self, prefix: &str) -> Reply<'s> {
-        let (herd, directory) = (self.herd, self.roster.directory());
-        let taken = herd.ids().filter(|&cow| directory.owner(cow).is_some());
-        Reply::registered(taken.map(|cow| herd.name(cow)).filter(|name| name.starts_with(prefix)))
-    }
-
-    fn cows(&self) -> Reply<'s> {
-        let (herd, directory) = (self.herd, self.roster.directory());
-        let free = herd.ids().filter(|&cow| directory.owner(cow).is_none());
-        Reply::Available(free.map(|cow| herd.name(cow)).collect())
-    }
-
-    fn login<'a>(&mut self, name: &'a str) -> Result<Reply<'a>, Refusal<'a>>
-    where
-        's: 'a,
-    {
-        let cow = self.herd.find(name).ok_or(Refusal::NoSuchCow(name))?;
-        if !self.roster.join(self.from, cow) {
-            return Err(Refusal::Taken(self.herd.name(cow)));
-        }
-        self.outcome = Outcome::LoggedIn(cow);
-        Ok(Reply::LoggedIn(self.herd.name(cow)))
-    }
-
-    fn say<'a>(&mut self, name: &'a str, text: &str) -> Result<Reply<'a>, Refusal<'a>>
-    where
-        's: 'a,
-    {
-        let (author, sender) = self.sender()?;
-        let cow = self.herd.find(name).ok_or(Refusal::NoSuchCow(name))?;
-        let to = self.roster.directory().owner(cow).ok_or(Refusal::NotLoggedIn(self.herd.name(cow)))?;
-        self.metrics.add(Counter::Says, 1);
-        let frame = Frame::Say { message: self.message(sender, text, Audience::Private), author, to };
-        if to.shard() == self.id {
-            self.local = Some(frame);
-        } else {
-            self.forward = Forward::To(to.shard(), frame);
-        }
-        Ok(Reply::SentTo(self.herd.name(cow)))
-    }
-
-    fn yield_to_all<'a>(&mut self, text: &str) -> Result<Reply<'a>, Refusal<'a>> {
-        let (author, sender) = self.sender()?;
-        let others = self.roster.directory().claimed().saturating_sub(1);
-        self.metrics.add(Counter::Yields, 1);
-        if others == 0 {
-            return Ok(Reply::SentToCows(0));
-        }
-        let frame = Frame::Yield { message: self.message(sender, text, Audience::Everybody), author };
-        self.forward = Forward::ToOthers(frame.clone());
-        self.local = Some(frame);
-        Ok(Reply::SentToCows(others))
-    }
-
-    fn quit(&mut self) -> Reply<'s> {
-        self.roster.leave(self.from);
-        self.outcome = Outcome::Quit;
-        Reply::Goodbye
-    }
-
-    /// A message, drawn here and now: drawing costs the one who sends, and a fault in it ends his session
-    /// instead of a core that many depend on.
-    fn message(&self, sender: CowId, text: &str, audience: Audience) -> Arc<Message> {
-        let message = Message::new(sender, text, audience);
-        message.draw(self.herd, self.header);
-        message
-    }
-
-    /// The claim and the cow of the one who sent the line.
-    fn sender<'a>(&self) -> Result<(Owner, CowId), Refusal<'a>> {
-        self.roster.owner_and_cow(self.from).ok_or(Refusal::LoginFirst)
+    fn delivery<'a>(
+        &'a self,
+        content: Content,
+        author: Option<ConnectionId>,
+        candidates: &'a [Receiver],
+        to_whom: ToWhom,
+    ) -> Delivery<'a> {
+        let drawing = self.common.drawing();
+        Delivery { content, author, candidates, to_whom, drawing, payloads: Default::default() }
     }
 }

@@ -1,7 +1,11 @@
 //! Who is registered on one core: sessions by connection, and a dense list to walk for a `yield`.
 
-use crate::cows::CowId;
-use crate::directory::{Claim, Claims, ConnectionId, Directory, Owner};
+use std::sync::Arc;
+
+use super::frame::Form;
+use super::wants::Wants;
+use crate::cows::{Breed, CowId};
+use crate::directory::{Claim, Claims, ConnectionId, Directory, Owner, ShardId};
 
 /// A registered connection.
 #[derive(Debug)]
@@ -11,24 +15,54 @@ struct Session {
     place: usize,
 }
 
+/// One who gets what is sent to everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receiver {
+    /// Its connection.
+    pub connection: ConnectionId,
+    /// How it wants messages.
+    pub form: Form,
+    /// Whether it wants notices.
+    pub listening: bool,
+}
+
 /// The sessions of one core. A session leaves both of its places at once, so they never disagree.
 #[derive(Debug)]
 pub(super) struct Roster {
+    shard: ShardId,
     claims: Claims,
+    wants: Arc<Wants>,
     /// By connection.
     sessions: Vec<Option<Session>>,
-    registered: Vec<ConnectionId>,
+    /// By connection, whether it is registered or not.
+    forms: Vec<Form>,
+    /// Of a new connection.
+    usual_form: Form,
+    registered: Vec<Receiver>,
     /// A change has begun and is not done: what a panic in it leaves behind is not to be trusted.
     changing: bool,
 }
 
 impl Roster {
-    pub(super) fn new(claims: Claims) -> Self {
-        Roster { claims, sessions: Vec::new(), registered: Vec::new(), changing: false }
+    pub(super) fn new(shard: ShardId, claims: Claims, wants: Arc<Wants>, usual_form: Form) -> Self {
+        Roster {
+            shard,
+            claims,
+            wants,
+            sessions: Vec::new(),
+            forms: Vec::new(),
+            usual_form,
+            registered: Vec::new(),
+            changing: false,
+        }
     }
 
     pub(super) fn directory(&self) -> &Directory {
         self.claims.directory()
+    }
+
+    pub(super) fn wants(&self) -> &Wants {
+        &self.wants
     }
 
     /// Whether a change was begun and never done.
@@ -37,7 +71,7 @@ impl Roster {
     }
 
     /// All registered connections, dense, in no particular order.
-    pub(super) fn registered(&self) -> &[ConnectionId] {
+    pub(super) fn registered(&self) -> &[Receiver] {
         &self.registered
     }
 
@@ -46,40 +80,95 @@ impl Roster {
     }
 
     /// The one connection that holds exactly this claim, as a slice; `None` if the claim has ended.
-    pub(super) fn holder(&self, owner: Owner) -> Option<&[ConnectionId]> {
+    pub(super) fn holder(&self, owner: Owner) -> Option<&[Receiver]> {
         let session = self.session(owner.connection())?;
         (session.claim.owner() == owner).then(|| &self.registered[session.place..=session.place])
+    }
+
+    /// How `connection` wants what others send it.
+    pub(super) fn form(&self, connection: ConnectionId) -> Form {
+        self.forms.get(connection.index()).copied().unwrap_or(self.usual_form)
     }
 
     /// Registers `connection` as `cow`; `false` if the cow is taken. A session is never renamed.
     pub(super) fn join(&mut self, connection: ConnectionId, cow: CowId) -> bool {
         assert!(self.session(connection).is_none(), "a session is never renamed");
-        let Some(claim) = self.claims.claim(cow, connection) else {
-            return false;
-        };
+        let claim = self.claims.claim(cow, connection);
+        claim.is_some_and(|claim| self.enter(connection, claim))
+    }
+
+    /// Registers `connection` as the lowest free cow of `breed`; `None` if none is free.
+    pub(super) fn join_lowest(&mut self, connection: ConnectionId, breed: Breed) -> Option<CowId> {
+        assert!(self.session(connection).is_none(), "a session is never renamed");
+        let claim = self.claims.claim_lowest(breed, connection)?;
+        let cow = claim.cow();
+        self.enter(connection, claim);
+        Some(cow)
+    }
+
+    fn enter(&mut self, connection: ConnectionId, claim: Claim) -> bool {
         self.changing = true;
         let at = connection.index();
         if self.sessions.len() <= at {
             self.sessions.resize_with(at + 1, || None);
         }
         self.sessions[at] = Some(Session { claim, place: self.registered.len() });
-        self.registered.push(connection);
+        let receiver = Receiver { connection, form: self.form(connection), listening: false };
+        self.registered.push(receiver);
+        self.count(receiver, true);
         self.changing = false;
         true
     }
 
-    /// Ends the session of `connection`, if it has one, and frees its cow.
-    pub(super) fn leave(&mut self, connection: ConnectionId) {
-        let Some(session) = self.sessions.get_mut(connection.index()).and_then(Option::take) else { return };
+    /// Ends the session of `connection`, if it has one, and frees its cow, which is returned.
+    pub(super) fn leave(&mut self, connection: ConnectionId) -> Option<CowId> {
+        let session = self.sessions.get_mut(connection.index()).and_then(Option::take)?;
         self.changing = true;
-        self.registered.swap_remove(session.place);
+        let receiver = self.registered.swap_remove(session.place);
+        self.count(receiver, false);
         if let Some(moved) = self.registered.get(session.place)
-            && let Some(Some(moved)) = self.sessions.get_mut(moved.index())
+            && let Some(Some(moved)) = self.sessions.get_mut(moved.connection.index())
         {
             moved.place = session.place;
         }
+        let cow = session.claim.cow();
         drop(session);
         self.changing = false;
+        Some(cow)
+    }
+
+    /// From now on `connection` wants to be sent this, registered or not.
+    pub(super) fn set_form(&mut self, connection: ConnectionId, form: Form) {
+        if self.form(connection) == form {
+            return;
+        }
+        let at = connection.index();
+        if self.forms.len() <= at {
+            self.forms.resize(at + 1, self.usual_form);
+        }
+        self.forms[at] = form;
+        self.change(connection, |receiver| receiver.form = form);
+    }
+
+    /// From now on the session of `connection` wants notices, or none.
+    pub(super) fn set_listening(&mut self, connection: ConnectionId, listening: bool) {
+        self.change(connection, |receiver| receiver.listening = listening);
+    }
+
+    /// Whoever gets the place of `connection` next wants what is usual.
+    pub(super) fn forget(&mut self, connection: ConnectionId) {
+        self.set_form(connection, self.usual_form);
+    }
+
+    fn change(&mut self, connection: ConnectionId, change: impl FnOnce(&mut Receiver)) {
+        let Some(place) = self.session(connection).map(|session| session.place) else { return };
+        self.count(self.registered[place], false);
+        change(&mut self.registered[place]);
+        self.count(self.registered[place], true);
+    }
+
+    fn count(&self, receiver: Receiver, more: bool) {
+        self.wants.count(self.shard, receiver.form, receiver.listening, more);
     }
 
     fn session(&self, connection: ConnectionId) -> Option<&Session> {

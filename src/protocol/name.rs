@@ -1,0 +1,151 @@
+//! Names as users type and read them: `tux` is the first of its breed, `tux#2` the second.
+//!
+//! Every name has exactly one spelling: `tux#1`, `tux#02` and `tux#` are none. What a breed is called and
+//! how many of it there are, the herd knows.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+/// Stands between a breed and a number.
+const MARK: char = '#';
+
+/// One cow's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Name<'a> {
+    /// Its breed, as `tux`.
+    pub breed: &'a str,
+    /// Its number among those, from 1.
+    pub number: u32,
+}
+
+impl<'a> Name<'a> {
+    /// Reads a name; `None` if nobody can be called that.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let Some((breed, digits)) = text.split_once(MARK) else {
+            return Some(Name { breed: text, number: 1 });
+        };
+        let number = decimal(digits)?.parse().ok().filter(|&number| number > 1)?;
+        Some(Name { breed, number })
+    }
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.number {
+            1 => f.write_str(self.breed),
+            number => write!(f, "{}{MARK}{number}", self.breed),
+        }
+    }
+}
+
+/// The breed of which `tux#` asks for the lowest free cow.
+pub fn lowest_of(text: &str) -> Option<&str> {
+    text.strip_suffix(MARK)
+}
+
+/// `digits` if they are a number as it is written: no sign, no leading 0.
+fn decimal(digits: &str) -> Option<&str> {
+    (digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0')).then_some(digits)
+}
+
+/// What names may begin with, as `who` is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefix<'a> {
+    breed: &'a str,
+    /// What stands after the mark, if there is one.
+    digits: Option<&'a str>,
+}
+
+impl<'a> Prefix<'a> {
+    /// Any text; an empty one matches every name.
+    pub fn new(text: &'a str) -> Self {
+        match text.split_once(MARK) {
+            Some((breed, digits)) => Prefix { breed, digits: Some(digits) },
+            None => Prefix { breed: text, digits: None },
+        }
+    }
+
+    /// The numbers from 1 to `size` whose names match in this breed: ranges, ascending.
+    pub fn numbers_of(self, breed: &str, size: u32) -> impl Iterator<Item = RangeInclusive<u32>> + use<> {
+        let matches = match self.digits {
+            None => breed.starts_with(self.breed),
+            Some(_) => breed == self.breed,
+        };
+        // First and last number that begin with the digits and have none, one, two ... after them.
+        let (first, last) = match self.digits {
+            None => (1, u64::from(size)),
+            Some("") => (2, u64::from(size)),
+            Some(digits) => {
+                let number = decimal(digits).and_then(|digits| digits.parse::<u32>().ok());
+                number.map_or((u64::MAX, 0), |number| (number.into(), number.into()))
+            }
+        };
+        let widen = |&(first, last): &(u64, u64)| Some((first.checked_mul(10)?, last.checked_mul(10)?.checked_add(9)?));
+        let ranges = std::iter::successors(matches.then_some((first, last)), widen);
+        let ranges = ranges.take_while(move |&(first, _)| first <= u64::from(size));
+        let once = self.digits.is_none_or(str::is_empty);
+        ranges.take(if once { 1 } else { usize::MAX }).filter_map(move |(first, last)| {
+            // `tux#1` is nobody's name, although the number is tux's own.
+            let first = u32::try_from(first).ok()?.max(if once { 1 } else { 2 });
+            let last = u32::try_from(last.min(u64::from(size))).ok()?;
+            (first <= last).then_some(first..=last)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_name_has_one_spelling() {
+        assert_eq!(Name::parse("tux"), Some(Name { breed: "tux", number: 1 }));
+        assert_eq!(Name::parse("tux#2"), Some(Name { breed: "tux", number: 2 }));
+        assert_eq!(Name::parse("tux#4294967295"), Some(Name { breed: "tux", number: u32::MAX }));
+        for none in ["tux#", "tux#0", "tux#1", "tux#01", "tux#02", "tux#x", "tux#2x", "tux#+2", "tux#-2", "tux#2#3"] {
+            assert_eq!(Name::parse(none), None, "{none}");
+        }
+        for none in ["tux#4294967296", "tux#99999999999999999999", "tux#٢"] {
+            assert_eq!(Name::parse(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn only_a_mark_without_a_number_asks_for_the_lowest() {
+        assert_eq!(lowest_of("tux#"), Some("tux"));
+        assert_eq!(lowest_of("tux"), None);
+        assert_eq!(lowest_of("tux#2"), None);
+    }
+
+    #[test]
+    fn a_prefix_may_end_anywhere_in_a_name() {
+        let numbers = |prefix, size| Prefix::new(prefix).numbers_of("tux", size).collect::<Vec<_>>();
+        assert_eq!(numbers("", 9), [1..=9]);
+        assert_eq!(numbers("tu", 9), [1..=9]);
+        assert_eq!(numbers("tux#", 9), [2..=9]);
+        assert_eq!(numbers("tux#1", 250), [10..=19, 100..=199]);
+        assert_eq!(numbers("tux#2", 250), [2..=2, 20..=29, 200..=250]);
+        assert!(numbers("tux#", 1).is_empty());
+        assert!(numbers("tu#", 9).is_empty());
+        assert!(numbers("tux#99999999999999999999", 9).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn a_prefix_matches_the_names_that_begin_with_it(prefix in "(t|tu|tux|tux#)?[0-9#x]{0,3}", size in 1u32..1500) {
+            let matching: Vec<u32> = Prefix::new(&prefix).numbers_of("tux", size).flatten().collect();
+            let expected: Vec<u32> = (1..=size)
+                .filter(|&number| Name { breed: "tux", number }.to_string().starts_with(&prefix))
+                .collect();
+            prop_assert_eq!(matching, expected);
+        }
+
+        #[test]
+        fn what_is_shown_is_read_again(breed in "[a-z]{1,5}", number in 1u32..) {
+            let name = Name { breed: &breed, number };
+            let shown = name.to_string();
+            prop_assert_eq!(Name::parse(&shown), Some(name));
+        }
+    }
+}

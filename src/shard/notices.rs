@@ -1,0 +1,119 @@
+//! Who comes and goes, told to those who asked: a few lines a second at most, the rest as two numbers.
+//!
+//! Nobody waits for a notice and none costs more than a line, so a storm of logins disturbs no conversation.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::cows::CowId;
+use crate::limits::NOTICES_A_SECOND;
+
+/// A change among the registered users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Somebody has become this cow.
+    Joined(CowId),
+    /// Somebody is this cow no more.
+    Left(CowId),
+    /// More than can be told one by one.
+    Several {
+        /// How many have joined.
+        joined: u32,
+        /// How many have left.
+        left: u32,
+    },
+}
+
+impl Change {
+    /// Both in one.
+    pub fn and(self, other: Change) -> Change {
+        let (mine, others) = (self.counts(), other.counts());
+        Change::Several { joined: mine.0.saturating_add(others.0), left: mine.1.saturating_add(others.1) }
+    }
+
+    fn counts(self) -> (u32, u32) {
+        match self {
+            Change::Joined(_) => (1, 0),
+            Change::Left(_) => (0, 1),
+            Change::Several { joined, left } => (joined, left),
+        }
+    }
+}
+
+/// One core's pace: which changes are told now, and what is still to be told.
+#[derive(Debug, Default)]
+pub(super) struct Notices {
+    /// When the last lines were told, oldest first: at most as many as fit a second.
+    told: VecDeque<Duration>,
+    untold: Option<Change>,
+}
+
+impl Notices {
+    /// Takes in a change; returns what to tell now, if anything.
+    pub(super) fn take_in(&mut self, change: Change, now: Duration) -> Option<Change> {
+        self.untold = Some(match self.untold {
+            Some(untold) => untold.and(change),
+            None => change,
+        });
+        self.tell(now)
+    }
+
+    /// What to tell now of what had to wait, if anything.
+    pub(super) fn tell(&mut self, now: Duration) -> Option<Change> {
+        let untold = self.untold?;
+        if self.told.len() == NOTICES_A_SECOND {
+            let oldest = self.told.front().copied()?;
+            if now.saturating_sub(oldest) < Duration::from_secs(1) {
+                return None;
+            }
+            self.told.pop_front();
+        }
+        self.told.push_back(now);
+        self.untold = None;
+        Some(untold)
+    }
+
+    /// Nobody listens: there is nothing to be told later either.
+    pub(super) fn forget(&mut self) {
+        self.untold = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn several(joined: u32, left: u32) -> Option<Change> {
+        Some(Change::Several { joined, left })
+    }
+
+    #[test]
+    fn ten_lines_in_any_second_and_the_rest_as_numbers() {
+        let mut notices = Notices::default();
+        let one = Change::Several { joined: 1, left: 0 };
+        let at = Duration::from_millis;
+        for n in 0..NOTICES_A_SECOND as u64 {
+            assert_eq!(notices.take_in(one, at(500 + n)), Some(one));
+        }
+        for _ in 0..37 {
+            assert_eq!(notices.take_in(one, at(999)), None);
+        }
+        assert_eq!(notices.take_in(Change::Several { joined: 0, left: 12 }, at(1499)), None);
+        assert_eq!(notices.tell(at(1500)), several(37, 12));
+        assert_eq!(notices.tell(at(1500)), None, "told once");
+        assert_eq!(notices.take_in(one, at(1500)), None, "the next is free at 1501");
+        assert_eq!(notices.take_in(one, at(1501)), several(2, 0));
+        assert_eq!(notices.take_in(one, at(9000)), Some(one));
+    }
+
+    #[test]
+    fn what_nobody_listened_to_is_not_told_later() {
+        let mut notices = Notices::default();
+        let one = Change::Several { joined: 1, left: 0 };
+        for _ in 0..20 {
+            notices.take_in(one, Duration::ZERO);
+        }
+        notices.forget();
+        assert_eq!(notices.tell(Duration::from_secs(9)), None);
+    }
+}

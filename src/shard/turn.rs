@@ -1,0 +1,221 @@
+//! One line being executed: the shard's parts side by side, and what has been decided so far.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use super::frame::{Form, Frame, Message};
+use super::history::History;
+use super::roster::Roster;
+use super::{Common, Forward, Outcome, name};
+use crate::cows::{Breed, CowId};
+use crate::directory::{ConnectionId, Owner, ShardId};
+use crate::limits::WHO_NAMES_MAX;
+use crate::metrics::{CoreMetrics, Counter};
+use crate::protocol::command::{Art, Command, Standing};
+use crate::protocol::name::{Name, Prefix, lowest_of};
+use crate::protocol::reply::{Extensions, Free, Refusal, Reply};
+
+/// A line of `from`, and what comes of it.
+pub(super) struct Turn<'s> {
+    id: ShardId,
+    common: &'s Common,
+    roster: &'s mut Roster,
+    history: &'s History,
+    metrics: &'s CoreMetrics,
+    from: ConnectionId,
+    pub(super) forward: Forward,
+    pub(super) local: Option<Frame>,
+    pub(super) outcome: Outcome,
+    /// What comes after the reply's line.
+    pub(super) blocks: Vec<String>,
+}
+
+impl<'s> Turn<'s> {
+    pub(super) fn new(
+        id: ShardId,
+        common: &'s Common,
+        roster: &'s mut Roster,
+        history: &'s History,
+        metrics: &'s CoreMetrics,
+        from: ConnectionId,
+    ) -> Self {
+        Turn {
+            id,
+            common,
+            roster,
+            history,
+            metrics,
+            from,
+            forward: Forward::Nowhere,
+            local: None,
+            outcome: Outcome::Unchanged,
+            blocks: Vec::new(),
+        }
+    }
+
+    /// What the one who sent the line is.
+    pub(super) fn standing(&self) -> Standing<'s> {
+        match self.roster.owner_and_cow(self.from) {
+            Some((_, cow)) => Standing::Registered(self.name(cow)),
+            None => Standing::Guest,
+        }
+    }
+
+    /// Decides what a command means.
+    pub(super) fn execute<'a>(&mut self, command: Command<'a>) -> Result<Reply<'a>, Refusal<'a>>
+    where
+        's: 'a,
+    {
+        match command {
+            Command::Help => Ok(Reply::Commands),
+            Command::HelpAll => Ok(self.help_all()),
+            Command::Who(prefix) => Ok(self.who(prefix)),
+            Command::Cows => Ok(self.cows()),
+            Command::Login(name) => self.login(name),
+            Command::Say(name, text) => self.say(name, text),
+            Command::Yield(text) => self.yield_to_all(text),
+            Command::Quit => Ok(self.quit()),
+            Command::Art(art) => Ok(self.art(art)),
+            Command::Notify(on) => Ok(self.notify(on)),
+            Command::History(count) => self.history(count),
+        }
+    }
+
+    fn help_all(&self) -> Reply<'s> {
+        Reply::AllCommands(Extensions { herd_size: self.common.herd.size(), history: self.history.is_on() })
+    }
+
+    fn who(&self, prefix: &str) -> Reply<'s> {
+        let directory = self.roster.directory();
+        let matching = || self.matching(Prefix::new(prefix));
+        let taken = matching().flat_map(|(breed, numbers)| directory.taken(breed, numbers));
+        let names: Vec<_> = taken.map(|cow| self.name(cow)).take(WHO_NAMES_MAX).collect();
+        // A short list is all there is to count.
+        let all = if names.len() < WHO_NAMES_MAX {
+            names.len()
+        } else {
+            matching().map(|(breed, numbers)| directory.count_taken(breed, numbers)).sum()
+        };
+        Reply::Registered { more: all.saturating_sub(names.len()), names }
+    }
+
+    /// The cows whose names begin so, in the order of their names.
+    fn matching<'p>(&self, prefix: Prefix<'p>) -> impl Iterator<Item = (Breed, RangeInclusive<u32>)> + use<'p, 's> {
+        let herd = &self.common.herd;
+        let numbers = move |breed| prefix.numbers_of(herd.name(breed), herd.size()).map(move |run| (breed, run));
+        herd.breeds().flat_map(numbers)
+    }
+
+    fn cows(&self) -> Reply<'s> {
+        let (herd, directory) = (&self.common.herd, self.roster.directory());
+        let free = herd.breeds().flat_map(|breed| Free::list(herd.name(breed), directory.free_runs(breed)));
+        Reply::Available(free.collect())
+    }
+
+    fn login<'a>(&mut self, text: &'a str) -> Result<Reply<'a>, Refusal<'a>>
+    where
+        's: 'a,
+    {
+        let herd = &self.common.herd;
+        // In a herd of one there are no numbers, and so no lowest.
+        let lowest = lowest_of(text).filter(|_| herd.size() > 1).and_then(|breed| herd.breed(breed));
+        let cow = if let Some(breed) = lowest {
+            self.roster.join_lowest(self.from, breed).ok_or(Refusal::EveryTaken(herd.name(breed)))?
+        } else {
+            let cow = self.find(text)?;
+            if !self.roster.join(self.from, cow) {
+                return Err(Refusal::Taken(self.name(cow)));
+            }
+            cow
+        };
+        self.outcome = Outcome::LoggedIn(cow);
+        Ok(Reply::LoggedIn(self.name(cow)))
+    }
+
+    fn say<'a>(&mut self, text_of_name: &'a str, text: &str) -> Result<Reply<'a>, Refusal<'a>>
+    where
+        's: 'a,
+    {
+        let (author, sender) = self.sender()?;
+        let cow = self.find(text_of_name)?;
+        let to = self.roster.directory().owner(cow).ok_or(Refusal::NotLoggedIn(self.name(cow)))?;
+        self.metrics.add(Counter::Says, 1);
+        let wants = self.roster.wants();
+        let message = match self.roster.holder(to) {
+            Some(receiver) => self.message(sender, text, true, |form| form == receiver[0].form),
+            None => self.message(sender, text, true, |form| wants.users(to.shard(), form) > 0),
+        };
+        let frame = Frame::Say { message, author, to };
+        if to.shard() == self.id {
+            self.local = Some(frame);
+        } else {
+            self.forward = Forward::To(to.shard(), frame);
+        }
+        Ok(Reply::SentTo(self.name(cow)))
+    }
+
+    fn yield_to_all<'a>(&mut self, text: &str) -> Result<Reply<'a>, Refusal<'a>> {
+        let (author, sender) = self.sender()?;
+        let others = self.roster.directory().claimed().saturating_sub(1);
+        self.metrics.add(Counter::Yields, 1);
+        if others == 0 && !self.history.is_on() {
+            return Ok(Reply::SentToCows(0));
+        }
+        let (wants, own) = (self.roster.wants(), self.roster.form(self.from));
+        let is_wanted = |form| wants.users_anywhere(form) > u32::from(form == own);
+        let message = self.message(sender, text, false, is_wanted);
+        let frame = Frame::Yield { message, author };
+        self.forward = Forward::ToOthers(frame.clone());
+        self.local = Some(frame);
+        Ok(Reply::SentToCows(others))
+    }
+
+    fn quit(&mut self) -> Reply<'s> {
+        self.outcome = Outcome::Quit(self.roster.leave(self.from));
+        Reply::Goodbye
+    }
+
+    fn art(&mut self, art: Art) -> Reply<'s> {
+        let form = self.roster.form(self.from);
+        self.roster.set_form(self.from, Form { art, ..form });
+        Reply::ArtIs(art)
+    }
+
+    fn notify(&mut self, on: bool) -> Reply<'s> {
+        self.roster.set_listening(self.from, on);
+        Reply::NoticesAre(on)
+    }
+
+    fn history<'a>(&mut self, count: Option<usize>) -> Result<Reply<'a>, Refusal<'a>> {
+        if !self.history.is_on() {
+            return Err(Refusal::HistoryIsOff);
+        }
+        let form = self.roster.form(self.from);
+        self.blocks = self.history.last(count.unwrap_or(usize::MAX), self.common.drawing(), form);
+        Ok(Reply::History(self.blocks.len()))
+    }
+
+    /// A message, drawn here and now as it is wanted: drawing costs the one who sends, and a fault in it ends
+    /// his session. What is wanted otherwise by the time it arrives is drawn then.
+    fn message(&self, sender: CowId, text: &str, to_you: bool, is_wanted: impl Fn(Form) -> bool) -> Arc<Message> {
+        let message = Message::new(sender, text, to_you);
+        for form in Form::all().filter(|&form| is_wanted(form)) {
+            message.draw(self.common.drawing(), form);
+        }
+        message
+    }
+
+    fn find<'a>(&self, text: &'a str) -> Result<CowId, Refusal<'a>> {
+        let cow = Name::parse(text).and_then(|Name { breed, number }| self.common.herd.find(breed, number));
+        cow.ok_or(Refusal::NoSuchCow(text))
+    }
+
+    fn name(&self, cow: CowId) -> Name<'s> {
+        name(&self.common.herd, cow)
+    }
+
+    /// The claim and the cow of the one who sent the line.
+    fn sender<'a>(&self) -> Result<(Owner, CowId), Refusal<'a>> {
+        self.roster.owner_and_cow(self.from).ok_or(Refusal::LoginFirst)
+    }
+}
