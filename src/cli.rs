@@ -39,6 +39,8 @@ pub enum Command {
 
 /// Flags of `cowchat serve`.
 #[derive(Debug, Args)]
+// So that -1 is refused by the flag that it is for.
+#[command(allow_negative_numbers = true)]
 pub struct ServeArgs {
     /// Address and port to listen on, IPv4 or IPv6 (as `[::1]:1337`); port 0 picks a free one
     #[arg(long, value_name = "ADDR:PORT", env = "COWCHAT_LISTEN", default_value = "127.0.0.1:1337", value_parser = parse_listen)]

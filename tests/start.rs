@@ -201,7 +201,7 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--width", "9"], "--width", "use a whole number from 10 to 400"),
         (&["--width", "401"], "--width", number),
         (&["--history", "10001"], "--history", "use a whole number from 0 to 10000"),
-        (&["--history", "-1"], "--history", "--help"),
+        (&["--history", "-1"], "--history", number),
         (&["--art", "colour"], "--art", "possible values: color, plain, small, off"),
         (&["--bubble", "square"], "--bubble", "possible values: cowsay, ascii, round, unicode, think"),
         (&["--motd", "/nosuch"], "--motd", "/nosuch: No such file"),
