@@ -8,15 +8,31 @@ use support::{Client, Server, picture};
 
 const PAGE: &str = include_str!("../src/protocol/PROTOCOL.md");
 
-/// The rows of the command table: who sends, what, and gets which reply.
-fn rows() -> Vec<(&'static str, &'static str, &'static str)> {
-    let rows = PAGE.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
-    let cells = rows.filter_map(|row| {
+/// A row of a table: who sends what, and which reply comes.
+struct Row {
+    who: &'static str,
+    sends: &'static str,
+    gets: String,
+}
+
+/// The tables' rows by the flags of the server that they are for: those that the page named last before.
+fn tables() -> Vec<(Vec<&'static str>, Vec<Row>)> {
+    let mut tables: Vec<(Vec<&str>, Vec<Row>)> = Vec::new();
+    for line in PAGE.lines() {
+        if let Some((_, command)) = line.split_once("`cowchat serve") {
+            let flags = command.split('`').next().expect("code ends").split_whitespace();
+            tables.push((flags.collect(), Vec::new()));
+        }
+        let Some(row) = line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")) else { continue };
         let [who, sends, gets] = row.split(" | ").collect::<Vec<_>>()[..] else { panic!("not a row: {row}") };
-        // The head of the table is not in code quotes.
-        Some((who, sends.strip_prefix('`')?.strip_suffix('`')?, gets.strip_prefix('`')?.strip_suffix('`')?))
-    });
-    cells.collect()
+        let code = |cell: &'static str| cell.strip_prefix('`')?.strip_suffix('`');
+        // The head of a table is not in code quotes.
+        let (Some(sends), Some(gets)) = (code(sends), code(gets)) else { continue };
+        // In a table a bar has to be escaped.
+        let row = Row { who, sends, gets: gets.replace("\\|", "|") };
+        tables.last_mut().expect("a table is for a server").1.push(row);
+    }
+    tables
 }
 
 /// The blocks of a conversation, each as its lines: whose, `>` or `<`, and what.
@@ -52,24 +68,27 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn every_row_of_the_table_gets_the_reply_that_stands_beside_it() {
-    let rows = rows();
-    assert!(rows.len() > 40, "the page has a table: {} rows", rows.len());
-    let server = Server::start();
-    let _ferris = server.login("ferris");
-    for (who, sends, gets) in rows {
-        let mut client = server.connect();
-        if who == "tux" {
-            client = client.logged_in("tux");
+fn every_row_of_a_table_gets_the_reply_that_stands_beside_it() {
+    let tables = tables();
+    let rows: Vec<usize> = tables.iter().map(|(_, rows)| rows.len()).collect();
+    assert!(rows.len() == 2 && rows.iter().all(|&rows| rows > 25), "the page has its tables: {rows:?} rows");
+    for (flags, rows) in tables {
+        let server = Server::with(&flags);
+        let _ferris = server.login("ferris");
+        for Row { who, sends, gets } in rows {
+            let mut client = server.connect();
+            if who == "tux" {
+                client = client.logged_in("tux");
+            }
+            client.send_raw(&[unescape(sends), b"\nhelp\n".to_vec()].concat());
+            let expected = String::from_utf8(unescape(&gets)).expect("replies are UTF-8");
+            assert_eq!(client.read_line(), expected, "{who} sends {sends:?}");
+            if !expected.ends_with("Goodbye.") {
+                assert!(client.read_line().starts_with("commands: "), "exactly one line answers {sends:?}");
+            }
+            client.half_close();
+            assert_eq!(client.read_to_end(), "", "{who} sends {sends:?}");
         }
-        client.send_raw(&[unescape(sends), b"\nhelp\n".to_vec()].concat());
-        let expected = String::from_utf8(unescape(gets)).expect("replies are UTF-8");
-        assert_eq!(client.read_line(), expected, "{who} sends {sends:?}");
-        if expected != "Goodbye." {
-            assert!(client.read_line().starts_with("commands: "), "exactly one line answers {sends:?}");
-        }
-        client.half_close();
-        assert_eq!(client.read_to_end(), "", "{who} sends {sends:?}");
     }
 }
 
@@ -95,8 +114,10 @@ fn every_conversation_goes_as_it_is_written() {
 
 #[test]
 fn the_page_names_every_command_and_its_usage() {
+    let tables = tables();
     for usage in cowchat::protocol::reply::HELP.trim_start_matches("commands: ").split(", ") {
         let word = usage.split(' ').next().expect("a word");
-        assert!(rows().iter().any(|(_, sends, _)| sends.starts_with(word)), "{word} is in the table");
+        let mut rows = tables.iter().flat_map(|(_, rows)| rows);
+        assert!(rows.any(|row| row.sends.starts_with(word)), "{word} is in the table");
     }
 }
