@@ -1,0 +1,273 @@
+//! Many netcat-like clients on one thread: sockets, epoll, and bytes cut into items.
+//!
+//! A client is set up by blocking calls, as a person would, one batch at a time; from then on nothing blocks.
+//! epoll is level-triggered and each readiness costs one read of up to [`SCRATCH_BYTES`], so a client costs
+//! one system call a delivery at most. What is left of a block whose end has not come waits in the client.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+
+use crate::wire::{Gallery, Item, Token, padding};
+
+/// One read takes at most this: 14 colour messages.
+const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// Clients connected before the first of them is waited for: an accept queue has room for them.
+const BATCH: usize = 256;
+
+/// Longest wait for anything during the set-up.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An epoll instance whose events are numbers.
+pub struct Poll {
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+}
+
+impl Poll {
+    /// A new one, with room for this many events a turn.
+    pub fn new(events: usize) -> io::Result<Poll> {
+        Ok(Poll { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, events: Vec::with_capacity(events) })
+    }
+
+    /// Watches `source` under `number`.
+    pub fn add(&self, source: &impl std::os::fd::AsFd, number: usize, flags: epoll::EventFlags) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, source, epoll::EventData::new_u64(number as u64), flags)?)
+    }
+
+    /// Watches `source` for something else.
+    pub fn modify(&self, source: &impl std::os::fd::AsFd, number: usize, flags: epoll::EventFlags) -> io::Result<()> {
+        Ok(epoll::modify(&self.epoll, source, epoll::EventData::new_u64(number as u64), flags)?)
+    }
+
+    /// Forgets `source`, which stays open.
+    pub fn delete(&self, source: &impl std::os::fd::AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.epoll, source)?)
+    }
+
+    /// Waits for at most `timeout`, or for ever, and puts into `ready` who can do what.
+    pub fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<(usize, epoll::EventFlags)>) -> io::Result<()> {
+        let timeout = timeout.map(|time| Timespec {
+            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(time.subsec_nanos()),
+        });
+        ready.clear();
+        self.events.clear();
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let number = |event: &epoll::Event| (usize::try_from(event.data.u64()).unwrap_or(usize::MAX), event.flags);
+        ready.extend(self.events.iter().map(number));
+        Ok(())
+    }
+}
+
+struct Client {
+    stream: TcpStream,
+    /// The beginning of an item whose end has not come.
+    unread: Vec<u8>,
+    /// What the socket did not take.
+    unsent: Vec<u8>,
+}
+
+/// How a read ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum After {
+    /// More may come.
+    Open,
+    /// The server closed in peace.
+    Ended,
+    /// It was reset, or sent what no server should; the text says what.
+    Broken(String),
+}
+
+/// All clients of a run.
+pub struct Crowd {
+    poll: Poll,
+    clients: Vec<Client>,
+    scratch: Vec<u8>,
+    /// The first refusal that a client read.
+    pub refusal: Option<String>,
+}
+
+impl Crowd {
+    /// Connects `count` clients. Each sends `first(i)` and waits for one line, which must begin with the
+    /// second text.
+    ///
+    /// # Errors
+    /// When somebody is not let in.
+    pub fn assemble(
+        address: SocketAddr,
+        count: usize,
+        first: impl Fn(usize) -> (String, String),
+    ) -> anyhow::Result<Crowd> {
+        let mut crowd = Crowd {
+            poll: Poll::new(1024)?,
+            clients: Vec::with_capacity(count),
+            scratch: vec![0; SCRATCH_BYTES],
+            refusal: None,
+        };
+        while crowd.clients.len() < count {
+            let from = crowd.clients.len();
+            for number in from..count.min(from + BATCH) {
+                let mut stream = connect(address).with_context(|| format!("client {number} of {count}"))?;
+                stream.write_all(first(number).0.as_bytes())?;
+                crowd.clients.push(Client { stream, unread: Vec::new(), unsent: Vec::new() });
+            }
+            for number in from..crowd.clients.len() {
+                let stream = &mut crowd.clients[number].stream;
+                let line = read_line(stream).with_context(|| format!("client {number} of {count}"))?;
+                if !line.starts_with(&first(number).1) {
+                    bail!("client {number} sent {:?} and was told {line:?}", first(number).0);
+                }
+                stream.set_nonblocking(true)?;
+                crowd.poll.add(stream, number, epoll::EventFlags::IN)?;
+            }
+        }
+        Ok(crowd)
+    }
+
+    /// Clients that are ready to be read.
+    pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<(usize, epoll::EventFlags)>) -> io::Result<()> {
+        self.poll.wait(Some(timeout), ready)?;
+        for &(number, flags) in ready.iter() {
+            if flags.contains(epoll::EventFlags::OUT) {
+                let unsent = std::mem::take(&mut self.clients[number].unsent);
+                self.poll.modify(&self.clients[number].stream, number, epoll::EventFlags::IN)?;
+                self.send(number, &unsent)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once, and puts all whole items into `items`.
+    pub fn read(&mut self, number: usize, gallery: &Gallery, items: &mut Vec<Item>) -> After {
+        let client = &mut self.clients[number];
+        let count = match client.stream.read(&mut self.scratch) {
+            Ok(0) if client.unread.is_empty() => return After::Ended,
+            Ok(0) => return After::Broken("the connection ended inside a message".to_owned()),
+            Ok(count) => count,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return After::Open;
+            }
+            Err(error) => return After::Broken(error.to_string()),
+        };
+        let glued = !client.unread.is_empty();
+        if glued {
+            client.unread.extend_from_slice(&self.scratch[..count]);
+        }
+        let input = if glued { &client.unread[..] } else { &self.scratch[..count] };
+        let mut at = 0;
+        loop {
+            match gallery.next(&input[at..]) {
+                Ok(Some((item, length))) => {
+                    if item == Item::Refused && self.refusal.is_none() {
+                        self.refusal = Some(String::from_utf8_lossy(&input[at..at + length]).trim().to_owned());
+                    }
+                    items.push(item);
+                    at += length;
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    let start = String::from_utf8_lossy(&input[at..input.len().min(at + 80)]).into_owned();
+                    return After::Broken(format!("not a message as it was learnt: {start:?}"));
+                }
+            }
+        }
+        if glued {
+            client.unread.drain(..at);
+            if client.unread.is_empty() {
+                // Thousands of idle clients keep no buffers.
+                client.unread = Vec::new();
+            }
+        } else {
+            client.unread.extend_from_slice(&self.scratch[at..count]);
+        }
+        After::Open
+    }
+
+    /// Sends a line; what the socket does not take goes when it can.
+    pub fn send(&mut self, number: usize, bytes: &[u8]) -> io::Result<()> {
+        let client = &mut self.clients[number];
+        let mut taken = 0;
+        while client.unsent.is_empty() && taken < bytes.len() {
+            match client.stream.write(&bytes[taken..]) {
+                Ok(count) => taken += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT;
+                    self.poll.modify(&client.stream, number, flags)?;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        client.unsent.extend_from_slice(&bytes[taken..]);
+        Ok(())
+    }
+
+    /// Watches a client no longer.
+    pub fn forget(&mut self, number: usize) {
+        let _ = self.poll.delete(&self.clients[number].stream);
+    }
+}
+
+/// A blocking connection that sends at once and waits for nothing longer than [`PATIENCE`].
+pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// One line without its LF, and not a byte more.
+pub fn read_line(stream: &mut TcpStream) -> anyhow::Result<String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while line.last() != Some(&b'\n') {
+        if stream.read(&mut byte)? == 0 {
+            bail!("the server closed the connection after {:?}", String::from_utf8_lossy(&line));
+        }
+        line.push(byte[0]);
+    }
+    line.pop();
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+/// Logs in as `cow`, says a text of `bytes` bytes to itself, and gives back that message as it came.
+pub fn fetch_block(address: SocketAddr, cow: &str, bytes: usize) -> anyhow::Result<Vec<u8>> {
+    let mut stream = connect(address).context("nobody listens there")?;
+    stream.write_all(format!("login {cow}\n").as_bytes())?;
+    let reply = read_line(&mut stream)?;
+    if reply != format!("Logged in as {cow}") {
+        bail!("{cow} has to be free: {reply}");
+    }
+    let token = Token { sender: 0, number: 0, yielded: 0 };
+    let text = [&token.bytes()[..], &padding(bytes)].concat();
+    stream.write_all(&[b"say ", cow.as_bytes(), b" ", &text, b"\nhelp\n"].concat())?;
+    let mut block = read_line(&mut stream)?.into_bytes();
+    if block != format!("Sent to {cow}").into_bytes() {
+        bail!("{cow} can not talk to itself: {}", String::from_utf8_lossy(&block));
+    }
+    block.clear();
+    // The message is over where the reply to `help` begins.
+    let end = loop {
+        let line = read_line(&mut stream)?;
+        if line.starts_with("commands: ") {
+            break block.len();
+        }
+        block.extend_from_slice(line.as_bytes());
+        block.push(b'\n');
+    };
+    block.truncate(end);
+    stream.write_all(b"quit\n")?;
+    stream.read_to_end(&mut Vec::new())?;
+    Ok(block)
+}

@@ -1,0 +1,85 @@
+//! Connections that do nothing: what each of them costs while it does.
+//!
+//! Memory is the server's resident set before and after, and the kernel's slabs and TCP buffers before and
+//! after, which belong to both ends of each connection and to everybody else on the machine: an estimate.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::cli::Common;
+use crate::crowd::Crowd;
+use crate::exchange::{Exchange, Script};
+use crate::procfs::{Usage, kernel_bytes, rss_bytes};
+use crate::report::{Figures, Report};
+use crate::talk::{Field, Stopwatch, gather};
+
+/// Rest before CPU time is counted: what the connecting left to do is done by then.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Rest for which it is counted.
+const REST: Duration = Duration::from_secs(10);
+
+/// Opens `clients` connections, logged in or not, and lets them rest.
+///
+/// # Errors
+/// When one of them is not let in.
+pub fn run(report: &mut Report, common: &Common, clients: usize, registered: bool) -> anyhow::Result<()> {
+    let field = Field::prepare(common, if registered { clients } else { 1 })?;
+    let target = &field.targets[0];
+    let memory = || anyhow::Ok((rss_bytes(target.pid)? as f64, kernel_bytes()? as f64));
+    let before = memory()?;
+    let crowd = if registered {
+        gather(target, &field, clients)?
+    } else {
+        Crowd::assemble(target.address, clients, |_| ("help\n".to_owned(), "commands: ".to_owned()))?
+    };
+    let after = memory()?;
+    let each = |from: f64, to: f64| (to - from) / clients as f64 / 1024.0;
+    let (rss_kib, kernel_kib) = (each(before.0, after.0), each(before.1, after.1));
+
+    std::thread::sleep(SETTLE);
+    let stopwatch = Stopwatch::start(target)?;
+    std::thread::sleep(REST);
+    let Figures { server: Usage { cpu_ns, switches }, seconds, .. } = stopwatch.stop(target)?;
+    let per_core = |count: f64| count / seconds / common.cores as f64;
+    let (rest_ms, rest_switches) = (per_core(cpu_ns as f64 / 1e6), per_core(switches as f64));
+
+    report.say(&format!("\nidle: {clients} connections, {}\n", if registered { "logged in" } else { "not logged in" }));
+    report.say(&format!("resident memory of the server     {rss_kib:>10.2} KiB a connection"));
+    report.say(&format!("kernel memory, both ends, about   {kernel_kib:>10.2} KiB a connection"));
+    report.say(&format!("CPU at rest                       {rest_ms:>10.2} ms a second and core"));
+    report.say(&format!("wake-ups at rest                  {rest_switches:>10.2} a second and core"));
+    let mut figures = json!({
+        "rss_kib_per_connection": rss_kib,
+        "kernel_kib_per_connection_estimate": kernel_kib,
+        "rest_cpu_ms_per_second_and_core": rest_ms,
+        "rest_switches_per_second_and_core": rest_switches,
+    });
+    if registered {
+        let (window, payload) = (1, common.payload as usize);
+        let script =
+            Script { clients, senders: 1, window, paired: false, answer: false, yields: 100, others: 0, payload };
+        let mut exchange = Exchange::new(crowd, &field.gallery, &script);
+        exchange.drive(Instant::now(), &mut || {})?;
+        exchange.land(&mut || {})?;
+        let (p50, max) = {
+            let latency = &exchange.tally().latency;
+            (latency.value_at_quantile(0.5) as f64 / 1e6, latency.max() as f64 / 1e6)
+        };
+        let yielded_kib = each(before.0, rss_bytes(target.pid)? as f64);
+        let (faults, complaint) = exchange.finish()?;
+        report.say(&format!("one yield to all: half have it after {p50:>8.1} ms, all after {max:.1} ms"));
+        report.say(&format!("resident memory after that        {yielded_kib:>10.2} KiB a connection"));
+        if let Some(complaint) = complaint {
+            report.say(&format!("wrong: {complaint}"));
+        }
+        report.faults = report.faults.plus(faults);
+        figures["yield_ms_p50"] = json!(p50);
+        figures["yield_ms_max"] = json!(max);
+        figures["rss_kib_per_connection_after_yield"] = json!(yielded_kib);
+        figures["lost"] = json!(faults.lost);
+    }
+    let parameters = json!({ "workload": "idle", "clients": clients, "registered": registered, "cores": common.cores });
+    report.line(&parameters, &figures)
+}

@@ -1,0 +1,197 @@
+//! Runs in which clients talk: prepared once, then every target in turn, pair by pair.
+//!
+//! Odd pairs go backwards, so that a machine which gets slower or faster meanwhile favours nobody.
+
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
+
+use crate::cli::Common;
+use crate::crowd::Crowd;
+use crate::exchange::{Exchange, Script};
+use crate::procfs::Usage;
+use crate::report::{Figures, Report, progress};
+use crate::storm::Storm;
+use crate::target::{self, Target};
+use crate::wire::Gallery;
+
+/// Part of a run that comes before what is measured.
+const WARM_UP: f64 = 0.1;
+
+/// The servers of a comparison and what they deliver.
+pub struct Field {
+    /// The server, then the floors if they were asked for.
+    pub targets: Vec<Target>,
+    /// How their messages look.
+    pub gallery: Gallery,
+    /// What a floor is told.
+    pub recipe: Value,
+}
+
+impl Field {
+    /// A server with names for so many clients, and floors that deliver the same.
+    ///
+    /// # Errors
+    /// When one of them does not start.
+    pub fn prepare(common: &Common, clients: usize) -> anyhow::Result<Field> {
+        let names = target::names(clients);
+        let mut targets = vec![target::server(common, clients)?];
+        let recipe = target::recipe(targets[0].address, &names, common.payload as usize)?;
+        if common.floor {
+            targets.push(target::floor(false, None, &recipe)?);
+            targets.push(target::floor(true, None, &recipe)?);
+        }
+        Ok(Field { targets, gallery: target::gallery(&recipe)?, recipe })
+    }
+
+    /// Bytes of a message of the first client to all.
+    pub fn block_bytes(&self) -> usize {
+        self.gallery.block(0, true).0.len()
+    }
+}
+
+/// Runs `script` on all targets, as often as the flags say.
+///
+/// # Errors
+/// When a target can not be measured.
+pub fn converse(
+    report: &mut Report,
+    common: &Common,
+    script: &Script,
+    field: &Field,
+    parameters: &Value,
+) -> anyhow::Result<Vec<Vec<Figures>>> {
+    in_pairs(report, common, field, parameters, |target, bar| converse_once(target, field, script, common, bar))
+}
+
+/// The same for a storm of `clients`.
+///
+/// # Errors
+/// When a target can not be measured.
+pub fn storm(
+    report: &mut Report,
+    common: &Common,
+    field: &Field,
+    parameters: &Value,
+) -> anyhow::Result<Vec<Vec<Figures>>> {
+    in_pairs(report, common, field, parameters, |target, bar| {
+        let mut storm = Storm::new(target, field.gallery.names())?;
+        let mut tick = || bar.tick();
+        storm.rage(Instant::now() + seconds(common.seconds * WARM_UP), &mut tick)?;
+        let stopwatch = Stopwatch::start(target)?;
+        storm.rage(Instant::now() + seconds(common.seconds), &mut tick)?;
+        let figures = stopwatch.stop(target)?;
+        Ok(Figures {
+            events: storm.rounds,
+            latency: storm.latency,
+            faults: storm.faults,
+            complaint: storm.complaint,
+            ..figures
+        })
+    })
+}
+
+fn in_pairs(
+    report: &mut Report,
+    common: &Common,
+    field: &Field,
+    parameters: &Value,
+    mut run: impl FnMut(&Target, &ProgressBar) -> anyhow::Result<Figures>,
+) -> anyhow::Result<Vec<Vec<Figures>>> {
+    let one = common.seconds * (1.0 + WARM_UP);
+    let bar = progress(one * f64::from(common.pairs) * field.targets.len() as f64);
+    let mut runs = Vec::new();
+    for pair in 0..common.pairs {
+        let mut order: Vec<&Target> = field.targets.iter().collect();
+        if pair % 2 == 1 {
+            order.reverse();
+        }
+        let mut figures = Vec::new();
+        for target in order {
+            bar.set_message(format!("{}, {} of {}", target.label, pair + 1, common.pairs));
+            figures.push(run(target, &bar)?);
+            bar.inc(seconds(one).as_millis() as u64);
+            report.add(parameters, pair + 1, &figures[figures.len() - 1])?;
+        }
+        if pair % 2 == 1 {
+            figures.reverse();
+        }
+        runs.push(figures);
+    }
+    bar.finish_and_clear();
+    Ok(runs)
+}
+
+fn converse_once(
+    target: &Target,
+    field: &Field,
+    script: &Script,
+    common: &Common,
+    bar: &ProgressBar,
+) -> anyhow::Result<Figures> {
+    let mut tick = || bar.tick();
+    let mut exchange = Exchange::new(gather(target, field, script.clients)?, &field.gallery, script);
+    exchange.drive(Instant::now() + seconds(common.seconds * WARM_UP), &mut tick)?;
+    exchange.land(&mut tick)?;
+    exchange.reset();
+    let stopwatch = Stopwatch::start(target)?;
+    exchange.drive(Instant::now() + seconds(common.seconds), &mut tick)?;
+    exchange.land(&mut tick)?;
+    let figures = stopwatch.stop(target)?;
+    let (events, latency) = (exchange.tally().deliveries, exchange.tally().latency.clone());
+    let (faults, complaint) = exchange.finish()?;
+    Ok(Figures { events, latency, faults, complaint, ..figures })
+}
+
+/// The first so many clients of the field, logged in.
+///
+/// # Errors
+/// When one of them is not let in.
+pub fn gather(target: &Target, field: &Field, clients: usize) -> anyhow::Result<Crowd> {
+    let names = field.gallery.names();
+    Crowd::assemble(target.address, clients, |at| {
+        (format!("login {}\n", names[at]), format!("Logged in as {}", names[at]))
+    })
+}
+
+/// What target and generator use from a moment on.
+pub struct Stopwatch {
+    began: Instant,
+    server: Usage,
+    generator: Usage,
+}
+
+impl Stopwatch {
+    /// From now on.
+    ///
+    /// # Errors
+    /// When the target is gone.
+    pub fn start(target: &Target) -> anyhow::Result<Stopwatch> {
+        let (server, generator) = (Usage::of(target.pid)?, Usage::of(std::process::id())?);
+        Ok(Stopwatch { began: Instant::now(), server, generator })
+    }
+
+    /// Until now; what was counted is for the caller to fill in.
+    ///
+    /// # Errors
+    /// When the target is gone.
+    pub fn stop(&self, target: &Target) -> anyhow::Result<Figures> {
+        Ok(Figures {
+            target: target.label,
+            events: 0,
+            seconds: self.began.elapsed().as_secs_f64(),
+            server: Usage::of(target.pid)?.since(self.server),
+            generator: Usage::of(std::process::id())?.since(self.generator),
+            latency: crate::exchange::histogram(),
+            faults: crate::ledger::Faults::default(),
+            complaint: None,
+            more: json!({}),
+        })
+    }
+}
+
+/// A duration from a flag.
+pub fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}

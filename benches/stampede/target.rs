@@ -1,0 +1,142 @@
+//! What is measured: our own server, one that runs already, or a floor; each a process that ends by Drop.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+
+use crate::cli::Common;
+use crate::crowd::fetch_block;
+use crate::wire::Gallery;
+
+/// Lines of the server's log that are shown when something went wrong.
+const LOG_LINES_SHOWN: usize = 12;
+
+/// A process to be measured.
+#[derive(Debug)]
+pub struct Target {
+    /// `server`, `floor, one write` or `floor, coalescing`.
+    pub label: &'static str,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whose CPU time counts.
+    pub pid: u32,
+    child: Option<Child>,
+    log: Option<PathBuf>,
+}
+
+/// Names of `count` clients: every cow once, then every cow's second, and so on.
+pub fn names(count: usize) -> Vec<String> {
+    let mut cows = charasay::BUILTIN_CHARA.to_vec();
+    // The first sender is `cow`, a picture of middle size.
+    cows.sort_by_key(|&cow| cow != "cow");
+    let name = |at: usize| match at / cows.len() {
+        0 => cows[at].to_owned(),
+        round => format!("{}#{}", cows[at % cows.len()], round + 1),
+    };
+    (0..count).map(name).collect()
+}
+
+/// The server that the flags ask for, with names for this many clients.
+///
+/// # Errors
+/// When it does not start.
+pub fn server(common: &Common, clients: usize) -> anyhow::Result<Target> {
+    if let (Some(address), Some(pid)) = (common.addr, common.pid) {
+        return Ok(Target { label: "server", address, pid, child: None, log: None });
+    }
+    let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("stampede-{}.log", std::process::id()));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cowchat"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COWCHAT_")) {
+        command.env_remove(name);
+    }
+    command.args(["serve", "--listen", "127.0.0.1:0", "--cores", &common.cores.to_string()]);
+    let rounds = clients.div_ceil(charasay::BUILTIN_CHARA.len());
+    if rounds > 1 {
+        command.args(["--herd", &rounds.to_string()]);
+    }
+    command.args(common.server_args.split_whitespace());
+    command.stdin(Stdio::null()).stderr(File::create(&log).context("the server's log")?);
+    let mut target = start("server", command, None)?;
+    target.log = Some(log);
+    Ok(target)
+}
+
+/// A floor that delivers what `recipe` says.
+///
+/// # Errors
+/// When it does not start.
+pub fn floor(coalesce: bool, fault: Option<&str>, recipe: &Value) -> anyhow::Result<Target> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("floor").args(coalesce.then_some("--coalesce"));
+    command.args(fault.into_iter().flat_map(|fault| ["--fault", fault])).stdin(Stdio::piped());
+    start(if coalesce { "floor, coalescing" } else { "floor, one write" }, command, Some(recipe))
+}
+
+fn start(label: &'static str, mut command: Command, stdin: Option<&Value>) -> anyhow::Result<Target> {
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("the {label} can not run"))?;
+    if let (Some(mut pipe), Some(text)) = (child.stdin.take(), stdin) {
+        pipe.write_all(text.to_string().as_bytes())?;
+    }
+    let mut announcement = String::new();
+    BufReader::new(child.stdout.take().context("a pipe")?).read_line(&mut announcement)?;
+    let address =
+        announcement.strip_prefix("listening on ").and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    let (pid, log) = (child.id(), None);
+    let target = Target { label, address: address.unwrap_or(([0, 0, 0, 0], 0).into()), pid, child: Some(child), log };
+    if address.is_none() {
+        bail!("the {label} did not start: {announcement:?}");
+    }
+    Ok(target)
+}
+
+impl Target {
+    /// The end of its log, indented.
+    pub fn last_words(&self) -> String {
+        let log = self.log.as_ref().and_then(|log| fs::read_to_string(log).ok()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.contains(" accepted ")).collect();
+        let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+        shown.iter().map(|line| format!("    {line}\n")).collect()
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if let Some(log) = &self.log {
+            let _ = fs::remove_file(log);
+        }
+    }
+}
+
+/// What a floor has to know: names, and each cow's block as the server at `address` draws it.
+///
+/// # Errors
+/// When a cow is taken.
+pub fn recipe(address: SocketAddr, names: &[String], bytes: usize) -> anyhow::Result<Value> {
+    let cows = names.len().min(charasay::BUILTIN_CHARA.len());
+    let block = |name: &String| anyhow::Ok(String::from_utf8(fetch_block(address, name, bytes)?)?);
+    let blocks = names[..cows].iter().map(block).collect::<Result<Vec<_>, _>>()?;
+    Ok(json!({ "names": names, "blocks": blocks }))
+}
+
+/// The gallery that a recipe describes.
+///
+/// # Errors
+/// When it is none.
+pub fn gallery(recipe: &Value) -> anyhow::Result<Gallery> {
+    let texts = |key: &str| recipe[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let mut gallery = Gallery::new(texts("names").map(str::to_owned).collect());
+    for (name, block) in texts("names").zip(texts("blocks")) {
+        let learnt = gallery.learn(name, block.as_bytes());
+        learnt.map_err(|_| anyhow::anyhow!("no token in what {name} says: {block:?}"))?;
+    }
+    Ok(gallery)
+}
