@@ -61,9 +61,7 @@ pub fn server(common: &Common, clients: usize) -> anyhow::Result<Target> {
     }
     command.args(common.server_args.split_whitespace());
     command.stdin(Stdio::null()).stderr(File::create(&log).context("the server's log")?);
-    let mut target = start("server", command, None)?;
-    target.log = Some(log);
-    Ok(target)
+    start("server", command, None, Some(log))
 }
 
 /// A floor that delivers what `recipe` says.
@@ -74,10 +72,15 @@ pub fn floor(coalesce: bool, fault: Option<&str>, recipe: &Value) -> anyhow::Res
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("floor").args(coalesce.then_some("--coalesce"));
     command.args(fault.into_iter().flat_map(|fault| ["--fault", fault])).stdin(Stdio::piped());
-    start(if coalesce { "floor, coalescing" } else { "floor, one write" }, command, Some(recipe))
+    start(if coalesce { "floor, coalescing" } else { "floor, one write" }, command, Some(recipe), None)
 }
 
-fn start(label: &'static str, mut command: Command, stdin: Option<&Value>) -> anyhow::Result<Target> {
+fn start(
+    label: &'static str,
+    mut command: Command,
+    stdin: Option<&Value>,
+    log: Option<PathBuf>,
+) -> anyhow::Result<Target> {
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("the {label} can not run"))?;
     if let (Some(mut pipe), Some(text)) = (child.stdin.take(), stdin) {
         pipe.write_all(text.to_string().as_bytes())?;
@@ -86,10 +89,10 @@ fn start(label: &'static str, mut command: Command, stdin: Option<&Value>) -> an
     BufReader::new(child.stdout.take().context("a pipe")?).read_line(&mut announcement)?;
     let address =
         announcement.strip_prefix("listening on ").and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-    let (pid, log) = (child.id(), None);
+    let pid = child.id();
     let target = Target { label, address: address.unwrap_or(([0, 0, 0, 0], 0).into()), pid, child: Some(child), log };
     if address.is_none() {
-        bail!("the {label} did not start: {announcement:?}");
+        bail!("the {label} did not start: {announcement}\n{}", target.last_words());
     }
     Ok(target)
 }
