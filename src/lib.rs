@@ -7,13 +7,14 @@
 //! The same in code, log and documentation.
 //!
 //! - **shard**: one core's state; **core**: its thread and executor
-//! - **herd**: the set of cow names
+//! - **herd**: the set of cow names; **breed**: the cows with one picture, numbered from 1
 //! - **directory**: cow -> owner
 //! - **claim**: ownership of a name, released when dropped
 //! - **session**: a registered connection
 //! - **mesh**: the senders to all shards; **inbox**: a shard's receiver; **pump**: the loop that drains it
 //! - **frame**: a cross-core message
-//! - **payload**: drawn bytes, shared by their receivers
+//! - **form**: how a connection wants messages (art, numbered or not)
+//! - **payload**: bytes drawn in a form, shared by their receivers
 //! - **send queue**: a connection's bounded output; **slow consumer**: a connection over its limit
 //! - **turn**: what a task does between two flushes; **drain**: the shutdown with a deadline
 //!
@@ -23,12 +24,11 @@
 //! 1. `net::listener::accept_loop` took the connection in; its task, `net::serve::run`, reads.
 //! 2. [`protocol::line::LineBuffer`] cuts the bytes into lines.
 //! 3. [`shard::Shard::on_line`] makes the line safe ([`protocol::text`]), parses it
-//!    ([`protocol::command`]), looks the owner of `tux` up ([`directory`]) and returns effects: a frame
-//!    for core 1, and the reply.
+//!    ([`protocol::command`]), looks the owner of `tux` up ([`directory`]), draws the message ([`cows`]) in
+//!    the forms that are wanted on core 1, and returns effects: a frame for core 1, and the reply.
 //! 4. `net::effects::apply` puts the frame into core 1's mailbox ([`net::mesh`]), waiting if that is full,
 //!    then queues the reply.
-//! 5. On core 1 `net::pump` takes the frame; [`shard::Shard::on_frame`] checks that the claim still stands
-//!    and has the message drawn ([`cows`]).
+//! 5. On core 1 `net::pump` takes the frame; [`shard::Shard::on_frame`] checks that the claim still stands.
 //! 6. The payload goes to tux's `net::send_queue::SendQueue`, and all that the turn queued for tux leaves
 //!    in one write.
 //!

@@ -81,7 +81,7 @@ pub enum Workload {
     /// Pairs talk, and one line in a hundred is a yield
     Mix {
         /// Clients, an even number
-        #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(2..=5000))]
+        #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(2..=19_000))]
         clients: u32,
         /// Lines in a hundred that are yields
         #[arg(long, value_name = "PERCENT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=100))]
