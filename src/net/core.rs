@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::connection::{Connection, Ending};
+use super::flush::Unflushed;
 use super::mesh::Mesh;
 use super::socket::Socket;
 use crate::cows::CowId;
@@ -46,8 +47,8 @@ pub struct Core {
     pub(super) common: shard::Common,
     shard: RefCell<Shard>,
     connections: RefCell<Slab<Rc<Connection>>>,
-    /// Connections that something was queued for in this turn and nothing was written to yet.
-    pub(super) unflushed: RefCell<VecDeque<Rc<Connection>>>,
+    /// Connections that have something to be written.
+    pub(super) unflushed: Unflushed,
     /// Connections for which more waits than the limit allows for longer than a moment.
     pub(super) over_limit: RefCell<Vec<Rc<Connection>>>,
     /// Who has come or gone and was not yet told of, here or elsewhere.
@@ -89,7 +90,7 @@ impl Core {
             common,
             shard: RefCell::new(shard),
             connections: RefCell::new(Slab::new()),
-            unflushed: RefCell::default(),
+            unflushed: Unflushed::default(),
             over_limit: RefCell::default(),
             changes: RefCell::default(),
             untold: RefCell::default(),

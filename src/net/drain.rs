@@ -15,8 +15,8 @@ use glommio::task::JoinHandle;
 use glommio::timer::Timer;
 
 use super::core::Core;
-use super::effects;
 use super::listener::ListenerHandle;
+use super::{effects, flush};
 use crate::events::CloseReason;
 use crate::limits::HANDSHAKE_GRACE;
 use crate::protocol::reply::SHUTTING_DOWN;
@@ -46,7 +46,7 @@ pub(super) async fn run(core: &Rc<Core>, listener: &ListenerHandle, accepting: J
             core.end(connection, CloseReason::Shutdown.into());
         }
     }
-    effects::flush_turn(core).await;
+    flush::flush(core).await;
     until(|| core.connection_count() == 0 && core.refusing.get() == 0).await;
 }
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use super::connection::{Connection, Ending};
 use super::core::Core;
-use super::reactor::{Turn, breathe};
+use super::flush::end_turn;
+use super::reactor::Turn;
 use super::send_queue::{Fill, Overflow};
 use crate::directory::ShardId;
 use crate::events::CloseReason;
-use crate::limits::TURN_SENDS;
 use crate::metrics::Counter;
 use crate::shard::{Change, Delivery, Effects, Forward, Frame, Outcome, Payload};
 
@@ -62,7 +62,7 @@ async fn forward(core: &Rc<Core>, connection: &Connection, to: ShardId, frame: F
     core.metrics.add(Counter::MailboxWaits, 1);
     let _waiting = Waiting::new(core);
     // Nobody else has to wait for what this turn has queued so far.
-    flush_turn(core).await;
+    end_turn(core).await;
     connection.attend(core.mesh.forward(to, frame)).await
 }
 
@@ -124,7 +124,7 @@ fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
             }
         }
         outflow.delivered += 1;
-        mark_unflushed(core, receiver);
+        core.unflushed.add(receiver);
     }
     outflow
 }
@@ -186,32 +186,5 @@ fn push_or_make_room(core: &Core, receiver: &Connection, payload: &Payload) -> R
 /// Queues bytes of the connection's own: a reply, a greeting, a last line.
 pub(super) fn queue_own(core: &Core, connection: &Rc<Connection>, bytes: Vec<u8>) {
     connection.push_own(bytes);
-    mark_unflushed(core, connection);
-}
-
-fn mark_unflushed(core: &Core, connection: &Rc<Connection>) {
-    if !connection.is_unflushed.replace(true) {
-        core.unflushed.borrow_mut().push_back(Rc::clone(connection));
-    }
-}
-
-/// Writes all that has been queued since the last flush, one write per connection, and lets the reactor
-/// poll now and then. Several turns may flush at once; each connection is written to by one of them.
-pub(super) async fn flush_turn(core: &Rc<Core>) {
-    tell_changes(core);
-    let mut sends = 0;
-    while let Some(connection) = next_unflushed(core) {
-        connection.is_unflushed.set(false);
-        if let Err(error) = connection.write_now() {
-            core.end(&connection, Ending { reason: CloseReason::WriteFailed, error: Some(error.kind()) });
-        }
-        sends += 1;
-        if sends % TURN_SENDS == 0 {
-            breathe().await;
-        }
-    }
-}
-
-fn next_unflushed(core: &Core) -> Option<Rc<Connection>> {
-    core.unflushed.borrow_mut().pop_front()
+    core.unflushed.add(connection);
 }

@@ -16,7 +16,7 @@ use super::core::{Core, Settings};
 use super::listener::{self, Listener};
 use super::mesh::{Inbox, Mesh};
 use super::serve::panic_text;
-use super::{drain, heartbeat, pump};
+use super::{drain, flush, heartbeat, pump};
 use crate::directory::ShardId;
 use crate::events::{Event, Log};
 use crate::limits::{IO_MEMORY_BYTES, RING_DEPTHS};
@@ -189,6 +189,7 @@ async fn serve(plan: Plan, common: Common, orders: &Receiver<Order>, notify: &dy
     let ending = Rc::clone(&waiting);
     let listener = plan.listener.into_glommio();
     glommio::spawn_local(heartbeat::run(Rc::clone(&core))).detach();
+    glommio::spawn_local(flush::run(Rc::clone(&core))).detach();
     glommio::spawn_local(pump::run(Rc::clone(&core), plan.inbox)).detach();
     let accepting = glommio::spawn_local(listener::accept_loop(Rc::clone(&core), listener, waiting)).detach();
     notify(Notice::Ready(plan.id));

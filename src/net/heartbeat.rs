@@ -10,7 +10,7 @@ use std::time::Instant;
 use glommio::timer::Timer;
 
 use super::core::Core;
-use super::effects;
+use super::{effects, flush};
 use crate::events::{CloseReason, Event};
 use crate::limits::{
     HEARTBEAT_BUSY, HEARTBEAT_BUSY_BEATS, HEARTBEAT_IDLE, HOUSEKEEPING, LAST_OUTPUT_STALL, SENDQ_GRACE,
@@ -28,7 +28,7 @@ pub(super) async fn run(core: Rc<Core>) {
         busy_beats = if core.take_activity() { HEARTBEAT_BUSY_BEATS } else { busy_beats.saturating_sub(1) };
         cut_the_slow(&core);
         if effects::tell_untold(&core) {
-            effects::flush_turn(&core).await;
+            flush::end_turn(&core).await;
         }
         let now = Instant::now();
         if now >= housekeeping {

@@ -6,17 +6,18 @@
 //!   accepts;
 //! - `serve`: one task per `connection`, which reads, executes lines and waits for its socket;
 //! - `pump`: one task that delivers what other cores send;
+//! - `flush`: one task that writes what the turns of the others have queued;
 //! - `heartbeat`: one task that keeps the core's time and looks after stalled connections;
 //! - `drain`: the way out.
 //!
-//! What a turn of any of them queues for a connection leaves in one write at the end of that turn
-//! (`effects`). No borrow of a core's state is held over an `.await`.
+//! What the turns of them all queue for a connection leaves in one write when all have had theirs. No borrow of a core's state is held over an `.await`.
 
 mod connection;
 pub mod core;
 mod drain;
 mod effects;
 pub mod executor;
+mod flush;
 mod heartbeat;
 pub mod listener;
 pub mod mesh;

@@ -6,9 +6,9 @@
 use std::rc::Rc;
 
 use super::core::Core;
-use super::effects;
 use super::mesh::Inbox;
 use super::reactor::{Turn, breathe};
+use super::{effects, flush};
 use crate::limits::TURN_FRAMES;
 use crate::shard::Frame;
 
@@ -29,8 +29,10 @@ pub(super) async fn run(core: Rc<Core>, inbox: Inbox) {
             }
             next = if turn.step() { None } else { inbox.try_recv().ok() };
         }
-        effects::flush_turn(&core).await;
-        if !inbox.is_empty() {
+        if inbox.is_empty() {
+            flush::end_turn(&core).await;
+        } else {
+            flush::flush(&core).await;
             breathe().await;
         }
     }

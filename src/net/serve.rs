@@ -11,9 +11,9 @@ use glommio::timer::Timer;
 
 use super::connection::{Connection, Ending};
 use super::core::Core;
-use super::effects;
 use super::reactor::{Turn, breathe};
 use super::socket::Socket;
+use super::{effects, flush};
 use crate::events::{CloseReason, Event};
 use crate::limits::{LINGER, SENDQ_OWN_BYTES, TURN_LINES};
 use crate::metrics::Counter;
@@ -64,12 +64,12 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
                 return Ok(CloseReason::Quit);
             }
             if turn.step() {
-                effects::flush_turn(core).await;
+                flush::flush(core).await;
                 breathe().await;
                 turn = Turn::of(TURN_LINES);
             }
         }
-        effects::flush_turn(core).await;
+        flush::end_turn(core).await;
         if core.is_draining() {
             // The drain ends everybody at the same moment, with a last line.
             connection.attend(std::future::pending::<()>()).await?;
@@ -99,7 +99,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
 /// When the connection ends before that, or has ended in a flush: it must not become anybody again.
 async fn may_go_on(core: &Rc<Core>, connection: &Connection) -> Result<(), Ending> {
     if connection.queued_bytes() > SENDQ_OWN_BYTES {
-        effects::flush_turn(core).await;
+        flush::flush(core).await;
     }
     connection.has_room(SENDQ_OWN_BYTES).await
 }
@@ -107,7 +107,7 @@ async fn may_go_on(core: &Rc<Core>, connection: &Connection) -> Result<(), Endin
 /// Writes what is left, says that there will be no more, and waits a little for the peer to say the same.
 async fn close(core: &Rc<Core>, connection: &Rc<Connection>) {
     let Some(ending) = connection.ending() else { return };
-    effects::flush_turn(core).await;
+    flush::end_turn(core).await;
     let written = ending.reason.is_orderly() && connection.is_written().await.is_ok();
     if connection.is_abandoned() || matches!(ending.reason, CloseReason::SlowConsumer | CloseReason::Stalled) {
         connection.socket().borrow().reset_on_close();
