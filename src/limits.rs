@@ -188,6 +188,21 @@ pub const BUBBLE_COLUMNS: usize = 40;
 /// Columns that can be asked for. A word and its frame need a few; on a line of 400 nothing wraps any more.
 pub const BUBBLE_COLUMNS_ALLOWED: [usize; 2] = [10, 400];
 
+/// Largest cow file in bytes: four times the largest picture, since a variable's definition and escapes take
+/// more room in the file than in the picture.
+pub const COW_FILE_BYTES_MAX: usize = 64 * 1024;
+
+/// Largest body of a cow that a file brings, in bytes: with the bubble of the longest line, a message is to fit
+/// into [`SENDQ_BYTES_MIN`]. The largest of charasay's has 8.5 KB.
+pub const COW_BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// Breeds that files may add: all of them in a `cows` reply, 34 bytes each, stay below [`SENDQ_OWN_BYTES`].
+pub const COW_FILES_MAX: usize = 1000;
+
+/// Longest value of a variable in a `.chara` file, in bytes. Both colours of one place take 36; charasay draws
+/// a file in memory that this many times its size bounds.
+pub const CHARA_COLOR_BYTES_MAX: usize = 64;
+
 /// Longest `--motd` file in bytes: greetings count as own bytes, see [`SENDQ_OWN_BYTES`].
 pub const MOTD_BYTES_MAX: usize = 64 * 1024;
 

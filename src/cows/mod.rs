@@ -5,6 +5,7 @@
 
 pub mod art;
 pub mod bubble;
+pub mod chara;
 pub mod classic;
 pub mod herd;
 pub mod plain;
