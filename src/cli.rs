@@ -79,6 +79,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE", env = "COWCHAT_MOTD")]
     pub motd: Option<PathBuf>,
 
+    /// Add the cows of this directory's `.cow` and `.chara` files, which are read and never run; may be given
+    /// several times, or several directories parted by `:`
+    #[arg(long, value_name = "DIR", env = "COWCHAT_COW_DIR", value_delimiter = ':')]
+    pub cow_dir: Vec<PathBuf>,
+
     /// Longest input line, in bytes (16 to 65536)
     #[arg(long, value_name = "BYTES", env = "COWCHAT_LINE_BYTES_MAX", default_value_t = limits::LINE_BYTES_MAX, value_parser = parse_line_bytes)]
     pub line_bytes_max: usize,

@@ -12,6 +12,7 @@ use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
 use crate::cli::ServeArgs;
+use crate::cow_dir::{self, CowDirError};
 use crate::cows::bubble::Bubble;
 use crate::limits::{
     CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MOTD_BYTES_MAX,
@@ -42,6 +43,8 @@ pub struct Config {
     pub history_messages: usize,
     /// Said to everybody who connects.
     pub motd: Option<Arc<[u8]>>,
+    /// The cows of `--cow-dir`, and the files that are none.
+    pub cow_files: cow_dir::Loaded,
     /// Longest input line in bytes.
     pub line_bytes_max: usize,
     /// Other people's messages that may wait for one connection, in bytes.
@@ -72,6 +75,9 @@ pub enum ConfigError {
     /// The greeting is too long.
     #[error("the file of --motd, {path}, is longer than {MOTD_BYTES_MAX} bytes: shorten it", path = .0.display())]
     MotdTooLong(PathBuf),
+    /// A directory of cows can not be read.
+    #[error(transparent)]
+    CowDir(#[from] CowDirError),
     /// Too few descriptors to serve anybody.
     #[error(
         "{0} file descriptors are too few: run `ulimit -n {DESCRIPTORS_MIN}` or more, or set LimitNOFILE in the unit"
@@ -130,16 +136,18 @@ impl Config {
         let cpus = usable_cpus();
         let cores = pinning(args.cores, &cpus);
         let connections_max = connections_max(args.connections_max, cores.len())?;
+        let bubble = Bubble::new(&args.bubble, args.width).unwrap_or_default();
         Ok(Config {
             listen: args.listen,
             cores,
             cpus: cpus.len(),
             header: !args.no_header,
             art: args.art,
-            bubble: Bubble::new(&args.bubble, args.width).unwrap_or_default(),
+            bubble,
             herd_size: args.herd,
             history_messages: args.history,
             motd: args.motd.as_ref().map(read_motd).transpose()?,
+            cow_files: cow_dir::load(&args.cow_dir, bubble)?,
             line_bytes_max: args.line_bytes_max,
             sendq_bytes_max: args.sendq_bytes_max,
             sendq_stall: args.sendq_stall,

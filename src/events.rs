@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -78,6 +79,7 @@ impl CloseReason {
 #[expect(missing_docs, reason = "the log lines below say what each is")]
 pub enum Event {
     Unpinned { cores: usize, cpus: usize },
+    CowSkipped { path: PathBuf, reason: String },
     RingFallback { shard: ShardId, depth: usize },
     Accepted { connection: ConnectionName, peer: Option<SocketAddr> },
     Refused { shard: ShardId, peer: Option<SocketAddr> },
@@ -102,6 +104,7 @@ impl Event {
             Event::Unpinned { .. } | Event::RingFallback { .. } | Event::DrainTimedOut { .. } | Event::Lost { .. } => {
                 Level::WARN
             }
+            Event::CowSkipped { .. } => Level::WARN,
             Event::AcceptFailed { .. } | Event::Fault { .. } => Level::ERROR,
             _ => Level::INFO,
         }
@@ -113,6 +116,11 @@ impl fmt::Display for Event {
         match self {
             Event::Unpinned { cores, cpus } => {
                 write!(f, "{cores} cores on {cpus} CPUs: they are not pinned and will take turns")
+            }
+            Event::CowSkipped { path, reason } => {
+                // A file's name may hold anything: it is to be one line, and no escape.
+                let line = format!("cow file {} is skipped: {reason}", path.display());
+                f.write_str(&line.replace(char::is_control, "?"))
             }
             Event::RingFallback { shard, depth } => {
                 write!(f, "core {shard}: locked memory allows an io_uring of {depth} entries only (raise ulimit -l)")

@@ -34,12 +34,13 @@
 //!
 //! # The map: a folder is an import rule
 //! `main` -> [`server`], [`client`] -> ...; [`server`] -> [`net`] -> [`shard`] -> [`protocol`], [`cows`],
-//! [`directory`], [`limits`], [`metrics`]; [`directory`] -> [`cows`]. Never upward, no circles; only `net`
-//! knows glommio and flume, only [`cows`] knows charasay; `tests/architecture.rs` holds the rule.
+//! [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]. Never upward, no circles;
+//! only `net` knows glommio and flume, only [`cows`] knows charasay; `tests/architecture.rs` holds the rule.
 
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod cow_dir;
 pub mod cows;
 pub mod directory;
 pub mod events;

@@ -192,8 +192,8 @@ pub const BUBBLE_COLUMNS_ALLOWED: [usize; 2] = [10, 400];
 /// more room in the file than in the picture.
 pub const COW_FILE_BYTES_MAX: usize = 64 * 1024;
 
-/// Largest body of a cow that a file brings, in bytes: with the bubble of the longest line, a message is to fit
-/// into [`SENDQ_BYTES_MIN`]. The largest of charasay's has 8.5 KB.
+/// Largest body of a cow that a file brings, in bytes: with the bubble of the longest line, which has 14.4 KB
+/// at most, a message is to fit into [`SENDQ_BYTES_MIN`]. The largest of charasay's has 8.5 KB.
 pub const COW_BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// Breeds that files may add: all of them in a `cows` reply, 34 bytes each, stay below [`SENDQ_OWN_BYTES`].

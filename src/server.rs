@@ -84,8 +84,13 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     if config.is_crowded() {
         log.emit(Event::Unpinned { cores: config.cores.len(), cpus: config.cpus });
     }
+    for file in &config.cow_files.skipped {
+        log.emit(Event::CowSkipped { path: file.path.clone(), reason: file.reason.to_string() });
+    }
     let metrics = Metrics::new(config.cores.len());
-    let herd = Arc::new(Herd::new(Herd::builtin(config.bubble)?, config.herd_size, config.bubble)?);
+    let mut breeds = Herd::builtin(config.bubble)?;
+    breeds.extend(config.cow_files.cows.iter().cloned());
+    let herd = Arc::new(Herd::new(breeds, config.herd_size, config.bubble)?);
     let (address, listeners) = listener::bind(config.listen, config.cores.len())
         .map_err(|error| ServerError::Bind { address: config.listen, error })?;
     let cows = herd.len();

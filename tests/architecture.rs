@@ -12,12 +12,13 @@ use clap::CommandFactory;
 use cowchat::cli::Cli;
 
 /// Each room (a folder or file of src/) and the rooms that it may import. Downwards only.
-const MAY_IMPORT: [(&str, &[&str]); 16] = [
+const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("main", &["cli", "client", "config", "server"]),
     ("lib", &[]),
     ("server", &["config", "cows", "directory", "events", "limits", "metrics", "net", "shard", "shutdown"]),
-    ("config", &["cli", "cows", "limits", "protocol"]),
+    ("config", &["cli", "cow_dir", "cows", "limits", "protocol"]),
     ("cli", &["cows", "limits", "protocol"]),
+    ("cow_dir", &["cows", "limits"]),
     ("net", &["cows", "directory", "events", "limits", "metrics", "protocol", "shard"]),
     ("shard", &["cows", "directory", "limits", "metrics", "protocol"]),
     ("events", &["directory", "limits"]),

@@ -176,7 +176,8 @@ impl Herd {
     }
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether a cow can have this name: 1 to 32 of `A-Z a-z 0-9 . _ -`.
+pub fn is_name(name: &str) -> bool {
     (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 

@@ -1,0 +1,185 @@
+//! Directories of cow files: which files there are, and what each brings.
+//!
+//! Reads the files for the cows room, which knows none. A file that can not be a cow never stops the start:
+//! it is skipped, and the reason is kept for the log. What is loaded depends on nothing but names and
+//! contents: each directory is read in the order of its names, and of two cows of one name the first stays.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::cows::art::{BUILTIN_NAMES, chara_body};
+use crate::cows::bubble::Bubble;
+use crate::cows::chara::CharaError;
+use crate::cows::classic::{self, ClassicError};
+use crate::cows::herd::{Cow, is_name};
+use crate::cows::plain;
+use crate::limits::{COW_BODY_BYTES_MAX, COW_FILE_BYTES_MAX, COW_FILES_MAX};
+
+/// A file that is no cow, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Which one.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What the directories hold.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// The cows, in the order in which they were found; no two share a name, and none has a built-in's.
+    pub cows: Vec<Cow>,
+    /// The other files that are called cows.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Why a file is skipped.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Users could not type it.
+    #[error("its name can not be a cow's: 1 to 32 of A-Z a-z 0-9 . _ - before the extension")]
+    Name,
+    /// charasay has a cow of this name.
+    #[error("the built-in {0} stays: rename the file to have both")]
+    Builtin(String),
+    /// Another file has brought a cow of this name.
+    #[error("{} is the cow of that name: rename one to have both", .0.display())]
+    Twice(PathBuf),
+    /// There are enough.
+    #[error("{COW_FILES_MAX} cows from files are the most")]
+    TooMany,
+    /// A directory, a pipe or a device: opening it might wait for ever.
+    #[error("it is no regular file")]
+    NotAFile,
+    /// The kernel's word.
+    #[error("it can not be read: {0}")]
+    Unreadable(String),
+    /// Too large to be a cow.
+    #[error("it is larger than {COW_FILE_BYTES_MAX} bytes")]
+    FileTooLarge,
+    /// Another encoding, or no text.
+    #[error("line {0}: it is not UTF-8 (iconv can turn Latin-1 into that)")]
+    NotUtf8(usize),
+    /// It does not parse.
+    #[error(transparent)]
+    Classic(#[from] ClassicError),
+    /// It does not parse.
+    #[error(transparent)]
+    Chara(#[from] CharaError),
+    /// Too large for the smallest send queue.
+    #[error("its picture has {0} bytes, {COW_BODY_BYTES_MAX} are the most")]
+    BodyTooLarge(usize),
+}
+
+/// A directory that can not be read.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "can not read the directory of --cow-dir, {path}: {error} (give a directory of .cow and .chara files)",
+    path = .path.display()
+)]
+pub struct CowDirError {
+    /// Which one.
+    pub path: PathBuf,
+    /// Why not.
+    pub error: io::Error,
+}
+
+/// The cows of these directories, not of those within them, as they look below such a bubble. Files that end
+/// in neither `.cow` nor `.chara` are passed over. Blocks while it reads; parsing takes a millisecond for each
+/// `.chara` file.
+///
+/// # Errors
+/// When a directory can not be read.
+pub fn load(directories: &[PathBuf], bubble: Bubble) -> Result<Loaded, CowDirError> {
+    let mut loaded = Loaded::default();
+    let mut origins = BTreeMap::new();
+    for directory in directories {
+        let paths = paths(directory).map_err(|error| CowDirError { path: directory.clone(), error })?;
+        for path in paths {
+            let Some(kind) = Kind::of(&path) else { continue };
+            match cow(&path, kind, bubble, &origins) {
+                Ok(cow) => {
+                    origins.insert(cow.name.clone(), path);
+                    loaded.cows.push(cow);
+                }
+                Err(reason) => loaded.skipped.push(Skipped { path, reason }),
+            }
+        }
+    }
+    Ok(loaded)
+}
+
+/// What is in a directory, in the order of the names.
+fn paths(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// The two sorts of cow files.
+#[derive(Clone, Copy)]
+enum Kind {
+    Classic,
+    Chara,
+}
+
+impl Kind {
+    fn of(path: &Path) -> Option<Kind> {
+        match path.extension()?.to_str()? {
+            "cow" => Some(Kind::Classic),
+            "chara" => Some(Kind::Chara),
+            _ => None,
+        }
+    }
+}
+
+/// The cow of one file. `origins` are the files of the cows so far.
+fn cow(path: &Path, kind: Kind, bubble: Bubble, origins: &BTreeMap<String, PathBuf>) -> Result<Cow, Reason> {
+    let name = path.file_stem().and_then(OsStr::to_str).filter(|name| is_name(name)).ok_or(Reason::Name)?;
+    if BUILTIN_NAMES.contains(&name) {
+        return Err(Reason::Builtin(name.to_owned()));
+    }
+    if let Some(other) = origins.get(name) {
+        return Err(Reason::Twice(other.clone()));
+    }
+    if origins.len() == COW_FILES_MAX {
+        return Err(Reason::TooMany);
+    }
+    let source = read(path)?;
+    let (colour, plain) = match kind {
+        Kind::Classic => {
+            let body = classic::parse(&source, bubble.thoughts())?;
+            (body.clone(), body)
+        }
+        Kind::Chara => {
+            let body = chara_body(&source, bubble)?;
+            let plain = plain::shade(&body);
+            (body, plain)
+        }
+    };
+    if colour.len() > COW_BODY_BYTES_MAX {
+        return Err(Reason::BodyTooLarge(colour.len()));
+    }
+    Ok(Cow { name: name.to_owned(), colour, plain })
+}
+
+fn read(path: &Path) -> Result<String, Reason> {
+    let unreadable = |error: io::Error| Reason::Unreadable(error.to_string());
+    // Before it is opened: to open a pipe is to wait for its writer.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(Reason::NotAFile);
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(COW_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() > COW_FILE_BYTES_MAX {
+        return Err(Reason::FileTooLarge);
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        Reason::NotUtf8(1 + memchr::memchr_iter(b'\n', valid).count())
+    })
+}

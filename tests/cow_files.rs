@@ -1,0 +1,375 @@
+//! Cows from files: what `--cow-dir` loads, what it skips and says about it, and that the classic ones look
+//! as the original draws them.
+//!
+//! Servers are real; each test has a directory of its own, gone with it. The original is Debian's `cowsay`.
+
+mod support;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use charasay::bubbles::{BubbleType, SpeechBubble};
+use cowchat::limits::{COW_BODY_BYTES_MAX, COW_FILE_BYTES_MAX, COW_FILES_MAX};
+use support::{Client, Server, cowchat};
+
+/// Where Debian's package puts the original and its cows.
+const ORIGINAL: &str = "/usr/games/cowsay";
+const ORIGINAL_COWS: &str = "/usr/share/cowsay/cows";
+
+const MOO: &str = "$the_cow = <<EOC;\n$thoughts moo\nEOC\n";
+
+/// A directory of cow files.
+struct Cows(PathBuf);
+
+impl Cows {
+    fn new(name: &str, files: &[(&str, &str)]) -> Cows {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cows-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("the directory for tests can be written");
+        let cows = Cows(path);
+        for (file, text) in files {
+            cows.put(file, text);
+        }
+        cows
+    }
+
+    fn put(&self, file: impl AsRef<OsStr>, text: impl AsRef<[u8]>) {
+        fs::write(self.0.join(file.as_ref()), text).expect("a file can be written");
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("the target directory is UTF-8")
+    }
+
+    /// A server that has these cows.
+    fn serve(&self) -> Server {
+        Server::with(&["--cow-dir", self.path()])
+    }
+
+    /// Asserts that the log says of each file what is said here, and of no other file anything.
+    fn are_skipped(&self, server: &Server, skipped: &[(&str, &str)]) {
+        for (file, reason) in skipped {
+            let line = server.wait_for_log(&format!("cow file {}/{file} is skipped: ", self.path()));
+            assert!(line.contains(" WARN ") && line.ends_with(&format!(" is skipped: {reason}")), "{line}");
+        }
+        // What is logged of a connection stands after all that was logged at the start.
+        server.core_of(&server.connect());
+        let all = server.log().into_iter().filter(|line| line.contains(" is skipped: "));
+        assert_eq!(all.count(), skipped.len(), "{:?}", server.log());
+    }
+}
+
+impl Drop for Cows {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Has `cow` say hi, which must be delivered as a bubble and this body.
+fn looks(server: &Server, cow: &str, body: &str) {
+    let mut tux = server.login("tux");
+    is_seen(server, &mut tux, cow, body);
+    assert_eq!(tux.ask("quit"), "Goodbye.");
+    assert_eq!(tux.read_to_end(), "", "nothing stands below {cow}");
+}
+
+fn is_seen(server: &Server, receiver: &mut Client, cow: &str, body: &str) {
+    assert_eq!(server.login(cow).ask("say tux hi"), "Sent to tux");
+    let bubble = SpeechBubble::new(BubbleType::Cowsay).create("hi", &40).expect("charasay draws");
+    receiver.expect(&format!("{cow} says to you:\n{bubble}{body}\n"));
+}
+
+fn has_cows(server: &Server, count: usize) {
+    assert!(server.announcement.ends_with(&format!(" {count} cows)\n")), "{}", server.announcement);
+}
+
+#[test]
+fn each_kind_of_classic_file_looks_as_it_is_drawn() {
+    let cows = Cows::new(
+        "classic",
+        &[
+            ("bare.cow", "$the_cow = <<EOC;\n $thoughts\n  ($eyes) $tongue|\nEOC\n"),
+            ("double.cow", "## a\n\n$the_cow = <<\"E O C\";\n ${thoughts} ${eyes}\nE O C\n1;\n"),
+            ("single.cow", "$the_cow = <<'EOC';\n $thoughts \\\\ @moo\nEOC\n"),
+            ("no-semicolon.cow", "$the_cow =<<EOC\n\\\\ \\@ \\$ \\/ @\nEOC"),
+            ("windows.cow", "# moo\r\n$the_cow = <<EOC;\r\n moo  \r\n\r\nEOC\r\n"),
+            ("utf8.cow", "use utf8;\n$the_cow = <<EOC;\n▄▀é\nEOC\n"),
+            ("A_b.C-9.cow", MOO),
+        ],
+    );
+    let server = cows.serve();
+    has_cows(&server, 24 + 7);
+    for (cow, body) in [
+        ("bare", " \\\n  (oo)   |"),
+        ("double", " \\ oo"),
+        ("single", " $thoughts \\\\ @moo"),
+        ("no-semicolon", "\\ @ $ / @"),
+        ("windows", " moo  \n"),
+        ("utf8", "▄▀é"),
+        ("A_b.C-9", "\\ moo"),
+    ] {
+        looks(&server, cow, body);
+    }
+    cows.are_skipped(&server, &[]);
+}
+
+#[test]
+fn a_chara_file_looks_as_charasay_draws_it() {
+    let source = "# moo\n$x = \"\\e[49m  \";\n$t = \"$thoughts \";\n$a = \"\\e[48;5;16m  \";\n\n\
+                  $the_chara = <<EOC\n  $t\n   $t $a$a$x\n      $a moo\\e[0m\nEOC\n";
+    let cows = Cows::new("chara", &[("night.chara", source), ("missing.chara", &source.replace("$a$a", "$a$udder"))]);
+    let server = cows.serve();
+    has_cows(&server, 24 + 1);
+    looks(
+        &server,
+        "night",
+        "  \\ \n   \\  \u{1b}[48;5;16m  \u{1b}[48;5;16m  \u{1b}[49m  \n      \u{1b}[48;5;16m   moo\u{1b}[0m",
+    );
+    cows.are_skipped(&server, &[("missing.chara", "line 8: the variable $udder is not defined")]);
+}
+
+#[test]
+fn a_cow_that_thinks_has_the_pointer_for_that_and_plain_art_has_no_colours() {
+    let chara = "$a = \"\\e[48;5;16m  \";\n$the_chara = <<EOC\n  $t\n $a$x moo\nEOC\n";
+    let cows = Cows::new("think", &[("moo.cow", "$the_cow = <<EOC;\n$thoughts moo \nEOC\n"), ("night.chara", chara)]);
+    let server = Server::with(&["--cow-dir", cows.path(), "--bubble", "think"]);
+    let mut tux = server.login("tux");
+    let bubble = SpeechBubble::new(BubbleType::Think).create("hi", &40).expect("charasay draws");
+    for (art, cow, body) in [
+        ("color", "moo", "o moo "),
+        ("color", "night", "  o \n \u{1b}[48;5;16m  \u{1b}[49m   moo"),
+        ("plain", "moo", "o moo "),
+        ("plain", "night", "  o\n ##   moo"),
+    ] {
+        assert_eq!(tux.ask(&format!("art {art}")), format!("Art is {art}"));
+        let mut sender = server.login(cow);
+        assert_eq!(sender.ask("say tux hi"), "Sent to tux");
+        tux.expect(&format!("{cow} says to you:\n{bubble}{body}\n"));
+        assert_eq!(sender.ask("quit"), "Goodbye.", "its name is free");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_cow_is_skipped_and_the_log_says_where_and_why() {
+    let cows = Cows::new(
+        "broken",
+        &[
+            ("run.cow", "# moo\n$extra = chop($eyes);\n$the_cow = <<EOC;\n$extra\nEOC\n"),
+            ("sigil.cow", "$the_cow = <<EOC;\nmoo\nme@home\nEOC\n"),
+            ("endless.cow", "$the_cow = <<EOC;\nmoo\n"),
+            ("empty.cow", ""),
+            ("escape.cow", "$the_cow = <<EOC;\n\u{1b}[2J\nEOC\n"),
+            ("latin1.cow", MOO),
+            ("screen.chara", "moo\n\\e[2J\n"),
+            ("plus.chara", "moo + moo\n"),
+            ("blank.chara", "\n"),
+            ("two words.cow", MOO),
+            ("readme.txt", "not a cow"),
+            ("COPYING", "not a cow"),
+            ("good.cow", MOO),
+        ],
+    );
+    cows.put("latin1.cow", b"# moo\n# G\xfcrkan\n$the_cow = <<EOC;\nmoo\nEOC\n");
+    let longest = format!("{}.cow", "x".repeat(33));
+    cows.put(&longest, MOO);
+    cows.put(OsStr::from_bytes(b"esc\x1b[2J\n.cow"), MOO);
+    let server = cows.serve();
+    has_cows(&server, 24 + 1);
+    looks(&server, "good", "\\ moo");
+    let name = "its name can not be a cow's: 1 to 32 of A-Z a-z 0-9 . _ - before the extension";
+    cows.are_skipped(
+        &server,
+        &[
+            ("run.cow", "line 2: a statement other than $the_cow = <<EOC; would have to be run"),
+            ("sigil.cow", "line 3: a bare $ or @ means something to Perl: write \\$ or \\@"),
+            ("endless.cow", "line 2: the heredoc does not end with EOC"),
+            ("empty.cow", "line 1: there is no $the_cow in it"),
+            ("escape.cow", "line 2: the control character U+001B"),
+            ("latin1.cow", "line 2: it is not UTF-8 (iconv can turn Latin-1 into that)"),
+            ("screen.chara", "line 2: a control character, or an escape sequence that is no colour"),
+            ("plus.chara", "line 1: charasay parts pictures at a +, and a cow has one"),
+            ("blank.chara", "nothing is drawn"),
+            ("two words.cow", name),
+            (&longest, name),
+            ("esc?[2J?.cow", name),
+        ],
+    );
+}
+
+#[test]
+fn only_regular_files_are_opened() {
+    let cows = Cows::new("special", &[("good.cow", MOO)]);
+    let fifo = Command::new("mkfifo").arg(cows.0.join("fifo.cow")).status().expect("mkfifo runs");
+    assert!(fifo.success());
+    fs::create_dir(cows.0.join("folder.cow")).expect("a directory");
+    fs::create_dir(cows.0.join("more")).expect("a directory");
+    cows.put("more/deep.cow", MOO);
+    for (to, link) in [("good.cow", "linked.cow"), ("nosuch", "dangling.cow"), ("fifo.cow", "piped.chara")] {
+        std::os::unix::fs::symlink(to, cows.0.join(link)).expect("a link");
+    }
+    let server = cows.serve();
+    has_cows(&server, 24 + 2);
+    looks(&server, "linked", "\\ moo");
+    assert_eq!(server.connect().ask("login deep"), "error: no cow named deep (try cows)");
+    let no_file = "it is no regular file";
+    cows.are_skipped(
+        &server,
+        &[
+            ("fifo.cow", no_file),
+            ("folder.cow", no_file),
+            ("piped.chara", no_file),
+            ("dangling.cow", "it can not be read: No such file or directory (os error 2)"),
+        ],
+    );
+}
+
+#[test]
+fn files_and_pictures_have_a_largest_size() {
+    let cow = |body: usize| format!("$the_cow = <<EOC;\n{}\nEOC\n", "x".repeat(body));
+    let cows = Cows::new(
+        "sizes",
+        &[("most.cow", &cow(COW_BODY_BYTES_MAX)), ("wide.cow", &cow(COW_BODY_BYTES_MAX + 1)), ("good.cow", MOO)],
+    );
+    let comment = |bytes: usize| format!("{MOO}#{}", "x".repeat(bytes - MOO.len() - 1));
+    cows.put("long.cow", comment(COW_FILE_BYTES_MAX));
+    cows.put("longer.cow", comment(COW_FILE_BYTES_MAX + 1));
+    let server = cows.serve();
+    has_cows(&server, 24 + 3);
+    looks(&server, "most", &"x".repeat(COW_BODY_BYTES_MAX));
+    looks(&server, "long", "\\ moo");
+    cows.are_skipped(
+        &server,
+        &[
+            ("wide.cow", "its picture has 16385 bytes, 16384 are the most"),
+            ("longer.cow", "it is larger than 65536 bytes"),
+        ],
+    );
+}
+
+#[test]
+fn a_message_of_the_largest_cow_fits_into_the_smallest_send_queue() {
+    let cow = format!("$the_cow = <<EOC;\n{}\nEOC\n", "x".repeat(COW_BODY_BYTES_MAX));
+    let cows = Cows::new("queue", &[("large.cow", &cow)]);
+    let server = Server::with(&["--cow-dir", cows.path(), "--sendq-bytes-max", "32768", "--sendq-stall", "1m"]);
+    let mut tux = server.login("tux");
+    // Words of 21 columns do not share a line of 40: as many lines as a text of 4096 bytes can have.
+    let text = "moomoomoomoomoomoomoo ".repeat(4096 / 22);
+    assert_eq!(server.login("large").ask(&format!("say tux {}", text.trim_end())[..4096]), "Sent to tux");
+    assert_eq!(tux.read_line(), "large says to you:");
+    while tux.read_line() != "x".repeat(COW_BODY_BYTES_MAX) {}
+    assert_eq!(tux.ask("who tux"), "Registered users: tux");
+}
+
+#[test]
+fn a_built_in_cow_stays_and_of_two_files_the_first() {
+    let first = Cows::new("first", &[("tux.cow", MOO), ("moo.cow", MOO), ("both.cow", MOO), ("both.chara", "chara")]);
+    let second = Cows::new("second", &[("mew.chara", "moo"), ("moo.cow", "$the_cow = <<EOC;\nsecond\nEOC\n")]);
+    first.put("repaired.chara", "$broken");
+    first.put("repaired.cow", MOO);
+    let server = Server::with(&["--cow-dir", first.path(), "--cow-dir", second.path()]);
+    has_cows(&server, 24 + 3);
+    let mut ferris = server.login("ferris");
+    assert_eq!(server.login("tux").ask("say ferris hi"), "Sent to ferris");
+    ferris.expect_message("tux", true, "hi");
+    looks(&server, "moo", "\\ moo");
+    looks(&server, "both", "chara");
+    looks(&server, "repaired", "\\ moo");
+    let line = |cows: &Cows, file: &str| server.wait_for_log(&format!("{}/{file} is skipped", cows.path()));
+    assert!(line(&first, "tux.cow").ends_with(": the built-in tux stays: rename the file to have both"));
+    assert!(line(&second, "mew.chara").ends_with(": the built-in mew stays: rename the file to have both"));
+    let stays = |file: &str| format!(": {}/{file} is the cow of that name: rename one to have both", first.path());
+    assert!(line(&first, "both.cow").ends_with(&stays("both.chara")));
+    assert!(line(&second, "moo.cow").ends_with(&stays("moo.cow")));
+    assert!(line(&first, "repaired.chara").ends_with(": line 1: the variable $broken is not defined"));
+}
+
+#[test]
+fn cows_past_the_thousandth_are_skipped() {
+    let cows = Cows::new("many", &[]);
+    for number in 0..=COW_FILES_MAX {
+        cows.put(format!("moo{number:04}.cow"), MOO);
+    }
+    let server = cows.serve();
+    has_cows(&server, 24 + COW_FILES_MAX);
+    looks(&server, "moo0999", "\\ moo");
+    cows.are_skipped(&server, &[("moo1000.cow", "1000 cows from files are the most")]);
+}
+
+#[test]
+fn an_empty_directory_adds_nothing() {
+    let cows = Cows::new("none", &[]);
+    let server = cows.serve();
+    has_cows(&server, 24);
+    cows.are_skipped(&server, &[]);
+}
+
+#[test]
+fn a_directory_that_can_not_be_read_is_an_error_at_the_start() {
+    let cows = Cows::new("unreadable", &[("good.cow", MOO)]);
+    let nosuch = format!("{}/nosuch", cows.path());
+    let file = format!("{}/good.cow", cows.path());
+    for (path, reason) in
+        [(&nosuch, "No such file or directory (os error 2)"), (&file, "Not a directory (os error 20)")]
+    {
+        let flags = ["--cow-dir", cows.path(), "--cow-dir", path];
+        let Err(said) = Server::try_with("127.0.0.1:0", &flags) else { panic!("it starts") };
+        let expected = format!(
+            "cowchat: can not read the directory of --cow-dir, {path}: {reason} (give a directory of .cow and .chara \
+             files) (exit status: 2)"
+        );
+        assert_eq!(said, expected);
+    }
+}
+
+#[test]
+fn the_environment_variable_holds_directories_parted_by_colons() {
+    let [first, second] = ["north", "south"].map(|name| Cows::new(name, &[(&format!("{name}.cow"), MOO)]));
+    let mut command = cowchat();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--cores", "2"]);
+    command.env("COWCHAT_COW_DIR", format!("{}:{}", first.path(), second.path()));
+    let server = Server::spawn(command).unwrap_or_else(|said| panic!("it did not start: {said}"));
+    has_cows(&server, 24 + 2);
+    looks(&server, "north", "\\ moo");
+    looks(&server, "south", "\\ moo");
+}
+
+/// The body that the original draws for a file, without an LF at its end.
+fn original(file: &Path) -> String {
+    // The eyes come from flags, the bubble of two letters is three lines.
+    let drawn = Command::new(ORIGINAL).arg("-f").arg(file).arg("hi").env("LC_ALL", "C.UTF-8").output();
+    let drawn = drawn.unwrap_or_else(|error| panic!("{ORIGINAL}: {error}: install Debian's package cowsay"));
+    assert!(drawn.status.success(), "{}: {drawn:?}", file.display());
+    let drawn = String::from_utf8(drawn.stdout).expect("the original writes UTF-8");
+    let body = drawn.strip_prefix(" ____\n< hi >\n ----\n").and_then(|body| body.strip_suffix('\n'));
+    body.unwrap_or_else(|| panic!("no bubble and body: {drawn}")).to_owned()
+}
+
+#[test]
+fn the_originals_own_cows_look_as_the_original_draws_them() {
+    let entries = fs::read_dir(ORIGINAL_COWS);
+    let entries = entries.unwrap_or_else(|error| panic!("{ORIGINAL_COWS}: {error}: install Debian's package cowsay"));
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "cow"));
+    files.sort();
+    assert!(files.len() >= 47, "Debian's package has 47 cows: {files:?}");
+
+    let server = Server::with(&["--cow-dir", ORIGINAL_COWS]);
+    let available = server.connect().ask("cows");
+    let available: Vec<&str> = available.split([' ', ',']).filter(|&cow| cow != "tux").collect();
+    let mut tux = server.login("tux");
+    let (mut same, mut refused) = (0, Vec::new());
+    for file in &files {
+        let cow = file.file_stem().and_then(OsStr::to_str).expect("a name in ASCII");
+        if available.contains(&cow) {
+            is_seen(&server, &mut tux, cow, &original(file));
+            same += 1;
+        } else {
+            refused.push(server.wait_for_log(&format!("cow file {} is skipped: ", file.display())));
+        }
+    }
+    assert!(same >= 44, "{same} of {} look the same; refused are {refused:#?}", files.len());
+    has_cows(&server, 24 + same);
+    assert!(refused.iter().any(|line| line.contains("the built-in tux stays")), "{refused:?}");
+}
