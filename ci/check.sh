@@ -28,6 +28,7 @@ install_missing() {
     command -v cc >/dev/null || packages+=(gcc libc6-dev)
     command -v git >/dev/null || packages+=(git)
     grep -Eq '^[[:space:]]+-N[[:space:]]' <<<"$nc_help" || packages+=(netcat-openbsd)
+    [ -x /usr/games/cowsay ] || packages+=(cowsay)
     if [ "${#packages[@]}" -eq 0 ] || [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
         return 0
     fi

@@ -131,6 +131,14 @@ check_nc() {
     fi
 }
 
+check_cowsay() {
+    if [ -x /usr/games/cowsay ] && [ -d /usr/share/cowsay/cows ]; then
+        ok "cowsay: /usr/games/cowsay"
+    else
+        lacks "cowsay: a test compares pictures with those of Debian's; install cowsay"
+    fi
+}
+
 check_cargo() {
     local least version
     least=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
@@ -155,5 +163,6 @@ check_ipv6
 check_program cc "glommio's build compiles C" "install gcc and libc6-dev"
 check_program git "glommio's build runs it" "install git"
 check_nc
+check_cowsay
 check_cargo
 exit "$lacking"
