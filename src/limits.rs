@@ -107,8 +107,14 @@ pub const TURN_LINES: usize = 64;
 /// and accepting, reading and everybody else's lines wait meanwhile.
 pub const TURN_TIME: Duration = Duration::from_millis(1);
 
-/// Sends in a row before the reactor is polled: at 3-6 us each, about a millisecond.
-pub const TURN_SENDS: usize = 256;
+/// Sends of one batch, after which the reactor is polled: at 3-6 us each, about a millisecond.
+pub const RING_SENDS: usize = 256;
+
+/// Fewer connections than these are written to one by one: the ring's own system call costs as much as it saves.
+pub const RING_SENDS_WORTH: usize = 8;
+
+/// Different runs of messages that are joined for one flush: one for each form that is in use, at most.
+pub const RUNS_MAX: usize = 8;
 
 /// Connections accepted in a row before the reactor is polled: at 20 us each, about a millisecond.
 pub const TURN_ACCEPTS: usize = 64;

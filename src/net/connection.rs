@@ -4,7 +4,7 @@
 //! of a turn, `effects`); only when the socket does not take it all does the connection's own task (`serve`)
 //! wait for room, and until then everybody else just appends. An idle connection therefore holds no buffer.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -197,6 +197,24 @@ impl Connection {
             self.wake();
         }
         Ok(())
+    }
+
+    /// What a batch of sends needs: the queue and the socket, if something waits and the socket may take it.
+    pub(super) fn offer(&self) -> Option<(Ref<'_, SendQueue>, Ref<'_, Socket>)> {
+        let queue = self.queue.borrow();
+        let is_ready = !queue.is_empty() && queue.blocked_since().is_none();
+        is_ready.then(|| (queue, self.socket.borrow()))
+    }
+
+    /// The first `offered` bytes of its queue were offered to the socket by a batch, with this result.
+    pub(super) fn note_sent(&self, offered: usize, sent: io::Result<usize>) -> io::Result<()> {
+        let throttled = self.queued_bytes() > SENDQ_OWN_BYTES;
+        let progress = self.queue.borrow_mut().note_sent(offered, sent)?;
+        if progress == Progress::Blocked || throttled {
+            self.wake();
+        }
+        // What the batch did not offer.
+        if progress == Progress::Empty && self.queued_bytes() > 0 { self.write_again() } else { Ok(()) }
     }
 
     fn wake(&self) {

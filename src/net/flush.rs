@@ -5,7 +5,9 @@
 //! what waits to be written has waited for longer than a turn may take, a turn's end writes it all itself.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Instant;
@@ -14,17 +16,21 @@ use super::connection::{Connection, Ending};
 use super::core::Core;
 use super::effects;
 use super::reactor::breathe;
+use super::send_queue::SendQueue;
+use super::send_ring::{Send, SendRing};
 use crate::events::CloseReason;
-use crate::limits::{TURN_SENDS, TURN_TIME};
+use crate::limits::{RING_SENDS, RING_SENDS_WORTH, RUNS_MAX, TURN_TIME};
+use crate::shard::Payload;
 
-/// Connections that something was queued for and nothing was written to yet.
+/// Connections that something was queued for and nothing was written to yet, and the means to write.
 #[derive(Debug, Default)]
 pub(super) struct Unflushed {
-    connections: RefCell<std::collections::VecDeque<Rc<Connection>>>,
+    connections: RefCell<VecDeque<Rc<Connection>>>,
     /// Since when the first of them has waited.
     since: Cell<Option<Instant>>,
     wanted: Cell<bool>,
     flusher: RefCell<Option<Waker>>,
+    batch: RefCell<Batch>,
 }
 
 impl Unflushed {
@@ -73,6 +79,8 @@ impl Unflushed {
 
 /// The flusher of a core.
 pub(super) async fn run(core: Rc<Core>) {
+    // Without a ring of its own it works as well, only not as cheaply.
+    core.unflushed.batch.borrow_mut().ring = SendRing::new().ok();
     loop {
         core.unflushed.wanted().await;
         flush(&core).await;
@@ -88,14 +96,120 @@ pub(super) async fn end_turn(core: &Rc<Core>) {
 /// Several tasks may flush at once; each connection is written to by one of them.
 pub(super) async fn flush(core: &Rc<Core>) {
     effects::tell_changes(core);
-    let mut sends = 0;
-    while let Some(connection) = core.unflushed.next() {
-        if let Err(error) = connection.write_now() {
-            core.end(&connection, Ending { reason: CloseReason::WriteFailed, error: Some(error.kind()) });
+    loop {
+        let connections: Vec<_> = std::iter::from_fn(|| core.unflushed.next()).take(RING_SENDS).collect();
+        let is_full = connections.len() == RING_SENDS;
+        if connections.len() < RING_SENDS_WORTH {
+            connections.iter().for_each(|connection| note_end(core, connection, connection.write_now()));
+        } else {
+            core.unflushed.batch.borrow_mut().send(core, &connections);
         }
-        sends += 1;
-        if sends % TURN_SENDS == 0 {
-            breathe().await;
+        if !is_full {
+            break;
         }
+        breathe().await;
+    }
+    core.unflushed.batch.borrow_mut().forget_runs();
+}
+
+fn note_end(core: &Core, connection: &Connection, written: io::Result<()>) {
+    if let Err(error) = written {
+        core.end(connection, Ending { reason: CloseReason::WriteFailed, error: Some(error.kind()) });
+    }
+}
+
+/// Writes to many connections by one system call.
+#[derive(Debug, Default)]
+struct Batch {
+    ring: Option<SendRing>,
+    runs: Vec<Run>,
+}
+
+/// Messages that wait for several connections, in this order and nothing between them: joined once for all.
+#[derive(Debug)]
+struct Run {
+    messages: Vec<Payload>,
+    /// Empty until a second connection has the same run.
+    joined: Vec<u8>,
+}
+
+/// How a connection of a batch is written to.
+#[derive(Clone, Copy)]
+enum Way {
+    /// By itself: its pieces are nobody else's.
+    Alone,
+    /// It has one piece.
+    Piece,
+    /// It has the messages of this run.
+    Run(usize),
+}
+
+impl Batch {
+    fn send(&mut self, core: &Core, connections: &[Rc<Connection>]) {
+        let Some(ring) = self.ring.take() else {
+            connections.iter().for_each(|connection| note_end(core, connection, connection.write_now()));
+            return;
+        };
+        let offers: Vec<_> = connections.iter().map(|connection| connection.offer()).collect();
+        let ways: Vec<Way> = offers.iter().map(|offer| self.way(offer.as_ref().map(|(queue, _)| &**queue))).collect();
+        let mut sends: Vec<Send<'_>> = Vec::with_capacity(offers.len());
+        let mut places = Vec::with_capacity(offers.len());
+        for (place, (offer, way)) in offers.iter().zip(&ways).enumerate() {
+            let Some((queue, socket)) = offer else { continue };
+            let bytes = match *way {
+                Way::Alone => continue,
+                Way::Piece => queue.head(),
+                Way::Run(run) => &self.runs[run].joined,
+            };
+            sends.push((socket.descriptor(), bytes));
+            places.push(place);
+        }
+        let offered: Vec<usize> = sends.iter().map(|(_, bytes)| bytes.len()).collect();
+        let mut results: Vec<Option<io::Result<usize>>> = connections.iter().map(|_| None).collect();
+        // A ring that fails is not used again; who has no result is written to alone.
+        self.ring = ring.send_all(&sends, |sent, result| results[places[sent]] = Some(result)).ok();
+        drop(sends);
+        drop(offers);
+        let mut offered = offered.into_iter();
+        let mut places = places.into_iter().peekable();
+        for (place, (connection, result)) in connections.iter().zip(results).enumerate() {
+            let offered = places.next_if_eq(&place).and_then(|_| offered.next());
+            let written = match (offered, result) {
+                (Some(offered), Some(sent)) => connection.note_sent(offered, sent),
+                _ => connection.write_now(),
+            };
+            note_end(core, connection, written);
+        }
+    }
+
+    fn way(&mut self, queue: Option<&SendQueue>) -> Way {
+        let Some(queue) = queue.filter(|queue| queue.pieces() > 0) else { return Way::Alone };
+        if queue.pieces() == 1 {
+            return Way::Piece;
+        }
+        let Some(messages) = queue.messages() else { return Way::Alone };
+        let messages: Vec<&Payload> = messages.collect();
+        let same = |run: &Run| {
+            run.messages.len() == messages.len() && run.messages.iter().zip(&messages).all(|(a, b)| a.is(b))
+        };
+        let Some(at) = self.runs.iter().position(same) else {
+            if self.runs.len() < RUNS_MAX {
+                let messages = messages.into_iter().cloned().collect();
+                self.runs.push(Run { messages, joined: Vec::new() });
+            }
+            return Way::Alone;
+        };
+        let run = &mut self.runs[at];
+        if run.joined.is_empty() {
+            let whole = run.messages.iter().map(|message| message.len()).sum();
+            run.joined.reserve_exact(whole);
+            run.messages.iter().for_each(|message| run.joined.extend_from_slice(message));
+        }
+        Way::Run(at)
+    }
+
+    /// What is joined is the same only as long as nothing new is queued.
+    fn forget_runs(&mut self) {
+        self.runs.clear();
     }
 }

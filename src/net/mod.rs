@@ -24,5 +24,6 @@ pub mod mesh;
 mod pump;
 mod reactor;
 mod send_queue;
+mod send_ring;
 mod serve;
 mod socket;

@@ -177,22 +177,52 @@ impl SendQueue {
                 used += 1;
             }
             let offered: usize = slices[..used].iter().map(|slice| slice.len()).sum();
-            let blocked = match send(&slices[..used]) {
-                Ok(count) => {
-                    self.advance(count);
-                    // A socket that takes less than it is offered is full: no need to hear it say so.
-                    count < offered
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => false,
-                Err(error) => return Err(error),
-            };
-            if blocked {
-                self.blocked_since.get_or_insert_with(Instant::now);
+            let sent = send(&slices[..used]);
+            if self.note_sent(offered, sent)? == Progress::Blocked {
                 return Ok(Progress::Blocked);
             }
         }
         Ok(Progress::Empty)
+    }
+
+    /// The first `offered` bytes that wait were offered to the socket, with this result. What is left then, if
+    /// it does not block, is to be offered too.
+    ///
+    /// # Errors
+    /// As [`SendQueue::write_by`].
+    pub fn note_sent(&mut self, offered: usize, sent: io::Result<usize>) -> io::Result<Progress> {
+        let blocked = match sent {
+            Ok(count) => {
+                self.advance(count);
+                // A socket that takes less than it is offered is full: no need to hear it say so.
+                count < offered
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => false,
+            Err(error) => return Err(error),
+        };
+        if blocked {
+            self.blocked_since.get_or_insert_with(Instant::now);
+            return Ok(Progress::Blocked);
+        }
+        Ok(Progress::Empty)
+    }
+
+    /// How many pieces wait: what is given in one slice, at best.
+    pub fn pieces(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// What waits, if it is messages only and nothing of them is written yet.
+    pub fn messages(&self) -> Option<impl Iterator<Item = &Payload>> {
+        let is_message = |chunk: &Chunk| matches!(chunk, Chunk::Message { .. });
+        let only_messages = self.written == 0 && self.chunks.iter().all(is_message);
+        only_messages.then(|| {
+            self.chunks.iter().filter_map(|chunk| match chunk {
+                Chunk::Own(_) => None,
+                Chunk::Message { payload, .. } => Some(payload),
+            })
+        })
     }
 
     /// The kernel took the first `count` bytes that waited.

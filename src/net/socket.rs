@@ -19,6 +19,7 @@ use socket2::SockRef;
 /// Linux's values; no peer that went away may raise SIGPIPE, and nothing here may block.
 const MSG_DONTWAIT: i32 = 0x40;
 const MSG_NOSIGNAL: i32 = 0x4000;
+pub(super) const SEND_FLAGS: i32 = MSG_DONTWAIT | MSG_NOSIGNAL;
 
 /// Asks for the unacknowledged bytes of a TCP socket.
 const SIOCOUTQ: Opcode = 0x5411;
@@ -43,8 +44,8 @@ impl Socket {
     /// [`io::ErrorKind::WouldBlock`] when it takes none.
     pub(super) fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.with(|socket| match slices {
-            [one] => socket.send_with_flags(one, MSG_DONTWAIT | MSG_NOSIGNAL),
-            many => socket.send_vectored_with_flags(many, MSG_DONTWAIT | MSG_NOSIGNAL),
+            [one] => socket.send_with_flags(one, SEND_FLAGS),
+            many => socket.send_vectored_with_flags(many, SEND_FLAGS),
         })
     }
 
@@ -91,9 +92,13 @@ impl Socket {
         self.with_descriptor(|descriptor| act(SockRef::from(&descriptor)))
     }
 
+    /// The descriptor, to hand to a [`super::send_ring`].
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        // SAFETY: it is open for as long as `self.0` lives, which is borrowed for as long as the descriptor.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+    }
+
     fn with_descriptor<T>(&self, act: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
-        // SAFETY: the descriptor is open for as long as `self.0` lives, and `self` is borrowed for longer than
-        // the call.
-        act(unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) })
+        act(self.descriptor())
     }
 }

@@ -156,6 +156,11 @@ impl Payload {
     pub fn new(block: Arc<[u8]>) -> Self {
         Payload(Rc::new(block))
     }
+
+    /// Whether both are the same block, not just equal ones.
+    pub fn is(&self, other: &Payload) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 impl Deref for Payload {
