@@ -4,17 +4,18 @@
 //! a stuck terminal stops nobody. No event carries a message's text.
 
 use std::fmt;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing::Level;
 
 use crate::directory::ShardId;
-use crate::limits::{LOG_EVENTS, LOG_PATIENCE};
+use crate::limits::{LOG_EVENTS, LOG_GATHERING, LOG_PATIENCE, LOG_WRITE_BYTES};
 
 /// A connection's name in the log: core, and its number among those the core has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +186,7 @@ enum Entry {
 #[derive(Debug, Clone)]
 pub struct Log {
     entries: SyncSender<Entry>,
+    level: Level,
     /// Events that did not fit since the last one that did.
     lost: Arc<AtomicU64>,
 }
@@ -201,6 +203,9 @@ pub struct LogWriter {
 impl Log {
     /// Hands in one event. When the log is [`LOG_EVENTS`] behind it is dropped and counted.
     pub fn emit(&self, event: Event) {
+        if event.level() > self.level {
+            return;
+        }
         if self.entries.try_send(Entry::Event(event)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
@@ -214,25 +219,40 @@ impl LogWriter {
     /// When the thread can not be started.
     pub fn start(level: Level) -> std::io::Result<LogWriter> {
         let (sender, entries) = sync_channel(LOG_EVENTS);
-        let log = Log { entries: sender, lost: Arc::default() };
+        let log = Log { entries: sender, level, lost: Arc::default() };
         let lost = Arc::clone(&log.lost);
+        let lines = Lines::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(level)
             .with_target(false)
             .with_ansi(false)
             .log_internal_errors(false)
-            .with_writer(std::io::stderr)
+            .with_writer({
+                let lines = lines.clone();
+                move || lines.clone()
+            })
             .finish();
         let (end, writing) = sync_channel(1);
         let write = move || {
             let _end: SyncSender<()> = end;
             tracing::subscriber::with_default(subscriber, || {
-                while let Ok(Entry::Event(event)) = entries.recv() {
-                    write_line(&event);
-                    match lost.swap(0, Ordering::Relaxed) {
-                        0 => {}
-                        events => write_line(&Event::Lost { events }),
+                while let Ok(first) = entries.recv() {
+                    // Who hands in an event while nobody waits for one need not wake anybody.
+                    std::thread::park_timeout(LOG_GATHERING);
+                    let more = std::iter::from_fn(|| entries.try_recv().ok());
+                    for entry in std::iter::once(first).chain(more) {
+                        let Entry::Event(event) = entry else {
+                            lines.write_out(0);
+                            return;
+                        };
+                        write_line(&event);
+                        match lost.swap(0, Ordering::Relaxed) {
+                            0 => {}
+                            events => write_line(&Event::Lost { events }),
+                        }
+                        lines.write_out(LOG_WRITE_BYTES);
                     }
+                    lines.write_out(0);
                 }
             });
         };
@@ -258,6 +278,31 @@ impl Drop for LogWriter {
             left = deadline.saturating_duration_since(Instant::now());
         }
         let _ = self.writing.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// Log lines on their way to stderr, where many leave in one write.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    /// Writes them out if they are more than so many bytes. What stderr does not take is lost.
+    fn write_out(&self, bytes: usize) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() > bytes {
+            let _ = std::io::stderr().write_all(&lines);
+            lines.clear();
+        }
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
