@@ -1,0 +1,352 @@
+//! What is sent, in the form that each wants it in: pictures by `art`, request ids, bubbles.
+//!
+//! Owns the promises about how things look to a client: everybody gets the same message in his own form, on
+//! whichever core he is, from the reply to his wish on; who has never sent an id sees nothing of them.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use charasay::bubbles::BubbleType;
+use charasay::{Chara, format_character};
+use cowchat::cows::{plain, small};
+use cowchat::protocol::reply::HELP;
+use support::{Client, Server, all_cows, message, picture};
+
+const ARTS: [&str; 4] = ["color", "plain", "small", "off"];
+
+const LAST_LINE: &str = "* the server is shutting down\n";
+
+/// A one-line message as it is delivered in this art with the header on.
+fn message_in(art: &str, from: &str, to_you: bool, text: &str) -> String {
+    let whole = message(from, to_you, text);
+    // The header and three lines of bubble, then the body.
+    let body_at = whole.match_indices('\n').nth(3).expect("four lines").0 + 1;
+    let (bubble, body) = whole.split_at(body_at);
+    match art {
+        "color" => whole,
+        "plain" => format!("{bubble}{}\n", plain::shade(body)),
+        "small" => format!("{bubble}{}\n", small::BODY),
+        _ => format!("{} {text}\n", whole.lines().next().expect("a header")),
+    }
+}
+
+/// What a message to oneself looks like: the block alone.
+fn own_block(client: &mut Client, cow: &str, text: &str) -> String {
+    client.send(&format!("say {cow} {text}\nnosuch"));
+    assert_eq!(client.read_line(), format!("Sent to {cow}"));
+    let mut block = String::new();
+    loop {
+        match client.read_line() {
+            end if end == "error: unknown command nosuch (try help)" => return block,
+            line => block += &(line + "\n"),
+        }
+    }
+}
+
+/// Chooses an art, by a line with a reply.
+fn choose(client: &mut Client, art: &str) {
+    assert_eq!(client.ask(&format!("art {art}")), format!("Art is {art}"));
+}
+
+// Art.
+
+#[test]
+fn each_art_is_what_it_is_called_for_every_cow() {
+    let server = Server::start();
+    let mut bodies = BTreeSet::new();
+    for (n, cow) in all_cows().into_iter().enumerate() {
+        let mut client = server.login_on(n % 2, cow);
+        let blocks = ARTS.map(|art| {
+            choose(&mut client, art);
+            own_block(&mut client, cow, "hi")
+        });
+        let [color, plain, small, off] = &blocks;
+        assert_eq!(*color, message(cow, true, "hi"), "byte for byte what charasay draws");
+        assert_eq!(*off, format!("{cow} says to you: hi\n"));
+        for block in [plain, small, off] {
+            let printable = |byte: u8| byte == b'\n' || (b' '..=b'~').contains(&byte);
+            assert!(block.bytes().all(printable), "{cow}: {block}");
+        }
+        let bubble = format!("{cow} says to you:\n ______ \n<  hi  >\n ------ \n");
+        let body = plain.strip_prefix(&bubble).unwrap_or_else(|| panic!("not so: {plain}"));
+        assert_eq!(body.lines().count(), picture(cow, "hi").trim_end().lines().count() - 3, "{cow} has all its rows");
+        assert!(bodies.insert(body.to_owned()), "{cow} looks like another: {body}");
+        assert!(small.starts_with(&bubble) && small.lines().count() <= 9, "{small}");
+        // Back again.
+        choose(&mut client, "color");
+        assert_eq!(own_block(&mut client, cow, "hi"), *color);
+    }
+    assert_eq!(bodies.len(), 24);
+}
+
+#[test]
+fn everybody_gets_the_same_yield_in_his_own_art_on_each_core() {
+    let server = Server::start();
+    let cows = ["aya", "cow", "eevee", "ferris", "kirby", "mew", "nemo", "pikachu"];
+    let mut receivers: Vec<(Client, &str)> = Vec::new();
+    for (n, cow) in cows.into_iter().enumerate() {
+        let art = ARTS[n / 2];
+        let mut client = server.connect_on(n % 2);
+        // Some choose before they log in, some afterwards.
+        if n < 4 {
+            choose(&mut client, art);
+            client = client.logged_in(cow);
+        } else {
+            client = client.logged_in(cow);
+            choose(&mut client, art);
+        }
+        receivers.push((client, art));
+    }
+    for core in [0, 1] {
+        let mut tux = server.login_on(core, "tux");
+        for shift in 0..ARTS.len() {
+            assert_eq!(tux.ask("yield moo"), "Sent to 8 cows");
+            for (n, (client, art)) in receivers.iter_mut().enumerate() {
+                client.expect(&message_in(art, "tux", false, "moo"));
+                assert_eq!(tux.ask(&format!("say {} hi", cows[n])), format!("Sent to {}", cows[n]));
+                client.expect(&message_in(art, "tux", true, "hi"));
+                *art = ARTS[(n / 2 + shift + 1) % ARTS.len()];
+                choose(client, art);
+            }
+        }
+        assert_eq!(tux.ask("quit"), "Goodbye.");
+        tux.read_to_end();
+    }
+}
+
+#[test]
+fn the_art_that_the_server_was_started_with_holds_until_another_is_chosen() {
+    for art in ARTS {
+        let server = Server::with(&["--art", art]);
+        for core in [0, 1] {
+            let mut client = server.login_on(core, "mew");
+            assert_eq!(own_block(&mut client, "mew", "hi"), message_in(art, "mew", true, "hi"));
+            for bad in ["art", "art colour", "art Plain", "art plain off"] {
+                assert_eq!(client.ask(bad), "error: usage: art color|plain|small|off");
+            }
+            assert_eq!(own_block(&mut client, "mew", "hi"), message_in(art, "mew", true, "hi"));
+            let other = if art == "small" { "off" } else { "small" };
+            choose(&mut client, other);
+            assert_eq!(own_block(&mut client, "mew", "hi"), message_in(other, "mew", true, "hi"));
+            assert_eq!(client.ask("quit"), "Goodbye.");
+            client.read_to_end();
+        }
+    }
+}
+
+#[test]
+fn without_headers_a_picture_stands_alone_and_one_line_still_says_from_whom_it_is() {
+    let server = Server::with(&["--no-header"]);
+    let mut client = server.login("tux");
+    for art in ARTS {
+        choose(&mut client, art);
+        let with_header = message_in(art, "tux", true, "hi");
+        let expected = match art {
+            "off" => "tux says to you: hi\n",
+            _ => with_header.strip_prefix("tux says to you:\n").expect("a header"),
+        };
+        assert_eq!(own_block(&mut client, "tux", "hi"), expected, "{art}");
+    }
+    // Once it is numbered it is told in every art.
+    assert_eq!(client.ask("1 who"), "1 Registered users: tux");
+    for art in ARTS {
+        choose(&mut client, art);
+        assert_eq!(own_block(&mut client, "tux", "hi"), "0 ".to_owned() + &message_in(art, "tux", true, "hi"));
+    }
+}
+
+// Request ids.
+
+#[test]
+fn every_reply_begins_with_the_id_of_its_line() {
+    let server = Server::start();
+    for core in [0, 1] {
+        let mut client = server.connect_on(core);
+        client.send_raw(b"1 who\n2 say tux hi\n3 login tux\n4 nosuch\n5 say\n6 yield hi\n007 who\n  8   who  \n");
+        client.send_raw(b"9\n10 \n\t11\twho\r\n0 who\n13 14 who\n15 LOGIN mew\nwho\n123456789012345678 quit");
+        client.half_close();
+        let expected = format!(
+            "1 Registered users: (none)\n2 error: login first\n3 Logged in as tux\n\
+             4 error: unknown command nosuch (try help)\n5 error: usage: say COW TEXT\n6 Sent to 0 cows\n\
+             007 Registered users: tux\n8 Registered users: tux\n9 {HELP}\n10 {HELP}\n11 Registered users: tux\n\
+             0 Registered users: tux\n13 error: unknown command 14 (try help)\n\
+             15 error: you are already logged in as tux\nRegistered users: tux\n123456789012345678 Goodbye.\n"
+        );
+        assert_eq!(client.read_to_end(), expected);
+    }
+}
+
+#[test]
+fn what_is_no_id_changes_nothing_and_eighteen_digits_are_one() {
+    let server = Server::start();
+    let mut tux = server.login("tux");
+    for digits in [19, 20, 100, 4092] {
+        for rest in ["", " who"] {
+            assert_eq!(tux.ask(&("9".repeat(digits) + rest)), "error: id too long");
+        }
+    }
+    assert_eq!(tux.ask(&"9".repeat(4097)), "error: line too long (max 4096 bytes)");
+    for (line, word) in [("12x who", "12x"), ("-1 who", "-1"), ("+1 who", "+1"), ("1.5", "1.5"), ("#1 who", "#1")] {
+        assert_eq!(tux.ask(line), format!("error: unknown command {word} (try help)"));
+    }
+    assert_eq!(tux.ask("who 12"), "Registered users: (none)");
+    assert_eq!(own_block(&mut tux, "tux", "hi"), message("tux", true, "hi"), "still not numbered");
+    let id = "9".repeat(18);
+    assert_eq!(tux.ask(&format!("{id} who")), format!("{id} Registered users: tux"));
+    assert_eq!(own_block(&mut tux, "tux", "hi"), "0 ".to_owned() + &message("tux", true, "hi"));
+}
+
+#[test]
+fn an_id_and_the_blank_after_it_do_not_count_towards_the_length_of_a_line() {
+    let server = Server::start();
+    let longest_id = "1".repeat(18) + " ";
+    for (id, counted) in
+        [("", ""), ("12 ", ""), ("12\t", ""), ("007 ", ""), (longest_id.as_str(), ""), ("12 ", " "), ("12 ", "13 ")]
+    {
+        let mut client = server.connect();
+        let reply_id = id.replace('\t', " ");
+        let line = |bytes: usize| format!("{id}{counted}{}", "x".repeat(bytes - counted.len()));
+        let unknown = match counted {
+            "13 " => format!("{reply_id}error: unknown command 13 (try help)"),
+            // The echo of a word is cut.
+            _ => format!("{reply_id}error: unknown command {}", "x".repeat(64)),
+        };
+        let too_long = format!("{reply_id}error: line too long (max 4096 bytes)");
+        for _ in 0..2 {
+            let reply = client.ask(&line(4096));
+            assert!(reply.starts_with(&unknown), "{id:?} {counted:?}: {reply}");
+            assert_eq!(client.ask(&line(4097)), too_long, "{id:?} {counted:?}");
+            assert_eq!(client.ask(&line(100_000)), too_long, "{id:?} {counted:?}");
+        }
+        // In pieces, and ended by the end of input.
+        for piece in [line(4097), "\n".to_owned(), line(4096)].concat().as_bytes().chunks(1000) {
+            client.send_raw(piece);
+        }
+        client.half_close();
+        assert_eq!(client.read_line(), too_long);
+        assert!(client.read_to_end().starts_with(&unknown), "{id:?} {counted:?}");
+    }
+}
+
+#[test]
+fn a_line_too_long_with_an_id_numbers_its_sender_like_any_other() {
+    let server = Server::start();
+    let mut tux = server.login("tux");
+    assert_eq!(tux.ask(&format!("12 {}", "x".repeat(5000))), "12 error: line too long (max 4096 bytes)");
+    assert_eq!(own_block(&mut tux, "tux", "hi"), "0 ".to_owned() + &message("tux", true, "hi"));
+}
+
+#[test]
+fn messages_begin_with_zero_and_a_header_from_the_first_id_on() {
+    let server = Server::with(&["--no-header"]);
+    let mut tux = server.login_on(0, "tux");
+    for core in [0, 1] {
+        let mut witness = server.login_on(core, "kirby");
+        let mut mew = server.login_on(core, "mew");
+        assert_eq!(tux.ask("say mew hi"), "Sent to mew");
+        mew.expect(&picture("tux", "hi"));
+        assert_eq!(mew.ask("1"), format!("1 {HELP}"));
+        for _ in 0..2 {
+            assert_eq!(tux.ask("say mew hi"), "Sent to mew");
+            assert_eq!(tux.ask("yield hi"), "Sent to 2 cows");
+            // Before the first line only.
+            mew.expect(&format!("0 {}0 {}", message("tux", true, "hi"), message("tux", false, "hi")));
+            witness.expect(&picture("tux", "hi"));
+            // A line without an id is answered without one, and changes nothing for what comes by itself.
+            assert_eq!(own_block(&mut mew, "mew", "own"), format!("0 {}", message("mew", true, "own")));
+        }
+        assert_eq!(mew.ask("2 say mew own"), "2 Sent to mew");
+        mew.expect(&format!("0 {}", message("mew", true, "own")));
+        for mut client in [mew, witness] {
+            assert_eq!(client.ask("quit"), "Goodbye.");
+            client.read_to_end();
+        }
+    }
+}
+
+#[test]
+fn last_lines_begin_with_zero_for_whoever_has_sent_an_id_guests_too() {
+    let mut server = Server::start();
+    let mut plain = Vec::new();
+    let mut numbered = Vec::new();
+    for (core, cow) in [(0, "tux"), (1, "mew")] {
+        plain.extend([server.connect_on(core), server.login_on(core, cow)]);
+        for line in ["1 who", "2 nosuch"] {
+            let mut guest = server.connect_on(core);
+            assert_eq!(guest.ask(line)[..2], line[..2]);
+            numbered.push(guest);
+        }
+    }
+    let mut user = server.connect();
+    assert_eq!(user.ask("1 login cow"), "1 Logged in as cow");
+    numbered.push(user);
+    server.signal("TERM");
+    for mut client in plain {
+        assert_eq!(client.read_to_end(), LAST_LINE);
+    }
+    for mut client in numbered {
+        assert_eq!(client.read_to_end(), format!("0 {LAST_LINE}"));
+    }
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn whoever_comes_next_is_not_numbered_and_has_the_usual_art() {
+    let server = Server::start();
+    for core in [0, 1] {
+        for _ in 0..20 {
+            let mut client = server.connect_on(core);
+            assert_eq!(client.ask("1 art off"), "1 Art is off");
+            assert_eq!(client.ask("2 quit"), "2 Goodbye.");
+            assert_eq!(client.read_to_end(), "");
+        }
+        // More than there were before, so that their places in the server are used again.
+        let clients: Vec<Client> = (0..40).map(|_| server.connect_on(core)).collect();
+        for client in clients {
+            let mut client = client.logged_in("tux");
+            assert_eq!(own_block(&mut client, "tux", "hi"), message("tux", true, "hi"));
+            assert_eq!(client.ask("quit"), "Goodbye.");
+            client.read_to_end();
+        }
+    }
+}
+
+// Bubbles.
+
+/// The block that charasay draws so.
+fn drawn(cow: &str, text: &str, columns: usize, kind: BubbleType) -> String {
+    let drawn = format_character(text, &Chara::Builtin(cow.to_owned()), columns, kind);
+    format!("{cow} says to you:\n{}\n", drawn.expect("charasay draws"))
+}
+
+#[test]
+fn a_server_speaks_in_the_bubble_and_at_the_width_that_it_was_started_with() {
+    use BubbleType::{Ascii, Cowsay, Round, Think, Unicode};
+    let servers: [(&[&str], usize, BubbleType); 8] = [
+        (&["--bubble", "cowsay"], 40, Cowsay),
+        (&["--bubble", "ascii"], 40, Ascii),
+        (&["--bubble", "round"], 40, Round),
+        (&["--bubble", "unicode"], 40, Unicode),
+        (&["--bubble", "think"], 40, Think),
+        (&["--width", "10"], 10, Cowsay),
+        (&["--width", "100", "--bubble", "round"], 100, Round),
+        (&["--width", "400"], 400, Cowsay),
+    ];
+    for (flags, columns, kind) in servers {
+        let server = Server::with(flags);
+        for (core, cow) in [(0, "tux"), (1, "mew")] {
+            let mut client = server.login_on(core, cow);
+            for text in ["hi", &"some words that have to be wrapped sooner or later ".repeat(9), "世界 e\u{301} 😀"]
+            {
+                let text = text.trim_end();
+                assert_eq!(own_block(&mut client, cow, text), drawn(cow, text, columns, kind), "{flags:?}");
+            }
+            // The little cow has the same bubble over it.
+            choose(&mut client, "small");
+            let whole = drawn(cow, "hi", columns, kind);
+            let bubble = &whole[..whole.match_indices('\n').nth(3).expect("four lines").0];
+            assert_eq!(own_block(&mut client, cow, "hi"), format!("{bubble}\n{}\n", small::BODY), "{flags:?}");
+        }
+    }
+}
