@@ -1,0 +1,259 @@
+//! Who comes and goes, told to those who asked for it: to nobody else, soon, and never too often.
+//!
+//! A session gets ten lines a second, so a test in which more happens waits for the summary that comes a second
+//! later; it waits for the line, and no test says when that has to come.
+
+mod support;
+
+use std::thread;
+use std::time::Instant;
+
+use support::{Client, Server, connect_narrow, message};
+
+/// A client on that core that is told who comes and goes.
+fn listener(server: &Server, core: usize, cow: &str) -> Client {
+    let mut client = server.login_on(core, cow);
+    assert_eq!(client.ask("notify on"), "Notices are on");
+    client
+}
+
+/// One on each core; none of them is told of another's coming.
+fn listeners(server: &Server, cows: [&str; 2]) -> [Client; 2] {
+    let mut cores = 0..;
+    let mut listeners = cows.map(|cow| server.login_on(cores.next().expect("a core"), cow));
+    listeners.iter_mut().for_each(|listener| assert_eq!(listener.ask("notify on"), "Notices are on"));
+    listeners
+}
+
+fn leave(mut client: Client) {
+    assert_eq!(client.ask("quit"), "Goodbye.");
+    assert_eq!(client.read_to_end(), "");
+}
+
+#[test]
+fn whoever_asked_is_told_of_every_login_and_every_way_to_leave_on_both_cores() {
+    let ways: [fn(Client); 3] = [leave, |client| client.half_close(), Client::reset];
+    for core in [0, 1] {
+        let server = Server::start();
+        let mut listeners = [listener(&server, core, "tux"), listener(&server, core, "aya")];
+        // She does not hear of herself.
+        listeners[0].expect("* aya has joined\n");
+        for way in ways {
+            let mew = server.login_on(0, "mew");
+            listeners.iter_mut().for_each(|listener| listener.expect("* mew has joined\n"));
+            way(mew);
+            listeners.iter_mut().for_each(|listener| listener.expect("* mew has left\n"));
+        }
+        listeners.iter_mut().for_each(|listener| assert_eq!(listener.ask("who"), "Registered users: aya, tux"));
+    }
+}
+
+#[test]
+fn a_slow_consumer_that_is_cut_has_left() {
+    let server = Server::with(&["--sendq-bytes-max", "32768"]);
+    let mut listeners = listeners(&server, ["tux", "aya"]);
+    let _slow = connect_narrow(server.address).logged_in("kirby");
+    listeners.iter_mut().for_each(|listener| listener.expect("* kirby has joined\n"));
+    let mut talker = server.login("mew");
+    listeners.iter_mut().for_each(|listener| listener.expect("* mew has joined\n"));
+    while talker.ask("say kirby moo") == "Sent to kirby" {}
+    listeners.iter_mut().for_each(|listener| listener.expect("* kirby has left\n"));
+}
+
+#[test]
+fn notices_are_off_until_asked_for_and_off_again_when_asked() {
+    for core in [0, 1] {
+        let server = Server::start();
+        let mut witness = listener(&server, core, "aya");
+        let mut tux = server.login_on(core, "tux");
+        witness.expect("* tux has joined\n");
+        let mew = server.login_on(0, "mew");
+        // Whatever she is told is queued for all of her core at once.
+        witness.expect("* mew has joined\n");
+        assert_eq!(tux.ask("notify on"), "Notices are on");
+        assert_eq!(tux.ask("notify on"), "Notices are on");
+        leave(mew);
+        witness.expect("* mew has left\n");
+        tux.expect("* mew has left\n");
+        assert_eq!(tux.ask("notify off"), "Notices are off");
+        let mew = server.login_on(1, "mew");
+        witness.expect("* mew has joined\n");
+        assert_eq!(tux.ask("who"), "Registered users: aya, mew, tux");
+        for bad in ["notify", "notify maybe", "notify on off", "notify On"] {
+            assert_eq!(tux.ask(bad), "error: usage: notify on|off");
+        }
+        leave(mew);
+        assert_eq!(tux.ask("who"), "Registered users: aya, tux");
+    }
+}
+
+#[test]
+fn guests_neither_get_notices_nor_are_the_matter_of_any() {
+    let server = Server::start();
+    for core in [0, 1] {
+        let mut witness = listener(&server, core, "aya");
+        let mut guest = server.connect_on(core);
+        assert_eq!(guest.ask("notify on"), "error: login first");
+        assert_eq!(guest.ask("notify maybe"), "error: login first");
+        leave(server.connect_on(0));
+        server.connect_on(1).reset();
+        assert_eq!(server.connect_on(core).ask("login aya"), "error: cow aya is already taken");
+        let mew = server.login_on(core, "mew");
+        witness.expect("* mew has joined\n");
+        assert_eq!(guest.ask("who"), "Registered users: aya, mew", "nothing before");
+        leave(mew);
+        witness.expect("* mew has left\n");
+        leave(witness);
+    }
+}
+
+#[test]
+fn nobody_is_told_of_oneself() {
+    let server = Server::start();
+    for core in [0, 1] {
+        let mut client = server.connect_on(core);
+        client.send_raw(b"login tux\nnotify on\nwho\nquit\n");
+        assert_eq!(
+            client.read_to_end(),
+            "Logged in as tux\nNotices are on\nRegistered users: tux\nGoodbye.\n",
+            "neither of coming nor of going"
+        );
+    }
+}
+
+#[test]
+fn whoever_comes_next_has_not_asked_for_notices() {
+    let server = Server::start();
+    for core in [0, 1] {
+        for _ in 0..5 {
+            leave(listener(&server, core, "tux"));
+        }
+        // More than there were before, so that their places in the server are used again.
+        let cows = ["cow", "eevee", "ferris", "kirby", "mew", "nemo", "pikachu", "psyduck", "togepi", "tux"];
+        let mut clients: Vec<Client> = cows.iter().map(|cow| server.login_on(core, cow)).collect();
+        let mut witness = listener(&server, core, "aya");
+        leave(clients.remove(0));
+        witness.expect("* cow has left\n");
+        for client in &mut clients {
+            assert!(client.ask("who").starts_with("Registered users: aya, "));
+        }
+        clients.into_iter().for_each(leave);
+        // Told in a second at the latest, as names or as numbers.
+        let mut left = 0;
+        while left < cows.len() - 1 {
+            left += read_notice(&mut witness).1;
+        }
+        leave(witness);
+    }
+}
+
+#[test]
+fn a_newcomer_is_announced_before_and_a_leaver_after_all_that_he_says() {
+    let server = Server::start();
+    let mut tux = listener(&server, 0, "tux");
+    for core in [0, 1] {
+        let mut mew = server.connect_on(core);
+        mew.send_raw(b"login mew\nsay tux hi\nyield moo\nsay tux bye\nquit\n");
+        tux.expect("* mew has joined\n");
+        tux.expect_message("mew", true, "hi");
+        tux.expect_message("mew", false, "moo");
+        tux.expect_message("mew", true, "bye");
+        tux.expect("* mew has left\n");
+        assert_eq!(mew.read_to_end(), "Logged in as mew\nSent to tux\nSent to 1 cow\nSent to tux\nGoodbye.\n");
+    }
+}
+
+#[test]
+fn notices_begin_with_zero_for_whoever_has_sent_an_id_and_name_the_cow_by_its_number() {
+    let server = Server::with(&["--herd", "9", "--no-header"]);
+    for core in [0, 1] {
+        let mut tux = server.login_on(core, "tux");
+        assert_eq!(tux.ask("1 notify on"), "1 Notices are on");
+        let mut mew = server.login_on(0, "mew#2");
+        assert_eq!(mew.ask("yield hi"), "Sent to 1 cow");
+        leave(mew);
+        let message = message("mew", false, "hi").replacen("mew", "mew#2", 1);
+        tux.expect(&format!("0 * mew#2 has joined\n0 {message}0 * mew#2 has left\n"));
+        leave(tux);
+    }
+}
+
+#[test]
+fn nobody_is_told_of_everybodys_end() {
+    let mut server = Server::with(&["--herd", "20"]);
+    let mut listeners = listeners(&server, ["tux", "aya"]);
+    // Their arrival is over before the end begins.
+    let cows = ["mew", "mew#2", "mew#3", "mew#4", "mew#5", "mew#6", "mew#7", "mew#8"];
+    let clients: Vec<Client> = cows.iter().enumerate().map(|(n, cow)| server.login_on(n % 2, cow)).collect();
+    for listener in &mut listeners {
+        cows.iter().for_each(|cow| listener.expect(&format!("* {cow} has joined\n")));
+    }
+    server.signal("TERM");
+    for mut client in listeners.into_iter().chain(clients) {
+        assert_eq!(client.read_to_end(), "* the server is shutting down\n");
+    }
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+// Storms.
+
+/// The next notice: how many have joined and left by it, and whom it names.
+fn read_notice(client: &mut Client) -> (usize, usize, Option<String>) {
+    let line = client.read_line();
+    let notice = line.strip_prefix("* ").unwrap_or_else(|| panic!("no notice: {line}"));
+    if let Some(name) = notice.strip_suffix(" has joined") {
+        return (1, 0, Some(name.to_owned()));
+    }
+    if let Some(name) = notice.strip_suffix(" has left") {
+        return (0, 1, Some(name.to_owned()));
+    }
+    let numbers = notice.strip_suffix(" more left").and_then(|rest| rest.split_once(" more joined, "));
+    let (joined, left) = numbers.unwrap_or_else(|| panic!("no notice: {line}"));
+    (joined.parse().expect("a number"), left.parse().expect("a number"), None)
+}
+
+/// Reads notices until so many have come and gone; every one of them is counted once, and there are not too many.
+fn read_storm(listener: &mut Client, began: Instant, [joined, left, named_min]: [usize; 3]) {
+    let (mut sums, mut lines, mut names) = ((0, 0), 0, Vec::new());
+    while sums != (joined, left) {
+        let (more_joined, more_left, name) = read_notice(listener);
+        sums = (sums.0 + more_joined, sums.1 + more_left);
+        assert!(sums.0 <= joined && sums.1 <= left, "{sums:?} of {joined} and {left}");
+        lines += 1;
+        names.extend(name.map(|name| (name, more_joined)));
+    }
+    // As many seconds as have begun since before the first could be told.
+    let seconds = 1 + usize::try_from(began.elapsed().as_secs()).expect("not so long");
+    assert!(lines <= 10 * seconds, "{lines} lines in {seconds} s");
+    assert!(lines < joined + left, "some were told as numbers");
+    assert!(names.len() >= named_min, "the first ones by name: {names:?}");
+    let named = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), named, "nobody is named twice");
+}
+
+#[test]
+fn a_storm_is_told_in_ten_lines_a_second_and_every_login_and_leave_counts_once() {
+    const STORM: usize = 300;
+    let server = Server::with(&["--herd", "300"]);
+    let mut listeners = listeners(&server, ["aya", "aya#2"]);
+    let mut clients: Vec<Client> = (0..STORM).map(|_| server.connect()).collect();
+    // When they leave, the lines of that second may have been told.
+    for (line, storm) in [("login tux#", [STORM, 0, 10]), ("quit", [0, STORM, 0])] {
+        let began = Instant::now();
+        clients.iter_mut().for_each(|client| client.send(line));
+        thread::scope(|scope| {
+            for listener in &mut listeners {
+                scope.spawn(move || read_storm(listener, began, storm));
+            }
+        });
+        for client in &mut clients {
+            let reply = client.read_line();
+            assert!(reply.starts_with("Logged in as tux") || reply == "Goodbye.", "{reply}");
+        }
+    }
+    for listener in &mut listeners {
+        assert_eq!(listener.ask("who"), "Registered users: aya, aya#2", "and nothing more is told");
+    }
+}
