@@ -209,6 +209,9 @@ pub const COW_FILES_MAX: usize = 1000;
 /// a file in memory that this many times its size bounds.
 pub const CHARA_COLOR_BYTES_MAX: usize = 64;
 
+/// Columns up to which bubbles of one line are kept: those of the usual width, and 30 KB for the widest.
+pub const SHORT_COLUMNS_MAX: usize = 80;
+
 /// Longest `--motd` file in bytes: greetings count as own bytes, see [`SENDQ_OWN_BYTES`].
 pub const MOTD_BYTES_MAX: usize = 64 * 1024;
 

@@ -2,7 +2,7 @@
 
 use charasay::bubbles::{BubbleType, SpeechBubble};
 
-use crate::limits::BUBBLE_COLUMNS;
+use crate::limits::{BUBBLE_COLUMNS, SHORT_COLUMNS_MAX};
 
 /// What the bubbles of a server look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,39 @@ impl Bubble {
     }
 }
 
+/// Bubbles of one line, each drawn once and kept without its text: most messages are short, and charasay takes
+/// microseconds to find that there is nothing to wrap, and no escape sequence to leave out.
+#[derive(Debug)]
+pub struct ShortBubbles {
+    bubble: Bubble,
+    /// By the text's length in bytes, from 1: what stands before it and after it.
+    around: Vec<[Box<str>; 2]>,
+}
+
+impl ShortBubbles {
+    /// Of all lengths that fit a line of `bubble`, as far as they are worth keeping.
+    pub fn new(bubble: Bubble) -> Self {
+        let around = |length| {
+            let sample = "x".repeat(length);
+            let drawn = bubble.draw(&sample);
+            let (before, after) = drawn.split_once(&sample).expect("a line that fits is not wrapped");
+            [before.into(), after.into()]
+        };
+        ShortBubbles { bubble, around: (1..bubble.columns.min(SHORT_COLUMNS_MAX)).map(around).collect() }
+    }
+
+    /// As [`Bubble::draw`], the same to the byte.
+    pub fn draw(&self, text: &str) -> String {
+        // One column to a byte, nothing that could be wrapped or trimmed.
+        let is_plain =
+            text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && !text.starts_with(' ') && !text.ends_with(' ');
+        match text.len().checked_sub(1).and_then(|place| self.around.get(place)).filter(|_| is_plain) {
+            Some([before, after]) => [before, text, after].concat(),
+            None => self.bubble.draw(text),
+        }
+    }
+}
+
 impl Default for Bubble {
     fn default() -> Self {
         Bubble { kind: BubbleType::Cowsay, columns: BUBBLE_COLUMNS }
@@ -83,7 +116,26 @@ mod tests {
         assert_eq!(Bubble::new("square", 40), None);
     }
 
+    #[test]
+    fn a_short_bubble_of_every_length_is_charasays() {
+        for (name, columns) in [("cowsay", 40), ("think", 10), ("unicode", 400)] {
+            let bubble = Bubble::new(name, columns).expect("a kind");
+            let short = ShortBubbles::new(bubble);
+            for length in 1..columns.min(200) + 2 {
+                let text: String = "moo-cow/x ".chars().cycle().take(length - 1).chain(['!']).collect();
+                assert_eq!(short.draw(&text), bubble.draw(&text), "{text}");
+            }
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_short_bubble_of_any_text_is_charasays(text in "[ -~]{0,44}|[ a-zé世\u{301}-]{0,44}|x{35,45}") {
+            prop_assume!(!is_blank(&text));
+            let bubble = Bubble::default();
+            prop_assert_eq!(ShortBubbles::new(bubble).draw(&text), bubble.draw(&text));
+        }
+
         #[test]
         fn all_lines_of_a_bubble_are_equally_wide(text in "[a-z \u{301}\u{302}一-龥😀-😎가-힣\u{1100}-\u{1112}\u{1161}-\u{1175}\u{fe0f}-]{1,120}") {
             let text = sanitize(text.as_bytes());

@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::bubble::Bubble;
+use super::bubble::{Bubble, ShortBubbles};
 use super::{art, plain};
 use crate::limits::HERD_COWS_MAX;
 
@@ -83,7 +83,7 @@ pub struct Herd {
     /// Sorted by name.
     breeds: Vec<Cow>,
     size: u32,
-    bubble: Bubble,
+    bubbles: ShortBubbles,
 }
 
 impl Herd {
@@ -102,7 +102,7 @@ impl Herd {
         if size == 0 || breeds.len().saturating_mul(size as usize) > HERD_COWS_MAX {
             return Err(HerdError::Size { breeds: breeds.len(), size });
         }
-        Ok(Herd { breeds, size, bubble })
+        Ok(Herd { breeds, size, bubbles: ShortBubbles::new(bubble) })
     }
 
     /// charasay's 24 breeds, as they look below such a bubble. Takes some 20 ms.
@@ -162,7 +162,7 @@ impl Herd {
 
     /// The bubble around `text`, which is sanitized and not blank: several lines, each with its LF.
     pub fn bubble(&self, text: &str) -> String {
-        self.bubble.draw(text)
+        self.bubbles.draw(text)
     }
 
     /// What stands below a bubble that such a cow has said, in colour; no LF at its end.

@@ -262,7 +262,7 @@ mod tests {
 
     /// A payload of 100 bytes that differs by `n`.
     fn payload(n: usize) -> Payload {
-        Payload::new(format!("message {n:92}").into_bytes().into())
+        Payload::from(format!("message {n:92}"))
     }
 
     /// Writes all of `queue` in pieces of at most `step` bytes.

@@ -99,11 +99,9 @@ impl Said {
             Art::Off => return format!("{pushed}{header} {}\n", self.text),
         };
         let bubble = self.bubble(herd);
-        if drawing.header || form.numbered {
-            format!("{pushed}{header}\n{bubble}{body}\n")
-        } else {
-            format!("{bubble}{body}\n")
-        }
+        // Exactly as long as it gets: drawing a message is mostly copying it, and once is enough.
+        let header = if drawing.header || form.numbered { format!("{pushed}{header}\n") } else { String::new() };
+        [&header, bubble, body, "\n"].concat()
     }
 
     /// Bytes that it takes, its bubble included, which is drawn for that if it was not yet.
@@ -117,7 +115,7 @@ impl Said {
 pub struct Message {
     said: Arc<Said>,
     to_you: bool,
-    blocks: [OnceLock<Arc<[u8]>>; Form::COUNT],
+    blocks: [OnceLock<Block>; Form::COUNT],
 }
 
 impl Message {
@@ -133,8 +131,8 @@ impl Message {
     }
 
     /// The message in this form, drawn now if nobody has yet.
-    pub fn draw(&self, drawing: Drawing<'_>, form: Form) -> &Arc<[u8]> {
-        self.blocks[form.index()].get_or_init(|| self.said.draw(drawing, self.to_you, form).into_bytes().into())
+    pub fn draw(&self, drawing: Drawing<'_>, form: Form) -> &Block {
+        self.blocks[form.index()].get_or_init(|| self.said.draw(drawing, self.to_you, form).into())
     }
 
     /// This core's reference to the message in this form.
@@ -143,20 +141,40 @@ impl Message {
     /// in what somebody else has sent.
     pub fn payload(&self, drawing: Drawing<'_>, form: Form) -> Payload {
         let drawn = catch_unwind(AssertUnwindSafe(|| self.draw(drawing, form)));
-        Payload::new(Arc::clone(drawn.unwrap_or_else(|_| self.draw(drawing, Form { art: Art::Off, ..form }))))
+        let block = drawn.unwrap_or_else(|_| self.draw(drawing, Form { art: Art::Off, ..form }));
+        Payload(Rc::new(block.clone()))
     }
 }
 
-/// A block as bytes, shared by its receivers on one core.
+/// The bytes of a block, shared by all cores. An `Arc<[u8]>` would copy them once more to get there.
 #[derive(Debug, Clone)]
-pub struct Payload(Rc<Arc<[u8]>>);
+pub struct Block(Arc<Box<[u8]>>);
+
+impl From<String> for Block {
+    fn from(block: String) -> Self {
+        Block(Arc::new(block.into_bytes().into()))
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// This core's reference to a block, shared by its receivers here.
+#[derive(Debug, Clone)]
+pub struct Payload(Rc<Block>);
+
+impl From<String> for Payload {
+    fn from(block: String) -> Self {
+        Payload(Rc::new(block.into()))
+    }
+}
 
 impl Payload {
-    /// A block that others may share.
-    pub fn new(block: Arc<[u8]>) -> Self {
-        Payload(Rc::new(block))
-    }
-
     /// Whether both are the same block, not just equal ones.
     pub fn is(&self, other: &Payload) -> bool {
         Rc::ptr_eq(&self.0, &other.0)

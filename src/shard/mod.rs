@@ -179,7 +179,7 @@ impl Delivery<'_> {
     pub fn payload(&self, form: Form) -> &Payload {
         self.payloads[form.index()].get_or_init(|| match &self.content {
             Content::Message(message) => message.payload(self.drawing, form),
-            Content::Line(line) => Payload::new(pushed(form, &format!("{line}\n")).into_bytes().into()),
+            Content::Line(line) => pushed(form, &format!("{line}\n")).into(),
         })
     }
 }
