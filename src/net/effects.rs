@@ -3,6 +3,8 @@
 //! Order lives in the queues: queueing to all receivers is one step that nothing can come between, and
 //! writing happens afterwards, in slices, so that accepting and reading never wait long.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,26 +18,49 @@ use crate::events::CloseReason;
 use crate::metrics::Counter;
 use crate::shard::{Change, Delivery, Effects, Forward, Frame, Outcome, Payload};
 
-/// Does all that one line of `connection` asks for. Only the forwarding may wait, for room in another
-/// core's mailbox: it throttles the one who sends. Ends `turn` when a receiver should read first.
-///
-/// # Errors
-/// When the connection ends while it waits; the rest is not done then, and nobody is told that it was.
-pub(super) async fn apply(
-    core: &Rc<Core>,
-    connection: &Rc<Connection>,
-    turn: &mut Turn,
-    effects: Effects,
-) -> Result<Outcome, Ending> {
-    match effects.forward {
-        Forward::Nowhere => {}
-        Forward::To(shard, frame) => forward(core, connection, shard, frame).await?,
-        Forward::ToOthers(frame) => {
-            for shard in core.mesh.others() {
-                forward(core, connection, shard, frame.clone()).await?;
-            }
+/// What has become of a line's effects.
+pub(super) enum Applied<'a> {
+    /// They are done.
+    Done(Outcome),
+    /// They wait for room in another core's mailbox: the one step that may. It is rare, so what it takes is not
+    /// kept for every connection. Its error is that the connection ended meanwhile: the rest was not done then,
+    /// and nobody is told that it was.
+    Waits(Pin<Box<dyn Future<Output = Result<Outcome, Ending>> + 'a>>),
+}
+
+/// Does all that one line of `connection` asks for: forwards, then acknowledges, then delivers here. Ends
+/// `turn` when a receiver should read first.
+pub(super) fn apply<'a>(
+    core: &'a Rc<Core>,
+    connection: &'a Rc<Connection>,
+    turn: &'a mut Turn,
+    mut effects: Effects,
+) -> Applied<'a> {
+    let mut frames = frames(core, std::mem::replace(&mut effects.forward, Forward::Nowhere));
+    while let Some((to, frame)) = frames.next() {
+        if let Err(frame) = core.mesh.try_forward(to, frame) {
+            let waiting: Vec<_> = std::iter::once((to, frame)).chain(frames).collect();
+            return Applied::Waits(Box::pin(async move {
+                forward(core, connection, waiting).await?;
+                Ok(finish(core, connection, turn, effects))
+            }));
         }
     }
+    Applied::Done(finish(core, connection, turn, effects))
+}
+
+/// Frames, and the cores that they are for.
+fn frames(core: &Core, forward: Forward) -> impl Iterator<Item = (ShardId, Frame)> + use<> {
+    let (one, others) = match forward {
+        Forward::Nowhere => (None, None),
+        Forward::To(shard, frame) => (Some((shard, frame)), None),
+        Forward::ToOthers(frame) => (None, Some(core.mesh.others().map(move |shard| (shard, frame.clone())))),
+    };
+    one.into_iter().chain(others.into_iter().flatten())
+}
+
+/// All that is left of a line when everything is forwarded.
+fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects: Effects) -> Outcome {
     queue_own(core, connection, effects.reply);
     if let Some(frame) = effects.local
         && deliver(core, frame)
@@ -52,18 +77,21 @@ pub(super) async fn apply(
         Outcome::Quit(Some(cow)) => core.note_change(Change::Left(cow)),
         Outcome::Quit(None) | Outcome::Unchanged => {}
     }
-    Ok(effects.outcome)
+    effects.outcome
 }
 
-async fn forward(core: &Rc<Core>, connection: &Connection, to: ShardId, frame: Frame) -> Result<(), Ending> {
-    let Err(frame) = core.mesh.try_forward(to, frame) else {
-        return Ok(());
-    };
-    core.metrics.add(Counter::MailboxWaits, 1);
+/// Hands over frames that did not find room, one after the other, as room comes.
+async fn forward(core: &Rc<Core>, connection: &Connection, frames: Vec<(ShardId, Frame)>) -> Result<(), Ending> {
     let _waiting = Waiting::new(core);
     // Nobody else has to wait for what this turn has queued so far.
     end_turn(core).await;
-    connection.attend(core.mesh.forward(to, frame)).await
+    for (to, frame) in frames {
+        if let Err(frame) = core.mesh.try_forward(to, frame) {
+            core.metrics.add(Counter::MailboxWaits, 1);
+            connection.attend(core.mesh.forward(to, frame)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// A line that waits for room in a mailbox: counted, so that a drain knows when the last one is done.
@@ -87,7 +115,7 @@ impl Drop for Waiting<'_> {
 pub(super) fn deliver(core: &Rc<Core>, frame: Frame) -> bool {
     let now = if matches!(frame, Frame::Notice(_)) { core.now() } else { Duration::ZERO };
     let outflow = core.with_shard(|shard| shard.on_frame(frame, now).map(|delivery| queue_to_all(core, &delivery)));
-    outflow.is_some_and(|outflow| finish(core, outflow))
+    outflow.is_some_and(|outflow| note_outflow(core, outflow))
 }
 
 /// What became of a delivery.
@@ -129,7 +157,7 @@ fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
     outflow
 }
 
-fn finish(core: &Core, outflow: Outflow) -> bool {
+fn note_outflow(core: &Core, outflow: Outflow) -> bool {
     core.metrics.add(Counter::Deliveries, outflow.delivered);
     for receiver in outflow.too_slow {
         core.end(&receiver, CloseReason::SlowConsumer.into());
@@ -170,7 +198,7 @@ pub(super) fn tell_untold(core: &Rc<Core>) -> bool {
         }
     }
     let outflow = core.with_shard(|shard| shard.on_tick(core.now()).map(|delivery| queue_to_all(core, &delivery)));
-    outflow.map(|outflow| finish(core, outflow)).is_some()
+    outflow.map(|outflow| note_outflow(core, outflow)).is_some()
 }
 
 /// Queues a message; when the queue is full, sees first what the socket takes by now.
