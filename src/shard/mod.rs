@@ -304,6 +304,9 @@ impl Shard {
         let herd = &self.common.herd;
         let notice = match change {
             Change::Joined(cow) => Notice::Joined(name(herd, cow)),
+            // Somebody else's coming may have been told before, on a core that was quicker: a name told last
+            // as gone has to be free, so this one only counts.
+            Change::Left(cow) if self.common.directory.is_taken(cow) => Notice::Several { joined: 0, left: 1 },
             Change::Left(cow) => Notice::Left(name(herd, cow)),
             Change::Several { joined, left } => Notice::Several { joined, left },
         };
@@ -319,5 +322,40 @@ impl Shard {
     ) -> Delivery<'a> {
         let drawing = self.common.drawing();
         Delivery { content, author, candidates, to_whom, drawing, payloads: Default::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cows::bubble::Bubble;
+    use crate::cows::herd::Cow;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn whose_cow_is_taken_again_by_the_time_that_it_is_told_is_not_named_as_gone() {
+        let cow = |name: &str| Cow { name: name.to_owned(), colour: "C".to_owned(), plain: "P".to_owned() };
+        let herd = Herd::new(vec![cow("tux"), cow("aya")], 1, Bubble::default()).expect("two cows");
+        let common = Common::new(Arc::new(herd), 2, Rules::default());
+        let metrics = Metrics::new(2);
+        let mut shards = [0, 1]
+            .map(|at| (ShardId::new(at), CoreMetrics::new(Arc::clone(&metrics), ShardId::new(at))))
+            .map(|(id, metrics)| Shard::new(id, common.clone(), metrics));
+        let [listener, user] = [0, 1].map(ConnectionId::new);
+        let told = |shard: &mut Shard, change| {
+            let delivery = shard.on_frame(Frame::Notice(change), Duration::ZERO).expect("somebody listens");
+            let receiver = delivery.receivers().next().expect("the listener");
+            String::from_utf8(delivery.payload(receiver.form).to_vec()).expect("ASCII")
+        };
+        for line in [b"login aya".as_slice(), b"notify on"] {
+            shards[1].on_line(listener, Ok(line));
+        }
+        let Outcome::LoggedIn(tux) = shards[0].on_line(user, Ok(b"login tux")).outcome else { panic!("free") };
+        assert_eq!(shards[0].on_close(user), Some(tux));
+        assert_eq!(told(&mut shards[1], Change::Left(tux)), "* tux has left\n");
+        // Somebody has come before that is told.
+        shards[1].on_line(user, Ok(b"login tux"));
+        assert_eq!(told(&mut shards[1], Change::Joined(tux)), "* tux has joined\n");
+        assert_eq!(told(&mut shards[1], Change::Left(tux)), "* 0 more joined, 1 more left\n");
     }
 }
