@@ -13,6 +13,10 @@ pub const LINE_BYTES_MAX: usize = 4096;
 /// consumer. A message is 1.7 to 8.7 KB in colour, so 256 KiB is 30 to 150 messages behind.
 pub const SENDQ_BYTES_MAX: usize = 256 * 1024;
 
+/// Fewest bytes that a message counts towards [`SENDQ_BYTES_MAX`]: in `off` it may have 12, but it takes a
+/// chunk of 32 in a queue whose room doubles, and two allocations of 48.
+pub const SENDQ_MESSAGE_BYTES_MIN: usize = 160;
+
 /// How far over its limit a send queue may go, as a multiple of it, and for how long: a burst that a reader
 /// at full speed takes in a moment must not cut him. 64 lines pasted at once are half a megabyte in the
 /// largest pictures; after a tenth of a second he is not a reader at full speed.

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
-use crate::limits::{READ_BYTES, SENDQ_GRACE, SENDQ_OVERRUN, WRITE_SLICES_MAX};
+use crate::limits::{READ_BYTES, SENDQ_GRACE, SENDQ_MESSAGE_BYTES_MIN, SENDQ_OVERRUN, WRITE_SLICES_MAX};
 use crate::shard::Payload;
 
 /// Room for chunks that an emptied queue keeps: 8 of 32 bytes are nothing, those of a full queue are kilobytes.
@@ -60,6 +60,11 @@ impl Chunk {
     }
 }
 
+/// What a message of so many bytes counts towards the limit.
+fn cost(message_bytes: usize) -> usize {
+    message_bytes.max(SENDQ_MESSAGE_BYTES_MIN)
+}
+
 /// The output of one connection that the kernel has not taken yet.
 #[derive(Debug, Default)]
 pub struct SendQueue {
@@ -68,7 +73,7 @@ pub struct SendQueue {
     written: usize,
     /// Bytes waiting.
     bytes: usize,
-    /// Bytes of whole chunks waiting that are other people's messages.
+    /// What whole chunks waiting that are other people's messages count towards the limit.
     others_bytes: usize,
     /// The limit on them when the queue last went over it.
     bytes_max: usize,
@@ -122,7 +127,7 @@ impl SendQueue {
     /// When that time is over, or more than [`SENDQ_OVERRUN`] times as many would wait; the message is not
     /// queued then. Into an empty queue one message is always let in.
     pub fn push_message(&mut self, payload: Payload, bytes_max: usize) -> Result<Fill, Overflow> {
-        let bytes = self.others_bytes + payload.len();
+        let bytes = self.others_bytes + cost(payload.len());
         let over = self.others_bytes > 0 && bytes > bytes_max;
         if over && (bytes > SENDQ_OVERRUN * bytes_max || self.is_over_for(SENDQ_GRACE)) {
             return Err(Overflow);
@@ -136,7 +141,7 @@ impl SendQueue {
             self.blocked_since = Some(Instant::now());
         }
         self.bytes += payload.len();
-        self.others_bytes += payload.len();
+        self.others_bytes = bytes;
         self.chunks.push_back(Chunk::Message { payload, from_others: true });
         Ok(if over { Fill::Over } else { Fill::Within })
     }
@@ -234,7 +239,7 @@ impl SendQueue {
         {
             let length = first.bytes().len();
             if first.is_from_others() {
-                self.others_bytes -= length;
+                self.others_bytes -= cost(length);
             }
             self.written -= length;
             self.chunks.pop_front();
@@ -314,25 +319,38 @@ mod tests {
 
     #[test]
     fn other_peoples_messages_fill_it_to_twice_the_limit_and_not_a_byte_further() {
-        let length = payload(1).len();
+        let limit = 2 * cost(payload(1).len());
         let mut queue = SendQueue::default();
         queue.push_own(vec![b'x'; 1_000_000]);
         queue.push_own_message(payload(1));
-        assert_eq!(queue.push_message(payload(1), 2 * length), Ok(Fill::Within));
-        assert_eq!(queue.push_message(payload(1), 2 * length), Ok(Fill::Within), "exactly full");
-        assert_eq!(queue.push_message(payload(1), 2 * length), Ok(Fill::Over));
-        assert_eq!(queue.push_message(payload(1), 2 * length), Ok(Fill::Over), "exactly twice as much");
+        assert_eq!(queue.push_message(payload(1), limit), Ok(Fill::Within));
+        assert_eq!(queue.push_message(payload(1), limit), Ok(Fill::Within), "exactly full");
+        assert_eq!(queue.push_message(payload(1), limit), Ok(Fill::Over));
+        assert_eq!(queue.push_message(payload(1), limit), Ok(Fill::Over), "exactly twice as much");
         let before = queue.bytes();
-        assert_eq!(queue.push_message(payload(1), 2 * length), Err(Overflow));
+        assert_eq!(queue.push_message(payload(1), limit), Err(Overflow));
         assert_eq!(queue.bytes(), before, "what does not fit is not queued");
+    }
+
+    #[test]
+    fn a_short_message_counts_for_what_it_takes_in_memory() {
+        let short = || Payload::new(b"* tux has left\n".as_slice().into());
+        let mut queue = SendQueue::default();
+        let limit = 10 * SENDQ_MESSAGE_BYTES_MIN;
+        (0..10).for_each(|_| assert_eq!(queue.push_message(short(), limit), Ok(Fill::Within)));
+        (0..10).for_each(|_| assert_eq!(queue.push_message(short(), limit), Ok(Fill::Over)));
+        assert_eq!(queue.push_message(short(), limit), Err(Overflow));
+        assert_eq!(written(&mut queue, 7).len(), 20 * short().len());
+        assert_eq!((queue.holds_others(), queue.is_over()), (false, false));
     }
 
     #[test]
     fn a_queue_over_its_limit_is_over_until_enough_has_left() {
         let length = payload(1).len();
+        let limit = 2 * cost(length);
         let mut queue = SendQueue::default();
         for _ in 0..3 {
-            queue.push_message(payload(1), 2 * length).expect("room for a moment");
+            queue.push_message(payload(1), limit).expect("room for a moment");
         }
         assert!(queue.is_over() && queue.is_over_for(Duration::ZERO) && !queue.is_over_for(Duration::MAX));
         queue.advance(length - 1);
