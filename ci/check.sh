@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Whoever starts this may have no stdin, and nothing here may wait for one.
 exec </dev/null
 
-readonly descriptors_wanted=1200 # as ci/preflight.sh
+readonly descriptors_wanted=2500 # as ci/preflight.sh
 times=()
 
 # $1: what; the rest: the command. Announces it by one line and notes how long it took.

@@ -5,7 +5,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly descriptors_to_start=96    # limits::DESCRIPTORS_MIN
-readonly descriptors_to_test=1200   # the tests that open a thousand connections, and the server's own
+readonly descriptors_to_test=2500   # several tests at once that open hundreds of connections or a thousand
 readonly memlock_kib=512            # glommio refuses to start below
 readonly kernel_least=5.8           # the io_uring that glommio uses
 lacking=0
