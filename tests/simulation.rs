@@ -352,7 +352,10 @@ impl World {
                 }
             }
         }
-        self.deliver(core, Frame::Notice(change));
+        let delivered = self.shards[core].on_change(change, self.now).map(|delivery| received(&delivery));
+        if let Some(delivered) = delivered {
+            self.check_notice(core, &delivered);
+        }
     }
 
     /// What `net::effects::apply` does: forward, waiting for room; then acknowledge; then deliver here.

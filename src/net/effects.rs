@@ -113,7 +113,13 @@ impl Drop for Waiting<'_> {
 /// Queues what a frame brings for everybody on this core who is to have it. Returns whether that was too
 /// much for somebody for now, so that the turn had better end.
 pub(super) fn deliver(core: &Rc<Core>, frame: Frame) -> bool {
-    let now = if matches!(frame, Frame::Notice(_)) { core.now() } else { Duration::ZERO };
+    let now = if matches!(frame, Frame::Notice(_)) {
+        // Whoever has taken a cow elsewhere that was left here comes after the one who left it.
+        tell_changes(core);
+        core.now()
+    } else {
+        Duration::ZERO
+    };
     let outflow = core.with_shard(|shard| shard.on_frame(frame, now).map(|delivery| queue_to_all(core, &delivery)));
     outflow.is_some_and(|outflow| note_outflow(core, outflow))
 }
@@ -173,7 +179,9 @@ pub(super) fn tell_changes(core: &Rc<Core>) {
         for other in core.mesh.others().filter(|&other| core.common.wants.has_listeners(other)) {
             tell_other(core, other, change);
         }
-        deliver(core, Frame::Notice(change));
+        let now = core.now();
+        let outflow = core.with_shard(|shard| Some(queue_to_all(core, &shard.on_change(change, now)?)));
+        outflow.map(|outflow| note_outflow(core, outflow));
     }
 }
 

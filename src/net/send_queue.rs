@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_short_message_counts_for_what_it_takes_in_memory() {
-        let short = || Payload::new(b"* tux has left\n".as_slice().into());
+        let short = || Payload::from("* tux has left\n".to_owned());
         let mut queue = SendQueue::default();
         let limit = 10 * SENDQ_MESSAGE_BYTES_MIN;
         (0..10).for_each(|_| assert_eq!(queue.push_message(short(), limit), Ok(Fill::Within)));

@@ -29,8 +29,9 @@ pub struct LineTooLong<'a> {
 /// A request id and the blank after it, which do not count towards a line's length.
 const ID_BYTES_MAX: usize = ID_DIGITS_MAX + 1;
 
-/// Bytes of `line` that do not count: a request id at its beginning and the blank after it.
+/// Bytes of `line` that do not count: a request id as its first word and the blank after it.
 fn id_bytes(line: &[u8]) -> usize {
+    let line = line.trim_ascii_start();
     let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
     match line.get(digits) {
         Some(b' ' | b'\t') if (1..=ID_DIGITS_MAX).contains(&digits) => digits + 1,
@@ -291,7 +292,8 @@ mod tests {
         }
         assert_eq!(lines_of(&[b"1234567890123456789 a"], 8), ["TOO LONG"], "too long for an id");
         assert_eq!(lines_of(&[b"1x abcdefgh"], 8), ["TOO LONG"]);
-        assert_eq!(lines_of(&[b" 1 abcdef"], 8), ["TOO LONG"], "blanks before it are part of the line");
+        assert_eq!(lines_of(&[b" 1 abcdefg"], 8), [" 1 abcdefg"]);
+        assert_eq!(lines_of(&[b" 1 abcdefgh"], 8), ["TOO LONG"], "blanks before it do count");
     }
 
     #[test]

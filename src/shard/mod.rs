@@ -249,7 +249,7 @@ impl Shard {
         let (message, author, to) = match frame {
             Frame::Say { message, author, to } => (message, author, Some(to)),
             Frame::Yield { message, author } => (message, author, None),
-            Frame::Notice(change) => return self.on_change(change, now),
+            Frame::Notice(change) => return self.on_change(self.as_told_late(change), now),
             Frame::End => return None,
         };
         let (candidates, to_whom) = match to {
@@ -291,7 +291,18 @@ impl Shard {
         pushed(self.roster.form(connection), line)
     }
 
-    fn on_change(&mut self, change: Change, now: Duration) -> Option<Delivery<'_>> {
+    /// A change on another core, as it can be told here: the leaver's cow may belong to somebody by now whose
+    /// coming was told before, on a core that was quicker. Who is named last as gone has to be gone, so such a
+    /// leaver only counts.
+    fn as_told_late(&self, change: Change) -> Change {
+        match change {
+            Change::Left(cow) if self.common.directory.is_taken(cow) => Change::Several { joined: 0, left: 1 },
+            change => change,
+        }
+    }
+
+    /// Decides who on this core hears of a change at `now`. Changes on this core come in their order.
+    pub fn on_change(&mut self, change: Change, now: Duration) -> Option<Delivery<'_>> {
         if !self.common.wants.has_listeners(self.id) {
             self.notices.forget();
             return None;
@@ -304,9 +315,6 @@ impl Shard {
         let herd = &self.common.herd;
         let notice = match change {
             Change::Joined(cow) => Notice::Joined(name(herd, cow)),
-            // Somebody else's coming may have been told before, on a core that was quicker: a name told last
-            // as gone has to be free, so this one only counts.
-            Change::Left(cow) if self.common.directory.is_taken(cow) => Notice::Several { joined: 0, left: 1 },
             Change::Left(cow) => Notice::Left(name(herd, cow)),
             Change::Several { joined, left } => Notice::Several { joined, left },
         };
@@ -357,5 +365,9 @@ mod tests {
         shards[1].on_line(user, Ok(b"login tux"));
         assert_eq!(told(&mut shards[1], Change::Joined(tux)), "* tux has joined\n");
         assert_eq!(told(&mut shards[1], Change::Left(tux)), "* 0 more joined, 1 more left\n");
+        // On the core where he left nothing can have come between.
+        let delivery = shards[1].on_change(Change::Left(tux), Duration::ZERO).expect("somebody listens");
+        let form = delivery.receivers().next().expect("the listener").form;
+        assert_eq!(&**delivery.payload(form), b"* tux has left\n");
     }
 }
