@@ -438,6 +438,27 @@ fn nothing_sleeps() {
     everything_keeps(does_not_sleep);
 }
 
+/// Tests that the page of promises names and that do not exist: `file::test`, where a file without a folder is
+/// one of tests/.
+fn proofs_that_are_none(page: &str) -> Vec<String> {
+    let quoted = page.split('`').skip(1).step_by(2).filter_map(|code| Some((code, code.split_once("::")?)));
+    let missing = quoted.filter(|(_, (file, test))| {
+        let folder = if file.contains('/') { "" } else { "tests/" };
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{folder}{file}.rs"));
+        let text = fs::read_to_string(path).unwrap_or_default();
+        !text.contains(&format!("fn {test}("))
+    });
+    missing.map(|(code, _)| code.to_owned()).collect()
+}
+
+#[test]
+fn every_proof_of_a_promise_exists() {
+    let page = include_str!("RELIABILITY.md");
+    assert_eq!(page.lines().filter(|line| line.starts_with("| I")).count(), 22, "one row for each promise");
+    assert_eq!(proofs_that_are_none(page), [""; 0]);
+    assert_eq!(proofs_that_are_none("`start::no_such_test` and `attic::x`, `src/limits::y` and `--flag`").len(), 3);
+}
+
 #[test]
 fn every_flag_can_be_set_by_the_environment() {
     assert_eq!(flags_without_variable(&Cli::command()), [""; 0]);
