@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use plotters::coord::Shift;
+use plotters::coord::combinators::IntoLogRange;
 use plotters::prelude::*;
 
 use crate::report::{Figures, column, median};
@@ -10,8 +11,8 @@ use crate::report::{Figures, column, median};
 /// Pixels of the whole picture.
 const SIZE: (u32, u32) = (1000, 440);
 
-/// Room above the highest point, for the legend.
-const HEADROOM: f64 = 1.6;
+/// Room above the highest point, for the legend, as a factor on a logarithmic axis.
+const HEADROOM: f64 = 10.0;
 
 /// A line of a chart: its name, how dark it is, and where it goes.
 type Line = (String, RGBAColor, Vec<(f64, f64)>);
@@ -51,18 +52,23 @@ pub fn draw(path: &Path, measured: &[(usize, Vec<Vec<Figures>>)]) -> anyhow::Res
 
 fn chart(area: &DrawingArea<SVGBackend<'_>, Shift>, title: &str, lines: &[Line]) -> anyhow::Result<()> {
     let points = || lines.iter().flat_map(|(_, _, line)| line.iter().copied());
-    let x_max = points().map(|(x, _)| x).fold(1.0, f64::max);
-    let y_max = points().map(|(_, y)| y).filter(|y| y.is_finite()).fold(0.1, f64::max);
+    let least = |values: &mut dyn Iterator<Item = f64>| values.filter(|v| *v > 0.0).fold(f64::MAX, f64::min);
+    let most = |values: &mut dyn Iterator<Item = f64>| values.filter(|v| v.is_finite()).fold(1.0, f64::max);
+    let (xs, ys) = (|| points().map(|(x, _)| x), || points().map(|(_, y)| y));
+    // Both over three orders of magnitude, so both logarithmic.
+    let x_axis = (least(&mut xs()) * 0.9..most(&mut xs()) * 1.1).log_scale();
+    let y_axis = (least(&mut ys()) * 0.5..most(&mut ys()) * HEADROOM).log_scale();
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 18))
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(48)
-        .build_cartesian_2d(0.0..x_max * 1.05, 0.0..y_max * HEADROOM)?;
+        .build_cartesian_2d(x_axis, y_axis)?;
     chart
         .configure_mesh()
         .x_desc("receivers")
         .x_label_formatter(&|x| format!("{x:.0}"))
+        .y_label_formatter(&|y| format!("{y:.0}"))
         .light_line_style(WHITE)
         .draw()?;
     for (name, color, line) in lines {
