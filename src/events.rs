@@ -90,6 +90,8 @@ pub enum Event {
     Stalled { shard: ShardId },
     Recovered { shard: ShardId, stalled: Duration },
     AcceptFailed { shard: ShardId, error: String },
+    AcceptMissed { shard: ShardId },
+    NoSendRing { shard: ShardId },
     AcceptRecovered { shard: ShardId },
     Fault { connection: ConnectionName, message: String },
     Draining { signal: &'static str, connections: u64 },
@@ -101,11 +103,15 @@ pub enum Event {
 impl Event {
     fn level(&self) -> Level {
         match self {
-            Event::Stalled { .. } | Event::Recovered { .. } => Level::WARN,
-            Event::Unpinned { .. } | Event::RingFallback { .. } | Event::DrainTimedOut { .. } | Event::Lost { .. } => {
-                Level::WARN
-            }
-            Event::CowSkipped { .. } => Level::WARN,
+            Event::Unpinned { .. }
+            | Event::RingFallback { .. }
+            | Event::NoSendRing { .. }
+            | Event::CowSkipped { .. }
+            | Event::Stalled { .. }
+            | Event::Recovered { .. }
+            | Event::AcceptMissed { .. }
+            | Event::DrainTimedOut { .. }
+            | Event::Lost { .. } => Level::WARN,
             Event::AcceptFailed { .. } | Event::Fault { .. } => Level::ERROR,
             _ => Level::INFO,
         }
@@ -154,6 +160,10 @@ impl fmt::Display for Event {
             Event::AcceptFailed { shard, error } => {
                 write!(f, "core {shard} can not accept: {error} (newcomers wait or are told that the server is full)")
             }
+            Event::AcceptMissed { shard } => {
+                write!(f, "core {shard} was not told of newcomers who waited, and has looked by itself")
+            }
+            Event::NoSendRing { shard } => write!(f, "core {shard} has no ring for sends: it writes one by one"),
             Event::AcceptRecovered { shard } => write!(f, "core {shard} accepts again"),
             Event::Fault { connection, message } => {
                 write!(f, "internal fault, session ended connection={connection} panic=\"{message}\"")

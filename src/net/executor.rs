@@ -188,7 +188,7 @@ async fn serve(plan: Plan, common: Common, orders: &Receiver<Order>, notify: &dy
     let waiting = Rc::new(plan.listener.handle().map_err(CoreError::Listener)?);
     let ending = Rc::clone(&waiting);
     let listener = plan.listener.into_glommio();
-    glommio::spawn_local(heartbeat::run(Rc::clone(&core))).detach();
+    glommio::spawn_local(heartbeat::run(Rc::clone(&core), Rc::clone(&waiting))).detach();
     glommio::spawn_local(flush::run(Rc::clone(&core))).detach();
     glommio::spawn_local(pump::run(Rc::clone(&core), plan.inbox)).detach();
     let accepting = glommio::spawn_local(listener::accept_loop(Rc::clone(&core), listener, waiting)).detach();

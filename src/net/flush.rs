@@ -18,7 +18,7 @@ use super::effects;
 use super::reactor::breathe;
 use super::send_queue::SendQueue;
 use super::send_ring::{Send, SendRing};
-use crate::events::CloseReason;
+use crate::events::{CloseReason, Event};
 use crate::limits::{RING_SENDS, RING_SENDS_WORTH, RUNS_MAX, TURN_TIME};
 use crate::shard::Payload;
 
@@ -45,12 +45,22 @@ impl Unflushed {
     }
 
     fn next(&self) -> Option<Rc<Connection>> {
-        let connection = self.connections.borrow_mut().pop_front();
-        match &connection {
-            Some(connection) => connection.is_unflushed.set(false),
-            None => self.since.set(None),
+        let mut connections = self.connections.borrow_mut();
+        let connection = connections.pop_front()?;
+        connection.is_unflushed.set(false);
+        if connections.is_empty() {
+            self.since.set(None);
         }
-        connection
+        Some(connection)
+    }
+
+    fn len(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    /// All that was there is written: what is there now has come since.
+    fn restart_clock(&self) {
+        self.since.set((self.len() > 0).then(Instant::now));
     }
 
     fn is_due(&self) -> bool {
@@ -58,7 +68,7 @@ impl Unflushed {
     }
 
     /// Has the flusher run when all who can run now have run.
-    fn flush_soon(&self) {
+    pub(super) fn flush_soon(&self) {
         self.wanted.set(true);
         if let Some(flusher) = self.flusher.borrow_mut().take() {
             flusher.wake();
@@ -80,7 +90,11 @@ impl Unflushed {
 /// The flusher of a core.
 pub(super) async fn run(core: Rc<Core>) {
     // Without a ring of its own it works as well, only not as cheaply.
-    core.unflushed.batch.borrow_mut().ring = SendRing::new().ok();
+    let ring = SendRing::new();
+    if ring.is_err() {
+        core.log.emit(Event::NoSendRing { shard: core.id });
+    }
+    core.unflushed.batch.borrow_mut().ring = ring.ok();
     loop {
         core.unflushed.wanted().await;
         flush(&core).await;
@@ -92,24 +106,31 @@ pub(super) async fn end_turn(core: &Rc<Core>) {
     if core.unflushed.is_due() { flush(core).await } else { core.unflushed.flush_soon() }
 }
 
-/// Writes all that was queued before, one write per connection, and lets the reactor poll now and then.
-/// Several tasks may flush at once; each connection is written to by one of them.
+/// Writes all that was queued before, one write per connection, and lets the reactor poll now and then. What is
+/// queued meanwhile is for the turn that queues it. Several tasks may flush at once; each connection is written
+/// to by one of them.
 pub(super) async fn flush(core: &Rc<Core>) {
     effects::tell_changes(core);
-    loop {
-        let connections: Vec<_> = std::iter::from_fn(|| core.unflushed.next()).take(RING_SENDS).collect();
-        let is_full = connections.len() == RING_SENDS;
+    let mut left = core.unflushed.len();
+    while left > 0 {
+        let next = std::iter::from_fn(|| core.unflushed.next());
+        let connections: Vec<_> = next.take(left.min(RING_SENDS)).collect();
+        if connections.is_empty() {
+            // Another flush has written them.
+            break;
+        }
+        left -= connections.len();
         if connections.len() < RING_SENDS_WORTH {
             connections.iter().for_each(|connection| note_end(core, connection, connection.write_now()));
         } else {
             core.unflushed.batch.borrow_mut().send(core, &connections);
         }
-        if !is_full {
-            break;
+        if left > 0 {
+            breathe().await;
         }
-        breathe().await;
     }
-    core.unflushed.batch.borrow_mut().forget_runs();
+    core.unflushed.batch.borrow_mut().runs.clear();
+    core.unflushed.restart_clock();
 }
 
 fn note_end(core: &Core, connection: &Connection, written: io::Result<()>) {
@@ -168,6 +189,9 @@ impl Batch {
         let mut results: Vec<Option<io::Result<usize>>> = connections.iter().map(|_| None).collect();
         // A ring that fails is not used again; who has no result is written to alone.
         self.ring = ring.send_all(&sends, |sent, result| results[places[sent]] = Some(result)).ok();
+        if self.ring.is_none() {
+            core.log.emit(Event::NoSendRing { shard: core.id });
+        }
         drop(sends);
         drop(offers);
         let mut offered = offered.into_iter();
@@ -188,14 +212,19 @@ impl Batch {
             return Way::Piece;
         }
         let Some(messages) = queue.messages() else { return Way::Alone };
-        let messages: Vec<&Payload> = messages.collect();
+        let pieces = queue.pieces();
         let same = |run: &Run| {
-            run.messages.len() == messages.len() && run.messages.iter().zip(&messages).all(|(a, b)| a.is(b))
+            let pairs = || run.messages.iter().zip(queue.messages().into_iter().flatten());
+            run.messages.len() == pieces && pairs().all(|(ours, theirs)| ours.is(theirs))
         };
         let Some(at) = self.runs.iter().position(same) else {
+            // What nobody has shared so far makes room: a pair's own messages must not keep out what all share.
+            // Those that are shared stay where they are: sends of this batch name them by their places.
+            let run = Run { messages: messages.cloned().collect(), joined: Vec::new() };
             if self.runs.len() < RUNS_MAX {
-                let messages = messages.into_iter().cloned().collect();
-                self.runs.push(Run { messages, joined: Vec::new() });
+                self.runs.push(run);
+            } else if let Some(single) = self.runs.iter_mut().find(|run| run.joined.is_empty()) {
+                *single = run;
             }
             return Way::Alone;
         };
@@ -206,10 +235,5 @@ impl Batch {
             run.messages.iter().for_each(|message| run.joined.extend_from_slice(message));
         }
         Way::Run(at)
-    }
-
-    /// What is joined is the same only as long as nothing new is queued.
-    fn forget_runs(&mut self) {
-        self.runs.clear();
     }
 }

@@ -10,7 +10,8 @@ use std::time::Instant;
 use glommio::timer::Timer;
 
 use super::core::Core;
-use super::{effects, flush};
+use super::effects;
+use super::listener::ListenerHandle;
 use crate::events::{CloseReason, Event};
 use crate::limits::{
     HEARTBEAT_BUSY, HEARTBEAT_BUSY_BEATS, HEARTBEAT_IDLE, HOUSEKEEPING, LAST_OUTPUT_STALL, SENDQ_GRACE,
@@ -18,18 +19,23 @@ use crate::limits::{
 use crate::metrics::Counter;
 
 /// Beats for as long as the core lives.
-pub(super) async fn run(core: Rc<Core>) {
+pub(super) async fn run(core: Rc<Core>, listener: Rc<ListenerHandle>) {
     let mut busy_beats = HEARTBEAT_BUSY_BEATS;
     let mut housekeeping = Instant::now() + HOUSEKEEPING;
+    let mut newcomers_wait = false;
     loop {
         let pause = if busy_beats > 0 { HEARTBEAT_BUSY } else { HEARTBEAT_IDLE };
         Timer::new(pause).await;
         core.metrics.add(Counter::Beats, 1);
         busy_beats = if core.take_activity() { HEARTBEAT_BUSY_BEATS } else { busy_beats.saturating_sub(1) };
         cut_the_slow(&core);
-        if effects::tell_untold(&core) {
-            flush::end_turn(&core).await;
+        if core.is_draining() {
+            continue;
         }
+        if effects::tell_untold(&core) {
+            core.unflushed.flush_soon();
+        }
+        newcomers_wait = look_for_newcomers(&core, &listener, newcomers_wait);
         let now = Instant::now();
         if now >= housekeeping {
             housekeeping = now + HOUSEKEEPING;
@@ -38,9 +44,27 @@ pub(super) async fn run(core: Rc<Core>) {
     }
 }
 
+/// Takes in newcomers who have waited since the last beat, and says whether any wait now.
+///
+/// An accept that waits in the ring is not always woken: seen twice in a hundred runs of the tests, with one
+/// connection in the accept queue, the accept pending and the ring otherwise well.
+fn look_for_newcomers(core: &Rc<Core>, listener: &ListenerHandle, waited: bool) -> bool {
+    let wait = listener.has_waiting();
+    if wait && waited {
+        core.metrics.add(Counter::AcceptsMissed, 1);
+        core.log.emit(Event::AcceptMissed { shard: core.id });
+        listener.take_in_waiting(core);
+    }
+    wait
+}
+
 /// Ends connections that have been over the limit of their send queue for too long; at most a beat late.
 fn cut_the_slow(core: &Core) {
     core.over_limit.borrow_mut().retain(|connection| {
+        if connection.is_over_for(SENDQ_GRACE) {
+            // Nobody may have offered the socket anything for a while. An error shows again when it is flushed.
+            let _ = connection.write_again();
+        }
         if connection.is_over_for(SENDQ_GRACE) {
             core.end(connection, CloseReason::SlowConsumer.into());
         }

@@ -1,6 +1,6 @@
 //! Listening: one socket per core on the same port, and the task that accepts.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use glommio::GlommioError;
 use glommio::net::{TcpListener, TcpStream};
 use glommio::timer::Timer;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockFilter, Socket as RawSocket, TcpKeepalive, Type};
 
 use super::core::Core;
@@ -100,28 +101,50 @@ impl Listener {
 
     /// A second descriptor of the same socket, to empty and end it while a task accepts.
     pub(super) fn handle(&self) -> io::Result<ListenerHandle> {
-        self.0.try_clone().map(ListenerHandle)
+        self.0.try_clone().map(|socket| ListenerHandle { socket, failing: Cell::new(false) })
     }
 }
 
 /// The means to end a listener whose accepting task must never be cancelled.
 #[derive(Debug)]
-pub(super) struct ListenerHandle(RawSocket);
+pub(super) struct ListenerHandle {
+    socket: RawSocket,
+    /// The accepting task has met an error and knows that newcomers wait.
+    failing: Cell<bool>,
+}
 
 impl ListenerHandle {
     /// A connection that waits to be accepted, if there is one.
     fn take_waiting(&self) -> io::Result<RawSocket> {
-        self.0.set_nonblocking(true)?;
-        let accepted = self.0.accept();
-        self.0.set_nonblocking(false)?;
+        self.socket.set_nonblocking(true)?;
+        let accepted = self.socket.accept();
+        self.socket.set_nonblocking(false)?;
         accepted.map(|(socket, _)| socket)
+    }
+
+    /// Whether a connection waits to be accepted, and nothing is known to be in its way.
+    pub(super) fn has_waiting(&self) -> bool {
+        if self.failing.get() {
+            return false;
+        }
+        let mut asked = [PollFd::new(&self.socket, PollFlags::IN)];
+        poll(&mut asked, Some(&Timespec::default())).is_ok() && asked[0].revents().contains(PollFlags::IN)
+    }
+
+    /// Takes in those that wait, as many as a turn may.
+    pub(super) fn take_in_waiting(&self, core: &Rc<Core>) {
+        for _ in 0..TURN_ACCEPTS {
+            let Ok(socket) = self.take_waiting() else { return };
+            // SAFETY: the descriptor is a connected socket that nobody else owns any more.
+            admit(core, unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) });
+        }
     }
 
     /// From now on handshakes that begin are ignored; the peer's kernel will try again. Those under way go
     /// on, so that after a little while nobody is connected and not accepted, to be reset with the listener.
     pub(super) fn ignore_newcomers(&self) {
         // A filter sees a packet from its TCP header on. Without it the window is microseconds wide.
-        let _ = self.0.attach_filter(&[
+        let _ = self.socket.attach_filter(&[
             SockFilter::new(BPF_LOAD_BYTE, 0, 0, TCP_FLAGS_OFFSET),
             SockFilter::new(BPF_JUMP_IF_SET, 0, 1, TCP_SYN),
             SockFilter::new(BPF_RETURN, 0, 0, 0),
@@ -136,7 +159,7 @@ impl ListenerHandle {
             // SAFETY: the descriptor is a connected socket that nobody else owns any more.
             admit(core, unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) });
         }
-        let _ = self.0.shutdown(std::net::Shutdown::Read);
+        let _ = self.socket.shutdown(std::net::Shutdown::Read);
     }
 }
 
@@ -144,11 +167,11 @@ impl ListenerHandle {
 /// cancelled or polled beside something (glommio leaks the connection, or panics after 32,767 polls).
 pub(super) async fn accept_loop(core: Rc<Core>, listener: TcpListener, handle: Rc<ListenerHandle>) {
     let mut spare = spare_descriptor();
-    let mut failing = false;
+    let failing = &handle.failing;
     let mut accepted_in_all = 0;
     loop {
         match listener.shared_accept().await {
-            Ok(accepted) if failing && (spare.is_none() || spare_descriptor().is_none()) => {
+            Ok(accepted) if failing.get() && (spare.is_none() || spare_descriptor().is_none()) => {
                 // There was room only because another core let go of its spare: give that back.
                 let socket = Socket::new(accepted.bind_to_executor());
                 core.metrics.add(Counter::Refused, 1);
@@ -159,7 +182,7 @@ pub(super) async fn accept_loop(core: Rc<Core>, listener: TcpListener, handle: R
                 Timer::new(ACCEPT_BACKOFF).await;
             }
             Ok(accepted) => {
-                if std::mem::take(&mut failing) {
+                if failing.take() {
                     core.log.emit(Event::AcceptRecovered { shard: core.id });
                     spare = spare.or_else(spare_descriptor);
                 }
@@ -172,7 +195,7 @@ pub(super) async fn accept_loop(core: Rc<Core>, listener: TcpListener, handle: R
             Err(_) if core.is_draining() => return,
             Err(GlommioError::IoError(error)) if is_of_one_connection(&error) => {}
             Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
+                if !failing.replace(true) {
                     let error = match error {
                         GlommioError::IoError(error) => error.to_string(),
                         other => other.to_string(),

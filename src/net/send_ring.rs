@@ -38,13 +38,17 @@ impl SendRing {
         sends: &[Send<'_>],
         mut done: impl FnMut(usize, io::Result<usize>),
     ) -> io::Result<Self> {
+        if sends.is_empty() {
+            return Ok(self);
+        }
         let ring = &mut self.0;
         for (place, (socket, bytes)) in sends.iter().enumerate() {
             let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             let send = opcode::Send::new(types::Fd(socket.as_raw_fd()), bytes.as_ptr(), length);
             let entry = send.flags(SEND_FLAGS).build().user_data(place as u64);
-            // SAFETY: descriptor and bytes are borrowed for longer than this call. What the kernel has taken of
-            // the ring is done when it returns from taking it, and the rest goes with the ring on an error.
+            // SAFETY: descriptor and bytes are borrowed for longer than this call. MSG_DONTWAIT makes the request one
+            // that is never parked nor handed to a worker: what the kernel has taken of the ring is done when it
+            // returns from taking it, and the rest goes with the ring on an error.
             unsafe { ring.submission().push(&entry) }.map_err(io::Error::other)?;
         }
         let mut heard = 0;
