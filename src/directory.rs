@@ -147,7 +147,8 @@ impl Directory {
         let next = move |from: u32, taken: bool| Some(self.taken.next(breed.index(), from - 1, taken)? + 1);
         let run = move |from: u32| {
             let first = next(from, false)?;
-            Some(first..=next(first, true).map_or(self.size, |taken| taken - 1))
+            // Whoever takes `first` meanwhile must not make the run empty, or it would be looked for again.
+            Some(first..=next(first + 1, true).map_or(self.size, |taken| taken - 1))
         };
         std::iter::successors(run(1), move |last| run(last.end() + 1))
     }
@@ -186,7 +187,7 @@ impl Claims {
     }
 
     /// Claims a cow of `breed` for `connection`: the one whose number was the lowest free at a moment of this
-    /// call. `None` if every one was taken at some moment.
+    /// call. `None` if none was free all the while.
     pub fn claim_lowest(&mut self, breed: Breed, connection: ConnectionId) -> Option<Claim> {
         let place = self.directory.taken.take_lowest(breed.index())?;
         Some(self.hold(breed.cow(place + 1), connection))

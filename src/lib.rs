@@ -16,7 +16,7 @@
 //! - **form**: how a connection wants messages (art, numbered or not)
 //! - **payload**: bytes drawn in a form, shared by their receivers
 //! - **send queue**: a connection's bounded output; **slow consumer**: a connection over its limit
-//! - **turn**: what a task does between two flushes; **drain**: the shutdown with a deadline
+//! - **turn**: what a task does before it lets others run; **flush**: one write for what turns have queued; **drain**: the shutdown with a deadline
 //!
 //! # One message's path
 //! `say tux hi` arrives on core 0, tux lives on core 1:
@@ -29,8 +29,8 @@
 //! 4. `net::effects::apply` puts the frame into core 1's mailbox ([`net::mesh`]), waiting if that is full,
 //!    then queues the reply.
 //! 5. On core 1 `net::pump` takes the frame; [`shard::Shard::on_frame`] checks that the claim still stands.
-//! 6. The payload goes to tux's `net::send_queue::SendQueue`, and all that the turn queued for tux leaves
-//!    in one write.
+//! 6. The payload goes to tux's `net::send_queue::SendQueue`, and all that turns have queued for tux leaves in
+//!    one write when `net::flush` runs.
 //!
 //! # The map: a folder is an import rule
 //! `main` -> [`server`], [`client`] -> ...; [`server`] -> [`net`] -> [`shard`] -> [`protocol`], [`cows`],

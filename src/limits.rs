@@ -45,8 +45,8 @@ pub const SENDQ_OWN_BYTES: usize = 64 * 1024;
 /// messages fill the socket's buffer several times over.
 pub const WRITE_SLICES_MAX: usize = 64;
 
-/// Frames that may wait for one core. A frame is three words and a shared message, so a full
-/// mailbox is about 100 KB beside the texts (at most 16 MB of longest lines).
+/// Frames that may wait for one core. A frame is three words and a shared message with its drawing: 2 to 10 KB
+/// for a line in colour, so a full mailbox is at most 40 MB; of longest lines it is 170 MB.
 pub const MAILBOX_FRAMES: usize = 4096;
 
 /// How long a shutdown may take, from the first signal to the exit.
@@ -66,7 +66,8 @@ pub const HANDSHAKE_GRACE: Duration = Duration::from_millis(50);
 pub const REFUSED_LINGERING_MAX: usize = 16;
 
 /// Descriptors kept for the process itself: rings, event descriptors, listeners, standard streams.
-/// A core takes 8 (counted: 3 rings, an event descriptor, its listener three times over, a spare one).
+/// A core takes 9 (counted: 3 rings of glommio's and one for sends, an event descriptor, its listener three
+/// times over, a spare one).
 pub const DESCRIPTORS_RESERVED: u64 = 64;
 
 /// Descriptors that each core after the fourth adds to the reserve above.
@@ -117,7 +118,7 @@ pub const RING_SENDS: usize = 256;
 /// Fewer connections than these are written to one by one: the ring's own system call costs as much as it saves.
 pub const RING_SENDS_WORTH: usize = 8;
 
-/// Different runs of messages that are joined for one flush: one for each form that is in use, at most.
+/// Different runs of messages that are looked at for one flush. Those that nobody shares make room for others.
 pub const RUNS_MAX: usize = 8;
 
 /// Connections accepted in a row before the reactor is polled: at 20 us each, about a millisecond.
@@ -158,8 +159,9 @@ pub const BIND_PATIENCE: Duration = Duration::from_secs(1);
 /// Cows that there may be of each breed: more than any machine has connections.
 pub const HERD_SIZE_MAX: usize = 1 << 20;
 
-/// Cows of all breeds together. A slot is 8 bytes, so this is a gigabyte, though only what is used takes memory.
-pub const HERD_COWS_MAX: usize = 1 << 27;
+/// Cows of all breeds together. A slot is 8 bytes, so this is half a gigabyte, though only what is used takes
+/// memory; a `who` looks at a million words then, which takes a millisecond or two.
+pub const HERD_COWS_MAX: usize = 1 << 26;
 
 /// Names that one `who` lists before it counts the rest.
 pub const WHO_NAMES_MAX: usize = 1000;
@@ -206,7 +208,8 @@ pub const COW_FILE_BYTES_MAX: usize = 64 * 1024;
 /// at most, a message is to fit into [`SENDQ_BYTES_MIN`]. The largest of charasay's has 8.5 KB.
 pub const COW_BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// Breeds that files may add: all of them in a `cows` reply, 34 bytes each, stay below [`SENDQ_OWN_BYTES`].
+/// Breeds that files may add: in a herd of one, all of them in a `cows` reply, 34 bytes each, stay below
+/// [`SENDQ_OWN_BYTES`].
 pub const COW_FILES_MAX: usize = 1000;
 
 /// Longest value of a variable in a `.chara` file, in bytes. Both colours of one place take 36; charasay draws

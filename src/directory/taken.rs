@@ -119,7 +119,8 @@ impl Taken {
         None
     }
 
-    /// A place that is free and was the lowest free one at a moment of this call.
+    /// A place that is free and was the lowest free one at a moment of this call, where a cow counts as free from
+    /// when its release is counted.
     ///
     /// That moment exists if no release was counted, from the first summary that was read to the look at the
     /// leaf, in any summary up to there: what was full when it was passed was full all the while.
@@ -146,7 +147,9 @@ impl Taken {
                     full |= 1 << full.trailing_ones();
                 }
             }
-            return None;
+            // A release that is under way may have freed a cow and not said so here yet: nobody is refused for
+            // that.
+            return self.next(breed, 0, false);
         }
     }
 

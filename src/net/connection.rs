@@ -1,8 +1,8 @@
 //! What a connection's task shares with those who have something for it: queue, socket, ending.
 //!
-//! There is no second task for writing. Whoever has something for a connection writes it at once (the end
-//! of a turn, `effects`); only when the socket does not take it all does the connection's own task (`serve`)
-//! wait for room, and until then everybody else just appends. An idle connection therefore holds no buffer.
+//! There is no second task for writing. What somebody has for a connection is queued, and written by the core's
+//! flusher (`flush`); only when the socket does not take it all does the connection's own task (`serve`) wait
+//! for room, and until then everybody else just appends. An idle connection therefore holds no buffer.
 
 use std::cell::{Cell, Ref, RefCell};
 use std::future::{Future, poll_fn};
@@ -271,7 +271,7 @@ impl Connection {
             if let Some(ending) = self.ending.get() {
                 return Poll::Ready(Err(ending));
             }
-            // Only once blocked: what is merely unflushed leaves at the end of the turn that queued it.
+            // Only once blocked: what is merely unflushed leaves when the flusher runs.
             let blocked = self.queue.borrow().blocked_since().is_some();
             if blocked && let Poll::Ready(Err(error)) = self.poll_write(cx) {
                 return Poll::Ready(Err(Ending { reason: CloseReason::WriteFailed, error: Some(error.kind()) }));

@@ -1,7 +1,7 @@
-//! Doing what a shard decided: forward, reply, deliver - and one write per connection and turn.
+//! Doing what a shard decided: forward, reply, deliver.
 //!
 //! Order lives in the queues: queueing to all receivers is one step that nothing can come between, and
-//! writing happens afterwards, in slices, so that accepting and reading never wait long.
+//! writing happens afterwards (`flush`), in slices, so that accepting and reading never wait long.
 
 use std::future::Future;
 use std::pin::Pin;

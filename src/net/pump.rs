@@ -1,6 +1,6 @@
 //! The loop that drains a core's inbox.
 //!
-//! It never sends across cores and never waits for a socket, so two cores whose mailboxes are both full
+//! It never waits to send across cores, nor for a socket, so two cores whose mailboxes are both full
 //! still empty them: there is no deadlock to be had.
 
 use std::rc::Rc;

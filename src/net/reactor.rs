@@ -6,7 +6,7 @@ use glommio::timer::Timer;
 
 use crate::limits::TURN_TIME;
 
-/// What a task may do before it flushes and lets others run.
+/// What a task may do before it lets others run.
 pub(super) struct Turn {
     left: usize,
     until: Instant,

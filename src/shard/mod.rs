@@ -106,7 +106,7 @@ pub struct Shard {
 pub struct Effects {
     /// First, and the only step that may wait: to the other cores.
     pub forward: Forward,
-    /// Then to the one who sent the line: always exactly one line, LF included.
+    /// Then to the one who sent the line: exactly one line, LF included, and behind `History:` its blocks.
     pub reply: Vec<u8>,
     /// Then to the receivers on this core, by [`Shard::on_frame`].
     pub local: Option<Frame>,

@@ -93,8 +93,9 @@ impl Roster {
     /// Registers `connection` as `cow`; `false` if the cow is taken. A session is never renamed.
     pub(super) fn join(&mut self, connection: ConnectionId, cow: CowId) -> bool {
         assert!(self.session(connection).is_none(), "a session is never renamed");
-        let claim = self.claims.claim(cow, connection);
-        claim.is_some_and(|claim| self.enter(connection, claim))
+        let Some(claim) = self.claims.claim(cow, connection) else { return false };
+        self.enter(connection, claim);
+        true
     }
 
     /// Registers `connection` as the lowest free cow of `breed`; `None` if none is free.
@@ -106,7 +107,7 @@ impl Roster {
         Some(cow)
     }
 
-    fn enter(&mut self, connection: ConnectionId, claim: Claim) -> bool {
+    fn enter(&mut self, connection: ConnectionId, claim: Claim) {
         self.changing = true;
         let at = connection.index();
         if self.sessions.len() <= at {
@@ -117,7 +118,6 @@ impl Roster {
         self.registered.push(receiver);
         self.count(receiver, true);
         self.changing = false;
-        true
     }
 
     /// Ends the session of `connection`, if it has one, and frees its cow, which is returned.

@@ -143,7 +143,12 @@ impl<'s> Turn<'s> {
         let wants = self.roster.wants();
         let message = match self.roster.holder(to) {
             Some(receiver) => self.message(sender, text, true, |form| form == receiver[0].form),
-            None => self.message(sender, text, true, |form| wants.users(to.shard(), form) > 0),
+            // There it is drawn as its receiver wants it, unless there is but one way that anybody does.
+            None => {
+                let wanted = |form: &Form| wants.users(to.shard(), *form) > 0;
+                let is_only = Form::all().filter(wanted).count() == 1;
+                self.message(sender, text, true, |form| is_only && wanted(&form))
+            }
         };
         let frame = Frame::Say { message, author, to };
         if to.shard() == self.id {
