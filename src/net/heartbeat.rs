@@ -29,13 +29,12 @@ pub(super) async fn run(core: Rc<Core>, listener: Rc<ListenerHandle>) {
         core.metrics.add(Counter::Beats, 1);
         busy_beats = if core.take_activity() { HEARTBEAT_BUSY_BEATS } else { busy_beats.saturating_sub(1) };
         cut_the_slow(&core);
-        if core.is_draining() {
-            continue;
+        if !core.is_draining() {
+            if effects::tell_untold(&core) {
+                core.unflushed.flush_soon();
+            }
+            newcomers_wait = look_for_newcomers(&core, &listener, newcomers_wait);
         }
-        if effects::tell_untold(&core) {
-            core.unflushed.flush_soon();
-        }
-        newcomers_wait = look_for_newcomers(&core, &listener, newcomers_wait);
         let now = Instant::now();
         if now >= housekeeping {
             housekeeping = now + HOUSEKEEPING;
