@@ -524,9 +524,9 @@ impl Stage {
     fn new(line_bytes_max: usize) -> Stage {
         let body = "    \\\n     \\  (a cow)";
         let cow = |name: &str| Cow { name: name.to_owned(), colour: body.to_owned(), plain: body.to_owned() };
-        let herd = Herd::new(vec![cow("ferris"), cow("tux")], 1, Bubble::default()).expect("two names");
+        let herd = Herd::new(vec![cow("ferris"), cow("tux")], 2, Bubble::default()).expect("two breeds");
         let core = ShardId::new(0);
-        let common = Common::new(Arc::new(herd), 1, Rules { line_bytes_max, ..Rules::default() });
+        let common = Common::new(Arc::new(herd), 1, Rules { line_bytes_max, history_messages: 2, ..Rules::default() });
         let shard = Shard::new(core, common, CoreMetrics::new(Metrics::new(1), core));
         let mut stage = Stage { shard, lines: LineBuffer::new(line_bytes_max), told: Vec::new(), over: false };
         let effects = stage.shard.on_line(ConnectionId::new(Stage::FERRIS), Ok(b"login ferris"));
@@ -597,7 +597,11 @@ fn is_harmless(block: &str) -> bool {
 
 /// Pieces of which something happens: commands, ends of lines, telnet, escapes, what hides, and noise.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
-    let commands = "login tux\n|login ferris\n|say ferris |say tux |yield |who\n|cows\r\n|help\n|quit\n|login tux|WHO |say|'|\"| |\t";
+    let commands = concat!(
+        "login tux\n|login ferris\n|say ferris |say tux |yield |who\n|cows\r\n|help\n|quit\n|login tux|WHO |say|'|\"| |\t|",
+        "login tux#\n|login ferris#\n|say ferris#2 |who tux#|help all\n|art off\n|art small\n|art plain\n|art |",
+        "notify on\n|notify |history\n|history 1\n|12 |007 |123456789012345678 |1234567890123456789 "
+    );
     let command = one_of(commands);
     let end = select(vec![&b"\n"[..], b"\r\n", b"\r\0", b"\r", b"\0"]).prop_map(<[u8]>::to_vec);
     let telnet = select(vec![&b"\xff\xff"[..], b"\xff\xfb\x01", b"\xff\xfa\x18", b"\xff\xf0", b"\xff", b"\xff\xf1"]);
@@ -651,9 +655,13 @@ proptest! {
         for told in &whole {
             match told {
                 Told::Reply(reply) => {
-                    let line = std::str::from_utf8(reply).expect("replies are UTF-8").strip_suffix('\n');
-                    let line = line.expect("a reply ends in LF");
-                    prop_assert!(!line.contains('\n') && is_harmless(line) && !line.trim().is_empty(), "{line:?}");
+                    let text = std::str::from_utf8(reply).expect("replies are UTF-8").strip_suffix('\n');
+                    let text = text.expect("a reply ends in LF");
+                    prop_assert!(is_harmless(text), "{text:?}");
+                    // Only a history has more than its line.
+                    let (line, blocks) = text.split_once('\n').unwrap_or((text, ""));
+                    prop_assert!(!line.trim().is_empty(), "{text:?}");
+                    prop_assert!(blocks.is_empty() || line.contains("History: "), "{text:?}");
                 }
                 Told::Message { block, .. } => {
                     let block = std::str::from_utf8(block).expect("a message is UTF-8");
