@@ -76,9 +76,16 @@ fn looks(server: &Server, cow: &str, body: &str) {
 }
 
 fn is_seen(server: &Server, receiver: &mut Client, cow: &str, body: &str) {
-    assert_eq!(server.login(cow).ask("say tux hi"), "Sent to tux");
+    says_and_leaves(server, cow, "say tux hi", "Sent to tux");
     let bubble = SpeechBubble::new(BubbleType::Cowsay).create("hi", &40).expect("charasay draws");
     receiver.expect(&format!("{cow} says to you:\n{bubble}{body}\n"));
+}
+
+/// One line from this cow, which is free again afterwards.
+fn says_and_leaves(server: &Server, cow: &str, line: &str, reply: &str) {
+    let mut client = server.login(cow);
+    assert_eq!(client.ask(line), reply);
+    assert_eq!(client.ask("quit"), "Goodbye.");
 }
 
 fn has_cows(server: &Server, count: usize) {
@@ -271,7 +278,7 @@ fn a_built_in_cow_stays_and_of_two_files_the_first() {
     let server = Server::with(&["--cow-dir", first.path(), "--cow-dir", second.path()]);
     has_cows(&server, 24 + 3);
     let mut ferris = server.login("ferris");
-    assert_eq!(server.login("tux").ask("say ferris hi"), "Sent to ferris");
+    says_and_leaves(&server, "tux", "say ferris hi", "Sent to ferris");
     ferris.expect_message("tux", true, "hi");
     looks(&server, "moo", "\\ moo");
     looks(&server, "both", "chara");
