@@ -1,20 +1,20 @@
 //! One core's logic, pure: `(state, event) -> effects`.
 //!
 //! A [`Shard`] knows who is registered on its core and decides what every line and every frame means.
-//! It never waits, never writes to a socket and has no clock but the times that it is told; what is to be done about a line comes back
-//! as [`Effects`], and `net::effects` does it. That is why the simulation in `tests/` can run any number
-//! of shards in one thread and look at them after every step.
+//! It never waits, never writes to a socket and has no clock but the times that it is told; what is to be
+//! done about a line comes back as [`Effects`], and `net::effects` does it. That is why the simulation in
+//! `tests/` can run any number of shards in one thread and look at them after every step.
 //!
 //! Invariants worth naming:
 //! - A session holds exactly one claim, and a claim belongs to exactly one session.
 //! - What a `say` and a `yield` bring to this core, from here or from elsewhere, passes
 //!   [`Shard::on_frame`]: there is one delivery lane, and who is not registered *then* gets nothing.
 
+mod execution;
 mod frame;
 mod history;
 mod notices;
 mod roster;
-mod turn;
 mod wants;
 
 use std::cell::OnceCell;
@@ -36,10 +36,10 @@ use crate::protocol::line::LineTooLong;
 use crate::protocol::name::Name;
 use crate::protocol::reply::{Notice, PUSHED, Refusal, Reply};
 use crate::protocol::text::sanitize;
+use execution::Execution;
 use history::History;
 use notices::Notices;
 use roster::Roster;
-use turn::Turn;
 
 /// What a shard needs to know of how the server was started.
 #[derive(Debug, Clone, Copy)]
@@ -223,11 +223,14 @@ impl Shard {
             let form = self.roster.form(from);
             self.roster.set_form(from, Form { numbered: true, ..form });
         }
-        let mut turn = Turn::new(self.id, &self.common, &mut self.roster, &self.history, &self.metrics, from);
+        let line_bytes_max = self.common.rules.line_bytes_max;
+        let mut execution = Execution::new(self, from);
         let reply = match (line, &id) {
-            (Err(_), _) => Err(Refusal::LineTooLong(self.common.rules.line_bytes_max)),
+            (Err(_), _) => Err(Refusal::LineTooLong(line_bytes_max)),
             (Ok(_), Err(refusal)) => Err(refusal.clone()),
-            (Ok(_), Ok((_, line))) => Command::parse(line, turn.standing()).and_then(|command| turn.execute(command)),
+            (Ok(_), Ok((_, line))) => {
+                Command::parse(line, execution.standing()).and_then(|command| execution.execute(command))
+            }
         };
         let reply = reply.unwrap_or_else(Reply::Refused);
         let mut bytes = Vec::with_capacity(32);
@@ -236,7 +239,7 @@ impl Shard {
             _ => writeln!(bytes, "{reply}"),
         };
         written.expect("writing to memory does not fail");
-        let Turn { forward, local, outcome, blocks, .. } = turn;
+        let Execution { forward, local, outcome, blocks, .. } = execution;
         blocks.iter().for_each(|block| bytes.extend_from_slice(block.as_bytes()));
         Effects { forward, reply: bytes, local, outcome }
     }

@@ -1,4 +1,4 @@
-//! One line being executed: the shard's parts side by side, and what has been decided so far.
+//! The execution of one line: the shard's parts side by side, and what has been decided so far.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::frame::{Form, Frame, Message};
 use super::history::History;
 use super::roster::Roster;
-use super::{Common, Forward, Outcome, name};
+use super::{Common, Forward, Outcome, Shard, name};
 use crate::cows::{Breed, CowId};
 use crate::directory::{ConnectionId, Owner, ShardId};
 use crate::limits::WHO_NAMES_MAX;
@@ -16,7 +16,7 @@ use crate::protocol::name::{Name, Prefix, lowest_of};
 use crate::protocol::reply::{Extensions, Free, Refusal, Reply};
 
 /// A line of `from`, and what comes of it.
-pub(super) struct Turn<'s> {
+pub(super) struct Execution<'s> {
     id: ShardId,
     common: &'s Common,
     roster: &'s mut Roster,
@@ -30,17 +30,12 @@ pub(super) struct Turn<'s> {
     pub(super) blocks: Vec<String>,
 }
 
-impl<'s> Turn<'s> {
-    pub(super) fn new(
-        id: ShardId,
-        common: &'s Common,
-        roster: &'s mut Roster,
-        history: &'s History,
-        metrics: &'s CoreMetrics,
-        from: ConnectionId,
-    ) -> Self {
-        Turn {
-            id,
+impl<'s> Execution<'s> {
+    /// Nothing decided yet of a line of `from`.
+    pub(super) fn new(shard: &'s mut Shard, from: ConnectionId) -> Self {
+        let Shard { id, common, roster, history, metrics, .. } = shard;
+        Execution {
+            id: *id,
             common,
             roster,
             history,
