@@ -17,7 +17,7 @@ use crate::events::{Event, Log, LogWriter};
 use crate::limits::{STALL_NOTICED, WATCH_INTERVAL};
 use crate::metrics::{Counter, Metrics};
 use crate::net::core::Settings;
-use crate::net::executor::{self, Common, CoreError, CoreThread, Notice, Plan};
+use crate::net::executor::{self, Common, CoreError, CoreThread, Plan, Report};
 use crate::net::listener;
 use crate::net::mesh::Mesh;
 use crate::shard::{self, Rules};
@@ -66,7 +66,7 @@ fn bind_advice(error: &io::Error) -> String {
 /// What the supervising thread waits for.
 enum Wake {
     Signal(StopSignal),
-    Core(Notice),
+    Core(Report),
 }
 
 /// Runs a server until it is asked to stop.
@@ -101,9 +101,9 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     for (index, ((listener, (mesh, inbox)), &cpu)) in listeners.into_iter().zip(mesh).zip(&config.cores).enumerate() {
         let plan = Plan { id: ShardId::new(index), cpu, listener, mesh, inbox };
         let wakes = wakes.clone();
-        let notify = move |notice| {
+        let notify = move |report| {
             // Nobody listens any more when the process is about to exit.
-            let _ = wakes.send(Wake::Core(notice));
+            let _ = wakes.send(Wake::Core(report));
         };
         server.cores.push(executor::start(plan, common.clone(), notify)?);
     }
@@ -168,8 +168,8 @@ impl Server {
         let mut ready = 0;
         while ready < self.cores.len() {
             match self.waking.recv() {
-                Ok(Wake::Core(Notice::Ready(_))) => ready += 1,
-                Ok(Wake::Core(Notice::Ended(shard, result))) => return Err(ended_early(shard, result)),
+                Ok(Wake::Core(Report::Ready(_))) => ready += 1,
+                Ok(Wake::Core(Report::Ended(shard, result))) => return Err(ended_early(shard, result)),
                 Ok(Wake::Signal(signal)) => return Ok(Some(signal)),
                 Err(mpsc::RecvError) => unreachable!("the cores and the signal watcher hold senders"),
             }
@@ -183,8 +183,8 @@ impl Server {
         loop {
             match self.waking.recv_timeout(WATCH_INTERVAL) {
                 Ok(Wake::Signal(signal)) => return Ok(signal),
-                Ok(Wake::Core(Notice::Ended(shard, result))) => return Err(ended_early(shard, result)),
-                Ok(Wake::Core(Notice::Ready(_))) => {}
+                Ok(Wake::Core(Report::Ended(shard, result))) => return Err(ended_early(shard, result)),
+                Ok(Wake::Core(Report::Ready(_))) => {}
                 Err(RecvTimeoutError::Timeout) => watch.look(self),
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the signal watcher holds a sender"),
             }
@@ -199,8 +199,8 @@ impl Server {
         let mut running = self.cores.len();
         while running > 0 {
             match self.waking.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Wake::Core(Notice::Ended(_, Ok(())))) => running -= 1,
-                Ok(Wake::Core(Notice::Ended(shard, Err(error)))) => return Err(ServerError::Core { shard, error }),
+                Ok(Wake::Core(Report::Ended(_, Ok(())))) => running -= 1,
+                Ok(Wake::Core(Report::Ended(shard, Err(error)))) => return Err(ServerError::Core { shard, error }),
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     self.log.emit(Event::DrainTimedOut { connections: self.metrics.open() });

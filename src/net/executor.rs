@@ -53,7 +53,7 @@ pub struct Plan {
 
 /// What a core's thread tells whoever supervises it.
 #[derive(Debug)]
-pub enum Notice {
+pub enum Report {
     /// It accepts.
     Ready(ShardId),
     /// It has ended: drained, or with the reason why it could not go on.
@@ -118,7 +118,7 @@ impl CoreThread {
 
     /// Waits for the thread, which has said that it ended.
     pub fn join(self) {
-        // How it ended, its notice has told.
+        // How it ended, its report has told.
         let _ = self.thread.join();
     }
 }
@@ -127,19 +127,19 @@ impl CoreThread {
 ///
 /// # Errors
 /// When the thread can not be started.
-pub fn start(plan: Plan, common: Common, notify: impl Fn(Notice) + Send + 'static) -> io::Result<CoreThread> {
+pub fn start(plan: Plan, common: Common, notify: impl Fn(Report) + Send + 'static) -> io::Result<CoreThread> {
     let id = plan.id;
     let (sender, orders) = flume::bounded(ORDERS);
     let thread = std::thread::Builder::new().name(format!("core-{id}")).spawn(move || {
         let run = AssertUnwindSafe(|| run(plan, common, &orders, &notify));
         let result =
             std::panic::catch_unwind(run).unwrap_or_else(|panic| Err(CoreError::Panicked(panic_text(&*panic))));
-        notify(Notice::Ended(id, result));
+        notify(Report::Ended(id, result));
     })?;
     Ok(CoreThread { id, orders: sender, thread })
 }
 
-fn run(plan: Plan, common: Common, orders: &Receiver<Order>, notify: &dyn Fn(Notice)) -> Result<(), CoreError> {
+fn run(plan: Plan, common: Common, orders: &Receiver<Order>, notify: &dyn Fn(Report)) -> Result<(), CoreError> {
     if let Some(cpu) = plan.cpu {
         let mut cpus = CpuSet::new();
         cpus.set(cpu);
@@ -180,7 +180,7 @@ fn executor(id: ShardId, log: &Log) -> Result<LocalExecutor, CoreError> {
     Err(CoreError::Executor(failure))
 }
 
-async fn serve(plan: Plan, common: Common, orders: &Receiver<Order>, notify: &dyn Fn(Notice)) -> Result<(), CoreError> {
+async fn serve(plan: Plan, common: Common, orders: &Receiver<Order>, notify: &dyn Fn(Report)) -> Result<(), CoreError> {
     // An executor's first sleep takes 19 ms; nobody should have to wait for that later.
     Timer::new(Duration::from_millis(1)).await;
     let metrics = CoreMetrics::new(common.metrics, plan.id);
@@ -192,7 +192,7 @@ async fn serve(plan: Plan, common: Common, orders: &Receiver<Order>, notify: &dy
     glommio::spawn_local(flush::run(Rc::clone(&core))).detach();
     glommio::spawn_local(pump::run(Rc::clone(&core), plan.inbox)).detach();
     let accepting = glommio::spawn_local(listener::accept_loop(Rc::clone(&core), listener, waiting)).detach();
-    notify(Notice::Ready(plan.id));
+    notify(Report::Ready(plan.id));
     // An error means that the supervisor is gone; there is nothing left to serve for.
     while let Ok(Order::Wake) = orders.recv_async().await {}
     drain::run(&core, &ending, accepting).await;
