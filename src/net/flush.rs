@@ -155,7 +155,6 @@ struct Run {
 }
 
 /// How a connection of a batch is written to.
-#[derive(Clone, Copy)]
 enum Way {
     /// By itself: its pieces are nobody else's.
     Alone,
@@ -163,6 +162,13 @@ enum Way {
     Piece,
     /// It has the messages of this run.
     Run(usize),
+}
+
+/// What was offered to a connection's socket, and what became of that.
+struct Offered<'c> {
+    connection: &'c Rc<Connection>,
+    bytes: usize,
+    sent: Option<io::Result<usize>>,
 }
 
 impl Batch {
@@ -174,36 +180,33 @@ impl Batch {
         let offers: Vec<_> = connections.iter().map(|connection| connection.offer()).collect();
         let ways: Vec<Way> = offers.iter().map(|offer| self.way(offer.as_ref().map(|(queue, _)| &**queue))).collect();
         let mut sends: Vec<Send<'_>> = Vec::with_capacity(offers.len());
-        let mut places = Vec::with_capacity(offers.len());
-        for (place, (offer, way)) in offers.iter().zip(&ways).enumerate() {
+        let mut offered = Vec::with_capacity(offers.len());
+        let mut alone = Vec::new();
+        for ((connection, offer), way) in connections.iter().zip(&offers).zip(ways) {
             let Some((queue, socket)) = offer else { continue };
-            let bytes = match *way {
-                Way::Alone => continue,
+            let bytes = match way {
+                Way::Alone => {
+                    alone.push(connection);
+                    continue;
+                }
                 Way::Piece => queue.head(),
                 Way::Run(run) => &self.runs[run].joined,
             };
             sends.push((socket.descriptor(), bytes));
-            places.push(place);
+            offered.push(Offered { connection, bytes: bytes.len(), sent: None });
         }
-        let offered: Vec<usize> = sends.iter().map(|(_, bytes)| bytes.len()).collect();
-        let mut results: Vec<Option<io::Result<usize>>> = connections.iter().map(|_| None).collect();
-        // A ring that fails is not used again; who has no result is written to alone.
-        self.ring = ring.send_all(&sends, |sent, result| results[places[sent]] = Some(result)).ok();
+        self.ring = ring.send_all(&sends, |place, sent| offered[place].sent = Some(sent)).ok();
         if self.ring.is_none() {
             core.log.emit(Event::NoSendRing { shard: core.id });
         }
         drop(sends);
         drop(offers);
-        let mut offered = offered.into_iter();
-        let mut places = places.into_iter().peekable();
-        for (place, (connection, result)) in connections.iter().zip(results).enumerate() {
-            let offered = places.next_if_eq(&place).and_then(|_| offered.next());
-            let written = match (offered, result) {
-                (Some(offered), Some(sent)) => connection.note_sent(offered, sent),
-                _ => connection.write_now(),
-            };
+        for Offered { connection, bytes, sent } in offered {
+            // A ring that fails is not used again; what it has not done is done without it.
+            let written = sent.map_or_else(|| connection.write_now(), |sent| connection.note_sent(bytes, sent));
             note_end(core, connection, written);
         }
+        alone.into_iter().for_each(|connection| note_end(core, connection, connection.write_now()));
     }
 
     fn way(&mut self, queue: Option<&SendQueue>) -> Way {
