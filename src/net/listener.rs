@@ -101,7 +101,8 @@ impl Listener {
 
     /// A second descriptor of the same socket, to empty and end it while a task accepts.
     pub(super) fn handle(&self) -> io::Result<ListenerHandle> {
-        self.0.try_clone().map(|socket| ListenerHandle { socket, failing: Cell::new(false) })
+        let socket = self.0.try_clone()?;
+        Ok(ListenerHandle { socket, accepted: Cell::new(0), failing: Cell::new(false) })
     }
 }
 
@@ -109,7 +110,9 @@ impl Listener {
 #[derive(Debug)]
 pub(super) struct ListenerHandle {
     socket: RawSocket,
-    /// The accepting task has met an error and knows that newcomers wait.
+    /// Connections that the accepting task has accepted, taken in or not.
+    accepted: Cell<u64>,
+    /// It has met an error and knows that newcomers wait.
     failing: Cell<bool>,
 }
 
@@ -129,6 +132,11 @@ impl ListenerHandle {
         }
         let mut asked = [PollFd::new(&self.socket, PollFlags::IN)];
         poll(&mut asked, Some(&Timespec::default())).is_ok() && asked[0].revents().contains(PollFlags::IN)
+    }
+
+    /// How many connections the accepting task has accepted.
+    pub(super) fn accepted(&self) -> u64 {
+        self.accepted.get()
     }
 
     /// Takes in those that wait, as many as a turn may.
@@ -168,9 +176,10 @@ impl ListenerHandle {
 pub(super) async fn accept_loop(core: Rc<Core>, listener: TcpListener, handle: Rc<ListenerHandle>) {
     let mut spare = spare_descriptor();
     let failing = &handle.failing;
-    let mut accepted_in_all = 0;
     loop {
-        match listener.shared_accept().await {
+        let accepted = listener.shared_accept().await;
+        handle.accepted.set(handle.accepted.get() + u64::from(accepted.is_ok()));
+        match accepted {
             Ok(accepted) if failing.get() && (spare.is_none() || spare_descriptor().is_none()) => {
                 // There was room only because another core let go of its spare: give that back.
                 let socket = Socket::new(accepted.bind_to_executor());
@@ -187,8 +196,7 @@ pub(super) async fn accept_loop(core: Rc<Core>, listener: TcpListener, handle: R
                     spare = spare.or_else(spare_descriptor);
                 }
                 admit(&core, accepted.bind_to_executor());
-                accepted_in_all += 1;
-                if accepted_in_all % TURN_ACCEPTS == 0 {
+                if handle.accepted.get().is_multiple_of(TURN_ACCEPTS as u64) {
                     breathe().await;
                 }
             }
