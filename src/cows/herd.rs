@@ -44,7 +44,7 @@ impl Breed {
     }
 }
 
-/// A breed as it is brought into a herd.
+/// A cow as it is brought into a herd, where it is a breed: as many cows as the herd has of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cow {
     /// What users call it: ASCII, no blanks.

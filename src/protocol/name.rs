@@ -67,29 +67,22 @@ impl<'a> Prefix<'a> {
 
     /// The numbers from 1 to `size` whose names match in this breed: ranges, ascending.
     pub fn numbers_of(self, breed: &str, size: u32) -> impl Iterator<Item = RangeInclusive<u32>> + use<> {
-        let matches = match self.digits {
-            None => breed.starts_with(self.breed),
-            Some(_) => breed == self.breed,
-        };
-        // First and last number that begin with the digits and have none, one, two ... after them.
-        let (first, last) = match self.digits {
-            None => (1, u64::from(size)),
-            Some("") => (2, u64::from(size)),
+        let size = u64::from(size);
+        // The numbers that are the digits; those that have one digit more, two more ... come after them. Only
+        // the first cow's name has no mark.
+        let (least, range) = match self.digits {
+            None => (1, breed.starts_with(self.breed).then_some((1, size))),
+            Some("") => (2, (breed == self.breed).then_some((2, size))),
             Some(digits) => {
                 let number = decimal(digits).and_then(|digits| digits.parse::<u32>().ok());
-                number.map_or((u64::MAX, 0), |number| (number.into(), number.into()))
+                (2, number.filter(|_| breed == self.breed).map(|number| (number.into(), number.into())))
             }
         };
-        let widen = |&(first, last): &(u64, u64)| Some((first.checked_mul(10)?, last.checked_mul(10)?.checked_add(9)?));
-        let ranges = std::iter::successors(matches.then_some((first, last)), widen);
-        let ranges = ranges.take_while(move |&(first, _)| first <= u64::from(size));
-        let once = self.digits.is_none_or(str::is_empty);
-        ranges.take(if once { 1 } else { usize::MAX }).filter_map(move |(first, last)| {
-            // `tux#1` is nobody's name, although the number is tux's own.
-            let first = u32::try_from(first).ok()?.max(if once { 1 } else { 2 });
-            let last = u32::try_from(last.min(u64::from(size))).ok()?;
-            (first <= last).then_some(first..=last)
-        })
+        let grows = self.digits.is_some_and(|digits| !digits.is_empty());
+        std::iter::successors(range, move |&(first, last)| grows.then_some((first * 10, last * 10 + 9)))
+            .take_while(move |&(first, _)| first <= size)
+            .map(move |(first, last)| first.max(least) as u32..=last.min(size) as u32)
+            .filter(|range| !range.is_empty())
     }
 }
 
