@@ -13,6 +13,7 @@
 #![allow(missing_docs, reason = "criterion_group! makes a public function and gives it no comment")]
 
 use std::hint::black_box;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -20,18 +21,17 @@ use std::time::{Duration, Instant};
 use charasay::bubbles::BubbleType;
 use charasay::{Chara, format_character};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use glommio::timer::Timer;
-use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity};
 
 use cowchat::cows::bubble::Bubble;
 use cowchat::cows::{CowId, Herd};
 use cowchat::directory::{Claims, ConnectionId, Directory, ShardId};
-use cowchat::limits::{
-    BUBBLE_COLUMNS, HEARTBEAT_BUSY, IO_MEMORY_BYTES, LINE_BYTES_MAX, MAILBOX_FRAMES, READ_BYTES, TURN_FRAMES,
-};
+use cowchat::limits::{BUBBLE_COLUMNS, LINE_BYTES_MAX, MAILBOX_FRAMES, READ_BYTES, TURN_FRAMES};
 use cowchat::metrics::{CoreMetrics, Metrics};
+use cowchat::net::doorbell::Doorbell;
+use cowchat::net::executor::block_on;
 use cowchat::net::mesh::{Inbox, Mesh};
+use cowchat::net::reactor::{Ear, Reactor};
 use cowchat::protocol::command::{Art, Command, Standing};
 use cowchat::protocol::line::LineBuffer;
 use cowchat::protocol::name::Name;
@@ -184,53 +184,66 @@ fn hop(c: &mut Criterion) {
 /// How many rounds to measure, of how many frames each.
 type Job = (u64, usize);
 
-/// Two executors joined by a mesh, each on a thread and, if there are two, on a CPU of its own. They end
-/// with the process.
+/// Two cores joined by a mesh, each on a thread and, if there are two, on a CPU of its own. They end with the
+/// process.
 struct Cores {
-    jobs: flume::Sender<Job>,
+    jobs: mpsc::Sender<Job>,
+    near: Arc<Doorbell>,
     times: mpsc::Receiver<Duration>,
 }
 
 impl Cores {
     fn start() -> Self {
-        let mut mesh = Mesh::build(2, MAILBOX_FRAMES).into_iter();
+        let mut mesh = Mesh::build(2, MAILBOX_FRAMES).expect("descriptors").into_iter();
         let mut next = || mesh.next().expect("a mesh of two");
         let ((near, from_far), (far, from_near)) = (next(), next());
-        let (jobs, todo) = flume::bounded(1);
+        let doorbell = Arc::clone(near.doorbell());
+        let (jobs, todo) = mpsc::channel();
         let (report, times) = mpsc::channel();
         std::thread::spawn(move || {
-            executor(0).run(async move {
-                glommio::spawn_local(beat()).detach();
-                send_rounds(near, from_far, todo, report).await;
+            run_core(0, Arc::clone(near.doorbell()), async |reactor| {
+                send_rounds(&near, &mut reactor.ear(), &from_far, &todo, &report).await;
             });
         });
         std::thread::spawn(move || {
-            executor(1).run(async move {
-                glommio::spawn_local(beat()).detach();
-                answer_each_end(far, from_near).await;
+            run_core(1, Arc::clone(far.doorbell()), async |reactor| {
+                answer_each_end(&far, &mut reactor.ear(), &from_near).await;
             });
         });
-        Cores { jobs, times }
+        Cores { jobs, near: doorbell, times }
     }
 
     fn measure(&self, rounds: u64, frames: usize) -> Duration {
         self.jobs.send((rounds, frames)).expect("the near core waits for jobs");
+        self.near.ring();
         self.times.recv().expect("the near core measures each job")
     }
 }
 
 /// Sends a round's frames, the last of them an `End`, and waits for the answer to that.
-async fn send_rounds(mesh: Mesh, inbox: Inbox, todo: flume::Receiver<Job>, report: mpsc::Sender<Duration>) {
+async fn send_rounds(
+    mesh: &Mesh,
+    ear: &mut Ear,
+    inbox: &Inbox,
+    todo: &mpsc::Receiver<Job>,
+    report: &mpsc::Sender<Duration>,
+) {
     let far = ShardId::new(1);
     let frame = a_yield();
-    while let Ok((rounds, frames)) = todo.recv_async().await {
+    loop {
+        let Ok((rounds, frames)) = todo.try_recv() else {
+            ear.hear().await;
+            continue;
+        };
         let began = Instant::now();
         for _ in 0..rounds {
             for _ in 1..frames {
                 mesh.try_forward(far, frame.clone()).expect("a mailbox has room for a turn");
             }
             mesh.try_forward(far, Frame::End).expect("a mailbox has room for a turn");
-            inbox.recv_async().await.expect("the far core lives as long as the process");
+            while inbox.try_recv().is_err() {
+                ear.hear().await;
+            }
         }
         if report.send(began.elapsed()).is_err() {
             return;
@@ -238,10 +251,11 @@ async fn send_rounds(mesh: Mesh, inbox: Inbox, todo: flume::Receiver<Job>, repor
     }
 }
 
-/// Takes frames as the pump does, in batches, and sends an `End` back for each `End`.
-async fn answer_each_end(mesh: Mesh, inbox: Inbox) {
-    while let Ok(first) = inbox.recv_async().await {
-        for frame in std::iter::once(first).chain(inbox.try_iter().take(TURN_FRAMES - 1)) {
+/// Takes frames as the pump does, and sends an `End` back for each `End`.
+async fn answer_each_end(mesh: &Mesh, ear: &mut Ear, inbox: &Inbox) {
+    loop {
+        ear.hear().await;
+        while let Ok(frame) = inbox.try_recv() {
             if matches!(black_box(frame), Frame::End) {
                 mesh.try_forward(ShardId::new(0), Frame::End).expect("one answer at a time");
             }
@@ -258,25 +272,11 @@ fn a_yield() -> Frame {
     Frame::Yield { message: Message::new(cow, "hi", false), author: claim.owner() }
 }
 
-/// See `net::heartbeat`.
-async fn beat() {
-    loop {
-        Timer::new(HEARTBEAT_BUSY).await;
-    }
-}
-
-/// An executor on the `index`th of the CPUs that this process may use, on any if there are not so many.
-fn executor(index: usize) -> LocalExecutor {
+/// A core on the `index`th of the CPUs that this process may use, on any if there are not so many.
+fn run_core(index: usize, doorbell: Arc<Doorbell>, main: impl AsyncFnOnce(Rc<Reactor>)) {
     let allowed = sched_getaffinity(None).unwrap_or_default();
-    if let Some(cpu) = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).nth(index) {
-        let mut one = CpuSet::new();
-        one.set(cpu);
-        sched_setaffinity(None, &one).expect("the CPU is one of those allowed");
-    }
-    LocalExecutorBuilder::new(Placement::Unbound)
-        .io_memory(IO_MEMORY_BYTES)
-        .make()
-        .expect("io_uring works here: ci/preflight.sh says what is lacking")
+    let cpu = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).nth(index);
+    block_on(cpu, doorbell, main).expect("io_uring works here: ci/preflight.sh says what is lacking");
 }
 
 fn builtin() -> Herd {

@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly descriptors_to_start=96    # limits::DESCRIPTORS_MIN
 readonly descriptors_to_test=2500   # several tests at once that open hundreds of connections or a thousand
 readonly memlock_kib=512            # glommio refuses to start below
-readonly kernel_least=5.8           # the io_uring that glommio uses
+readonly kernel_least=5.13          # polls of io_uring that tell of more than one change
 lacking=0
 
 ok() {

@@ -122,7 +122,7 @@ pub enum ConfigError {
     )]
     UringForbidden(io::Error),
     /// io_uring does not work for another reason.
-    #[error("io_uring does not work here ({0}): it needs Linux 5.8 or later, and lockable memory (ulimit -l)")]
+    #[error("io_uring does not work here ({0}): it needs Linux 5.13 or later, and lockable memory (ulimit -l)")]
     UringBroken(io::Error),
 }
 
@@ -224,7 +224,9 @@ fn check_io_uring() -> Result<(), ConfigError> {
         return Err(ConfigError::TooLittleMemlock(memlock));
     }
     match io_uring::IoUring::new(8) {
-        Ok(_) => Ok(()),
+        // As old as polls that tell of more than one change; nothing else shows them.
+        Ok(ring) if ring.params().is_feature_resource_tagging() => Ok(()),
+        Ok(_) => Err(ConfigError::UringBroken(io::ErrorKind::Unsupported.into())),
         Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => {
             Err(ConfigError::UringForbidden(error))
         }

@@ -81,7 +81,6 @@ impl CloseReason {
 pub enum Event {
     Unpinned { cores: usize, cpus: usize },
     CowSkipped { path: PathBuf, reason: String },
-    RingFallback { shard: ShardId, depth: usize },
     Accepted { connection: ConnectionName, peer: Option<SocketAddr> },
     Refused { shard: ShardId, peer: Option<SocketAddr> },
     LoggedIn { connection: ConnectionName, cow: String },
@@ -90,7 +89,6 @@ pub enum Event {
     Stalled { shard: ShardId },
     Recovered { shard: ShardId, stalled: Duration },
     AcceptFailed { shard: ShardId, error: String },
-    AcceptMissed { shard: ShardId },
     NoSendRing { shard: ShardId },
     AcceptRecovered { shard: ShardId },
     Fault { connection: ConnectionName, message: String },
@@ -104,12 +102,10 @@ impl Event {
     fn level(&self) -> Level {
         match self {
             Event::Unpinned { .. }
-            | Event::RingFallback { .. }
             | Event::NoSendRing { .. }
             | Event::CowSkipped { .. }
             | Event::Stalled { .. }
             | Event::Recovered { .. }
-            | Event::AcceptMissed { .. }
             | Event::DrainTimedOut { .. }
             | Event::Lost { .. } => Level::WARN,
             Event::AcceptFailed { .. } | Event::Fault { .. } => Level::ERROR,
@@ -128,9 +124,6 @@ impl fmt::Display for Event {
                 // A file's name may hold anything: it is to be one line, and no escape.
                 let line = format!("cow file {} is skipped: {reason}", path.display());
                 f.write_str(&line.replace(char::is_control, "?"))
-            }
-            Event::RingFallback { shard, depth } => {
-                write!(f, "core {shard}: locked memory allows an io_uring of {depth} entries only (raise ulimit -l)")
             }
             Event::Accepted { connection, peer } => {
                 write!(f, "accepted connection={connection}")?;
@@ -159,9 +152,6 @@ impl fmt::Display for Event {
             }
             Event::AcceptFailed { shard, error } => {
                 write!(f, "core {shard} can not accept: {error} (newcomers wait or are told that the server is full)")
-            }
-            Event::AcceptMissed { shard } => {
-                write!(f, "core {shard} was not told of newcomers who waited, and has looked by itself")
             }
             Event::NoSendRing { shard } => write!(f, "core {shard} has no ring for sends: it writes one by one"),
             Event::AcceptRecovered { shard } => write!(f, "core {shard} accepts again"),

@@ -66,8 +66,8 @@ pub const HANDSHAKE_GRACE: Duration = Duration::from_millis(50);
 pub const REFUSED_LINGERING_MAX: usize = 16;
 
 /// Descriptors kept for the process itself: rings, event descriptors, listeners, standard streams.
-/// A core takes 9 (counted: 3 rings of glommio's and one for sends, an event descriptor, its listener three
-/// times over, a spare one).
+/// A core takes 9 (counted: 3 rings and an event descriptor of glommio's, a ring for readiness, one for sends,
+/// a doorbell, its listener, a spare one).
 pub const DESCRIPTORS_RESERVED: u64 = 64;
 
 /// Descriptors that each core after the fourth adds to the reserve above.
@@ -94,11 +94,6 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// See [`KEEPALIVE_INTERVAL`].
 pub const KEEPALIVE_PROBES: u32 = 3;
 
-/// First and longest pause between tries to write to a peer that has finished sending and whose socket is
-/// full: io_uring can not wait for that (`net::connection`). It doubles from one to the other, so a reader
-/// that is merely busy gets 64 KiB a millisecond, and one that does not read costs ten sends a second.
-pub const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(100)];
-
 /// Bytes read from a socket at once, into one buffer per core.
 pub const READ_BYTES: usize = 16 * 1024;
 
@@ -124,29 +119,35 @@ pub const RUNS_MAX: usize = 8;
 /// Connections accepted in a row before the reactor is polled: at 20 us each, about a millisecond.
 pub const TURN_ACCEPTS: usize = 64;
 
-/// Pause after the kernel refused a descriptor. glommio would try again 400,000 times a second.
+/// Pause after the kernel refused a descriptor: until somebody has closed one, it will again.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// io_uring depths to try, deepest first, until the locked-memory limit allows one. With 19,000 idle
-/// connections an active one costs 18 us at 4096 and 103 us at 128.
-pub const RING_DEPTHS: [usize; 3] = [4096, 1024, 128];
+/// Polls and their ends that enter the kernel at once; more go the next time. 64 KiB of ring.
+pub const RING_SUBMISSIONS: u32 = 1024;
+
+/// What has become ready that a core hears of at once; the kernel keeps more for the next time. 64 KiB of ring.
+pub const RING_COMPLETIONS: u32 = 4096;
+
+/// How long a core whose tasks wake each other goes without a look at its ring: as long as ten lines take, and
+/// a hundred times as long as the look.
+pub const LOOK_INTERVAL: Duration = Duration::from_micros(100);
+
+/// Depth of each of glommio's three rings, which have one timer to watch.
+pub const EXECUTOR_RING_DEPTH: usize = 128;
+
+/// See `net::executor::bound_sleep`: as long as one beat.
+pub const EXECUTOR_SLEEP_MAX: Duration = HEARTBEAT;
 
 /// Registered buffer memory per executor, in bytes: only file I/O uses it, this is glommio's minimum.
 pub const IO_MEMORY_BYTES: usize = 64 * 1024;
 
-/// Beat of a core on which something happened lately; see `net::heartbeat`.
-pub const HEARTBEAT_BUSY: Duration = Duration::from_millis(10);
-
-/// Beat of a core at rest. One beat costs 50-65 us, so this is 0.13 % of a core.
-pub const HEARTBEAT_IDLE: Duration = Duration::from_millis(50);
-
-/// Beats at the busy rate after the last thing that happened: 100 ms.
-pub const HEARTBEAT_BUSY_BEATS: u32 = 10;
+/// Beat of a core. One costs 5 us (`net::heartbeat`).
+pub const HEARTBEAT: Duration = Duration::from_millis(50);
 
 /// How often the supervisor looks whether the cores' hearts beat.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A core that has not beaten for this long is stalled: twenty of its slowest beats.
+/// A core that has not beaten for this long is stalled: twenty beats.
 pub const STALL_NOTICED: Duration = Duration::from_secs(1);
 
 /// How often a core looks for connections that stalled.

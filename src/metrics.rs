@@ -19,8 +19,6 @@ pub enum Counter {
     Closed,
     /// Newcomers sent away because there was no room.
     Refused,
-    /// Times that newcomers waited and the ring did not say so.
-    AcceptsMissed,
     /// Connections cut because they read too slowly.
     SlowConsumers,
     /// Lines executed.

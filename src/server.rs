@@ -97,7 +97,7 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     let common = common(&config, herd, Arc::clone(&metrics), log.clone());
 
     let mut server = Server { cores: Vec::new(), waking, log, metrics };
-    let mesh = Mesh::build(config.cores.len(), config.mailbox_frames);
+    let mesh = Mesh::build(config.cores.len(), config.mailbox_frames)?;
     for (index, ((listener, (mesh, inbox)), &cpu)) in listeners.into_iter().zip(mesh).zip(&config.cores).enumerate() {
         let plan = Plan { id: ShardId::new(index), cpu, listener, mesh, inbox };
         let wakes = wakes.clone();
@@ -226,8 +226,8 @@ impl Server {
     }
 }
 
-/// Watches the cores' hearts. One that has not beaten for [`STALL_NOTICED`] is woken from outside, in case
-/// that it sleeps on a lost wake-up, and the log says so.
+/// Watches the cores' hearts: the log tells of one that has not beaten for [`STALL_NOTICED`], and when it does
+/// again.
 struct Watch {
     /// Beats of each core when it was last seen to beat, and when that was.
     seen: Vec<(u64, Instant)>,
@@ -250,11 +250,8 @@ impl Watch {
                 if std::mem::take(&mut self.stalled[at]) {
                     server.log.emit(Event::Recovered { shard: core.id, stalled: now - since });
                 }
-            } else if now - since >= STALL_NOTICED {
-                core.wake();
-                if !std::mem::replace(&mut self.stalled[at], true) {
-                    server.log.emit(Event::Stalled { shard: core.id });
-                }
+            } else if now - since >= STALL_NOTICED && !std::mem::replace(&mut self.stalled[at], true) {
+                server.log.emit(Event::Stalled { shard: core.id });
             }
         }
     }

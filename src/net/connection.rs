@@ -7,18 +7,16 @@
 use std::cell::{Cell, Ref, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
-
-use glommio::timer::Timer;
 
 use super::send_queue::{Fill, Overflow, Progress, SendQueue};
 use super::socket::Socket;
 use crate::cows::CowId;
 use crate::directory::ConnectionId;
 use crate::events::{CloseReason, ConnectionName};
-use crate::limits::{RETRY_PAUSES, SENDQ_OWN_BYTES};
+use crate::limits::SENDQ_OWN_BYTES;
 use crate::protocol::line::LineBuffer;
 use crate::shard::Payload;
 
@@ -49,7 +47,7 @@ pub(super) struct Read {
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) name: ConnectionName,
-    socket: RefCell<Socket>,
+    socket: Socket,
     queue: RefCell<SendQueue>,
     /// It stands in the core's list of those to flush.
     pub(super) is_unflushed: Cell<bool>,
@@ -63,16 +61,6 @@ pub(super) struct Connection {
     waker: RefCell<Option<Waker>>,
     /// Bytes that the peer's kernel had not taken when that was last asked.
     unacknowledged: Cell<u32>,
-    /// The pause before the next write to a full socket whose peer has finished sending.
-    retry: RefCell<Option<Retry>>,
-}
-
-/// io_uring adds EPOLLRDHUP to whatever a poll asks for, so a poll for room completes at once when the peer
-/// has finished sending, room or not. Such a socket is tried again after a pause instead.
-#[derive(Debug)]
-struct Retry {
-    timer: Timer,
-    pause: Duration,
 }
 
 impl Connection {
@@ -80,7 +68,7 @@ impl Connection {
         Connection {
             id,
             name,
-            socket: RefCell::new(socket),
+            socket,
             queue: RefCell::default(),
             is_unflushed: Cell::new(false),
             ending: Cell::new(None),
@@ -88,11 +76,10 @@ impl Connection {
             cow: Cell::new(None),
             waker: RefCell::new(None),
             unacknowledged: Cell::new(0),
-            retry: RefCell::new(None),
         }
     }
 
-    pub(super) fn socket(&self) -> &RefCell<Socket> {
+    pub(super) fn socket(&self) -> &Socket {
         &self.socket
     }
 
@@ -159,7 +146,7 @@ impl Connection {
         if !matters || queue.blocked_since().is_none() {
             return None;
         }
-        let unacknowledged = self.socket.borrow().unacknowledged_bytes();
+        let unacknowledged = self.socket.unacknowledged_bytes();
         if unacknowledged < self.unacknowledged.replace(unacknowledged) {
             queue.note_progress();
         }
@@ -185,13 +172,10 @@ impl Connection {
         self.write_again()
     }
 
-    /// The same for a socket that was full when it was last tried. The wait of the connection's own task
-    /// is not disturbed: the source it waits on belongs to the ring, and fires once more than needed.
+    /// The same for a socket that was full when it was last tried.
     pub(super) fn write_again(&self) -> io::Result<()> {
-        let mut queue = self.queue.borrow_mut();
-        let socket = self.socket.borrow();
-        let throttled = queue.bytes() > SENDQ_OWN_BYTES;
-        let progress = queue.write_by(|slices| socket.send(slices))?;
+        let throttled = self.queued_bytes() > SENDQ_OWN_BYTES;
+        let progress = self.write_queued()?;
         // Its task has to wait for the socket from now on, or waits for the room that there is now.
         if progress == Progress::Blocked || throttled {
             self.wake();
@@ -199,17 +183,28 @@ impl Connection {
         Ok(())
     }
 
+    fn write_queued(&self) -> io::Result<Progress> {
+        let progress = self.queue.borrow_mut().write_by(|slices| self.socket.send(slices))?;
+        if progress == Progress::Blocked {
+            self.socket.note_full();
+        }
+        Ok(progress)
+    }
+
     /// What a batch of sends needs: the queue and the socket, if something waits and the socket may take it.
-    pub(super) fn offer(&self) -> Option<(Ref<'_, SendQueue>, Ref<'_, Socket>)> {
+    pub(super) fn offer(&self) -> Option<(Ref<'_, SendQueue>, &Socket)> {
         let queue = self.queue.borrow();
         let is_ready = !queue.is_empty() && queue.blocked_since().is_none();
-        is_ready.then(|| (queue, self.socket.borrow()))
+        is_ready.then_some((queue, &self.socket))
     }
 
     /// The first `offered` bytes of its queue were offered to the socket by a batch, with this result.
     pub(super) fn note_sent(&self, offered: usize, sent: io::Result<usize>) -> io::Result<()> {
         let throttled = self.queued_bytes() > SENDQ_OWN_BYTES;
         let progress = self.queue.borrow_mut().note_sent(offered, sent)?;
+        if progress == Progress::Blocked {
+            self.socket.note_full();
+        }
         if progress == Progress::Blocked || throttled {
             self.wake();
         }
@@ -227,38 +222,13 @@ impl Connection {
         *self.waker.borrow_mut() = Some(cx.waker().clone());
     }
 
-    /// Once the socket has refused something: writes on, and sees to it that the task wakes when it can.
-    fn poll_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut queue = self.queue.borrow_mut();
-        let mut socket = self.socket.borrow_mut();
-        while !queue.is_empty() {
-            let before = queue.bytes();
-            if queue.write_by(|slices| socket.send(slices))? == Progress::Empty {
-                break;
-            }
-            if socket.peer_has_finished() {
-                ready!(self.poll_retry(cx, queue.bytes() < before));
-            } else {
-                let count = ready!(socket.poll_writable(cx, queue.head()))?;
-                queue.advance(count);
-            }
+    /// Once the socket has refused something: writes on as it takes more.
+    fn poll_write(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        while self.queued_bytes() > 0 {
+            ready!(self.socket.poll_writable(cx));
+            self.write_queued()?;
         }
-        self.retry.take();
         Poll::Ready(Ok(()))
-    }
-
-    /// Waits for the pause between two tries to be over; the next is longer unless there was progress.
-    fn poll_retry(&self, cx: &mut Context<'_>, progress: bool) -> Poll<()> {
-        let [first, longest] = RETRY_PAUSES;
-        let mut retry = self.retry.borrow_mut();
-        if let Some(Retry { timer, pause }) = retry.as_mut().filter(|_| !progress) {
-            ready!(Pin::new(&mut *timer).poll(cx));
-            *pause = longest.min(*pause * 2);
-            *timer = Timer::new(*pause);
-            return Pin::new(timer).poll(cx).map(drop);
-        }
-        let retry = retry.insert(Retry { timer: Timer::new(first), pause: first });
-        Pin::new(&mut retry.timer).poll(cx).map(drop)
     }
 
     /// Waits for `future`, and meanwhile for the socket to take what is queued.
@@ -295,7 +265,7 @@ impl Connection {
         let mut waited = false;
         let read = poll_fn(|cx| {
             let mut buffer = buffer.borrow_mut();
-            let Poll::Ready(count) = self.socket.borrow_mut().poll_read(cx, &mut buffer)? else {
+            let Poll::Ready(count) = self.socket.poll_read(cx, &mut buffer)? else {
                 waited = true;
                 return Poll::Pending;
             };

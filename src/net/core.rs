@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use slab::Slab;
 use super::connection::{Connection, Ending};
 use super::flush::Unflushed;
 use super::mesh::Mesh;
+use super::reactor::Reactor;
 use super::socket::Socket;
 use crate::cows::CowId;
 use crate::directory::{ConnectionId, ShardId};
@@ -41,6 +43,7 @@ pub struct Core {
     pub(super) id: ShardId,
     pub(super) settings: Settings,
     pub(super) mesh: Mesh,
+    pub(super) reactor: Rc<Reactor>,
     pub(super) metrics: CoreMetrics,
     pub(super) log: Log,
     /// What its shard has in common with all others.
@@ -65,18 +68,17 @@ pub struct Core {
     pub(super) refusing: Cell<usize>,
     draining: Cell<bool>,
     accepted: Cell<u64>,
-    /// Something happened since the last beat.
-    busy: Cell<bool>,
     began: Instant,
 }
 
 impl Core {
     /// A core without connections.
-    pub fn new(
+    pub(super) fn new(
         id: ShardId,
         settings: Settings,
         common: shard::Common,
         mesh: Mesh,
+        reactor: Rc<Reactor>,
         metrics: CoreMetrics,
         log: Log,
     ) -> Rc<Self> {
@@ -85,6 +87,7 @@ impl Core {
             id,
             settings,
             mesh,
+            reactor,
             metrics,
             log,
             common,
@@ -100,18 +103,16 @@ impl Core {
             refusing: Cell::new(0),
             draining: Cell::new(false),
             accepted: Cell::new(0),
-            busy: Cell::new(false),
             began: Instant::now(),
         })
     }
 
     /// Takes in a new connection.
-    pub(super) fn open(&self, socket: Socket) -> Rc<Connection> {
+    pub(super) fn open(&self, socket: Socket, peer: Option<SocketAddr>) -> Rc<Connection> {
         self.accepted.set(self.accepted.get() + 1);
         self.metrics.add(Counter::Accepted, 1);
-        self.note_activity();
         let name = ConnectionName { shard: self.id, number: self.accepted.get() };
-        self.log.emit(Event::Accepted { connection: name, peer: socket.peer() });
+        self.log.emit(Event::Accepted { connection: name, peer });
         let mut connections = self.connections.borrow_mut();
         let entry = connections.vacant_entry();
         let connection = Rc::new(Connection::new(ConnectionId::new(entry.key()), name, socket));
@@ -208,15 +209,5 @@ impl Core {
     /// Whether the server is shutting down.
     pub(super) fn is_draining(&self) -> bool {
         self.draining.get()
-    }
-
-    /// Something happened: the heart beats faster for a while.
-    pub(super) fn note_activity(&self) {
-        self.busy.set(true);
-    }
-
-    /// Whether something happened since this was last asked.
-    pub(super) fn take_activity(&self) -> bool {
-        self.busy.replace(false)
     }
 }

@@ -11,11 +11,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use glommio::task::JoinHandle;
-use glommio::timer::Timer;
-
 use super::core::Core;
-use super::listener::ListenerHandle;
+use super::listener::Listening;
 use super::{effects, flush};
 use crate::events::CloseReason;
 use crate::limits::HANDSHAKE_GRACE;
@@ -25,20 +22,18 @@ use crate::shard::Frame;
 /// How often a step looks whether it is done. A drain happens once, so simple beats quick.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// Drains one core, whose accepting task is `accepting`; returns when its last connection is closed.
-pub(super) async fn run(core: &Rc<Core>, listener: &ListenerHandle, accepting: JoinHandle<()>) {
+/// Drains one core; returns when its last connection is closed.
+pub(super) async fn run(core: &Rc<Core>, listener: &Listening) {
     core.start_draining();
     listener.ignore_newcomers();
-    Timer::new(HANDSHAKE_GRACE).await;
+    core.reactor.sleep(HANDSHAKE_GRACE).await;
     listener.empty_and_end(core);
-    // The ring may have accepted one more, which the accepting task has yet to hear of.
-    accepting.await;
-    until(|| core.lines_waiting.get() == 0).await;
+    until(core, || core.lines_waiting.get() == 0).await;
     let others: Vec<_> = core.mesh.others().collect();
     for &other in &others {
-        core.mesh.forward(other, Frame::End).await;
+        core.mesh.forward(other, Frame::End, &mut core.reactor.ear()).await;
     }
-    until(|| core.ended.get() == others.len()).await;
+    until(core, || core.ended.get() == others.len()).await;
     for (_, connection) in core.connections().iter() {
         if connection.ending().is_none() {
             let last_line = core.with_shard(|shard| shard.pushed(connection.id, SHUTTING_DOWN));
@@ -47,11 +42,11 @@ pub(super) async fn run(core: &Rc<Core>, listener: &ListenerHandle, accepting: J
         }
     }
     flush::flush(core).await;
-    until(|| core.connection_count() == 0 && core.refusing.get() == 0).await;
+    until(core, || core.connection_count() == 0 && core.refusing.get() == 0).await;
 }
 
-async fn until(mut done: impl FnMut() -> bool) {
+async fn until(core: &Core, mut done: impl FnMut() -> bool) {
     while !done() {
-        Timer::new(LOOK).await;
+        core.reactor.sleep(LOOK).await;
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::connection::{Connection, Ending};
 use super::core::Core;
 use super::flush::end_turn;
-use super::reactor::Turn;
 use super::send_queue::{Fill, Overflow};
+use super::turn::Turn;
 use crate::directory::ShardId;
 use crate::events::CloseReason;
 use crate::metrics::Counter;
@@ -88,7 +88,7 @@ async fn forward(core: &Rc<Core>, connection: &Connection, frames: Vec<(ShardId,
     for (to, frame) in frames {
         if let Err(frame) = core.mesh.try_forward(to, frame) {
             core.metrics.add(Counter::MailboxWaits, 1);
-            connection.attend(core.mesh.forward(to, frame)).await?;
+            connection.attend(core.mesh.forward(to, frame, &mut core.reactor.ear())).await?;
         }
     }
     Ok(())

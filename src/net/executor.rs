@@ -4,22 +4,23 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use flume::{Receiver, Sender};
 use glommio::timer::Timer;
-use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
+use glommio::{LocalExecutorBuilder, Placement};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::core::{Core, Settings};
+use super::doorbell::Doorbell;
 use super::listener::{self, Listener};
 use super::mesh::{Inbox, Mesh};
+use super::reactor::Reactor;
 use super::serve::panic_text;
 use super::{drain, flush, heartbeat, pump};
 use crate::directory::ShardId;
-use crate::events::{Event, Log};
-use crate::limits::{IO_MEMORY_BYTES, RING_DEPTHS};
+use crate::events::Log;
+use crate::limits::{EXECUTOR_RING_DEPTH, EXECUTOR_SLEEP_MAX, IO_MEMORY_BYTES};
 use crate::metrics::{CoreMetrics, Metrics};
 use crate::shard;
 
@@ -87,33 +88,16 @@ pub enum CoreError {
 pub struct CoreThread {
     /// Its place.
     pub id: ShardId,
-    orders: Sender<Order>,
+    is_to_drain: Arc<AtomicBool>,
+    doorbell: Arc<Doorbell>,
     thread: JoinHandle<()>,
 }
-
-/// What a core is told from outside.
-#[derive(Debug, Clone, Copy)]
-enum Order {
-    /// To look up: a wake-up may have been lost.
-    Wake,
-    /// To drain.
-    Drain,
-}
-
-/// Orders that may wait for a core: one of each.
-const ORDERS: usize = 2;
 
 impl CoreThread {
     /// Asks the core to drain; asking twice is as good as once.
     pub fn drain(&self) {
-        let _ = self.orders.try_send(Order::Drain);
-    }
-
-    /// Wakes the core from outside, in case that it sleeps although there is something to do.
-    pub fn wake(&self) {
-        if self.orders.is_empty() {
-            let _ = self.orders.try_send(Order::Wake);
-        }
+        self.is_to_drain.store(true, Ordering::Release);
+        self.doorbell.ring();
     }
 
     /// Waits for the thread, which has said that it ended.
@@ -129,72 +113,82 @@ impl CoreThread {
 /// When the thread can not be started.
 pub fn start(plan: Plan, common: Common, notify: impl Fn(Report) + Send + 'static) -> io::Result<CoreThread> {
     let id = plan.id;
-    let (sender, orders) = flume::bounded(ORDERS);
+    let doorbell = Arc::clone(plan.mesh.doorbell());
+    let is_to_drain = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&is_to_drain);
     let thread = std::thread::Builder::new().name(format!("core-{id}")).spawn(move || {
-        let run = AssertUnwindSafe(|| run(plan, common, &orders, &notify));
+        let run = AssertUnwindSafe(|| run(plan, common, &asked, &notify));
         let result =
             std::panic::catch_unwind(run).unwrap_or_else(|panic| Err(CoreError::Panicked(panic_text(&*panic))));
         notify(Report::Ended(id, result));
     })?;
-    Ok(CoreThread { id, orders: sender, thread })
+    Ok(CoreThread { id, is_to_drain, doorbell, thread })
 }
 
-fn run(plan: Plan, common: Common, orders: &Receiver<Order>, notify: &dyn Fn(Report)) -> Result<(), CoreError> {
-    if let Some(cpu) = plan.cpu {
+fn run(plan: Plan, common: Common, is_to_drain: &AtomicBool, notify: &dyn Fn(Report)) -> Result<(), CoreError> {
+    let (cpu, doorbell) = (plan.cpu, Arc::clone(plan.mesh.doorbell()));
+    block_on(cpu, doorbell, async move |reactor: Rc<Reactor>| serve(plan, common, reactor, is_to_drain, notify).await)?
+}
+
+/// Runs a core's main task on this thread until it ends: with an executor, a reactor that hears `doorbell`, and
+/// pinned to `cpu`, if to any.
+///
+/// # Errors
+/// When one of them can not be had.
+pub fn block_on<T>(
+    cpu: Option<usize>,
+    doorbell: Arc<Doorbell>,
+    main: impl AsyncFnOnce(Rc<Reactor>) -> T,
+) -> Result<T, CoreError> {
+    if let Some(cpu) = cpu {
         let mut cpus = CpuSet::new();
         cpus.set(cpu);
         sched_setaffinity(None, &cpus).map_err(|error| CoreError::Pin { cpu, error: error.into() })?;
     }
-    let executor = executor(plan.id, &common.log)?;
-    executor.run(serve(plan, common, orders, notify))
+    // The thread is pinned already, and what glommio starts inherits that.
+    let executor = LocalExecutorBuilder::new(Placement::Unbound)
+        .name("core")
+        .ring_depth(EXECUTOR_RING_DEPTH)
+        .io_memory(IO_MEMORY_BYTES)
+        .make()
+        .map_err(|error| CoreError::Executor(error.to_string()))?;
+    let reactor = Reactor::new(doorbell).map_err(|error| CoreError::Executor(error.to_string()))?;
+    Ok(executor.run(reactor.noted(async {
+        glommio::spawn_local(Rc::clone(&reactor).drive()).detach();
+        glommio::spawn_local(bound_sleep()).detach();
+        let outcome = main(Rc::clone(&reactor)).await;
+        reactor.stop();
+        outcome
+    })))
 }
 
-/// An executor with the deepest rings that the locked-memory limit allows.
-fn executor(id: ShardId, log: &Log) -> Result<LocalExecutor, CoreError> {
-    let mut failure = String::new();
-    for depth in RING_DEPTHS {
-        // The thread is pinned already, and what glommio starts inherits that. `preempt_timer` stays at
-        // its default and no queue asks for latency: both make the lost wake-up (`heartbeat`) likelier.
-        let made = LocalExecutorBuilder::new(Placement::Unbound)
-            .name("core")
-            .ring_depth(depth)
-            .io_memory(IO_MEMORY_BYTES)
-            .make();
-        match made {
-            Ok(executor) => {
-                if depth != RING_DEPTHS[0] {
-                    log.emit(Event::RingFallback { shard: id, depth });
-                }
-                return Ok(executor);
-            }
-            Err(error) => {
-                failure = error.to_string();
-                let out_of_memory = matches!(&error,
-                    GlommioError::IoError(error) if error.kind() == io::ErrorKind::OutOfMemory);
-                if !out_of_memory {
-                    break;
-                }
-            }
-        }
+/// The executor is not to sleep (`reactor`), but can: glommio 0.9.0 does so, with runnable tasks queued, when its
+/// timer of 100 ms has fired at the wrong moment. This wakes it.
+async fn bound_sleep() {
+    loop {
+        Timer::new(EXECUTOR_SLEEP_MAX).await;
     }
-    Err(CoreError::Executor(failure))
 }
 
-async fn serve(plan: Plan, common: Common, orders: &Receiver<Order>, notify: &dyn Fn(Report)) -> Result<(), CoreError> {
-    // An executor's first sleep takes 19 ms; nobody should have to wait for that later.
-    Timer::new(Duration::from_millis(1)).await;
+async fn serve(
+    plan: Plan,
+    common: Common,
+    reactor: Rc<Reactor>,
+    is_to_drain: &AtomicBool,
+    notify: &dyn Fn(Report),
+) -> Result<(), CoreError> {
     let metrics = CoreMetrics::new(common.metrics, plan.id);
-    let core = Core::new(plan.id, common.settings, common.shards, plan.mesh, metrics, common.log);
-    let waiting = Rc::new(plan.listener.handle().map_err(CoreError::Listener)?);
-    let ending = Rc::clone(&waiting);
-    let listener = plan.listener.into_glommio();
-    glommio::spawn_local(heartbeat::run(Rc::clone(&core), Rc::clone(&waiting))).detach();
-    glommio::spawn_local(flush::run(Rc::clone(&core))).detach();
-    glommio::spawn_local(pump::run(Rc::clone(&core), plan.inbox)).detach();
-    let accepting = glommio::spawn_local(listener::accept_loop(Rc::clone(&core), listener, waiting)).detach();
+    let listener = Rc::new(plan.listener.watched_by(&reactor).map_err(CoreError::Listener)?);
+    let core = Core::new(plan.id, common.settings, common.shards, plan.mesh, Rc::clone(&reactor), metrics, common.log);
+    reactor.spawn(heartbeat::run(Rc::clone(&core)));
+    reactor.spawn(flush::run(Rc::clone(&core)));
+    reactor.spawn(pump::run(Rc::clone(&core), plan.inbox));
+    reactor.spawn(listener::accept_loop(Rc::clone(&core), Rc::clone(&listener)));
     notify(Report::Ready(plan.id));
-    // An error means that the supervisor is gone; there is nothing left to serve for.
-    while let Ok(Order::Wake) = orders.recv_async().await {}
-    drain::run(&core, &ending, accepting).await;
+    let mut ear = reactor.ear();
+    while !is_to_drain.load(Ordering::Acquire) {
+        ear.hear().await;
+    }
+    drain::run(&core, &listener).await;
     Ok(())
 }

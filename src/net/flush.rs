@@ -15,7 +15,6 @@ use std::time::Instant;
 use super::connection::{Connection, Ending};
 use super::core::Core;
 use super::effects;
-use super::reactor::breathe;
 use super::send_queue::SendQueue;
 use super::send_ring::{Send, SendRing};
 use crate::events::{CloseReason, Event};
@@ -126,7 +125,7 @@ pub(super) async fn flush(core: &Rc<Core>) {
             core.unflushed.batch.borrow_mut().send(core, &connections);
         }
         if left > 0 {
-            breathe().await;
+            core.reactor.breathe().await;
         }
     }
     core.unflushed.batch.borrow_mut().runs.clear();

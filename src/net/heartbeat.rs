@@ -1,39 +1,23 @@
-//! A core's beat.
-//!
-//! glommio 0.9.0 can park with runnable tasks queued: a wake-up that comes while it prepares to sleep is
-//! lost, and the core hangs until something else happens. The beat is that something else. It costs 50
-//! to 65 us, so it slows down when nothing goes on.
+//! A core's beat: it shows that the core runs, and does what has to be done now and then.
 
 use std::rc::Rc;
 use std::time::Instant;
 
-use glommio::timer::Timer;
-
 use super::core::Core;
 use super::effects;
-use super::listener::ListenerHandle;
 use crate::events::{CloseReason, Event};
-use crate::limits::{
-    HEARTBEAT_BUSY, HEARTBEAT_BUSY_BEATS, HEARTBEAT_IDLE, HOUSEKEEPING, LAST_OUTPUT_STALL, SENDQ_GRACE,
-};
+use crate::limits::{HEARTBEAT, HOUSEKEEPING, LAST_OUTPUT_STALL, SENDQ_GRACE};
 use crate::metrics::Counter;
 
 /// Beats for as long as the core lives.
-pub(super) async fn run(core: Rc<Core>, listener: Rc<ListenerHandle>) {
-    let mut busy_beats = HEARTBEAT_BUSY_BEATS;
+pub(super) async fn run(core: Rc<Core>) {
     let mut housekeeping = Instant::now() + HOUSEKEEPING;
-    let mut waited = None;
     loop {
-        let pause = if busy_beats > 0 { HEARTBEAT_BUSY } else { HEARTBEAT_IDLE };
-        Timer::new(pause).await;
+        core.reactor.sleep(HEARTBEAT).await;
         core.metrics.add(Counter::Beats, 1);
-        busy_beats = if core.take_activity() { HEARTBEAT_BUSY_BEATS } else { busy_beats.saturating_sub(1) };
         cut_the_slow(&core);
-        if !core.is_draining() {
-            if effects::tell_untold(&core) {
-                core.unflushed.flush_soon();
-            }
-            waited = look_for_newcomers(&core, &listener, waited);
+        if !core.is_draining() && effects::tell_untold(&core) {
+            core.unflushed.flush_soon();
         }
         let now = Instant::now();
         if now >= housekeeping {
@@ -41,21 +25,6 @@ pub(super) async fn run(core: Rc<Core>, listener: Rc<ListenerHandle>) {
             cut_the_stalled(&core, now);
         }
     }
-}
-
-/// Takes in newcomers who have waited since the last beat while nobody was accepted. Returns how many were
-/// accepted so far if any wait now.
-///
-/// An accept that waits in the ring is not always woken: seen once, in some sixty runs of the tests, with one
-/// connection in the accept queue, the accept pending and the core otherwise well.
-fn look_for_newcomers(core: &Rc<Core>, listener: &ListenerHandle, waited: Option<u64>) -> Option<u64> {
-    let waits = listener.has_waiting().then(|| listener.accepted());
-    if waits.is_some() && waits == waited {
-        core.metrics.add(Counter::AcceptsMissed, 1);
-        core.log.emit(Event::AcceptMissed { shard: core.id });
-        listener.take_in_waiting(core);
-    }
-    waits
 }
 
 /// Ends connections that have been over the limit of their send queue for too long; at most a beat late.

@@ -1,24 +1,21 @@
 //! Listening: one socket per core on the same port, and the task that accepts.
 
-use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::io::{self, IoSlice};
-use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, IntoRawFd};
+use std::future::poll_fn;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use glommio::GlommioError;
-use glommio::net::{TcpListener, TcpStream};
-use glommio::timer::Timer;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockFilter, Socket as RawSocket, TcpKeepalive, Type};
 
 use super::core::Core;
 use super::effects;
-use super::reactor::breathe;
+use super::reactor::{Reactor, Watch};
 use super::serve;
 use super::socket::Socket;
+use super::turn::Turn;
 use crate::events::Event;
 use crate::limits::{
     ACCEPT_BACKOFF, BACKLOG, BIND_PATIENCE, KEEPALIVE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, REFUSED_LINGERING_MAX,
@@ -93,59 +90,37 @@ fn new_socket(address: SocketAddr) -> io::Result<RawSocket> {
 }
 
 impl Listener {
-    /// Hands the socket to this thread's executor.
-    pub(super) fn into_glommio(self) -> TcpListener {
-        // SAFETY: the descriptor is a listening socket that nobody else owns any more.
-        unsafe { TcpListener::from_raw_fd(self.0.into_raw_fd()) }
-    }
-
-    /// A second descriptor of the same socket, to empty and end it while a task accepts.
-    pub(super) fn handle(&self) -> io::Result<ListenerHandle> {
-        let socket = self.0.try_clone()?;
-        Ok(ListenerHandle { socket, accepted: Cell::new(0), failing: Cell::new(false) })
+    /// Hands the socket to this thread's core.
+    ///
+    /// # Errors
+    /// When it can not be kept from blocking.
+    pub(super) fn watched_by(self, reactor: &Rc<Reactor>) -> io::Result<Listening> {
+        self.0.set_nonblocking(true)?;
+        Ok(Listening { watch: reactor.watch(self.0.as_fd()), socket: self.0 })
     }
 }
 
-/// The means to end a listener whose accepting task must never be cancelled.
+/// A core's listening socket, while its executor runs.
 #[derive(Debug)]
-pub(super) struct ListenerHandle {
+pub(super) struct Listening {
+    // Dropped before the socket: what is watched is open.
+    watch: Watch,
     socket: RawSocket,
-    /// Connections that the accepting task has accepted, taken in or not.
-    accepted: Cell<u64>,
-    /// It has met an error and knows that newcomers wait.
-    failing: Cell<bool>,
 }
 
-impl ListenerHandle {
-    /// A connection that waits to be accepted, if there is one.
-    fn take_waiting(&self) -> io::Result<RawSocket> {
-        self.socket.set_nonblocking(true)?;
-        let accepted = self.socket.accept();
-        self.socket.set_nonblocking(false)?;
-        accepted.map(|(socket, _)| socket)
+impl Listening {
+    /// A connection that waits to be accepted.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when there is none; whatever else the kernel says.
+    fn take_waiting(&self) -> io::Result<(RawSocket, Option<SocketAddr>)> {
+        self.socket.accept().map(|(socket, peer)| (socket, peer.as_socket()))
     }
 
-    /// Whether a connection waits to be accepted, and nothing is known to be in its way.
-    pub(super) fn has_waiting(&self) -> bool {
-        if self.failing.get() {
-            return false;
-        }
-        let mut asked = [PollFd::new(&self.socket, PollFlags::IN)];
-        poll(&mut asked, Some(&Timespec::default())).is_ok() && asked[0].revents().contains(PollFlags::IN)
-    }
-
-    /// How many connections the accepting task has accepted.
-    pub(super) fn accepted(&self) -> u64 {
-        self.accepted.get()
-    }
-
-    /// Takes in those that wait, as many as a turn may.
-    pub(super) fn take_in_waiting(&self, core: &Rc<Core>) {
-        for _ in 0..TURN_ACCEPTS {
-            let Ok(socket) = self.take_waiting() else { return };
-            // SAFETY: the descriptor is a connected socket that nobody else owns any more.
-            admit(core, unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) });
-        }
+    /// Waits until there may be a connection to accept, when there was none.
+    async fn is_waited_for(&self) {
+        self.watch.note_empty();
+        poll_fn(|cx| self.watch.poll_readable(cx, self.socket.as_fd())).await;
     }
 
     /// From now on handshakes that begin are ignored; the peer's kernel will try again. Those under way go
@@ -160,61 +135,56 @@ impl ListenerHandle {
         ]);
     }
 
-    /// Accepts all that wait, then ends the listener: the accepting task's pending accept fails, and
-    /// newcomers are refused by the kernel.
+    /// Accepts all that wait, then ends the listener: newcomers are refused by the kernel.
     pub(super) fn empty_and_end(&self, core: &Rc<Core>) {
-        while let Ok(socket) = self.take_waiting() {
-            // SAFETY: the descriptor is a connected socket that nobody else owns any more.
-            admit(core, unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) });
+        while let Ok((socket, peer)) = self.take_waiting() {
+            admit(core, socket, peer);
         }
-        let _ = self.socket.shutdown(std::net::Shutdown::Read);
+        let _ = self.socket.shutdown(Shutdown::Read);
     }
 }
 
-/// Accepts until the listener ends. Nothing else is awaited in the same future: an accept must never be
-/// cancelled or polled beside something (glommio leaks the connection, or panics after 32,767 polls).
-pub(super) async fn accept_loop(core: Rc<Core>, listener: TcpListener, handle: Rc<ListenerHandle>) {
+/// Accepts until the listener ends.
+pub(super) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
     let mut spare = spare_descriptor();
-    let failing = &handle.failing;
+    let mut is_failing = false;
+    let mut turn = Turn::of(TURN_ACCEPTS);
     loop {
-        let accepted = listener.shared_accept().await;
-        handle.accepted.set(handle.accepted.get() + u64::from(accepted.is_ok()));
-        match accepted {
-            Ok(accepted) if failing.get() && (spare.is_none() || spare_descriptor().is_none()) => {
+        match listener.take_waiting() {
+            Ok((socket, _)) if is_failing && (spare.is_none() || spare_descriptor().is_none()) => {
                 // There was room only because another core let go of its spare: give that back.
-                let socket = Socket::new(accepted.bind_to_executor());
                 core.metrics.add(Counter::Refused, 1);
-                let _ = socket.send(&[IoSlice::new(SERVER_IS_FULL.as_bytes())]);
-                socket.finish();
+                send_away(&socket);
                 drop(socket);
                 spare = spare.or_else(spare_descriptor);
-                Timer::new(ACCEPT_BACKOFF).await;
+                core.reactor.sleep(ACCEPT_BACKOFF).await;
             }
-            Ok(accepted) => {
-                if failing.take() {
+            Ok((socket, peer)) => {
+                if std::mem::take(&mut is_failing) {
                     core.log.emit(Event::AcceptRecovered { shard: core.id });
                     spare = spare.or_else(spare_descriptor);
                 }
-                admit(&core, accepted.bind_to_executor());
-                if handle.accepted.get().is_multiple_of(TURN_ACCEPTS as u64) {
-                    breathe().await;
+                admit(&core, socket, peer);
+                if turn.step() {
+                    core.reactor.breathe().await;
+                    turn = Turn::of(TURN_ACCEPTS);
                 }
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                listener.is_waited_for().await;
+                turn = Turn::of(TURN_ACCEPTS);
+            }
             Err(_) if core.is_draining() => return,
-            Err(GlommioError::IoError(error)) if is_of_one_connection(&error) => {}
+            Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                if !failing.replace(true) {
-                    let error = match error {
-                        GlommioError::IoError(error) => error.to_string(),
-                        other => other.to_string(),
-                    };
-                    core.log.emit(Event::AcceptFailed { shard: core.id, error });
+                if !std::mem::replace(&mut is_failing, true) {
+                    core.log.emit(Event::AcceptFailed { shard: core.id, error: error.to_string() });
                 }
                 // Out of descriptors, most likely: give up the spare one to tell those who wait.
                 drop(spare.take());
-                turn_away_waiting(&core, &handle);
+                turn_away_waiting(&core, &listener);
                 spare = spare_descriptor();
-                Timer::new(ACCEPT_BACKOFF).await;
+                core.reactor.sleep(ACCEPT_BACKOFF).await;
             }
         }
     }
@@ -236,53 +206,59 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | TimedOut
             | HostUnreachable
             | NetworkUnreachable
-            | WouldBlock
     )
 }
 
 /// Tells those who wait, one after the other on the same descriptor, that there is no room.
-fn turn_away_waiting(core: &Core, handle: &ListenerHandle) {
+fn turn_away_waiting(core: &Core, listener: &Listening) {
     for _ in 0..TURN_ACCEPTS {
-        let Ok(socket) = handle.take_waiting() else { return };
+        let Ok((socket, _)) = listener.take_waiting() else { return };
         core.metrics.add(Counter::Refused, 1);
-        let _ = socket.set_nonblocking(true);
-        let _ = socket.send(SERVER_IS_FULL.as_bytes());
-        let _ = socket.shutdown(std::net::Shutdown::Write);
-        // What it has already sent must not turn the close into a reset that loses the line.
-        let mut input = [std::mem::MaybeUninit::uninit(); 4096];
-        for _ in 0..REFUSED_READS_MAX {
-            if !matches!(socket.recv(&mut input), Ok(1..)) {
-                break;
-            }
+        send_away(&socket);
+    }
+}
+
+/// Tells a newcomer that there is no room, and waits for nothing.
+fn send_away(socket: &RawSocket) {
+    // A new socket's buffer is empty: it takes one line, or the peer is gone.
+    let _ = socket.set_nonblocking(true);
+    let _ = socket.send(SERVER_IS_FULL.as_bytes());
+    let _ = socket.shutdown(Shutdown::Write);
+    // What it has already sent must not turn the close into a reset that loses the line.
+    let mut input = [std::mem::MaybeUninit::uninit(); 4096];
+    for _ in 0..REFUSED_READS_MAX {
+        if !matches!(socket.recv(&mut input), Ok(1..)) {
+            break;
         }
     }
 }
 
 /// Takes a new connection in, or tells it that there is no room.
-fn admit(core: &Rc<Core>, stream: TcpStream) {
-    let socket = Socket::new(stream);
+fn admit(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>) {
     if core.is_full() {
-        glommio::spawn_local(turn_away(Rc::clone(core), socket)).detach();
+        core.metrics.add(Counter::Refused, 1);
+        core.log.emit(Event::Refused { shard: core.id, peer });
+        turn_away(core, socket);
         return;
     }
-    let connection = core.open(socket);
+    let connection = core.open(Socket::new(&core.reactor, socket), peer);
     if let Some(motd) = &core.settings.motd {
         effects::queue_own(core, &connection, motd.to_vec());
     }
-    glommio::spawn_local(serve::run(Rc::clone(core), connection)).detach();
+    core.reactor.spawn(serve::run(Rc::clone(core), connection));
 }
 
 /// Tells a newcomer that there is no room. It gets the same care as anybody's last line, but not for
 /// more than [`REFUSED_LINGERING_MAX`] at once: it is descriptors that are scarce.
-async fn turn_away(core: Rc<Core>, socket: Socket) {
-    core.metrics.add(Counter::Refused, 1);
-    core.log.emit(Event::Refused { shard: core.id, peer: socket.peer() });
-    // A new socket's buffer is empty: it takes one line, or the peer is gone.
-    let _ = socket.send(&[IoSlice::new(SERVER_IS_FULL.as_bytes())]);
-    socket.finish();
+fn turn_away(core: &Rc<Core>, socket: RawSocket) {
+    send_away(&socket);
     if core.refusing.get() < REFUSED_LINGERING_MAX {
         core.refusing.set(core.refusing.get() + 1);
-        serve::linger(&core, &RefCell::new(socket)).await;
-        core.refusing.set(core.refusing.get() - 1);
+        let core = Rc::clone(core);
+        let lingering = Rc::clone(&core);
+        core.reactor.spawn(async move {
+            serve::linger(&lingering, &Socket::new(&lingering.reactor, socket)).await;
+            lingering.refusing.set(lingering.refusing.get() - 1);
+        });
     }
 }

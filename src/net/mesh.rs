@@ -1,10 +1,17 @@
 //! The channels between cores: one bounded mailbox per core, a sender to each on every core.
 //!
 //! A mailbox is first in, first out, and a connection forwards one frame at a time: that is what keeps
-//! one sender's messages in order across cores.
+//! one sender's messages in order across cores. The channels only hold frames; cores wake each other by their
+//! doorbells, when something was left and when there is room again.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flume::{Receiver, Sender, TrySendError};
 
+use super::doorbell::Doorbell;
+use super::reactor::Ear;
 use crate::directory::ShardId;
 use crate::shard::Frame;
 
@@ -15,21 +22,43 @@ pub type Inbox = Receiver<Frame>;
 #[derive(Debug, Clone)]
 pub struct Mesh {
     me: ShardId,
-    senders: Vec<Sender<Frame>>,
+    mailboxes: Arc<[Mailbox]>,
+}
+
+/// One core's mailbox, from outside.
+#[derive(Debug)]
+struct Mailbox {
+    sender: Sender<Frame>,
+    doorbell: Arc<Doorbell>,
+    /// By core: it has found the mailbox full, and wants to hear when it is not.
+    wants_room: Box<[AtomicBool]>,
 }
 
 impl Mesh {
     /// A mailbox of `frames` for each of `cores`, and the senders to them.
-    pub fn build(cores: usize, frames: usize) -> Vec<(Mesh, Inbox)> {
+    ///
+    /// # Errors
+    /// When there is no descriptor left for a doorbell.
+    pub fn build(cores: usize, frames: usize) -> io::Result<Vec<(Mesh, Inbox)>> {
         let (senders, inboxes): (Vec<_>, Vec<_>) = (0..cores).map(|_| flume::bounded(frames)).unzip();
-        let mesh = |me| Mesh { me: ShardId::new(me), senders: senders.clone() };
-        inboxes.into_iter().enumerate().map(|(me, inbox)| (mesh(me), inbox)).collect()
+        let mailbox = |sender| {
+            let wants_room = (0..cores).map(|_| AtomicBool::new(false)).collect();
+            Ok(Mailbox { sender, doorbell: Arc::new(Doorbell::new()?), wants_room })
+        };
+        let mailboxes: Arc<[Mailbox]> = senders.into_iter().map(mailbox).collect::<io::Result<_>>()?;
+        let mesh = |me| Mesh { me: ShardId::new(me), mailboxes: Arc::clone(&mailboxes) };
+        Ok(inboxes.into_iter().enumerate().map(|(me, inbox)| (mesh(me), inbox)).collect())
     }
 
     /// All cores but this one.
     pub fn others(&self) -> impl Iterator<Item = ShardId> + use<> {
         let me = self.me;
-        (0..self.senders.len()).map(ShardId::new).filter(move |shard| *shard != me)
+        (0..self.mailboxes.len()).map(ShardId::new).filter(move |shard| *shard != me)
+    }
+
+    /// What wakes this core.
+    pub fn doorbell(&self) -> &Arc<Doorbell> {
+        &self.mailboxes[self.me.index()].doorbell
     }
 
     /// Hands `frame` to a core if its mailbox has room.
@@ -37,16 +66,37 @@ impl Mesh {
     /// # Errors
     /// The frame, when there is none. A core that is gone takes everything: who sent it is about to end too.
     pub fn try_forward(&self, to: ShardId, frame: Frame) -> Result<(), Frame> {
-        match self.senders[to.index()].try_send(frame) {
-            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+        let mailbox = &self.mailboxes[to.index()];
+        match mailbox.sender.try_send(frame) {
+            Ok(()) => {
+                mailbox.doorbell.ring();
+                Ok(())
+            }
+            Err(TrySendError::Disconnected(_)) => Ok(()),
             Err(TrySendError::Full(frame)) => Err(frame),
         }
     }
 
-    /// Hands `frame` to a core as soon as its mailbox has room. Dropped while waiting, it may still have been
-    /// sent: flume takes it as soon as there is room.
-    pub async fn forward(&self, to: ShardId, frame: Frame) {
-        // Disconnected: as above.
-        let _ = self.senders[to.index()].send_async(frame).await;
+    /// Hands `frame` to a core as soon as its mailbox has room; `ear` is for this core's doorbell. Dropped
+    /// while waiting, it has not been sent.
+    pub(super) async fn forward(&self, to: ShardId, mut frame: Frame, ear: &mut Ear) {
+        loop {
+            // Before the look at the mailbox: who makes room after that look sees it.
+            self.mailboxes[to.index()].wants_room[self.me.index()].store(true, Ordering::SeqCst);
+            match self.try_forward(to, frame) {
+                Ok(()) => return,
+                Err(returned) => frame = returned,
+            }
+            ear.hear().await;
+        }
+    }
+
+    /// Frames have been taken out of this core's mailbox: wakes the cores that wait for that.
+    pub(super) fn tell_of_room(&self) {
+        for (mailbox, wants) in self.mailboxes.iter().zip(&self.mailboxes[self.me.index()].wants_room) {
+            if wants.load(Ordering::SeqCst) && wants.swap(false, Ordering::SeqCst) {
+                mailbox.doorbell.ring();
+            }
+        }
     }
 }

@@ -4,16 +4,19 @@
 //!
 //! - [`listener`]: a listener of its own (the kernel spreads connections over the cores) and the task that
 //!   accepts;
-//! - `serve`: one task per `connection`, which reads, executes lines and waits for its socket;
-//! - `pump`: one task that delivers what other cores send;
-//! - `flush`: one task that writes what the turns of the others have queued;
-//! - `heartbeat`: one task that keeps the core's time and looks after stalled connections;
+//! - `serve`: one task per `connection`, which reads, executes lines and waits for its `socket`;
+//! - `pump`: one task that delivers what other cores send over the [`mesh`];
+//! - `flush`: one task that writes what the turns of the others have queued, by the `send_ring`;
+//! - `heartbeat`: one task that shows that the core runs, and looks after stalled connections;
+//! - `reactor`: one task that waits for the kernel when nobody else can run, and for the [`doorbell`];
 //! - `drain`: the way out.
 //!
-//! What the turns of them all queue for a connection leaves in one write when all have had theirs. No borrow of a core's state is held over an `.await`.
+//! What the turns of them all queue for a connection leaves in one write when all have had theirs. No borrow of
+//! a core's state is held over an `.await`.
 
 mod connection;
 pub mod core;
+pub mod doorbell;
 mod drain;
 mod effects;
 pub mod executor;
@@ -22,8 +25,9 @@ mod heartbeat;
 pub mod listener;
 pub mod mesh;
 mod pump;
-mod reactor;
+pub mod reactor;
 mod send_queue;
 mod send_ring;
 mod serve;
 mod socket;
+mod turn;

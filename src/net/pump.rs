@@ -7,33 +7,39 @@ use std::rc::Rc;
 
 use super::core::Core;
 use super::mesh::Inbox;
-use super::reactor::{Turn, breathe};
+use super::turn::Turn;
 use super::{effects, flush};
 use crate::limits::TURN_FRAMES;
 use crate::shard::Frame;
 
-/// Delivers what other cores send, in the order in which it came, until all senders are gone.
+/// Delivers what other cores send, in the order in which it came.
 pub(super) async fn run(core: Rc<Core>, inbox: Inbox) {
-    while let Ok(frame) = inbox.recv_async().await {
-        core.note_activity();
-        let mut turn = Turn::of(TURN_FRAMES);
-        let mut next = Some(frame);
-        while let Some(frame) = next {
-            match frame {
-                Frame::End => core.ended.set(core.ended.get() + 1),
-                frame => {
-                    if effects::deliver(&core, frame) {
-                        turn.end();
-                    }
-                }
+    let mut ear = core.reactor.ear();
+    loop {
+        ear.hear().await;
+        while !inbox.is_empty() {
+            take_turn(&core, &inbox);
+            core.mesh.tell_of_room();
+            if inbox.is_empty() {
+                flush::end_turn(&core).await;
+            } else {
+                flush::flush(&core).await;
+                core.reactor.breathe().await;
             }
-            next = if turn.step() { None } else { inbox.try_recv().ok() };
         }
-        if inbox.is_empty() {
-            flush::end_turn(&core).await;
-        } else {
-            flush::flush(&core).await;
-            breathe().await;
+    }
+}
+
+fn take_turn(core: &Rc<Core>, inbox: &Inbox) {
+    let mut turn = Turn::of(TURN_FRAMES);
+    while let Ok(frame) = inbox.try_recv() {
+        if let Frame::End = frame {
+            core.ended.set(core.ended.get() + 1);
+        } else if effects::deliver(core, frame) {
+            turn.end();
+        }
+        if turn.step() {
+            return;
         }
     }
 }

@@ -1,39 +1,617 @@
-//! Sharing a core: a turn is bounded, and after it the reactor may poll.
+//! A core's reactor: readiness of sockets, timers, and wake-ups from other cores, by one io_uring of its own.
+//!
+//! glommio's own reactor enters the kernel nine times and makes a barrier on all threads whenever it sleeps and
+//! wakes (its three rings have their timers and cancellations), which is more than most lines cost; and it can
+//! sleep with runnable tasks queued. So its executor runs the tasks here and never sleeps: one more task, the
+//! *driver*, is always runnable, and when nobody else was, it sleeps itself, in the one system call that
+//! submits, waits and collects.
+//!
+//! Readiness is told by edges: a poll is armed once for each socket's life and says when something has
+//! changed. What the kernel said last is kept here until a call on the socket disproves it.
 
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use glommio::timer::Timer;
+use glommio::task::JoinHandle;
+use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+use pin_project_lite::pin_project;
+use rustix::event::PollFlags;
+use slab::Slab;
 
-use crate::limits::TURN_TIME;
+use super::doorbell::Doorbell;
+use crate::limits::{LOOK_INTERVAL, RING_COMPLETIONS, RING_SUBMISSIONS};
 
-/// What a task may do before it lets others run.
-pub(super) struct Turn {
-    left: usize,
-    until: Instant,
+/// Names a completion of the doorbell's poll.
+const DOORBELL: u64 = u64::MAX;
+/// Names a completion that nobody waits for.
+const NOBODY: u64 = u64::MAX - 1;
+
+/// A core's reactor, see the module.
+pub struct Reactor {
+    ring: RefCell<IoUring>,
+    /// What is to be submitted when the ring is next entered.
+    submissions: RefCell<VecDeque<squeue::Entry>>,
+    sources: RefCell<Slab<Source>>,
+    timers: RefCell<BTreeMap<(Instant, u64), Waker>>,
+    timers_made: Cell<u64>,
+    doorbell: Arc<Doorbell>,
+    /// How often the doorbell was heard, and who waits for the next time.
+    heard: Cell<u64>,
+    listening: RefCell<Vec<Waker>>,
+    /// Who lets others run, and the ring be looked at.
+    breathing: RefCell<Vec<Waker>>,
+    /// Some task has run since the driver last did.
+    others_ran: Cell<bool>,
+    looked: Cell<Instant>,
+    is_over: Cell<bool>,
 }
 
-impl Turn {
-    /// A turn of at most `steps` steps and [`TURN_TIME`], from now on.
-    pub(super) fn of(steps: usize) -> Self {
-        Turn { left: steps, until: Instant::now() + TURN_TIME }
-    }
+/// A socket, as the reactor sees it.
+#[derive(Debug, Default)]
+struct Source {
+    /// Its task, while it waits for one or the other.
+    waker: Option<Waker>,
+    wants_read: bool,
+    wants_write: bool,
+    is_readable: bool,
+    is_writable: bool,
+    /// The peer has finished or the connection is broken: a read that brings less than it could is not the last.
+    is_finished: bool,
+    /// A poll is under way in the ring.
+    is_armed: bool,
+    /// Its owner is gone; its place is free when its poll has ended.
+    is_dropped: bool,
+}
 
-    /// The next step is the last.
-    pub(super) fn end(&mut self) {
-        self.left = 0;
-    }
-
-    /// One step is done; whether it was the last.
-    pub(super) fn step(&mut self) -> bool {
-        self.left = self.left.saturating_sub(1);
-        self.left == 0 || Instant::now() >= self.until
+impl Source {
+    /// Takes in what its poll has said. Returns who is to be woken.
+    fn note(&mut self, events: PollFlags) -> Option<Waker> {
+        let broken = events.intersects(PollFlags::ERR | PollFlags::HUP);
+        self.is_finished |= broken || events.contains(PollFlags::RDHUP);
+        self.is_readable |= self.is_finished || events.contains(PollFlags::IN);
+        self.is_writable |= broken || events.contains(PollFlags::OUT);
+        let wanted = self.wants_read && self.is_readable || self.wants_write && self.is_writable;
+        if wanted { self.waker.take() } else { None }
     }
 }
 
-/// Lets the reactor poll before the caller goes on.
-///
-/// glommio's `yield_now` does not: a task queue that stays runnable keeps the reactor waiting for 100 ms.
-/// A timer is registered with the reactor, however short it is.
-pub(super) async fn breathe() {
-    Timer::new(Duration::from_micros(1)).await;
+impl Reactor {
+    /// A reactor for this thread, whose core is reached by `doorbell`.
+    ///
+    /// # Errors
+    /// When the kernel or its limits do not allow its ring.
+    pub(super) fn new(doorbell: Arc<Doorbell>) -> io::Result<Rc<Self>> {
+        // Completions are posted when this thread enters, and only then: nothing interrupts it (Linux 6.1).
+        let deferred = IoUring::builder()
+            .setup_cqsize(RING_COMPLETIONS)
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .build(RING_SUBMISSIONS);
+        let ring = deferred.or_else(|_| IoUring::builder().setup_cqsize(RING_COMPLETIONS).build(RING_SUBMISSIONS))?;
+        let reactor = Rc::new(Reactor {
+            ring: RefCell::new(ring),
+            submissions: RefCell::default(),
+            sources: RefCell::default(),
+            timers: RefCell::default(),
+            timers_made: Cell::new(0),
+            doorbell,
+            heard: Cell::new(0),
+            listening: RefCell::default(),
+            breathing: RefCell::default(),
+            others_ran: Cell::new(true),
+            looked: Cell::new(Instant::now()),
+            is_over: Cell::new(false),
+        });
+        reactor.arm_doorbell();
+        Ok(reactor)
+    }
+
+    /// Starts a task on this core.
+    pub(super) fn spawn<T: 'static>(self: &Rc<Self>, task: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+        glommio::spawn_local(self.noted(task)).detach()
+    }
+
+    /// `task`, so that the driver knows when it ran. All tasks of a core have to be.
+    pub(super) fn noted<F: Future>(self: &Rc<Self>, task: F) -> Noted<F> {
+        Noted { task, reactor: Rc::clone(self) }
+    }
+
+    /// The driver: keeps the executor from sleeping, and sleeps when nobody else can run.
+    ///
+    /// # Panics
+    /// When the ring fails, which ends the core.
+    pub(super) async fn drive(self: Rc<Self>) {
+        poll_fn(|cx| {
+            if self.is_over.get() {
+                return Poll::Ready(());
+            }
+            // Tasks are run in the order in which they were woken: who did not run since the last time can not.
+            let is_alone = !self.others_ran.take() && self.breathing.borrow().is_empty();
+            let is_time = || !self.breathing.borrow().is_empty() || self.looked.get().elapsed() >= LOOK_INTERVAL;
+            if is_alone || is_time() {
+                self.look(is_alone);
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Has the driver end, and with it, when no other task can run, the executor.
+    pub(super) fn stop(&self) {
+        self.is_over.set(true);
+    }
+
+    /// Submits, collects, and wakes whom it concerns; sleeps until there is somebody if it may.
+    fn look(&self, may_sleep: bool) {
+        let is_all = self.fill();
+        let now = Instant::now();
+        let timeout = self.timers.borrow().first_key_value().map(|((at, _), _)| at.saturating_duration_since(now));
+        let sleeps = may_sleep && is_all && timeout != Some(Duration::ZERO) && self.doorbell.fall_asleep();
+        self.enter(sleeps, timeout);
+        self.collect();
+        if self.doorbell.answer() {
+            self.heard.set(self.heard.get() + 1);
+            self.listening.take().into_iter().for_each(Waker::wake);
+        }
+        let now = Instant::now();
+        self.fire_timers(now);
+        self.breathing.take().into_iter().for_each(Waker::wake);
+        self.looked.set(now);
+    }
+
+    /// Moves what is to be submitted into the ring; `false` if some of it did not fit.
+    fn fill(&self) -> bool {
+        let mut submissions = self.submissions.borrow_mut();
+        if submissions.is_empty() {
+            return true;
+        }
+        let mut ring = self.ring.borrow_mut();
+        let mut queue = ring.submission();
+        while let Some(entry) = submissions.front() {
+            // SAFETY: polls and their ends carry no pointers.
+            if unsafe { queue.push(entry) }.is_err() {
+                return false;
+            }
+            submissions.pop_front();
+        }
+        true
+    }
+
+    fn enter(&self, sleeps: bool, timeout: Option<Duration>) {
+        let mut ring = self.ring.borrow_mut();
+        let entered = match timeout {
+            _ if !sleeps => {
+                let queue = ring.submission();
+                let is_idle = queue.is_empty() && !queue.taskrun() && !queue.cq_overflow();
+                drop(queue);
+                if is_idle { Ok(0) } else { ring.submit_and_wait(0) }
+            }
+            Some(timeout) => {
+                let timeout = Timespec::from(timeout);
+                ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timeout))
+            }
+            None => ring.submit_and_wait(1),
+        };
+        // Time over, a signal, or completions that are to be collected first: what was not submitted is still there.
+        let passing = [libc::ETIME, libc::EINTR, libc::EBUSY, libc::EAGAIN];
+        if let Err(error) = entered
+            && !error.raw_os_error().is_some_and(|code| passing.contains(&code))
+        {
+            panic!("io_uring failed: {error}");
+        }
+    }
+
+    fn collect(&self) {
+        let mut ring = self.ring.borrow_mut();
+        let mut sources = self.sources.borrow_mut();
+        let mut is_deaf = false;
+        for completion in ring.completion() {
+            let goes_on = cqueue::more(completion.flags());
+            match completion.user_data() {
+                NOBODY => {}
+                DOORBELL => is_deaf = !goes_on,
+                place => {
+                    let place = place as usize;
+                    let Some(source) = sources.get_mut(place) else { continue };
+                    source.is_armed = goes_on;
+                    if source.is_dropped {
+                        if !goes_on {
+                            sources.remove(place);
+                        }
+                        continue;
+                    }
+                    // A poll that failed says nothing of the socket: whoever waits is to try, and to ask again.
+                    let events = u16::try_from(completion.result()).map_or(PollFlags::ERR, PollFlags::from_bits_retain);
+                    if let Some(waker) = source.note(events) {
+                        waker.wake();
+                    }
+                }
+            }
+        }
+        drop(ring);
+        if is_deaf {
+            self.arm_doorbell();
+        }
+    }
+
+    fn fire_timers(&self, now: Instant) {
+        let mut timers = self.timers.borrow_mut();
+        while let Some(first) = timers.first_entry()
+            && first.key().0 <= now
+        {
+            first.remove().wake();
+        }
+    }
+
+    fn submit_poll(&self, descriptor: i32, events: PollFlags, user_data: u64) {
+        let poll = opcode::PollAdd::new(Fd(descriptor), events.bits().into()).multi(true).build();
+        self.submissions.borrow_mut().push_back(poll.user_data(user_data));
+    }
+
+    fn arm_doorbell(&self) {
+        self.submit_poll(self.doorbell.descriptor(), PollFlags::IN, DOORBELL);
+    }
+
+    /// Watches a socket until the [`Watch`] is dropped, which has to be before the socket is closed.
+    pub(super) fn watch(self: &Rc<Self>, socket: BorrowedFd<'_>) -> Watch {
+        let place = self.sources.borrow_mut().insert(Source { is_writable: true, is_armed: true, ..Source::default() });
+        self.arm(socket, place);
+        Watch { reactor: Rc::clone(self), place }
+    }
+
+    fn arm(&self, socket: BorrowedFd<'_>, place: usize) {
+        let events = PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP;
+        self.submit_poll(socket.as_raw_fd(), events, place as u64);
+    }
+
+    /// Waits for some time.
+    pub(super) fn sleep(self: &Rc<Self>, time: Duration) -> Sleep {
+        let id = self.timers_made.get();
+        self.timers_made.set(id + 1);
+        Sleep { reactor: Rc::clone(self), at: Instant::now() + time, id }
+    }
+
+    /// Lets everybody who can run do so, and the ring be looked at, before the caller goes on.
+    pub(super) async fn breathe(&self) {
+        let mut breathed = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut breathed, true) {
+                return Poll::Ready(());
+            }
+            self.breathing.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// An ear for this core's doorbell.
+    pub fn ear(self: &Rc<Self>) -> Ear {
+        // Whatever was left before is heard of at once.
+        Ear { reactor: Rc::clone(self), heard: None }
+    }
+}
+
+impl std::fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reactor")
+    }
+}
+
+pin_project! {
+    /// See [`Reactor::noted`].
+    pub(super) struct Noted<F> {
+        #[pin]
+        task: F,
+        reactor: Rc<Reactor>,
+    }
+}
+
+impl<F: Future> Future for Noted<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.reactor.others_ran.set(true);
+        this.task.poll(cx)
+    }
+}
+
+/// Ends a poll. A removal (POLL_REMOVE) would fail while an event is on its way to the ring.
+fn end_of_poll(place: usize) -> squeue::Entry {
+    opcode::AsyncCancel::new(place as u64).build().user_data(NOBODY)
+}
+
+/// What the reactor knows of a socket, for its owner.
+#[derive(Debug)]
+pub(super) struct Watch {
+    reactor: Rc<Reactor>,
+    place: usize,
+}
+
+impl Watch {
+    fn with<T>(&self, act: impl FnOnce(&mut Source) -> T) -> T {
+        act(&mut self.reactor.sources.borrow_mut()[self.place])
+    }
+
+    /// Waits until the socket has something to read, as far as is known.
+    pub(super) fn poll_readable(&self, cx: &Context<'_>, socket: BorrowedFd<'_>) -> Poll<()> {
+        self.poll(cx, socket, |source| {
+            source.wants_read = !source.is_readable;
+            source.is_readable
+        })
+    }
+
+    /// Waits until the socket has room, as far as is known.
+    pub(super) fn poll_writable(&self, cx: &Context<'_>, socket: BorrowedFd<'_>) -> Poll<()> {
+        self.poll(cx, socket, |source| {
+            source.wants_write = !source.is_writable;
+            source.is_writable
+        })
+    }
+
+    fn poll(&self, cx: &Context<'_>, socket: BorrowedFd<'_>, is_ready: impl FnOnce(&mut Source) -> bool) -> Poll<()> {
+        let has_to_arm = self.with(|source| {
+            if is_ready(source) {
+                return None;
+            }
+            if !source.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                source.waker = Some(cx.waker().clone());
+            }
+            Some(!std::mem::replace(&mut source.is_armed, true))
+        });
+        match has_to_arm {
+            None => Poll::Ready(()),
+            Some(false) => Poll::Pending,
+            Some(true) => {
+                self.reactor.arm(socket, self.place);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// A read has brought less than it asked for: unless the peer has finished, the next change will be told.
+    pub(super) fn note_short_read(&self) {
+        self.with(|source| source.is_readable = source.is_finished);
+    }
+
+    /// The socket had nothing to read.
+    pub(super) fn note_empty(&self) {
+        self.with(|source| source.is_readable = false);
+    }
+
+    /// The socket did not take all that it was offered.
+    pub(super) fn note_full(&self) {
+        self.with(|source| source.is_writable = false);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // Last, and with nothing borrowed: it may be what keeps a task, and with it other sockets.
+        let _waker = self.with(|source| source.waker.take());
+        let mut sources = self.reactor.sources.borrow_mut();
+        let source = &mut sources[self.place];
+        if source.is_armed {
+            // The ring holds the socket until its poll has ended.
+            source.is_dropped = true;
+            self.reactor.submissions.borrow_mut().push_back(end_of_poll(self.place));
+        } else {
+            sources.remove(self.place);
+        }
+    }
+}
+
+/// See [`Reactor::sleep`].
+#[derive(Debug)]
+pub(super) struct Sleep {
+    reactor: Rc<Reactor>,
+    at: Instant,
+    id: u64,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if Instant::now() >= self.at {
+            return Poll::Ready(());
+        }
+        self.reactor.timers.borrow_mut().insert((self.at, self.id), cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.reactor.timers.borrow_mut().remove(&(self.at, self.id));
+    }
+}
+
+/// Hears the doorbell, however often it was rung since it was last asked.
+#[derive(Debug)]
+pub struct Ear {
+    reactor: Rc<Reactor>,
+    heard: Option<u64>,
+}
+
+impl Ear {
+    /// Waits until the doorbell has been heard since the last time.
+    pub async fn hear(&mut self) {
+        poll_fn(|cx| {
+            let heard = self.reactor.heard.get();
+            if self.heard.replace(heard) != Some(heard) {
+                return Poll::Ready(());
+            }
+            self.reactor.listening.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::executor::block_on;
+    use super::*;
+    use rustix::event::{EventfdFlags, eventfd};
+    use rustix::fd::OwnedFd;
+    use std::os::fd::AsFd;
+
+    /// Runs `main` as a core's main task.
+    fn run<T>(main: impl AsyncFnOnce(Rc<Reactor>) -> T) -> T {
+        let doorbell = Arc::new(Doorbell::new().expect("a descriptor"));
+        block_on(None, doorbell, main).expect("io_uring")
+    }
+
+    /// Something that can be read once it has been written to.
+    fn event() -> OwnedFd {
+        eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("a descriptor")
+    }
+
+    fn write(event: &OwnedFd) {
+        rustix::io::write(event, &1u64.to_ne_bytes()).expect("an event descriptor takes a number");
+    }
+
+    async fn is_readable(watch: &Watch, event: &OwnedFd) {
+        poll_fn(|cx| watch.poll_readable(cx, event.as_fd())).await;
+    }
+
+    #[test]
+    fn each_change_is_told_until_it_is_disproved() {
+        run(async |reactor| {
+            let event = event();
+            let watch = reactor.watch(event.as_fd());
+            for _ in 0..3 {
+                write(&event);
+                is_readable(&watch, &event).await;
+                is_readable(&watch, &event).await;
+                watch.note_empty();
+                let early = futures_lite::future::poll_once(is_readable(&watch, &event)).await;
+                assert!(early.is_none(), "nothing has changed since");
+            }
+        });
+    }
+
+    #[test]
+    fn a_poll_that_has_ended_by_itself_is_armed_again() {
+        run(async |reactor| {
+            let event = event();
+            let watch = reactor.watch(event.as_fd());
+            reactor.submissions.borrow_mut().push_back(end_of_poll(watch.place));
+            is_readable(&watch, &event).await;
+            watch.note_empty();
+            assert!(!watch.with(|source| source.is_armed), "nobody waits");
+            assert!(futures_lite::future::poll_once(is_readable(&watch, &event)).await.is_none());
+            write(&event);
+            is_readable(&watch, &event).await;
+        });
+    }
+
+    #[test]
+    fn more_changes_than_the_ring_holds_are_all_told_and_the_places_are_given_back() {
+        let many = (RING_COMPLETIONS as usize + RING_SUBMISSIONS as usize) * 3 / 2;
+        run(async |reactor| {
+            for round in 0..2 {
+                let events: Vec<OwnedFd> = (0..many).map(|_| event()).collect();
+                let watches: Vec<Watch> = events.iter().map(|event| reactor.watch(event.as_fd())).collect();
+                reactor.breathe().await;
+                for _ in 0..2 {
+                    events.iter().for_each(write);
+                    for (watch, event) in watches.iter().zip(&events) {
+                        is_readable(watch, event).await;
+                        watch.note_empty();
+                    }
+                }
+                assert_eq!(reactor.sources.borrow().len(), many, "round {round}");
+                // Whatever is on its way: some ends find an event under way.
+                events.iter().for_each(write);
+                drop(watches);
+                while !reactor.sources.borrow().is_empty() {
+                    reactor.breathe().await;
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn sleeps_end_in_the_order_of_their_times_and_forget_themselves() {
+        run(async |reactor| {
+            let order = Rc::new(RefCell::new(Vec::new()));
+            let sleepers: Vec<_> = [30, 10, 20]
+                .map(|millis| {
+                    let (reactor_of_it, order) = (Rc::clone(&reactor), Rc::clone(&order));
+                    reactor.spawn(async move {
+                        reactor_of_it.sleep(Duration::from_millis(millis)).await;
+                        order.borrow_mut().push(millis);
+                    })
+                })
+                .into();
+            let never = reactor.spawn({
+                let reactor = Rc::clone(&reactor);
+                async move { reactor.sleep(Duration::MAX / 4).await }
+            });
+            for sleeper in sleepers {
+                sleeper.await;
+            }
+            assert_eq!(*order.borrow(), [10, 20, 30]);
+            assert_eq!(reactor.timers.borrow().len(), 1, "the one that never ends");
+            never.cancel();
+            assert!(futures_lite::future::poll_once(reactor.sleep(Duration::from_secs(60))).await.is_none());
+            reactor.breathe().await;
+            assert_eq!(reactor.timers.borrow().len(), 0);
+        });
+    }
+
+    #[test]
+    fn who_breathes_lets_all_others_run_however_often_they_wake_each_other() {
+        run(async |reactor| {
+            let ran = Rc::new(Cell::new(0));
+            let (reactor_of_it, counter) = (Rc::clone(&reactor), Rc::clone(&ran));
+            reactor.spawn(async move {
+                loop {
+                    counter.set(counter.get() + 1);
+                    reactor_of_it.breathe().await;
+                }
+            });
+            for rounds in 1..100 {
+                assert_eq!(ran.get(), rounds);
+                reactor.breathe().await;
+            }
+        });
+    }
+
+    #[test]
+    fn a_core_that_sleeps_hears_its_doorbell_however_often_it_rings() {
+        let doorbell = Arc::new(Doorbell::new().expect("a descriptor"));
+        let (answer, answers) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let bell = Arc::clone(&doorbell);
+            scope.spawn(move || {
+                block_on(None, bell, async |reactor| {
+                    let mut ear = reactor.ear();
+                    for _ in 0..1000 {
+                        ear.hear().await;
+                        answer.send(()).expect("somebody rings");
+                    }
+                })
+            });
+            // The first time is for whatever was left before.
+            answers.recv().expect("it hears");
+            for _ in 1..1000 {
+                doorbell.ring();
+                answers.recv().expect("it hears");
+            }
+        });
+    }
 }

@@ -1,20 +1,18 @@
 //! One task per connection: it reads, has lines executed, and closes.
 
 use std::any::Any;
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use futures_lite::FutureExt;
-use glommio::timer::Timer;
 
 use super::connection::{Connection, Ending};
 use super::core::Core;
 use super::effects::{self, Applied};
 use super::flush;
-use super::reactor::{Turn, breathe};
 use super::socket::Socket;
+use super::turn::Turn;
 use crate::events::{CloseReason, Event};
 use crate::limits::{LINGER, SENDQ_OWN_BYTES, TURN_LINES};
 use crate::metrics::Counter;
@@ -70,7 +68,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
             }
             if turn.step() {
                 flush::flush(core).await;
-                breathe().await;
+                core.reactor.breathe().await;
                 turn = Turn::of(TURN_LINES);
             }
         }
@@ -84,11 +82,10 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
         }
         let read = connection.read(&core.read_buffer, &mut lines).await?;
         open = read.open;
-        core.note_activity();
         if read.waited {
             turn = Turn::of(TURN_LINES);
         } else if turn.step() {
-            breathe().await;
+            core.reactor.breathe().await;
             turn = Turn::of(TURN_LINES);
         }
         if !open {
@@ -115,9 +112,9 @@ async fn close(core: &Rc<Core>, connection: &Rc<Connection>) {
     flush::end_turn(core).await;
     let written = ending.reason.is_orderly() && connection.is_written().await.is_ok();
     if connection.is_abandoned() || matches!(ending.reason, CloseReason::SlowConsumer | CloseReason::Stalled) {
-        connection.socket().borrow().reset_on_close();
+        connection.socket().reset_on_close();
     } else if written {
-        connection.socket().borrow().finish();
+        connection.socket().finish();
         if ending.reason != CloseReason::EndOfInput {
             linger(core, connection.socket()).await;
         }
@@ -125,24 +122,21 @@ async fn close(core: &Rc<Core>, connection: &Rc<Connection>) {
 }
 
 /// Reads and throws away until the peer's end, for [`LINGER`] at most.
-pub(super) async fn linger(core: &Core, socket: &RefCell<Socket>) {
+pub(super) async fn linger(core: &Core, socket: &Socket) {
     let mut read = poll_fn(|cx| {
         let mut buffer = core.read_buffer.borrow_mut();
-        socket.borrow_mut().poll_read(cx, &mut buffer)
+        socket.poll_read(cx, &mut buffer)
     });
     let ended = async {
         let mut turn = Turn::of(TURN_LINES);
         while let Ok(1..) = (&mut read).await {
             if turn.step() {
-                breathe().await;
+                core.reactor.breathe().await;
                 turn = Turn::of(TURN_LINES);
             }
         }
     };
-    let late = async {
-        Timer::new(LINGER).await;
-    };
-    ended.or(late).await;
+    ended.or(core.reactor.sleep(LINGER)).await;
 }
 
 /// What a panic said.
@@ -159,9 +153,9 @@ mod tests {
         fn task_bytes<F>(_: impl FnOnce(Rc<Core>, Rc<Connection>) -> F) -> usize {
             size_of::<F>()
         }
-        // 344 and 328 when this was written: the limit of 1.5 KiB for each connection has to hold glommio's
-        // part, too.
+        // 344 and 192 when this was written: the limit of 1.5 KiB for each connection has to hold the executor's
+        // and the reactor's part, too.
         assert!(task_bytes(run) <= 360, "its task: {} bytes", task_bytes(run));
-        assert!(size_of::<Connection>() <= 336, "its state: {} bytes", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 208, "its state: {} bytes", size_of::<Connection>());
     }
 }

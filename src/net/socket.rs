@@ -1,20 +1,20 @@
 //! One connected socket: what the kernel can do at once, and waiting for what it can not.
 //!
-//! A send tries at once and never waits; only [`Socket::poll_writable`] and [`Socket::poll_read`] go
-//! through glommio's ring. The socket closes when its owner drops it.
+//! Every call tries at once and never blocks; only [`Socket::poll_read`] and [`Socket::poll_writable`] wait,
+//! by the reactor. The socket closes when its owner drops it.
 
 use std::io::{self, IoSlice};
-use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_lite::{AsyncRead, AsyncWrite};
-use glommio::net::TcpStream;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::ioctl::{Getter, Opcode, ioctl};
-use socket2::SockRef;
+use rustix::net::{RecvFlags, recv};
+use socket2::Socket as RawSocket;
+
+use super::reactor::{Reactor, Watch};
 
 /// Linux's values; no peer that went away may raise SIGPIPE, and nothing here may block.
 const MSG_DONTWAIT: i32 = 0x40;
@@ -26,16 +26,15 @@ const SIOCOUTQ: Opcode = 0x5411;
 
 /// A connected TCP socket of this core.
 #[derive(Debug)]
-pub(super) struct Socket(TcpStream);
+pub(super) struct Socket {
+    // Dropped before the socket: what is watched is open.
+    watch: Watch,
+    socket: RawSocket,
+}
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Socket(stream)
-    }
-
-    /// The other end, unless it is gone already.
-    pub(super) fn peer(&self) -> Option<SocketAddr> {
-        self.0.peer_addr().ok()
+    pub(super) fn new(reactor: &Rc<Reactor>, socket: RawSocket) -> Self {
+        Socket { watch: reactor.watch(socket.as_fd()), socket }
     }
 
     /// Hands bytes to the kernel, as many as it takes now.
@@ -43,62 +42,61 @@ impl Socket {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when it takes none.
     pub(super) fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.with(|socket| match slices {
-            [one] => socket.send_with_flags(one, SEND_FLAGS),
-            many => socket.send_vectored_with_flags(many, SEND_FLAGS),
-        })
+        match slices {
+            [one] => self.socket.send_with_flags(one, SEND_FLAGS),
+            many => self.socket.send_vectored_with_flags(many, SEND_FLAGS),
+        }
     }
 
-    /// Waits until the kernel takes some of `head`, and hands that over.
-    pub(super) fn poll_writable(&mut self, cx: &mut Context<'_>, head: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, head)
+    /// It did not take all that it was offered.
+    pub(super) fn note_full(&self) {
+        self.watch.note_full();
     }
 
-    /// Whether the peer has said that it will send no more, read or not.
-    pub(super) fn peer_has_finished(&self) -> bool {
-        self.with_descriptor(|descriptor| {
-            let mut asked = [PollFd::new(&descriptor, PollFlags::RDHUP)];
-            poll(&mut asked, Some(&Timespec::default())).is_ok() && asked[0].revents().contains(PollFlags::RDHUP)
-        })
+    /// Waits until the kernel may take something.
+    pub(super) fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
+        self.watch.poll_writable(cx, self.descriptor())
     }
 
     /// Bytes handed over that the peer's kernel has not acknowledged; 0 if nobody can tell.
     pub(super) fn unacknowledged_bytes(&self) -> u32 {
-        self.with_descriptor(|descriptor| {
-            // SAFETY: SIOCOUTQ (tcp(7)) writes one int.
-            let asked = unsafe { Getter::<SIOCOUTQ, i32>::new() };
-            // SAFETY: as above, and it changes nothing.
-            let bytes = unsafe { ioctl(descriptor, asked) };
-            bytes.ok().and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0)
-        })
+        // SAFETY: SIOCOUTQ (tcp(7)) writes one int.
+        let asked = unsafe { Getter::<SIOCOUTQ, i32>::new() };
+        // SAFETY: as above, and it changes nothing.
+        let bytes = unsafe { ioctl(&self.socket, asked) };
+        bytes.ok().and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0)
     }
 
     /// Reads what has arrived; 0 bytes are the peer's end.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_read(cx, into)
+    pub(super) fn poll_read(&self, cx: &Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.watch.poll_readable(cx, self.descriptor()));
+            match recv(&self.socket, &mut *into, RecvFlags::DONTWAIT).map_err(io::Error::from) {
+                Ok((count, _)) => {
+                    if count < into.len() {
+                        self.watch.note_short_read();
+                    }
+                    return Poll::Ready(Ok(count));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch.note_empty(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
     }
 
     /// Sends FIN after what has been handed over. A peer that is gone needs none.
     pub(super) fn finish(&self) {
-        let _ = self.with(|socket| socket.shutdown(Shutdown::Write));
+        let _ = self.socket.shutdown(Shutdown::Write);
     }
 
     /// Makes the close a reset: the kernel forgets what it still holds for a peer that does not read.
     pub(super) fn reset_on_close(&self) {
-        let _ = self.with(|socket| socket.set_linger(Some(Duration::ZERO)));
-    }
-
-    fn with<T>(&self, act: impl FnOnce(SockRef<'_>) -> T) -> T {
-        self.with_descriptor(|descriptor| act(SockRef::from(&descriptor)))
+        let _ = self.socket.set_linger(Some(Duration::ZERO));
     }
 
     /// The descriptor, to hand to a [`super::send_ring`].
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
-        // SAFETY: it is open for as long as `self.0` lives, which is borrowed for as long as the descriptor.
-        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
-    }
-
-    fn with_descriptor<T>(&self, act: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
-        act(self.descriptor())
+        self.socket.as_fd()
     }
 }
