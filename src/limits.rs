@@ -110,6 +110,10 @@ pub const TURN_TIME: Duration = Duration::from_millis(1);
 /// Sends of one batch, after which the reactor is polled: at 3-6 us each, about a millisecond.
 pub const RING_SENDS: usize = 256;
 
+/// Longest pause before a large flush that follows another; otherwise as long as that took. A flush to 1,000
+/// takes 3 ms.
+pub const GATHERING_MAX: Duration = Duration::from_millis(10);
+
 /// Fewer connections than these are written to one by one: the ring's own system call costs as much as it saves.
 pub const RING_SENDS_WORTH: usize = 8;
 

@@ -3,6 +3,9 @@
 //! A turn that ends does not write: it asks the core's flusher to, a task that runs when everybody who can run
 //! now has had his turn. So replies ride with deliveries, and messages of many senders leave together. When
 //! what waits to be written has waited for longer than a turn may take, a turn's end writes it all itself.
+//!
+//! A core spends at most half of its time on large flushes that follow each other: what comes meanwhile leaves in
+//! the same write, and under load that saves more time than it takes.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -10,7 +13,7 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Ending};
 use super::core::Core;
@@ -18,7 +21,7 @@ use super::effects;
 use super::send_queue::SendQueue;
 use super::send_ring::{Send, SendRing};
 use crate::events::{CloseReason, Event};
-use crate::limits::{RING_SENDS, RING_SENDS_WORTH, RUNS_MAX, TURN_TIME};
+use crate::limits::{GATHERING_MAX, RING_SENDS, RING_SENDS_WORTH, RUNS_MAX, TURN_TIME};
 use crate::shard::Payload;
 
 /// Connections that something was queued for and nothing was written to yet, and the means to write.
@@ -27,6 +30,8 @@ pub(super) struct Unflushed {
     connections: RefCell<VecDeque<Rc<Connection>>>,
     /// Since when the first of them has waited.
     since: Cell<Option<Instant>>,
+    /// Until when a large flush waits for more.
+    gathering: Cell<Option<Instant>>,
     wanted: Cell<bool>,
     flusher: RefCell<Option<Waker>>,
     batch: RefCell<Batch>,
@@ -63,7 +68,19 @@ impl Unflushed {
     }
 
     fn is_due(&self) -> bool {
-        self.since.get().is_some_and(|since| since.elapsed() >= TURN_TIME)
+        self.since.get().is_some_and(|since| since.elapsed() >= TURN_TIME) && self.is_to_gather_for().is_none()
+    }
+
+    /// How long a flush had better wait, if it is a large one that follows another.
+    fn is_to_gather_for(&self) -> Option<Duration> {
+        let until = self.gathering.get().filter(|_| self.len() >= RING_SENDS)?;
+        until.checked_duration_since(Instant::now())
+    }
+
+    /// A flush to so many connections, begun then, is done.
+    fn note_flush(&self, connections: usize, began: Instant) {
+        let large = connections >= RING_SENDS;
+        self.gathering.set(large.then(|| Instant::now() + began.elapsed().min(GATHERING_MAX)));
     }
 
     /// Has the flusher run when all who can run now have run.
@@ -96,6 +113,9 @@ pub(super) async fn run(core: Rc<Core>) {
     core.unflushed.batch.borrow_mut().ring = ring.ok();
     loop {
         core.unflushed.wanted().await;
+        if let Some(pause) = core.unflushed.is_to_gather_for() {
+            core.reactor.sleep(pause).await;
+        }
         flush(&core).await;
     }
 }
@@ -110,7 +130,8 @@ pub(super) async fn end_turn(core: &Rc<Core>) {
 /// to by one of them.
 pub(super) async fn flush(core: &Rc<Core>) {
     effects::tell_changes(core);
-    let mut left = core.unflushed.len();
+    let (all, began) = (core.unflushed.len(), Instant::now());
+    let mut left = all;
     while left > 0 {
         let next = std::iter::from_fn(|| core.unflushed.next());
         let connections: Vec<_> = next.take(left.min(RING_SENDS)).collect();
@@ -130,6 +151,7 @@ pub(super) async fn flush(core: &Rc<Core>) {
     }
     core.unflushed.batch.borrow_mut().runs.clear();
     core.unflushed.restart_clock();
+    core.unflushed.note_flush(all, began);
 }
 
 fn note_end(core: &Core, connection: &Connection, written: io::Result<()>) {
