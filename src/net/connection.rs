@@ -183,6 +183,19 @@ impl Connection {
         Ok(())
     }
 
+    /// Writes what is queued for the last time, to leave with the FIN if the socket takes all of it.
+    ///
+    /// # Errors
+    /// What the kernel says of the socket.
+    pub(super) fn write_last(&self) -> io::Result<()> {
+        if self.queue.borrow().blocked_since().is_none()
+            && self.queue.borrow_mut().write_by(|slices| self.socket.send_last(slices))? == Progress::Blocked
+        {
+            self.socket.note_full();
+        }
+        Ok(())
+    }
+
     fn write_queued(&self) -> io::Result<Progress> {
         let progress = self.queue.borrow_mut().write_by(|slices| self.socket.send(slices))?;
         if progress == Progress::Blocked {

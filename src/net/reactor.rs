@@ -6,8 +6,9 @@
 //! *driver*, is always runnable, and when nobody else was, it sleeps itself, in the one system call that
 //! submits, waits and collects.
 //!
-//! Readiness is told by edges: a poll is armed once for each socket's life and says when something has
-//! changed. What the kernel said last is kept here until a call on the socket disproves it.
+//! Readiness is told by edges: a poll for input is armed once for each socket's life, one for room when the socket
+//! was first full, and they say when something has changed. What the kernel said last is kept here until a call
+//! on the socket disproves it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -66,10 +67,33 @@ struct Source {
     is_writable: bool,
     /// The peer has finished or the connection is broken: a read that brings less than it could is not the last.
     is_finished: bool,
-    /// A poll is under way in the ring.
-    is_armed: bool,
-    /// Its owner is gone; its place is free when its poll has ended.
+    /// By [`Direction`]: a poll is under way in the ring.
+    is_armed: [bool; 2],
+    /// Its owner is gone; its place is free when its polls have ended.
     is_dropped: bool,
+}
+
+/// What a poll is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Read = 0,
+    Write = 1,
+}
+
+impl Direction {
+    const BOTH: [Direction; 2] = [Direction::Read, Direction::Write];
+
+    fn events(self) -> PollFlags {
+        match self {
+            Direction::Read => PollFlags::IN | PollFlags::RDHUP,
+            Direction::Write => PollFlags::OUT,
+        }
+    }
+
+    /// Names the completions of a source's poll.
+    fn of(self, place: usize) -> u64 {
+        (place as u64) << 1 | self as u64
+    }
 }
 
 impl Source {
@@ -221,12 +245,12 @@ impl Reactor {
             match completion.user_data() {
                 NOBODY => {}
                 DOORBELL => is_deaf = !goes_on,
-                place => {
-                    let place = place as usize;
+                poll => {
+                    let (place, direction) = ((poll >> 1) as usize, (poll & 1) as usize);
                     let Some(source) = sources.get_mut(place) else { continue };
-                    source.is_armed = goes_on;
+                    source.is_armed[direction] = goes_on;
                     if source.is_dropped {
-                        if !goes_on {
+                        if source.is_armed == [false; 2] {
                             sources.remove(place);
                         }
                         continue;
@@ -265,14 +289,10 @@ impl Reactor {
 
     /// Watches a socket until the [`Watch`] is dropped, which has to be before the socket is closed.
     pub(super) fn watch(self: &Rc<Self>, socket: BorrowedFd<'_>) -> Watch {
-        let place = self.sources.borrow_mut().insert(Source { is_writable: true, is_armed: true, ..Source::default() });
-        self.arm(socket, place);
-        Watch { reactor: Rc::clone(self), place }
-    }
-
-    fn arm(&self, socket: BorrowedFd<'_>, place: usize) {
-        let events = PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP;
-        self.submit_poll(socket.as_raw_fd(), events, place as u64);
+        let place = self.sources.borrow_mut().insert(Source { is_writable: true, ..Source::default() });
+        let watch = Watch { reactor: Rc::clone(self), place };
+        watch.arm(socket, Direction::Read);
+        watch
     }
 
     /// Waits for some time.
@@ -328,8 +348,8 @@ impl<F: Future> Future for Noted<F> {
 }
 
 /// Ends a poll. A removal (POLL_REMOVE) would fail while an event is on its way to the ring.
-fn end_of_poll(place: usize) -> squeue::Entry {
-    opcode::AsyncCancel::new(place as u64).build().user_data(NOBODY)
+fn end_of_poll(poll: u64) -> squeue::Entry {
+    opcode::AsyncCancel::new(poll).build().user_data(NOBODY)
 }
 
 /// What the reactor knows of a socket, for its owner.
@@ -346,37 +366,35 @@ impl Watch {
 
     /// Waits until the socket has something to read, as far as is known.
     pub(super) fn poll_readable(&self, cx: &Context<'_>, socket: BorrowedFd<'_>) -> Poll<()> {
-        self.poll(cx, socket, |source| {
+        let is_ready = self.with(|source| {
             source.wants_read = !source.is_readable;
             source.is_readable
-        })
+        });
+        if is_ready { Poll::Ready(()) } else { self.wait(cx, socket, Direction::Read) }
     }
 
     /// Waits until the socket has room, as far as is known.
     pub(super) fn poll_writable(&self, cx: &Context<'_>, socket: BorrowedFd<'_>) -> Poll<()> {
-        self.poll(cx, socket, |source| {
+        let is_ready = self.with(|source| {
             source.wants_write = !source.is_writable;
             source.is_writable
-        })
+        });
+        if is_ready { Poll::Ready(()) } else { self.wait(cx, socket, Direction::Write) }
     }
 
-    fn poll(&self, cx: &Context<'_>, socket: BorrowedFd<'_>, is_ready: impl FnOnce(&mut Source) -> bool) -> Poll<()> {
-        let has_to_arm = self.with(|source| {
-            if is_ready(source) {
-                return None;
-            }
+    fn wait(&self, cx: &Context<'_>, socket: BorrowedFd<'_>, direction: Direction) -> Poll<()> {
+        self.with(|source| {
             if !source.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 source.waker = Some(cx.waker().clone());
             }
-            Some(!std::mem::replace(&mut source.is_armed, true))
         });
-        match has_to_arm {
-            None => Poll::Ready(()),
-            Some(false) => Poll::Pending,
-            Some(true) => {
-                self.reactor.arm(socket, self.place);
-                Poll::Pending
-            }
+        self.arm(socket, direction);
+        Poll::Pending
+    }
+
+    fn arm(&self, socket: BorrowedFd<'_>, direction: Direction) {
+        if !self.with(|source| std::mem::replace(&mut source.is_armed[direction as usize], true)) {
+            self.reactor.submit_poll(socket.as_raw_fd(), direction.events(), direction.of(self.place));
         }
     }
 
@@ -402,12 +420,16 @@ impl Drop for Watch {
         let _waker = self.with(|source| source.waker.take());
         let mut sources = self.reactor.sources.borrow_mut();
         let source = &mut sources[self.place];
-        if source.is_armed {
-            // The ring holds the socket until its poll has ended.
-            source.is_dropped = true;
-            self.reactor.submissions.borrow_mut().push_back(end_of_poll(self.place));
-        } else {
+        if source.is_armed == [false; 2] {
             sources.remove(self.place);
+            return;
+        }
+        // The ring holds the socket until its polls have ended.
+        source.is_dropped = true;
+        for direction in Direction::BOTH {
+            if source.is_armed[direction as usize] {
+                self.reactor.submissions.borrow_mut().push_back(end_of_poll(direction.of(self.place)));
+            }
         }
     }
 }
@@ -508,10 +530,10 @@ mod tests {
         run(async |reactor| {
             let event = event();
             let watch = reactor.watch(event.as_fd());
-            reactor.submissions.borrow_mut().push_back(end_of_poll(watch.place));
+            reactor.submissions.borrow_mut().push_back(end_of_poll(Direction::Read.of(watch.place)));
             is_readable(&watch, &event).await;
             watch.note_empty();
-            assert!(!watch.with(|source| source.is_armed), "nobody waits");
+            assert!(!watch.with(|source| source.is_armed[0]), "nobody waits");
             assert!(futures_lite::future::poll_once(is_readable(&watch, &event)).await.is_none());
             write(&event);
             is_readable(&watch, &event).await;

@@ -110,7 +110,8 @@ async fn may_go_on(core: &Rc<Core>, connection: &Connection) -> Result<(), Endin
 async fn close(core: &Rc<Core>, connection: &Rc<Connection>) {
     let Some(ending) = connection.ending() else { return };
     flush::end_turn(core).await;
-    let written = ending.reason.is_orderly() && connection.is_written().await.is_ok();
+    let is_written = async || connection.write_last().is_ok() && connection.is_written().await.is_ok();
+    let written = ending.reason.is_orderly() && is_written().await;
     if connection.is_abandoned() || matches!(ending.reason, CloseReason::SlowConsumer | CloseReason::Stalled) {
         connection.socket().reset_on_close();
     } else if written {

@@ -19,6 +19,7 @@ use super::reactor::{Reactor, Watch};
 /// Linux's values; no peer that went away may raise SIGPIPE, and nothing here may block.
 const MSG_DONTWAIT: i32 = 0x40;
 const MSG_NOSIGNAL: i32 = 0x4000;
+const MSG_MORE: i32 = 0x8000;
 pub(super) const SEND_FLAGS: i32 = MSG_DONTWAIT | MSG_NOSIGNAL;
 
 /// Asks for the unacknowledged bytes of a TCP socket.
@@ -46,6 +47,14 @@ impl Socket {
             [one] => self.socket.send_with_flags(one, SEND_FLAGS),
             many => self.socket.send_vectored_with_flags(many, SEND_FLAGS),
         }
+    }
+
+    /// Hands over what is the last: it may leave together with the FIN of [`Socket::finish`], which has to follow.
+    ///
+    /// # Errors
+    /// As [`Socket::send`].
+    pub(super) fn send_last(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.socket.send_vectored_with_flags(slices, SEND_FLAGS | MSG_MORE)
     }
 
     /// It did not take all that it was offered.
