@@ -18,8 +18,8 @@ use crate::wire::{Gallery, Item, Token, padding};
 /// One read takes at most this: 14 colour messages.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// Clients connected before the first of them is waited for: an accept queue has room for them.
-const BATCH: usize = 256;
+/// Clients connected before the first of them is waited for: one core's accept queue has room for them.
+const BATCH: usize = 4000;
 
 /// Longest wait for anything during the set-up.
 pub const PATIENCE: Duration = Duration::from_secs(10);

@@ -29,11 +29,13 @@ pub fn run(report: &mut Report, common: &Common, clients: usize, registered: boo
     let target = &field.targets[0];
     let memory = || anyhow::Ok((rss_bytes(target.pid)? as f64, kernel_bytes()? as f64));
     let before = memory()?;
+    let arriving = Stopwatch::start(target)?;
     let crowd = if registered {
         gather(target, &field, clients)?
     } else {
         Crowd::assemble(target.address, clients, |_| ("help\n".to_owned(), "commands: ".to_owned()))?
     };
+    let arrival_us = arriving.stop(target)?.server.cpu_ns as f64 / 1e3 / clients as f64;
     let after = memory()?;
     let each = |from: f64, to: f64| (to - from) / clients as f64 / 1024.0;
     let (rss_kib, kernel_kib) = (each(before.0, after.0), each(before.1, after.1));
@@ -46,11 +48,14 @@ pub fn run(report: &mut Report, common: &Common, clients: usize, registered: boo
     let (rest_ms, rest_switches) = (per_core(cpu_ns as f64 / 1e6), per_core(switches as f64));
 
     report.say(&format!("\nidle: {clients} connections, {}\n", if registered { "logged in" } else { "not logged in" }));
+    let arrival = if registered { "connect and log in " } else { "connect, first line" };
+    report.say(&format!("CPU to {arrival}        {arrival_us:>10.2} us"));
     report.say(&format!("resident memory of the server     {rss_kib:>10.2} KiB a connection"));
     report.say(&format!("kernel memory, both ends, about   {kernel_kib:>10.2} KiB a connection"));
     report.say(&format!("CPU at rest                       {rest_ms:>10.2} ms a second and core"));
     report.say(&format!("wake-ups at rest                  {rest_switches:>10.2} a second and core"));
     let mut figures = json!({
+        "arrival_cpu_us": arrival_us,
         "rss_kib_per_connection": rss_kib,
         "kernel_kib_per_connection_estimate": kernel_kib,
         "rest_cpu_ms_per_second_and_core": rest_ms,
