@@ -68,6 +68,10 @@ pub enum Workload {
         /// senders x window x 4.6 KB below --sendq-bytes-max, or the server cuts who reads too slowly
         #[arg(long, value_name = "N", default_value_t = 1)]
         window: usize,
+        /// Messages a second and sender instead, whoever has got the last ones. Latency is from when a message
+        /// was due, so who falls behind does not look quick
+        #[arg(long, value_name = "N", conflicts_with = "window", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        rate: Option<u32>,
         /// Draw cost and latency against the number of receivers into this SVG
         #[arg(long, value_name = "FILE")]
         plot: Option<PathBuf>,

@@ -29,6 +29,8 @@ pub struct Script {
     pub senders: usize,
     /// Messages that a sender has under way.
     pub window: usize,
+    /// A sender's messages are so far apart instead, whoever has got the last ones.
+    pub pace: Option<Duration>,
     /// Clients 2i and 2i+1 talk to each other; `answer`: in turns.
     pub paired: bool,
     /// See `paired`.
@@ -42,6 +44,21 @@ pub struct Script {
 }
 
 impl Script {
+    /// Senders yield, one message each at a time, and nobody answers or just listens.
+    pub fn to_all(senders: usize, payload: usize) -> Script {
+        Script {
+            clients: senders,
+            senders,
+            window: 1,
+            pace: None,
+            paired: false,
+            answer: false,
+            yields: 100,
+            others: 0,
+            payload,
+        }
+    }
+
     fn lanes(&self) -> usize {
         let to_all = if self.yields > 0 { self.clients * self.senders } else { 0 };
         self.clients + to_all
@@ -129,15 +146,25 @@ impl<'a> Exchange<'a> {
 
     /// Begins what has not begun, keeps it up until `until`, and calls `tick` now and then.
     pub fn drive(&mut self, until: Instant, tick: &mut dyn FnMut()) -> anyhow::Result<()> {
-        if self.under_way == 0 {
+        let now = Instant::now();
+        if self.under_way == 0 && self.script.pace.is_none() {
             let step = if self.script.answer { 2 } else { 1 };
             for sender in (0..self.script.senders).step_by(step) {
-                (0..self.script.window).try_for_each(|_| self.speak(sender))?;
+                (0..self.script.window).try_for_each(|_| self.speak(sender, now))?;
             }
         }
-        self.last_news = Instant::now();
+        self.last_news = now;
+        let mut due = now;
         while Instant::now() < until && !self.is_silent() {
-            self.turn(true, until.saturating_duration_since(Instant::now()), tick)?;
+            let mut wait_until = until;
+            if let Some(pace) = self.script.pace {
+                while due <= Instant::now() {
+                    (0..self.script.senders).try_for_each(|sender| self.speak(sender, due))?;
+                    due += pace;
+                }
+                wait_until = due.min(until);
+            }
+            self.turn(true, wait_until.saturating_duration_since(Instant::now()), tick)?;
         }
         Ok(())
     }
@@ -272,15 +299,15 @@ impl<'a> Exchange<'a> {
                 said.flights.pop_front();
                 said.landed += 1;
             }
-            if goes_on {
-                self.speak(if answer { client } else { token.sender })?;
+            if goes_on && self.script.pace.is_none() {
+                self.speak(if answer { client } else { token.sender }, Instant::now())?;
             }
         }
         Ok(())
     }
 
-    /// `sender` says the next thing.
-    fn speak(&mut self, sender: usize) -> anyhow::Result<()> {
+    /// `sender` says the next thing, which was due `at` some moment.
+    fn speak(&mut self, sender: usize, at: Instant) -> anyhow::Result<()> {
         let to_all = self.script.yields > 0 && self.random.u32(0..100) < self.script.yields;
         let said = &mut self.said[sender];
         said.number += 1;
@@ -298,7 +325,7 @@ impl<'a> Exchange<'a> {
         self.line.extend_from_slice(&self.padding);
         self.line.push(b'\n');
         let left = if to_all { self.script.audience() } else { 1 };
-        said.flights.push_back(Flight { sent_at: Instant::now(), left });
+        said.flights.push_back(Flight { sent_at: at, left });
         self.under_way += 1;
         self.replies_due += 1;
         if let Err(error) = self.crowd.send(sender, &self.line) {

@@ -63,8 +63,8 @@ pub fn run(report: &mut Report, common: &Common, clients: usize, registered: boo
     });
     if registered {
         let (window, payload) = (1, common.payload as usize);
-        let script =
-            Script { clients, senders: 1, window, paired: false, answer: false, yields: 100, others: 0, payload };
+        let to_all = Script { window, ..Script::to_all(1, payload) };
+        let script = Script { clients, ..to_all };
         let mut exchange = Exchange::new(crowd, &field.gallery, &script);
         exchange.drive(Instant::now(), &mut || {})?;
         exchange.land(&mut || {})?;

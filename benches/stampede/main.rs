@@ -67,10 +67,18 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
     match workload {
         Workload::Floor { coalesce, fault } => be_a_floor(coalesce, fault.as_deref())?,
         Workload::SelfTest => return self_test(&report),
-        Workload::Fanout { receivers, senders, window, plot } => {
+        Workload::Fanout { receivers, senders, window, rate, plot } => {
             let mut measured = Vec::new();
             for receivers in receivers {
-                measured.push((receivers, fanout(&mut report, &common, receivers, senders, window)?));
+                let to_all = Script::to_all(senders, common.payload as usize);
+                let pace = rate.map(|rate| Duration::from_secs(1) / rate);
+                let script = Script { clients: receivers + senders, window, pace, ..to_all };
+                let how = match rate {
+                    Some(rate) => format!("{rate} a second of each"),
+                    None => format!("{window} under way of each"),
+                };
+                let title = format!("fanout: {receivers} receivers, {senders} senders, {how}");
+                measured.push((receivers, talk(&mut report, &common, &script, &title, "fanout")?));
             }
             if let Some(path) = plot {
                 plot::draw(&path, &measured).context("--plot can not be written")?;
@@ -98,7 +106,12 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
         }
         Workload::Idle { clients, registered } => idle::run(&mut report, &common, clients, registered)?,
         Workload::Slow { receivers, stalled, window } => {
-            let script = Script { clients: receivers + 1, window, others: stalled, ..to_all(1, &common) };
+            let script = Script {
+                clients: receivers + 1,
+                window,
+                others: stalled,
+                ..Script::to_all(1, common.payload as usize)
+            };
             let field = Field::prepare(&common, script.clients + stalled)?;
             let parameters = parameters("slow", &script, &common, field.block_bytes());
             slow::run(&mut report, &common, &script, &field, &parameters)?;
@@ -106,18 +119,6 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
         }
     }
     Ok(report.faults.is_clean())
-}
-
-fn fanout(
-    report: &mut Report,
-    common: &Common,
-    receivers: usize,
-    senders: usize,
-    window: usize,
-) -> anyhow::Result<Vec<Vec<report::Figures>>> {
-    let script = Script { clients: receivers + senders, window, ..to_all(senders, common) };
-    let title = format!("fanout: {receivers} receivers, {senders} senders, {window} under way of each");
-    talk(report, common, &script, &title, "fanout")
 }
 
 fn talk(
@@ -140,15 +141,9 @@ fn talk(
     Ok(runs)
 }
 
-/// A script in which senders yield and nobody answers.
-fn to_all(senders: usize, common: &Common) -> Script {
-    let payload = common.payload as usize;
-    Script { clients: senders, senders, window: 1, paired: false, answer: false, yields: 100, others: 0, payload }
-}
-
 /// A script in which everybody has a partner.
 fn pairs(clients: usize, yields: u32, common: &Common) -> Script {
-    Script { senders: clients, clients, paired: true, yields, ..to_all(clients, common) }
+    Script { senders: clients, clients, paired: true, yields, ..Script::to_all(clients, common.payload as usize) }
 }
 
 fn parameters(workload: &str, script: &Script, common: &Common, block_bytes: usize) -> serde_json::Value {
@@ -157,6 +152,7 @@ fn parameters(workload: &str, script: &Script, common: &Common, block_bytes: usi
         "clients": script.clients,
         "senders": script.senders,
         "window": script.window,
+        "rate": script.pace.map(|pace| 1.0 / pace.as_secs_f64()),
         "yields_percent": script.yields,
         "never_reading": script.others,
         "payload_bytes": script.payload,
@@ -185,7 +181,7 @@ fn be_a_floor(coalesce: bool, fault: Option<&str>) -> anyhow::Result<()> {
 /// A floor that does nothing wrong must pass, and one wrong delivery must show as what it is.
 fn self_test(report: &Report) -> anyhow::Result<bool> {
     let common = Cli::parse_from(["stampede", "self-test"]).common;
-    let script = Script { clients: 5, window: 4, ..to_all(2, &common) };
+    let script = Script { clients: 5, window: 4, ..Script::to_all(2, common.payload as usize) };
     let field = Field::prepare(&common, script.clients)?;
     let mut passed = true;
     for fault in std::iter::once(None).chain(floor::Fault::ALL.iter().map(|(name, _)| Some(*name))) {
