@@ -126,6 +126,7 @@ impl Taken {
     /// leaf, in any summary up to there: what was full when it was passed was full all the while.
     fn lowest_free(&self, breed: usize) -> Option<u32> {
         let summaries = &self.summaries[breed * self.summaries_per_breed..][..self.summaries_per_breed];
+        let counted = |summaries: &[AtomicU64]| summaries.iter().map(|summary| summary.load(SeqCst) >> 32).sum::<u64>();
         'again: loop {
             let mut releases = 0u64;
             for (at, summary) in summaries.iter().enumerate() {
@@ -137,8 +138,7 @@ impl Taken {
                     let leaf = breed * self.leaves_per_breed + within;
                     let cows = self.leaves[leaf].load(SeqCst);
                     if cows != FULL {
-                        let counted: u64 = summaries[..=at].iter().map(|summary| summary.load(SeqCst) >> 32).sum();
-                        if counted != releases {
+                        if counted(&summaries[..=at]) != releases {
                             continue 'again;
                         }
                         return Some(within as u32 * LEAF_COWS + cows.trailing_ones());
@@ -148,8 +148,11 @@ impl Taken {
                 }
             }
             // A release that is under way may have freed a cow and not said so here yet: nobody is refused for
-            // that.
-            return self.next(breed, 0, false);
+            // that. Releases while all leaves were looked through may have freed a lower one behind the look.
+            let place = self.next(breed, 0, false);
+            if place.is_none() || counted(summaries) == releases {
+                return place;
+            }
         }
     }
 
