@@ -9,14 +9,18 @@
 //! slot, unless the next one's word stands there already. Every owner word is used once (its generation), so
 //! a release that comes late leaves another's claim alone.
 
+mod atomics;
+#[cfg(feature = "shuttle")]
+pub mod explored;
 mod taken;
 
 use std::fmt;
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
+use atomics::{AtomicU64, AtomicUsize, zeros};
 use crossbeam_utils::CachePadded;
 
 use crate::cows::{Breed, CowId};
@@ -107,8 +111,8 @@ impl Directory {
     /// All cows of `breeds` of `size` free, for `shards` cores.
     pub fn new(breeds: usize, size: u32, shards: usize) -> Arc<Self> {
         Arc::new(Directory {
-            // Zeroed by the kernel when first touched: a herd may be much larger than its users are many.
-            slots: bytemuck::zeroed_slice_box(breeds * size as usize),
+            // A herd may be much larger than its users are many.
+            slots: zeros(breeds * size as usize),
             taken: Taken::new(breeds, size),
             size,
             held: (0..shards).map(|_| CachePadded::new(AtomicUsize::new(0))).collect(),

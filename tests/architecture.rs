@@ -50,7 +50,8 @@ const IMPURE: [&str; 9] = [
 ];
 
 /// Crates that only one room may know.
-const OWNED_CRATES: [(&str, &str); 3] = [("glommio", "net"), ("flume", "net"), ("charasay", "cows")];
+const OWNED_CRATES: [(&str, &str); 4] =
+    [("glommio", "net"), ("flume", "net"), ("charasay", "cows"), ("shuttle", "directory")];
 
 // Reading.
 

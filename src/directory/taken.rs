@@ -11,7 +11,9 @@
 //! All steps are sequentially consistent: they are few, and one order of all is easier to trust.
 
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
+
+use super::atomics::AtomicU64;
 
 /// Cows to a leaf.
 const LEAF_COWS: u32 = 64;

@@ -1,0 +1,174 @@
+//! The real claim and release code, and what a core does with a `say`, under explored schedules: at every step
+//! of an atomic, and of a channel, any other thread may go on.
+//!
+//! Only with the feature `shuttle`, by which `src/directory.rs` is made of shuttle's atomics. They are
+//! sequentially consistent, whatever ordering a step asks for, so what is explored is how steps fall between
+//! each other, not what a weaker ordering may do on top.
+//!
+//! A scenario is a handful of threads with a program drawn by chance, its schedule too: by a fair dice, and by
+//! PCT, which lets few preemptions fall where they hurt. Both have fixed seeds, so a failure comes back when
+//! its test is run again. `COWCHAT_CLAIMS_SCHEDULES` says how many of each.
+
+mod pasture;
+mod talk;
+
+use std::cell::Cell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cowchat::cows::Herd;
+use cowchat::cows::bubble::Bubble;
+use cowchat::cows::herd::Cow;
+use cowchat::directory::explored::{Fault, with_fault};
+use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, Scheduler};
+use shuttle::{Config, FailurePersistence, Runner};
+
+use talk::Address;
+
+/// Schedules of each kind that a scenario is tried with.
+const SCHEDULES: usize = 2_000;
+
+/// Within so many schedules each fault is to be found.
+const SCHEDULES_TO_FIND: usize = 2_000;
+
+const SEED: u64 = 1337;
+
+/// Preemptions at chosen moments in one of PCT's schedules.
+const PREEMPTIONS: usize = 4;
+
+/// How many schedules of each kind are asked for.
+fn schedules() -> usize {
+    match std::env::var("COWCHAT_CLAIMS_SCHEDULES") {
+        Ok(count) => count.parse().expect("COWCHAT_CLAIMS_SCHEDULES is a number"),
+        Err(_) => SCHEDULES,
+    }
+}
+
+/// Runs `scenario` under so many schedules of each kind.
+fn explore(schedules: usize, scenario: impl Fn() + Clone + Send + Sync + 'static) {
+    run(RandomScheduler::new_from_seed(SEED, schedules), FailurePersistence::Print, scenario.clone());
+    run(PctScheduler::new_from_seed(SEED, PREEMPTIONS, schedules), FailurePersistence::Print, scenario);
+}
+
+/// Which of the schedules is the first in which `scenario` fails, and which promise is broken first in it.
+fn first_failure(scenario: impl Fn() + Send + Sync + 'static) -> (usize, &'static str) {
+    let tried = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&tried);
+    let scenario = move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        scenario();
+    };
+    let scheduler = RandomScheduler::new_from_seed(SEED, SCHEDULES_TO_FIND);
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(scheduler, FailurePersistence::None, scenario)));
+    assert!(outcome.is_err(), "the fault goes unnoticed");
+    (tried.load(Ordering::Relaxed), BROKEN.take().expect("no promise is broken, it fails otherwise"))
+}
+
+thread_local! {
+    /// The first promise that a scenario broke. One thread runs all that are explored, and when one of them
+    /// fails the others go on for a while, in a world that is broken.
+    static BROKEN: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// Asserts what is promised under this name.
+#[track_caller]
+fn promise(name: &'static str, is_kept: bool, what: fmt::Arguments<'_>) {
+    if !is_kept {
+        BROKEN.set(BROKEN.get().or(Some(name)));
+        panic!("{name}: {what}");
+    }
+}
+
+/// Returns how many schedules there were.
+fn run(
+    scheduler: impl Scheduler + 'static,
+    on_failure: FailurePersistence,
+    scenario: impl Fn() + Send + Sync + 'static,
+) -> usize {
+    let mut config = Config::new();
+    config.failure_persistence = on_failure;
+    config.silence_warnings = true; // About weaker orderings; see above.
+    config.stack_size = 256 * 1024;
+    Runner::new(scheduler, config).run(scenario)
+}
+
+/// A herd of `size` cows of each of these breeds.
+fn herd(breeds: &[&str], size: u32) -> Herd {
+    let cow = |name: &&str| Cow { name: (*name).to_owned(), colour: String::new(), plain: String::new() };
+    Herd::new(breeds.iter().map(cow).collect(), size, Bubble::default()).expect("names of their own")
+}
+
+#[test]
+fn in_every_schedule_of_two_who_want_one_cow_each_holder_is_the_only_one() {
+    let schedules = run(DfsScheduler::new(None, false), FailurePersistence::Print, pasture::one_cow);
+    println!("{schedules} schedules, which are all");
+    assert!(schedules > 1_000, "two threads that never meet prove nothing");
+}
+
+#[test]
+fn of_two_cows_nobody_holds_anothers_and_nobody_is_refused_without_cause() {
+    explore(schedules(), pasture::two_cows);
+}
+
+#[test]
+fn the_lowest_free_cow_is_the_lowest_where_leaves_fill_up_and_empty_again() {
+    explore(schedules(), pasture::four_cows_of_two_leaves);
+}
+
+#[test]
+fn the_lowest_free_cow_is_the_lowest_while_a_full_herd_is_let_go_of() {
+    explore(schedules(), pasture::all_let_go_of);
+}
+
+#[test]
+fn the_lowest_free_cow_is_the_lowest_where_summaries_fill_up_and_empty_again() {
+    // Taking the 2,046 cows before takes a hundred times as long as what is explored.
+    explore(schedules() / 10, pasture::four_cows_of_two_summaries);
+}
+
+#[test]
+fn a_say_reaches_the_claim_that_it_was_meant_for_and_never_the_next_holder() {
+    let stale = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&stale);
+    explore(schedules(), move || {
+        count.fetch_add(talk::about_tux(Address::Claim), Ordering::Relaxed);
+    });
+    let stale = stale.load(Ordering::Relaxed);
+    println!("{stale} dropped as stale");
+    assert!(stale > schedules() / 10, "a claim that never ends too soon proves nothing");
+}
+
+// What these explorations would notice: without that they prove nothing.
+
+/// Asserts that one of these promises is the first that is broken, and says when.
+fn assert_noticed(promises: &[&str], find: impl FnOnce() -> (usize, &'static str)) {
+    let (schedule, broken) = find();
+    println!("{broken} is broken in schedule {schedule}");
+    assert!(promises.contains(&broken), "{broken}");
+}
+
+#[test]
+fn a_release_that_frees_whatever_it_finds_is_noticed_within_two_thousand_schedules() {
+    assert_noticed(&["I2"], || with_fault(Fault::ExchangesAnything, || first_failure(pasture::two_cows)));
+}
+
+#[test]
+fn a_claim_in_two_steps_is_noticed_within_two_thousand_schedules() {
+    assert_noticed(&["I1", "I2"], || with_fault(Fault::TakesInTwoSteps, || first_failure(pasture::two_cows)));
+}
+
+#[test]
+fn a_release_that_is_forgotten_is_noticed_within_two_thousand_schedules() {
+    let scenario = pasture::four_cows_of_two_leaves;
+    assert_noticed(&["lowest"], || with_fault(Fault::UpdatesInTwoSteps, || first_failure(scenario)));
+}
+
+#[test]
+fn a_say_that_names_the_cow_and_not_the_claim_is_noticed_within_two_thousand_schedules() {
+    let scenario = || {
+        talk::about_tux(Address::Cow);
+    };
+    assert_noticed(&["I6"], || first_failure(scenario));
+}
