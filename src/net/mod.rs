@@ -26,7 +26,7 @@ pub mod listener;
 pub mod mesh;
 mod pump;
 pub mod reactor;
-mod send_queue;
+pub mod send_queue;
 mod send_ring;
 mod serve;
 mod socket;
