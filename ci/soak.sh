@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The long forms of the tests, for before a release: more seeds, more cases, and the whole suite many
+# The long forms of the tests, for before a release: more seeds, schedules and cases, and the whole suite many
 # times in a row, which must not fail once. Stops at the first failure.
 # COWCHAT_SOAK_RUNS: how often the suite runs (default 20).
 set -euo pipefail
@@ -7,6 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
 
 readonly seeds=1000
+readonly steps=10000
+readonly schedules=100000
 readonly cases=100000
 readonly runs=${COWCHAT_SOAK_RUNS:-20}
 rows=()
@@ -43,6 +45,9 @@ whole_suite() {
     done
 }
 
-soak "simulation, seeds" "$seeds" env COWCHAT_SIM_SEEDS="$seeds" cargo test --locked --release --test simulation
+soak "simulation, seeds of $steps steps" "$seeds" env COWCHAT_SIM_SEEDS="$seeds" COWCHAT_SIM_STEPS="$steps" \
+    cargo test --locked --release --test simulation
+soak "claims, schedules of each kind" "$schedules" env COWCHAT_CLAIMS_SCHEDULES="$schedules" \
+    cargo test --locked --release --features shuttle --test claims
 soak "protocol properties, cases each" "$cases" env PROPTEST_CASES="$cases" cargo test --locked --release --lib --test framing
 soak "whole suite, runs" "$runs" whole_suite
