@@ -3,6 +3,7 @@
 //! All of it belongs to one thread, so there are cells instead of locks. Every method returns without
 //! waiting; the state is never borrowed over an `.await`.
 
+use std::any::Any;
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -22,7 +23,8 @@ use crate::directory::{ConnectionId, ShardId};
 use crate::events::{CloseReason, ConnectionName, Event, Log};
 use crate::limits::READ_BYTES;
 use crate::metrics::{CoreMetrics, Counter};
-use crate::shard::{self, Change, Shard};
+use crate::protocol::line::LineTooLong;
+use crate::shard::{self, Change, Effects, Shard};
 
 /// The limits and texts in force, from the command line.
 #[derive(Debug, Clone)]
@@ -49,6 +51,8 @@ pub struct Core {
     /// What its shard has in common with all others.
     pub(super) common: shard::Common,
     shard: RefCell<Shard>,
+    /// Something that is everybody's is being changed, or a panic has left it half changed.
+    changing: Cell<bool>,
     connections: RefCell<Slab<Rc<Connection>>>,
     /// Connections that have something to be written.
     pub(super) unflushed: Unflushed,
@@ -92,6 +96,7 @@ impl Core {
             log,
             common,
             shard: RefCell::new(shard),
+            changing: Cell::new(false),
             connections: RefCell::new(Slab::new()),
             unflushed: Unflushed::default(),
             over_limit: RefCell::default(),
@@ -140,6 +145,13 @@ impl Core {
         });
     }
 
+    /// Ends a connection's session because of a panic that concerns nobody else.
+    pub(super) fn end_by_fault(&self, connection: &Connection, panic: &(dyn Any + Send)) {
+        self.metrics.add(Counter::Faults, 1);
+        self.log.emit(Event::Fault { connection: connection.name, message: panic_text(panic) });
+        self.end(connection, CloseReason::Fault.into());
+    }
+
     /// Forgets a connection whose task is done; its place may be used again.
     pub(super) fn forget(&self, connection: &Connection) {
         let cow = self.with_shard(|shard| {
@@ -175,14 +187,30 @@ impl Core {
         self.began.elapsed()
     }
 
-    /// Looks into or changes the shard.
-    pub(super) fn with_shard<T>(&self, act: impl FnOnce(&mut Shard) -> T) -> T {
-        act(&mut self.shard.borrow_mut())
+    /// Decides what a line means. A panic in that concerns nobody but who sent the line, unless it left the
+    /// shard half changed.
+    pub(super) fn on_line(&self, from: ConnectionId, line: Result<&[u8], LineTooLong<'_>>) -> Effects {
+        let mut shard = self.shard.borrow_mut();
+        shard.on_line(from, line)
     }
 
-    /// Whether a panic has left the shard half changed: the core must not go on then.
+    /// Looks into or changes the shard, all or nothing.
+    pub(super) fn with_shard<T>(&self, act: impl FnOnce(&mut Shard) -> T) -> T {
+        self.all_or_nothing(|| act(&mut self.shard.borrow_mut()))
+    }
+
+    /// Does something to what is everybody's: a panic meanwhile breaks the core.
+    pub(super) fn all_or_nothing<T>(&self, act: impl FnOnce() -> T) -> T {
+        let before = self.changing.replace(true);
+        let done = act();
+        self.changing.set(before);
+        done
+    }
+
+    /// To be asked after a panic: whether it has left something half changed that is everybody's. The core must
+    /// not go on then.
     pub(super) fn is_broken(&self) -> bool {
-        self.shard.borrow().is_broken()
+        self.changing.get() || self.shard.borrow().is_broken()
     }
 
     /// All connections of this core, by their ids. None may be opened or forgotten meanwhile.
@@ -210,4 +238,10 @@ impl Core {
     pub(super) fn is_draining(&self) -> bool {
         self.draining.get()
     }
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").to_owned()
 }

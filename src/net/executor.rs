@@ -11,12 +11,11 @@ use glommio::timer::Timer;
 use glommio::{LocalExecutorBuilder, Placement};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use super::core::{Core, Settings};
+use super::core::{Core, Settings, panic_text};
 use super::doorbell::Doorbell;
 use super::listener::{self, Listener};
 use super::mesh::{Inbox, Mesh};
 use super::reactor::Reactor;
-use super::serve::panic_text;
 use super::{drain, flush, heartbeat, pump};
 use crate::directory::ShardId;
 use crate::events::Log;

@@ -11,6 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -140,11 +141,14 @@ pub(super) async fn flush(core: &Rc<Core>) {
             break;
         }
         left -= connections.len();
-        if connections.len() < RING_SENDS_WORTH {
-            connections.iter().for_each(|connection| note_end(core, connection, connection.write_now()));
-        } else {
-            core.unflushed.batch.borrow_mut().send(core, &connections);
-        }
+        // Whoever stands in the list no more and is not written to would wait for the next message.
+        core.all_or_nothing(|| {
+            if connections.len() < RING_SENDS_WORTH {
+                connections.iter().for_each(|connection| write(core, connection, || connection.write_now()));
+            } else {
+                core.unflushed.batch.borrow_mut().send(core, &connections);
+            }
+        });
         if left > 0 {
             core.reactor.breathe().await;
         }
@@ -154,9 +158,14 @@ pub(super) async fn flush(core: &Rc<Core>) {
     core.unflushed.note_flush(all, began);
 }
 
-fn note_end(core: &Core, connection: &Connection, written: io::Result<()>) {
-    if let Err(error) = written {
-        core.end(connection, Ending { reason: CloseReason::WriteFailed, error: Some(error.kind()) });
+/// Writes to a connection. What goes wrong in that, an error or a fault, is the end of it and of nobody else.
+fn write(core: &Core, connection: &Connection, write: impl FnOnce() -> io::Result<()>) {
+    match catch_unwind(AssertUnwindSafe(write)) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            core.end(connection, Ending { reason: CloseReason::WriteFailed, error: Some(error.kind()) });
+        }
+        Err(panic) => core.end_by_fault(connection, &*panic),
     }
 }
 
@@ -195,7 +204,7 @@ struct Offered<'c> {
 impl Batch {
     fn send(&mut self, core: &Core, connections: &[Rc<Connection>]) {
         let Some(ring) = self.ring.take() else {
-            connections.iter().for_each(|connection| note_end(core, connection, connection.write_now()));
+            connections.iter().for_each(|connection| write(core, connection, || connection.write_now()));
             return;
         };
         let offers: Vec<_> = connections.iter().map(|connection| connection.offer()).collect();
@@ -224,10 +233,11 @@ impl Batch {
         drop(offers);
         for Offered { connection, bytes, sent } in offered {
             // A ring that fails is not used again; what it has not done is done without it.
-            let written = sent.map_or_else(|| connection.write_now(), |sent| connection.note_sent(bytes, sent));
-            note_end(core, connection, written);
+            write(core, connection, || {
+                sent.map_or_else(|| connection.write_now(), |sent| connection.note_sent(bytes, sent))
+            });
         }
-        alone.into_iter().for_each(|connection| note_end(core, connection, connection.write_now()));
+        alone.into_iter().for_each(|connection| write(core, connection, || connection.write_now()));
     }
 
     fn way(&mut self, queue: Option<&SendQueue>) -> Way {

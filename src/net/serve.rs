@@ -1,6 +1,5 @@
 //! One task per connection: it reads, has lines executed, and closes.
 
-use std::any::Any;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -13,37 +12,34 @@ use super::effects::{self, Applied};
 use super::flush;
 use super::socket::Socket;
 use super::turn::Turn;
-use crate::events::{CloseReason, Event};
+use crate::events::CloseReason;
 use crate::limits::{LINGER, SENDQ_OWN_BYTES, TURN_LINES};
-use crate::metrics::Counter;
 use crate::protocol::line::LineBuffer;
 use crate::shard::Outcome;
 
 /// Serves one connection from its first byte to its close.
 pub(super) async fn run(core: Rc<Core>, connection: Rc<Connection>) {
-    let ending = match AssertUnwindSafe(serve(&core, &connection)).catch_unwind().await {
-        Ok(ending) => ending,
-        Err(panic) if core.is_broken() => std::panic::resume_unwind(panic),
-        Err(panic) => {
-            core.metrics.add(Counter::Faults, 1);
-            let message = panic_text(&*panic);
-            core.log.emit(Event::Fault { connection: connection.name, message });
-            CloseReason::Fault.into()
+    if let Err(panic) = AssertUnwindSafe(serve(&core, &connection)).catch_unwind().await {
+        if core.is_broken() {
+            std::panic::resume_unwind(panic);
         }
-    };
-    core.end(&connection, ending);
-    close(&core, &connection).await;
+        core.end_by_fault(&connection, &*panic);
+        // What its lines have queued for others until then.
+        flush::end_turn(&core).await;
+    }
     core.forget(&connection);
 }
 
-/// Executes lines until there is a reason to end.
-async fn serve(core: &Rc<Core>, connection: &Rc<Connection>) -> Ending {
-    match serve_lines(core, connection).await {
+async fn serve(core: &Rc<Core>, connection: &Rc<Connection>) {
+    let ending = match serve_lines(core, connection).await {
         Ok(reason) => reason.into(),
         Err(ending) => ending,
-    }
+    };
+    core.end(connection, ending);
+    close(core, connection).await;
 }
 
+/// Executes lines until there is a reason to end.
 async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<CloseReason, Ending> {
     let mut lines = LineBuffer::new(core.common.rules.line_bytes_max);
     let mut open = true;
@@ -58,7 +54,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
                 break;
             }
             let Some(line) = lines.next_line() else { break };
-            let effects = core.with_shard(|shard| shard.on_line(connection.id, line));
+            let effects = core.on_line(connection.id, line);
             let outcome = match effects::apply(core, connection, &mut turn, effects) {
                 Applied::Done(outcome) => outcome,
                 Applied::Waits(rest) => rest.await?,
@@ -140,11 +136,6 @@ pub(super) async fn linger(core: &Core, socket: &Socket) {
     ended.or(core.reactor.sleep(LINGER)).await;
 }
 
-/// What a panic said.
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message").to_owned()
-}
 #[cfg(test)]
 mod tests {
     use super::*;
