@@ -36,6 +36,7 @@
 //! `main` -> [`server`], [`client`] -> ...; [`server`] -> [`net`] -> [`shard`] -> [`protocol`], [`cows`],
 //! [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]. Never upward, no circles;
 //! only `net` knows glommio and flume, only [`cows`] knows charasay; `tests/architecture.rs` holds the rule.
+//! [`faults`] is nothing in a release build: it is where tests have the server panic or stall.
 
 pub mod cli;
 pub mod client;
@@ -44,6 +45,7 @@ pub mod cow_dir;
 pub mod cows;
 pub mod directory;
 pub mod events;
+pub mod faults;
 pub mod limits;
 pub mod metrics;
 pub mod net;

@@ -16,6 +16,7 @@ use super::socket::Socket;
 use crate::cows::CowId;
 use crate::directory::ConnectionId;
 use crate::events::{CloseReason, ConnectionName};
+use crate::faults::{self, Point};
 use crate::limits::SENDQ_OWN_BYTES;
 use crate::protocol::line::LineBuffer;
 use crate::shard::Payload;
@@ -282,6 +283,7 @@ impl Connection {
                 waited = true;
                 return Poll::Pending;
             };
+            faults::at(Point::Read, &buffer[..count]);
             lines.feed(&buffer[..count]);
             Poll::Ready(Ok(Read { open: count > 0, waited }))
         });

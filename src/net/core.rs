@@ -21,6 +21,7 @@ use super::socket::Socket;
 use crate::cows::CowId;
 use crate::directory::{ConnectionId, ShardId};
 use crate::events::{CloseReason, ConnectionName, Event, Log};
+use crate::faults::{self, Point};
 use crate::limits::READ_BYTES;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::protocol::line::LineTooLong;
@@ -191,6 +192,7 @@ impl Core {
     /// shard half changed.
     pub(super) fn on_line(&self, from: ConnectionId, line: Result<&[u8], LineTooLong<'_>>) -> Effects {
         let mut shard = self.shard.borrow_mut();
+        faults::at(Point::Line, line.unwrap_or_default());
         shard.on_line(from, line)
     }
 

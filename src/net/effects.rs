@@ -15,6 +15,7 @@ use super::send_queue::{Fill, Overflow};
 use super::turn::Turn;
 use crate::directory::ShardId;
 use crate::events::CloseReason;
+use crate::faults::{self, Point};
 use crate::metrics::Counter;
 use crate::shard::{Change, Delivery, Effects, Forward, Frame, Outcome, Payload};
 
@@ -159,6 +160,7 @@ fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
         }
         outflow.delivered += 1;
         core.unflushed.add(receiver);
+        faults::at(Point::Deliver, payload);
     }
     outflow
 }

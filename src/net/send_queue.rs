@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
+use crate::faults::{self, Point};
 use crate::limits::{READ_BYTES, SENDQ_GRACE, SENDQ_MESSAGE_BYTES_MIN, SENDQ_OVERRUN, WRITE_SLICES_MAX};
 use crate::shard::Payload;
 
@@ -173,6 +174,7 @@ impl SendQueue {
     /// # Errors
     /// What `send` gave, but for [`io::ErrorKind::WouldBlock`] and [`io::ErrorKind::Interrupted`].
     pub fn write_by(&mut self, mut send: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<Progress> {
+        faults::at(Point::Write, self.head());
         while !self.is_empty() {
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
             let mut used = 0;

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::cows::{CowId, Herd, small};
 use crate::directory::Owner;
+use crate::faults::{self, Point};
 use crate::protocol::command::Art;
 use crate::protocol::reply::{Header, PUSHED};
 
@@ -84,7 +85,10 @@ pub struct Said {
 
 impl Said {
     fn bubble(&self, herd: &Herd) -> &str {
-        self.bubble.get_or_init(|| herd.bubble(&self.text).into())
+        self.bubble.get_or_init(|| {
+            faults::at(Point::Draw, self.text.as_bytes());
+            herd.bubble(&self.text).into()
+        })
     }
 
     /// The whole block in this form.

@@ -6,6 +6,7 @@ use super::frame::Form;
 use super::wants::Wants;
 use crate::cows::{Breed, CowId};
 use crate::directory::{Claim, Claims, ConnectionId, Directory, Owner, ShardId};
+use crate::faults::{self, Point};
 
 /// A registered connection.
 #[derive(Debug)]
@@ -125,6 +126,7 @@ impl Roster {
         let session = self.sessions.get_mut(connection.index()).and_then(Option::take)?;
         self.changing = true;
         let receiver = self.registered.swap_remove(session.place);
+        faults::at(Point::Leave, b"");
         self.count(receiver, false);
         if let Some(moved) = self.registered.get(session.place)
             && let Some(Some(moved)) = self.sessions.get_mut(moved.connection.index())
