@@ -95,6 +95,7 @@ pub enum Event {
     Draining { signal: &'static str, connections: u64 },
     DrainTimedOut { connections: u64 },
     Stopped { connections: u64, says: u64, yields: u64, deliveries: u64, stale: u64, slow: u64 },
+    Mishaps { faults: u64, stalls: u64 },
     Lost { events: u64 },
 }
 
@@ -107,6 +108,7 @@ impl Event {
             | Event::Stalled { .. }
             | Event::Recovered { .. }
             | Event::DrainTimedOut { .. }
+            | Event::Mishaps { .. }
             | Event::Lost { .. } => Level::WARN,
             Event::AcceptFailed { .. } | Event::Fault { .. } => Level::ERROR,
             _ => Level::INFO,
@@ -148,7 +150,7 @@ impl fmt::Display for Event {
             }
             Event::Stalled { shard } => write!(f, "core {shard} is stalled: its heart has not beaten for a second"),
             Event::Recovered { shard, stalled } => {
-                write!(f, "core {shard} goes on after {} ms", stalled.as_millis())
+                write!(f, "core {shard} has recovered after {} ms", stalled.as_millis())
             }
             Event::AcceptFailed { shard, error } => {
                 write!(f, "core {shard} can not accept: {error} (newcomers wait or are told that the server is full)")
@@ -167,6 +169,9 @@ impl fmt::Display for Event {
                 "stopped: {connections} connections, {says} says, {yields} yields, {deliveries} deliveries, \
                  {stale} dropped as stale, {slow} slow consumers cut"
             ),
+            Event::Mishaps { faults, stalls } => {
+                write!(f, "there were {faults} internal faults, and {stalls} stalls of a core")
+            }
             Event::Lost { events } => write!(f, "{events} log lines were lost: stderr is too slow"),
         }
     }

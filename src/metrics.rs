@@ -1,4 +1,4 @@
-//! Counters, one row per core: written by that core alone, summed when read.
+//! Counters, one row per core: each written by one thread alone, summed when read.
 //!
 //! A core adds to its own cache line with a plain load and store, so counting costs the delivery path
 //! nothing that another core could feel.
@@ -35,6 +35,8 @@ pub enum Counter {
     MailboxWaits,
     /// Sessions ended by a fault of the server's own.
     Faults,
+    /// Times that the core stood still: counted by its supervisor, and not by itself.
+    Stalls,
     /// Beats of the core's heart.
     Beats,
 }
@@ -72,7 +74,7 @@ impl Metrics {
     }
 }
 
-/// One core's row, for that core's thread.
+/// One core's row, for that core's thread; each of its counters belongs to one thread.
 #[derive(Debug, Clone)]
 pub struct CoreMetrics {
     metrics: Arc<Metrics>,

@@ -15,7 +15,7 @@ use crate::cows::herd::HerdError;
 use crate::directory::ShardId;
 use crate::events::{Event, Log, LogWriter};
 use crate::limits::{STALL_NOTICED, WATCH_INTERVAL};
-use crate::metrics::{Counter, Metrics};
+use crate::metrics::{CoreMetrics, Counter, Metrics};
 use crate::net::core::Settings;
 use crate::net::executor::{self, Common, CoreError, CoreThread, Plan, Report};
 use crate::net::listener;
@@ -213,8 +213,12 @@ impl Server {
         Ok(())
     }
 
-    /// What the server has done, as the last line of its log.
+    /// What the server has done, as the last line of its log, and before it what it would rather not have.
     fn report(&self) {
+        let [faults, stalls] = [Counter::Faults, Counter::Stalls].map(|counter| self.metrics.total(counter));
+        if faults + stalls > 0 {
+            self.log.emit(Event::Mishaps { faults, stalls });
+        }
         self.log.emit(Event::Stopped {
             connections: self.metrics.total(Counter::Accepted),
             says: self.metrics.total(Counter::Says),
@@ -251,6 +255,7 @@ impl Watch {
                     server.log.emit(Event::Recovered { shard: core.id, stalled: now - since });
                 }
             } else if now - since >= STALL_NOTICED && !std::mem::replace(&mut self.stalled[at], true) {
+                CoreMetrics::new(Arc::clone(&server.metrics), core.id).add(Counter::Stalls, 1);
                 server.log.emit(Event::Stalled { shard: core.id });
             }
         }
