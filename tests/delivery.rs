@@ -205,7 +205,7 @@ fn a_slow_consumer_is_cut_with_a_prefix_and_frees_its_cow_and_nobody_else_notice
         });
         assert!(cut > Some(5), "it was cut only after its queue was full");
         server.wait_for_log("cow=mew reason=\"slow consumer\"");
-        let got = read_until_cut(&mut slow);
+        let got = slow.read_until_cut();
         assert!(sent.as_bytes().starts_with(&got), "{} bytes of {} are a prefix", got.len(), sent.len());
         let again = server.login("mew");
         for mut client in [tux, witness, again] {
@@ -213,17 +213,6 @@ fn a_slow_consumer_is_cut_with_a_prefix_and_frees_its_cow_and_nobody_else_notice
             client.read_to_end();
         }
     }
-}
-
-/// All bytes until the connection ends in whatever way.
-fn read_until_cut(client: &mut Client) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut stream = client.stream();
-    let mut buffer = [0; 4096];
-    while let Ok(count @ 1..) = std::io::Read::read(&mut stream, &mut buffer) {
-        bytes.extend_from_slice(&buffer[..count]);
-    }
-    bytes
 }
 
 #[test]

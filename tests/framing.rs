@@ -6,7 +6,6 @@
 
 mod support;
 
-use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus};
@@ -255,21 +254,13 @@ fn peers_that_have_half_closed_and_do_not_read_cost_no_cpu() {
     throttled.half_close();
     say(&mut mew, "tux");
     ended.half_close();
-    let before = cpu_ticks(&server);
+    let before = server.cpu_ticks();
     // The clock of this test: somebody else is kept waiting for 3 s.
     let _stalled = connect_narrow(server.address).logged_in("ferris");
     say(&mut mew, "ferris");
     server.wait_for_log("cow=ferris reason=\"stalled\"");
-    let ticks = cpu_ticks(&server) - before;
+    let ticks = server.cpu_ticks() - before;
     assert!(ticks < TICKS_MAX, "waiting for sockets took {ticks} ticks of 10 ms in some 3 s");
-}
-
-/// CPU time that the server has used, in ticks of 1/100 s.
-fn cpu_ticks(server: &Server) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).expect("the server runs");
-    let fields = stat.rsplit(')').next().expect("fields after the name").split_whitespace();
-    // Fields 14 and 15 of proc(5): utime and stime; the third is the first here.
-    fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number of ticks")).sum()
 }
 
 // The limit on a line.
@@ -333,7 +324,7 @@ fn twenty_megabytes_without_an_lf_leave_the_memory_flat() {
     let mut client = server.connect();
     assert_eq!(client.ask("who"), "Registered users: (none)");
     for (opening, answer) in [(&b""[..], "error: line too long (max 4096 bytes)"), (b"\xff\xfa", HELP)] {
-        let before = [kib_of(&server, "VmRSS"), kib_of(&server, "VmHWM")];
+        let before = [server.kib_of("VmRSS"), server.kib_of("VmHWM")];
         client.send_raw(opening);
         for _ in 0..20 {
             client.send_raw(&vec![b'x'; 1 << 20]);
@@ -342,7 +333,7 @@ fn twenty_megabytes_without_an_lf_leave_the_memory_flat() {
         assert_eq!(client.read_line(), answer);
         // The peak says what was held while the line came in, even if it has been given back since.
         for (before, field) in before.into_iter().zip(["VmRSS", "VmHWM"]) {
-            let after = kib_of(&server, field);
+            let after = server.kib_of(field);
             assert!(after < before + GROWTH_MAX_KIB, "{field} grew from {before} to {after} KiB");
         }
     }
@@ -362,18 +353,11 @@ fn an_idle_connection_keeps_nothing_of_the_lines_it_has_sent() {
         }
     };
     ask_all(b"x\n", 1);
-    let before = kib_of(&server, "VmRSS");
+    let before = server.kib_of("VmRSS");
     // As much as one read brings: 16 KiB, of which 300 clients would make 4800.
     ask_all(&("x".repeat(4095) + "\n").repeat(4).into_bytes(), 4);
-    let after = kib_of(&server, "VmRSS");
+    let after = server.kib_of("VmRSS");
     assert!(after < before + GROWTH_MAX_KIB, "VmRSS grew from {before} to {after} KiB");
-}
-
-/// A figure from the server's /proc/PID/status, in KiB.
-fn kib_of(server: &Server, field: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("the server runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).expect("a known field");
-    line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
 }
 
 // Other people's clients.

@@ -7,7 +7,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, LazyLock, Mutex};
@@ -109,10 +110,16 @@ impl Server {
         panic!("the kernel gives core {core} no connection");
     }
 
+    /// What the log calls `client`.
+    pub fn name_of(&self, client: &Client) -> String {
+        let line = self.wait_for_log(&format!("peer={}", client.local()));
+        let name = line.split("connection=").nth(1).and_then(|rest| rest.split(' ').next());
+        name.expect("a connection's name").to_owned()
+    }
+
     /// The core that serves `client`.
     pub fn core_of(&self, client: &Client) -> usize {
-        let line = self.wait_for_log(&format!("peer={}", client.local()));
-        let name = line.split("connection=").nth(1).expect("a connection's name");
+        let name = self.name_of(client);
         name.split('.').next().and_then(|core| core.parse().ok()).expect("a core's number")
     }
 
@@ -153,6 +160,26 @@ impl Server {
     /// Its process id.
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("a process id")
+    }
+
+    /// Its open descriptors.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("one's own child").count()
+    }
+
+    /// A figure from its /proc/PID/status, in KiB.
+    pub fn kib_of(&self, field: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).expect("a known field");
+        line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
+    }
+
+    /// CPU time that it has used, in ticks of 1/100 s.
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server runs");
+        let fields = stat.rsplit(')').next().expect("fields after the name").split_whitespace();
+        // Fields 14 and 15 of proc(5): utime and stime; the third is the first here.
+        fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number of ticks")).sum()
     }
 
     /// Sends a signal, by its name as `kill` knows it.
@@ -282,6 +309,29 @@ impl Client {
     /// Reads the next message, which must be this one.
     pub fn expect_message(&mut self, from: &str, to_you: bool, text: &str) {
         self.expect(&message(from, to_you, text));
+    }
+
+    /// Everything until the connection ends, in whatever way.
+    pub fn read_until_cut(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        // What was read before an error is kept.
+        let _ = self.input.read_to_end(&mut rest);
+        rest
+    }
+
+    /// Asserts that nothing has come that was not read.
+    pub fn expect_silence(&mut self) {
+        assert_eq!(self.input.buffer(), b"");
+        self.stream.set_nonblocking(true).expect("a TCP socket");
+        let early = self.stream.peek(&mut [0]).map_err(|error| error.kind());
+        self.stream.set_nonblocking(false).expect("a TCP socket");
+        assert_eq!(early, Err(ErrorKind::WouldBlock));
+    }
+
+    /// Leaves as one should.
+    pub fn quit(mut self) {
+        assert_eq!(self.ask("quit"), "Goodbye.");
+        assert_eq!(self.read_to_end(), "");
     }
 
     /// Everything until the server's end. A reset fails the test.

@@ -1,0 +1,338 @@
+//! The server's own faults: what a panic takes with it, and whom a core that stands still holds up.
+//!
+//! A panic in what concerns one session ends that session; one in what is everybody's ends the process, which
+//! says on which core it was. A core that stalls delays its own sessions and those who wait for room in its
+//! mailbox. The faults are those of `src/faults.rs`; a build without debug assertions has none.
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use support::{Client, Server, cowchat};
+
+/// A server with these faults and flags.
+fn server_with(faults: &str, flags: &[&str]) -> Server {
+    let mut command = cowchat();
+    command.env("COWCHAT_FAULTS", faults).args(["serve", "--listen", "127.0.0.1:0", "--cores", "2"]).args(flags);
+    Server::spawn(command).unwrap_or_else(|said| panic!("the server did not start: {said}"))
+}
+
+/// Each says something to the other, and reads what the other says.
+fn talk(aya: &mut Client, cow: &mut Client) {
+    assert_eq!(aya.ask("say cow moo"), "Sent to cow");
+    cow.expect_message("aya", true, "moo");
+    assert_eq!(cow.ask("say aya moo"), "Sent to aya");
+    aya.expect_message("cow", true, "moo");
+}
+
+#[test]
+fn without_debug_assertions_there_are_no_faults() {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/faults.rs");
+    let main = format!("#[path = {source:?}] mod faults; fn main() {{ faults::at(faults::Point::Line, b\"boom\"); }}");
+    let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}", std::process::id()));
+    fs::create_dir_all(&place).expect("the directory for tests can be written");
+    let (source, program) = (place.join("main.rs"), place.join("main"));
+    fs::write(&source, main).expect("the directory for tests can be written");
+    for (assertions, has_faults) in [("on", true), ("off", false)] {
+        let mut compile = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()));
+        compile.args(["--edition", "2024", "-A", "warnings", "-C", &format!("debug-assertions={assertions}"), "-o"]);
+        assert!(compile.arg(&program).arg(&source).status().expect("rustc runs").success());
+        let run = Command::new(&program).env("COWCHAT_FAULTS", "line:boom").output().expect("it runs");
+        assert_eq!(run.status.success(), !has_faults, "debug assertions {assertions}");
+        let program = fs::read(&program).expect("it was written");
+        assert_eq!(program.windows(14).any(|part| part == b"COWCHAT_FAULTS"), has_faults);
+    }
+    fs::remove_dir_all(&place).expect("it was created here");
+}
+
+/// The same of the whole server, where the tests are built as a release is.
+#[cfg(not(debug_assertions))]
+#[test]
+fn a_release_does_not_know_the_word_that_arms_them() {
+    let server = server_with("read,line,draw,leave,deliver,write", &[]);
+    let (mut aya, mut cow) = (server.login_on(0, "aya"), server.login_on(1, "cow"));
+    talk(&mut aya, &mut cow);
+    aya.quit();
+    cow.quit();
+}
+
+#[cfg(debug_assertions)]
+mod armed {
+    use std::net::{TcpListener, TcpStream};
+
+    use socket2::SockRef;
+
+    use super::support::{Client, GUARD, message};
+    use super::{server_with, talk};
+
+    // Faults of one session.
+
+    /// On each core in turn somebody sends `line`, and nobody else notices.
+    fn assert_it_ends_one_session(fault: &str, line: &str) {
+        let mut server = server_with(fault, &[]);
+        let (mut aya, mut cow) = (server.login_on(0, "aya"), server.login_on(1, "cow"));
+        for core in [0, 1] {
+            let mut faulty = server.login_on(core, "mew");
+            let name = server.name_of(&faulty);
+            faulty.send(line);
+            assert_eq!(faulty.read_until_cut(), b"", "{fault}");
+            server.wait_for_log(&format!("internal fault, session ended connection={name} panic=\"a fault on purpose"));
+            server.wait_for_log(&format!("closed connection={name} cow=mew reason=\"internal fault\""));
+            assert_eq!(aya.ask("who"), "Registered users: aya, cow", "{fault}");
+            server.login_on(1 - core, "mew").quit();
+            talk(&mut aya, &mut cow);
+        }
+        aya.quit();
+        cow.quit();
+        server.signal("TERM");
+        assert_eq!(server.wait().code(), Some(0), "{fault}");
+        server.wait_for_log("there were 2 internal faults, ");
+    }
+
+    #[test]
+    fn a_panic_over_what_was_read_ends_one_session() {
+        assert_it_ends_one_session("read:boom", "boom");
+    }
+
+    #[test]
+    fn a_panic_over_a_line_ends_one_session() {
+        assert_it_ends_one_session("line:boom", "boom");
+    }
+
+    #[test]
+    fn a_panic_in_drawing_ends_the_session_of_who_said_it() {
+        for line in ["say aya boom", "say cow boom", "say mew boom", "yield boom"] {
+            assert_it_ends_one_session("draw:boom", line);
+        }
+    }
+
+    #[test]
+    fn a_panic_in_writing_ends_the_session_that_is_written_to() {
+        assert_it_ends_one_session("write:boom", "boom");
+    }
+
+    #[test]
+    fn a_panic_in_writing_somebodys_last_output_ends_nobody_else() {
+        let mut server = server_with("write:boom", &["--drain-timeout", "10m"]);
+        let (mut aya, mut cow) = (server.login_on(0, "aya"), server.login_on(1, "cow"));
+        for core in [0, 1] {
+            let mut faulty = server.login_on(core, "mew");
+            let name = server.name_of(&faulty);
+            faulty.send_raw(b"boom\nquit\n");
+            assert_eq!(faulty.read_until_cut(), b"");
+            let closed = server.wait_for_log(&format!("closed connection={name} "));
+            assert!(closed.ends_with("cow=mew reason=\"quit\""), "{closed}");
+            server.wait_for_log(&format!("internal fault, session ended connection={name} "));
+            talk(&mut aya, &mut cow);
+        }
+        aya.quit();
+        cow.quit();
+        // For which nothing may be left of them.
+        server.signal("TERM");
+        assert_eq!(server.wait().code(), Some(0));
+    }
+
+    #[test]
+    fn who_ends_by_a_fault_holds_up_nothing_that_was_said_before() {
+        let server = server_with("line:boom", &[]);
+        let (mut aya, mut cow) = (server.login_on(0, "aya"), server.login_on(1, "cow"));
+        for core in [0, 1] {
+            let mut faulty = server.login_on(core, "mew");
+            // One write, so that nothing is flushed before the fault.
+            faulty.send_raw(b"say aya one\nsay cow two\nboom\nyield three\n");
+            faulty.read_until_cut();
+            aya.expect_message("mew", true, "one");
+            cow.expect_message("mew", true, "two");
+            talk(&mut aya, &mut cow);
+        }
+        aya.quit();
+        cow.quit();
+    }
+
+    #[test]
+    fn what_can_not_be_drawn_where_it_arrives_comes_without_a_picture() {
+        let mut server = server_with("draw:boom", &[]);
+        for core in [0, 1] {
+            let (mut aya, mut cow) = (server.login_on(core, "aya"), server.login_on(1 - core, "cow"));
+            // With two ways of drawing on the other core, the sender's core leaves it to that.
+            let mut plain = server.login_on(1 - core, "mew");
+            assert_eq!(plain.ask("art plain"), "Art is plain");
+            assert_eq!(aya.ask("say cow boom"), "Sent to cow");
+            cow.expect("aya says to you: boom\n");
+            talk(&mut aya, &mut cow);
+            [aya, cow, plain].into_iter().for_each(Client::quit);
+        }
+        server.signal("TERM");
+        assert_eq!(server.wait().code(), Some(0));
+        assert!(!server.log().iter().any(|line| line.contains("internal fault, ")), "{:?}", server.log());
+    }
+
+    // Faults of a core.
+
+    /// mew, on `core`, does something that ends the process, which is to name the core `broken`.
+    fn assert_it_ends_the_process(fault: &str, core: usize, broken: usize, act: fn(&mut Client)) {
+        let mut server = server_with(fault, &[]);
+        let mut faulty = server.login_on(core, "mew");
+        let mut others =
+            [server.login_on(0, "aya"), server.login_on(1, "cow"), server.connect_on(0), server.connect_on(1)];
+        act(&mut faulty);
+        assert_eq!(server.wait().code(), Some(1), "{fault}");
+        for client in others.iter_mut().chain([&mut faulty]) {
+            // A message may have come before the end, which they all see.
+            client.read_until_cut();
+        }
+        let log = server.log();
+        let last = log.last().expect("a log");
+        assert!(last.starts_with(&format!("cowchat: core {broken} panicked: a fault on purpose")), "{last}");
+    }
+
+    #[test]
+    fn a_panic_that_leaves_the_roster_half_changed_ends_the_process() {
+        for core in [0, 1] {
+            assert_it_ends_the_process("leave", core, core, |mew| mew.send("quit"));
+            assert_it_ends_the_process("leave", core, core, |mew| mew.half_close());
+        }
+    }
+
+    #[test]
+    fn a_panic_in_the_middle_of_a_delivery_ends_the_process() {
+        for core in [0, 1] {
+            let acts: [fn(&mut Client); 2] = [|mew| mew.send("say aya boom"), |mew| mew.send("say cow boom")];
+            for (receivers, act) in acts.into_iter().enumerate() {
+                assert_it_ends_the_process("deliver:boom", core, receivers, act);
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_of_a_core_in_a_drain_is_no_orderly_end() {
+        for core in [0, 1] {
+            // The only one who is registered leaves when it is told of the end.
+            let mut server = server_with("leave", &[]);
+            let mut faulty = server.login_on(core, "mew");
+            server.signal("TERM");
+            faulty.read_until_cut();
+            assert_eq!(server.wait().code(), Some(1));
+            let log = server.log();
+            let last = log.last().expect("a log");
+            assert!(last.starts_with(&format!("cowchat: core {core} panicked: ")), "{last}");
+        }
+    }
+
+    // A core that stands still.
+
+    /// Where a core that stalls says so, and waits.
+    struct Stalls(TcpListener);
+
+    impl Stalls {
+        fn new() -> Stalls {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            SockRef::from(&listener).set_read_timeout(Some(GUARD)).expect("a TCP socket");
+            Stalls(listener)
+        }
+
+        /// The fault by which whoever executes a line with this word stalls.
+        fn fault(&self, word: &str) -> String {
+            format!("line:{word}@{}", self.0.local_addr().expect("a bound socket"))
+        }
+
+        /// Waits until a core stands still, which it does until this is dropped.
+        fn begin(&self) -> TcpStream {
+            self.0.accept().expect("a core stalls").0
+        }
+    }
+
+    /// The next that `client` reads: each of these once and whole, the first two in this order.
+    fn expect_all(client: &mut Client, pieces: &[String]) {
+        let output = client.read_bytes(pieces.iter().map(String::len).sum());
+        let output = String::from_utf8(output).expect("the server speaks UTF-8");
+        let mut rest = output.clone();
+        for piece in pieces {
+            assert_eq!(rest.matches(piece.as_str()).count(), 1, "{piece:?} in {output}");
+            rest = rest.replacen(piece, "", 1);
+        }
+        assert!(output.find(&pieces[0]) < output.find(&pieces[1]), "{output}");
+    }
+
+    #[test]
+    fn a_stalled_core_holds_up_its_own_sessions_and_who_waits_for_room_in_its_mailbox() {
+        const WHO: &str = "Registered users: aya, cow, kirby, mew, nemo, tux";
+        for stalled in [0, 1] {
+            let stalls = Stalls::new();
+            let mut server = server_with(&stalls.fault("boom"), &["--mailbox-frames", "1"]);
+            let others = ["aya", "cow", "mew", "nemo"].map(|cow| server.login_on(1 - stalled, cow));
+            let [mut tux, mut kirby] = ["tux", "kirby"].map(|cow| server.login_on(stalled, cow));
+            let [mut aya, mut cow, mut mew, mut nemo] = others;
+            tux.send("say kirby boom");
+            let stall = stalls.begin();
+            server.wait_for_log(&format!("core {stalled} is stalled"));
+            assert_eq!(mew.ask("say kirby one"), "Sent to kirby", "there is room for one");
+            mew.send("say kirby two");
+            nemo.send("yield three");
+            kirby.send("who");
+            for _ in 0..20 {
+                talk(&mut aya, &mut cow);
+                assert_eq!(aya.ask("who"), WHO);
+            }
+            // Their own core would have answered them by now.
+            for client in [&mut mew, &mut nemo, &mut tux, &mut kirby, &mut aya, &mut cow] {
+                client.expect_silence();
+            }
+            drop(stall);
+            server.wait_for_log(&format!("core {stalled} has recovered after "));
+            let [one, two] = ["one", "two"].map(|text| message("mew", true, text));
+            let (boom, three) = (message("tux", true, "boom"), message("nemo", false, "three"));
+            expect_all(&mut kirby, &[one, two, boom, three.clone(), format!("{WHO}\n")]);
+            expect_all(&mut tux, &["Sent to kirby\n".to_owned(), three.clone()]);
+            assert_eq!(nemo.read_line(), "Sent to 5 cows");
+            // In whatever order there was room for these two.
+            let output = mew.read_bytes(three.len() + "Sent to kirby\n".len());
+            let output = String::from_utf8(output).expect("the server speaks UTF-8");
+            assert!(
+                output == format!("Sent to kirby\n{three}") || output == format!("{three}Sent to kirby\n"),
+                "{output}"
+            );
+            aya.expect(&three);
+            cow.expect(&three);
+            talk(&mut aya, &mut cow);
+            [aya, cow, mew, nemo, tux, kirby].into_iter().for_each(Client::quit);
+            server.signal("TERM");
+            assert_eq!(server.wait().code(), Some(0));
+            // A machine that is busy otherwise may have kept a core waiting once more.
+            let counted = server.log().iter().filter(|line| line.contains(" is stalled")).count();
+            server.wait_for_log(&format!(" 0 internal faults, and {counted} stalls of a core"));
+        }
+    }
+
+    #[test]
+    fn as_long_as_there_is_room_in_its_mailbox_nobody_elses_messages_wait_for_a_stalled_core() {
+        const MESSAGES: usize = 50;
+        for stalled in [0, 1] {
+            let stalls = Stalls::new();
+            let server = server_with(&stalls.fault("boom"), &["--mailbox-frames", "100"]);
+            let [mut aya, mut cow] = ["aya", "cow"].map(|cow| server.login_on(1 - stalled, cow));
+            let [mut tux, mut kirby] = ["tux", "kirby"].map(|cow| server.login_on(stalled, cow));
+            tux.send("yield boom");
+            let stall = stalls.begin();
+            for number in 0..MESSAGES {
+                assert_eq!(aya.ask("yield moo"), "Sent to 3 cows", "{number}");
+                cow.expect_message("aya", false, "moo");
+                assert_eq!(cow.ask("say tux moo"), "Sent to tux", "{number}");
+            }
+            kirby.expect_silence();
+            drop(stall);
+            assert_eq!(tux.read_line(), "Sent to 3 cows");
+            kirby.expect_message("tux", false, "boom");
+            for _ in 0..MESSAGES {
+                tux.expect_message("aya", false, "moo");
+                tux.expect_message("cow", true, "moo");
+                kirby.expect_message("aya", false, "moo");
+            }
+            aya.expect_message("tux", false, "boom");
+            cow.expect_message("tux", false, "boom");
+            [aya, cow, tux, kirby].into_iter().for_each(Client::quit);
+        }
+    }
+}
