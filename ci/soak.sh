@@ -10,6 +10,7 @@ readonly seeds=1000
 readonly steps=10000
 readonly schedules=100000
 readonly cases=100000
+readonly endless=1024
 readonly runs=${COWCHAT_SOAK_RUNS:-20}
 rows=()
 
@@ -50,4 +51,7 @@ soak "simulation, seeds of $steps steps" "$seeds" env COWCHAT_SIM_SEEDS="$seeds"
 soak "claims, schedules of each kind" "$schedules" env COWCHAT_CLAIMS_SCHEDULES="$schedules" \
     cargo test --locked --release --features shuttle --test claims
 soak "protocol properties, cases each" "$cases" env PROPTEST_CASES="$cases" cargo test --locked --release --lib --test framing
+soak "a line without an end, MB" "$endless" env COWCHAT_ENDLESS_MB="$endless" cargo test --locked --release --test faults \
+    after_every_fault
+soak "no faults on purpose in a release" 1 cargo test --locked --release --test own_faults
 soak "whole suite, runs" "$runs" whole_suite
