@@ -6,7 +6,6 @@ mod support;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Barrier;
@@ -15,7 +14,7 @@ use std::time::Instant;
 use cowchat::limits::{DESCRIPTORS_MIN, DESCRIPTORS_RESERVED, MOTD_BYTES_MAX};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use support::{Client, GUARD, Guarded, Server, cowchat};
+use support::{Client, GUARD, Guarded, Server, bpf, confine, cowchat};
 
 const NOBODY: &str = "Registered users: (none)";
 const FULL: &str = "error: server is full\n";
@@ -339,26 +338,14 @@ fn everybody_who_connects_is_greeted_with_the_motd() {
 
 /// Has io_uring_setup fail in what `command` starts, as a container's seccomp profile does.
 fn forbid_io_uring(command: &mut Command) {
-    let op = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
-    let program = [
+    let program = vec![
         // The system call's number; io_uring came late enough to have the same one everywhere.
-        op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_io_uring_setup as u32),
-        op(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
-        op(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+        bpf(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        bpf(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_io_uring_setup as u32),
+        bpf(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        bpf(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
-    let install = move || {
-        let mut program = program;
-        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-        // SAFETY: both calls only read their arguments, and `filter` points to `program`, which is alive.
-        let failed = unsafe {
-            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
-                || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) != 0
-        };
-        if failed { Err(std::io::Error::last_os_error()) } else { Ok(()) }
-    };
-    // SAFETY: between fork and exec the closure makes two system calls; it takes no lock and no memory.
-    unsafe { command.pre_exec(install) };
+    confine(command, program);
 }
 
 #[test]
