@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::cows::Herd;
@@ -179,20 +179,35 @@ impl Server {
 
     /// Waits for the signal to stop; a core that ends before that ends the server.
     fn wait_for_signal(&self) -> Result<StopSignal, ServerError> {
-        let mut watch = Watch::new(self.cores.len());
+        let mut watch = Watch::new(self.cores.len(), Instant::now());
         loop {
             match self.waking.recv_timeout(WATCH_INTERVAL) {
                 Ok(Wake::Signal(signal)) => return Ok(signal),
                 Ok(Wake::Core(Report::Ended(shard, result))) => return Err(ended_early(shard, result)),
                 Ok(Wake::Core(Report::Ready(_))) => {}
-                Err(RecvTimeoutError::Timeout) => watch.look(self),
+                Err(RecvTimeoutError::Timeout) => self.look_after_cores(&mut watch, Instant::now()),
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the signal watcher holds a sender"),
             }
         }
     }
 
+    /// Feels the cores' pulse. One that has stalled is woken from outside, in case that it sleeps on a lost
+    /// wake-up, and the log says so.
+    fn look_after_cores(&self, watch: &mut Watch, now: Instant) {
+        for core in &self.cores {
+            match watch.feel(core.id, self.metrics.of(core.id, Counter::Beats), now) {
+                Pulse::Beats | Pulse::Missing => {}
+                Pulse::Returned(stalled) => self.log.emit(Event::Recovered { shard: core.id, stalled }),
+                Pulse::Stopped => {
+                    CoreMetrics::new(Arc::clone(&self.metrics), core.id).add(Counter::Stalls, 1);
+                    self.log.emit(Event::Stalled { shard: core.id });
+                }
+            }
+        }
+    }
+
     /// Has every core drain, and waits for them until the timeout.
-    fn drain(&mut self, signal: StopSignal, timeout: std::time::Duration) -> Result<(), ServerError> {
+    fn drain(&mut self, signal: StopSignal, timeout: Duration) -> Result<(), ServerError> {
         let deadline = Instant::now() + timeout;
         self.log.emit(Event::Draining { signal: signal.name(), connections: self.metrics.open() });
         self.cores.iter().for_each(CoreThread::drain);
@@ -230,34 +245,47 @@ impl Server {
     }
 }
 
-/// Watches the cores' hearts: the log tells of one that has not beaten for [`STALL_NOTICED`], and when it does
-/// again.
+/// What is known of the cores' hearts.
 struct Watch {
     /// Beats of each core when it was last seen to beat, and when that was.
     seen: Vec<(u64, Instant)>,
     stalled: Vec<bool>,
 }
 
+/// How a core's heart is.
+#[derive(Debug, PartialEq, Eq)]
+enum Pulse {
+    /// It has beaten within [`STALL_NOTICED`].
+    Beats,
+    /// It beats again after that long.
+    Returned(Duration),
+    /// It has not beaten for [`STALL_NOTICED`], and was not known to.
+    Stopped,
+    /// It still does not beat.
+    Missing,
+}
+
 impl Watch {
-    fn new(cores: usize) -> Self {
-        Watch { seen: vec![(0, Instant::now()); cores], stalled: vec![false; cores] }
+    fn new(cores: usize, now: Instant) -> Self {
+        Watch { seen: vec![(0, now); cores], stalled: vec![false; cores] }
     }
 
-    fn look(&mut self, server: &Server) {
-        let now = Instant::now();
-        for core in &server.cores {
-            let at = core.id.index();
-            let beats = server.metrics.of(core.id, Counter::Beats);
-            let (seen, since) = self.seen[at];
-            if beats != seen {
-                self.seen[at] = (beats, now);
-                if std::mem::take(&mut self.stalled[at]) {
-                    server.log.emit(Event::Recovered { shard: core.id, stalled: now - since });
-                }
-            } else if now - since >= STALL_NOTICED && !std::mem::replace(&mut self.stalled[at], true) {
-                CoreMetrics::new(Arc::clone(&server.metrics), core.id).add(Counter::Stalls, 1);
-                server.log.emit(Event::Stalled { shard: core.id });
-            }
+    /// Takes note of how often a core has beaten until now.
+    fn feel(&mut self, core: ShardId, beats: u64, now: Instant) -> Pulse {
+        let at = core.index();
+        let (seen, since) = self.seen[at];
+        let silent = now.saturating_duration_since(since);
+        let was_stalled = self.stalled[at];
+        if beats != seen {
+            self.seen[at] = (beats, now);
+            self.stalled[at] = false;
+            return if was_stalled { Pulse::Returned(silent) } else { Pulse::Beats };
+        }
+        self.stalled[at] = silent >= STALL_NOTICED;
+        match (was_stalled, self.stalled[at]) {
+            (_, false) => Pulse::Beats,
+            (false, true) => Pulse::Stopped,
+            (true, true) => Pulse::Missing,
         }
     }
 }
@@ -265,4 +293,37 @@ impl Watch {
 fn ended_early(shard: ShardId, result: Result<(), CoreError>) -> ServerError {
     let error = result.err().unwrap_or_else(|| CoreError::Panicked("it ended without being asked to".to_owned()));
     ServerError::Core { shard, error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_that_does_not_beat_is_missed_after_a_second_and_until_it_beats_again() {
+        let began = Instant::now();
+        let [zero, one] = [0, 1].map(ShardId::new);
+        let mut watch = Watch::new(2, began);
+        // Core 0 beats all the time, core 1 at the beginning and from 3000 ms on.
+        let mut look = |at: u64, beats_of_one| {
+            let now = began + Duration::from_millis(at);
+            assert_eq!(watch.feel(zero, at, now), Pulse::Beats, "at {at}");
+            watch.feel(one, beats_of_one, now)
+        };
+        assert_eq!(look(250, 5), Pulse::Beats);
+        assert_eq!(look(500, 5), Pulse::Beats);
+        assert_eq!(look(1249, 5), Pulse::Beats);
+        assert_eq!(look(1250, 5), Pulse::Stopped);
+        assert_eq!(look(1500, 5), Pulse::Missing);
+        assert_eq!(look(3000, 6), Pulse::Returned(Duration::from_millis(2750)));
+        assert_eq!(look(3250, 7), Pulse::Beats);
+        assert_eq!(look(9000, 7), Pulse::Stopped);
+    }
+
+    #[test]
+    fn a_core_that_has_never_beaten_is_missed_too() {
+        let began = Instant::now();
+        let mut watch = Watch::new(1, began);
+        assert_eq!(watch.feel(ShardId::new(0), 0, began + STALL_NOTICED), Pulse::Stopped);
+    }
 }
