@@ -33,10 +33,11 @@
 //!    one write when `net::flush` runs.
 //!
 //! # The map: a folder is an import rule
-//! `main` -> [`server`], [`client`] -> ...; [`server`] -> [`net`] -> [`shard`] -> [`protocol`], [`cows`],
-//! [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]. Never upward, no circles;
-//! only `net` knows glommio and flume, only [`cows`] knows charasay; `tests/architecture.rs` holds the rule.
-//! [`faults`] is nothing in a release build: it is where tests have the server panic or stall.
+//! `main` -> [`server`], [`client`] -> ...; [`server`] -> [`notify`], [`net`] -> [`shard`] -> [`protocol`],
+//! [`cows`], [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]. Never upward, no
+//! circles; only `net` knows glommio and flume, only [`cows`] charasay, only [`notify`] sd-notify;
+//! `tests/architecture.rs` holds the rule. [`faults`] is nothing in a release build: it is where tests have the
+//! server panic or stall.
 
 pub mod cli;
 pub mod client;
@@ -49,6 +50,7 @@ pub mod faults;
 pub mod limits;
 pub mod metrics;
 pub mod net;
+pub mod notify;
 pub mod protocol;
 pub mod server;
 pub mod shard;

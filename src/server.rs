@@ -1,7 +1,8 @@
 //! Boot, supervision, shutdown: what happens around the cores.
 //!
-//! Boot order: signals, log, herd, listeners, cores; the ready line is printed when every core accepts.
-//! From then on this thread waits for one of three things: a signal, a core that ended, a deadline.
+//! Boot order: signals, log, herd, listeners, cores; the ready line is printed and the service manager told
+//! when every core accepts. From then on this thread waits for one of three things: a signal, a core that
+//! ended, a deadline.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use crate::net::core::Settings;
 use crate::net::executor::{self, Common, CoreError, CoreThread, Plan, Report};
 use crate::net::listener;
 use crate::net::mesh::Mesh;
+use crate::notify::Manager;
 use crate::shard::{self, Rules};
 use crate::shutdown::{self, StopSignal};
 
@@ -96,7 +98,8 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     let cows = herd.len();
     let common = common(&config, herd, Arc::clone(&metrics), log.clone());
 
-    let mut server = Server { cores: Vec::new(), waking, log, metrics };
+    let manager = Manager::from_environment();
+    let mut server = Server { cores: Vec::new(), waking, log, metrics, manager };
     let mesh = Mesh::build(config.cores.len(), config.mailbox_frames)?;
     for (index, ((listener, (mesh, inbox)), &cpu)) in listeners.into_iter().zip(mesh).zip(&config.cores).enumerate() {
         let plan = Plan { id: ShardId::new(index), cpu, listener, mesh, inbox };
@@ -110,7 +113,7 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     let signal = match server.wait_until_ready()? {
         Some(signal) => signal,
         None => {
-            announce(address, server.cores.len(), cows)?;
+            server.manager.ready(&announce(address, server.cores.len(), cows)?);
             server.wait_for_signal()?
         }
     };
@@ -119,19 +122,20 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// The one line on stdout: whoever started the server may connect now.
+/// The one line on stdout: whoever started the server may connect now. Returns what it says.
 ///
 /// # Errors
 /// When no thread can be started: a full pipe on stdout must not keep this one from its signals.
-fn announce(address: SocketAddr, cores: usize, cows: usize) -> io::Result<()> {
+fn announce(address: SocketAddr, cores: usize, cows: usize) -> io::Result<String> {
     let plural = |count| if count == 1 { "" } else { "s" };
-    let line = format!("listening on {address} ({cores} core{}, {cows} cow{})\n", plural(cores), plural(cows));
+    let said = format!("listening on {address} ({cores} core{}, {cows} cow{})", plural(cores), plural(cows));
+    let line = format!("{said}\n");
     let write = move || {
         let mut stdout = io::stdout().lock();
         // A closed stdout is no reason not to serve.
         let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
     };
-    std::thread::Builder::new().name("announce".to_owned()).spawn(write).map(drop)
+    std::thread::Builder::new().name("announce".to_owned()).spawn(write).map(|_| said)
 }
 
 fn common(config: &Config, herd: Arc<Herd>, metrics: Arc<Metrics>, log: Log) -> Common {
@@ -160,6 +164,7 @@ struct Server {
     waking: Receiver<Wake>,
     log: Log,
     metrics: Arc<Metrics>,
+    manager: Manager,
 }
 
 impl Server {
@@ -178,7 +183,7 @@ impl Server {
     }
 
     /// Waits for the signal to stop; a core that ends before that ends the server.
-    fn wait_for_signal(&self) -> Result<StopSignal, ServerError> {
+    fn wait_for_signal(&mut self) -> Result<StopSignal, ServerError> {
         let mut watch = Watch::new(self.cores.len(), Instant::now());
         loop {
             match self.waking.recv_timeout(WATCH_INTERVAL) {
@@ -191,9 +196,9 @@ impl Server {
         }
     }
 
-    /// Feels the cores' pulse. One that has stalled is woken from outside, in case that it sleeps on a lost
-    /// wake-up, and the log says so.
-    fn look_after_cores(&self, watch: &mut Watch, now: Instant) {
+    /// Feels the cores' pulse: the log tells of one that has stalled, and the service manager hears that the
+    /// server lives only while all cores do.
+    fn look_after_cores(&mut self, watch: &mut Watch, now: Instant) {
         for core in &self.cores {
             match watch.feel(core.id, self.metrics.of(core.id, Counter::Beats), now) {
                 Pulse::Beats | Pulse::Missing => {}
@@ -204,12 +209,17 @@ impl Server {
                 }
             }
         }
+        if watch.all_beat() {
+            self.manager.alive(now);
+        }
     }
 
     /// Has every core drain, and waits for them until the timeout.
     fn drain(&mut self, signal: StopSignal, timeout: Duration) -> Result<(), ServerError> {
         let deadline = Instant::now() + timeout;
-        self.log.emit(Event::Draining { signal: signal.name(), connections: self.metrics.open() });
+        let draining = Event::Draining { signal: signal.name(), connections: self.metrics.open() };
+        self.manager.stopping(&draining.to_string());
+        self.log.emit(draining);
         self.cores.iter().for_each(CoreThread::drain);
         let mut running = self.cores.len();
         while running > 0 {
@@ -288,6 +298,11 @@ impl Watch {
             (true, true) => Pulse::Missing,
         }
     }
+
+    /// Whether every core has beaten within [`STALL_NOTICED`].
+    fn all_beat(&self) -> bool {
+        !self.stalled.contains(&true)
+    }
 }
 
 fn ended_early(shard: ShardId, result: Result<(), CoreError>) -> ServerError {
@@ -308,16 +323,16 @@ mod tests {
         let mut look = |at: u64, beats_of_one| {
             let now = began + Duration::from_millis(at);
             assert_eq!(watch.feel(zero, at, now), Pulse::Beats, "at {at}");
-            watch.feel(one, beats_of_one, now)
+            (watch.feel(one, beats_of_one, now), watch.all_beat())
         };
-        assert_eq!(look(250, 5), Pulse::Beats);
-        assert_eq!(look(500, 5), Pulse::Beats);
-        assert_eq!(look(1249, 5), Pulse::Beats);
-        assert_eq!(look(1250, 5), Pulse::Stopped);
-        assert_eq!(look(1500, 5), Pulse::Missing);
-        assert_eq!(look(3000, 6), Pulse::Returned(Duration::from_millis(2750)));
-        assert_eq!(look(3250, 7), Pulse::Beats);
-        assert_eq!(look(9000, 7), Pulse::Stopped);
+        assert_eq!(look(250, 5), (Pulse::Beats, true));
+        assert_eq!(look(500, 5), (Pulse::Beats, true));
+        assert_eq!(look(1249, 5), (Pulse::Beats, true));
+        assert_eq!(look(1250, 5), (Pulse::Stopped, false));
+        assert_eq!(look(1500, 5), (Pulse::Missing, false));
+        assert_eq!(look(3000, 6), (Pulse::Returned(Duration::from_millis(2750)), true));
+        assert_eq!(look(3250, 7), (Pulse::Beats, true));
+        assert_eq!(look(9000, 7), (Pulse::Stopped, false));
     }
 
     #[test]
@@ -325,5 +340,6 @@ mod tests {
         let began = Instant::now();
         let mut watch = Watch::new(1, began);
         assert_eq!(watch.feel(ShardId::new(0), 0, began + STALL_NOTICED), Pulse::Stopped);
+        assert!(!watch.all_beat());
     }
 }

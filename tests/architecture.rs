@@ -12,10 +12,10 @@ use clap::CommandFactory;
 use cowchat::cli::Cli;
 
 /// Each room (a folder or file of src/) and the rooms that it may import. Downwards only.
-const MAY_IMPORT: [(&str, &[&str]); 18] = [
+const MAY_IMPORT: [(&str, &[&str]); 19] = [
     ("main", &["cli", "client", "config", "server"]),
     ("lib", &[]),
-    ("server", &["config", "cows", "directory", "events", "limits", "metrics", "net", "shard", "shutdown"]),
+    ("server", &["config", "cows", "directory", "events", "limits", "metrics", "net", "notify", "shard", "shutdown"]),
     ("config", &["cli", "cow_dir", "cows", "limits", "protocol"]),
     ("cli", &["cows", "limits", "protocol"]),
     ("cow_dir", &["cows", "limits"]),
@@ -29,6 +29,7 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
     ("limits", &[]),
     // Pure where it matters: nothing at all in a release build.
     ("faults", &[]),
+    ("notify", &[]),
     ("shutdown", &[]),
     // Knows nothing of the server but where it listens.
     ("client", &[]),
@@ -52,8 +53,8 @@ const IMPURE: [&str; 9] = [
 ];
 
 /// Crates that only one room may know.
-const OWNED_CRATES: [(&str, &str); 4] =
-    [("glommio", "net"), ("flume", "net"), ("charasay", "cows"), ("shuttle", "directory")];
+const OWNED_CRATES: [(&str, &str); 5] =
+    [("glommio", "net"), ("flume", "net"), ("charasay", "cows"), ("shuttle", "directory"), ("sd_notify", "notify")];
 
 // Reading.
 

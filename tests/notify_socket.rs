@@ -1,0 +1,255 @@
+//! What a service manager hears through `NOTIFY_SOCKET`: that the server is ready, lives while every core
+//! does, and stops. And that no manager can hold a server up.
+
+mod support;
+
+use std::ffi::{OsStr, OsString};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use support::{GUARD, Server, cowchat};
+
+/// A patience so short that the server feeds its watchdog whenever it has looked after its cores.
+const IMPATIENT: &str = "500000";
+
+const LIVES: &str = "WATCHDOG=1\n";
+
+/// A name that no other test's socket has.
+fn unique() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("notify-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The socket of a service manager at a path, gone when this is dropped.
+struct Socket {
+    path: PathBuf,
+    socket: Arc<UnixDatagram>,
+}
+
+impl Socket {
+    fn bind() -> Socket {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(unique());
+        let socket = Arc::new(UnixDatagram::bind(&path).expect("the directory for tests can be written"));
+        Socket { path, socket }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Reads what comes through a socket, so that there is always room in it.
+struct Listening {
+    socket: Arc<UnixDatagram>,
+    heard: Receiver<String>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Listening {
+    fn to(socket: &Arc<UnixDatagram>) -> Listening {
+        let (sender, heard) = mpsc::channel();
+        let reading = Arc::clone(socket);
+        let read = move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = reading.recv(&mut buffer) {
+                let _ = sender.send(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            }
+        };
+        Listening { socket: Arc::clone(socket), heard, reader: Some(std::thread::spawn(read)) }
+    }
+
+    fn next(&self) -> String {
+        self.heard.recv_timeout(GUARD).expect("the server has something to say")
+    }
+
+    /// All that has been sent until now and was not taken yet.
+    fn rest(mut self) -> Vec<String> {
+        self.end();
+        self.heard.try_iter().collect()
+    }
+
+    /// The reader reads what is there, and then the end.
+    fn end(&mut self) {
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A server that is told of this socket, and of a watchdog if there is one.
+fn serve(notify_socket: &OsStr, watchdog_usec: Option<&str>) -> Server {
+    let mut command = cowchat();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--cores", "2"]);
+    command.env("NOTIFY_SOCKET", notify_socket).envs(watchdog_usec.map(|usec| ("WATCHDOG_USEC", usec)));
+    Server::spawn(command).unwrap_or_else(|said| panic!("it did not start: {said}"))
+}
+
+/// What a manager hears when the server accepts.
+fn ready(server: &Server) -> String {
+    format!("READY=1\nSTATUS={}", server.announcement)
+}
+
+fn assert_it_ends_when_asked_to(mut server: Server) {
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// Asserts that this manager hears all of a server's life, in order.
+fn assert_it_hears_all(name: &OsStr, socket: &Arc<UnixDatagram>) {
+    let listening = Listening::to(socket);
+    let server = serve(name, Some(IMPATIENT));
+    assert_eq!(listening.next(), ready(&server));
+    let _client = server.login("tux");
+    for _ in 0..3 {
+        assert_eq!(listening.next(), LIVES);
+    }
+    assert_it_ends_when_asked_to(server);
+    let mut rest = listening.rest();
+    rest.retain(|said| said != LIVES);
+    assert_eq!(rest, ["STOPPING=1\nSTATUS=SIGTERM: draining 1 connections\n"], "and nothing after that");
+}
+
+#[test]
+fn a_manager_hears_that_the_server_is_ready_and_lives_and_stops() {
+    let socket = Socket::bind();
+    assert_it_hears_all(socket.path.as_os_str(), &socket.socket);
+}
+
+#[test]
+fn a_socket_with_an_abstract_name_is_as_good() {
+    let name = unique();
+    let address = SocketAddr::from_abstract_name(&name).expect("a short name");
+    let socket = Arc::new(UnixDatagram::bind_addr(&address).expect("a free name"));
+    assert_it_hears_all(OsStr::new(&format!("@{name}")), &socket);
+}
+
+/// A core that stands still, its thread held as a debugger holds it, until this is dropped.
+struct Stalled {
+    _end: Sender<()>,
+}
+
+impl Stalled {
+    fn core(server: &Server, core: usize) -> Stalled {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("one's own child");
+        let threads = threads.map(|entry| entry.expect("an entry").path());
+        let named = |path: &PathBuf| {
+            std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm == format!("core-{core}\n"))
+        };
+        let ids = threads.filter(named).filter_map(|path| path.file_name()?.to_str()?.parse().ok());
+        // What the core's thread has started itself has its name, and came later.
+        let thread: libc::pid_t = ids.min().expect("a thread of that name");
+        let (holding, is_held) = mpsc::channel();
+        let (end, until_dropped) = mpsc::channel::<()>();
+        // What a thread traces goes on when that thread ends.
+        std::thread::spawn(move || {
+            trace(libc::PTRACE_SEIZE, thread);
+            // Anywhere but in its ring it may hold a lock, and then its supervisor would stand still, too.
+            loop {
+                trace(libc::PTRACE_INTERRUPT, thread);
+                // SAFETY: a null pointer asks for no status.
+                let stopped = unsafe { libc::waitpid(thread, std::ptr::null_mut(), libc::__WALL) };
+                assert_eq!(stopped, thread, "{}", std::io::Error::last_os_error());
+                if is_in_its_ring(thread) {
+                    break;
+                }
+                trace(libc::PTRACE_CONT, thread);
+            }
+            let _ = holding.send(());
+            let _ = until_dropped.recv();
+        });
+        is_held.recv_timeout(GUARD).expect("a core rests now and then");
+        Stalled { _end: end }
+    }
+}
+
+/// Does one thing to a thread that is traced, or is to be.
+fn trace(request: libc::c_uint, thread: libc::pid_t) {
+    let none = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: none of the requests here reads or writes this process's memory.
+    let result = unsafe { libc::ptrace(request, thread, none, none) };
+    assert_eq!(result, 0, "a child may be traced: {}", std::io::Error::last_os_error());
+}
+
+/// Whether a thread that stands still does so in io_uring_enter.
+fn is_in_its_ring(thread: libc::pid_t) -> bool {
+    let call = std::fs::read_to_string(format!("/proc/{thread}/syscall")).expect("it is traced");
+    call.split(' ').next() == Some(&libc::SYS_io_uring_enter.to_string())
+}
+
+#[test]
+fn a_server_with_a_core_that_stands_still_is_not_said_to_live() {
+    let socket = Socket::bind();
+    let listening = Listening::to(&socket.socket);
+    let server = serve(socket.path.as_os_str(), Some(IMPATIENT));
+    assert_eq!(listening.next(), ready(&server));
+    assert_eq!(listening.next(), LIVES);
+    let one = Stalled::core(&server, 1);
+    server.wait_for_log("core 1 is stalled");
+    // All that the supervisor says while it misses core 1 but not yet core 0, which takes a second, lies
+    // between the two lines of the log. A word sent before the first may still be under way.
+    let mark = UnixDatagram::unbound().expect("a descriptor");
+    mark.send_to(b"core 1 is stalled", &socket.path).expect("room");
+    let zero = Stalled::core(&server, 0);
+    server.wait_for_log("core 0 is stalled");
+    mark.send_to(b"core 0 is stalled", &socket.path).expect("room");
+    while listening.next() != "core 1 is stalled" {}
+    assert_eq!(listening.next(), "core 0 is stalled");
+    drop((zero, one));
+    assert_eq!(listening.next(), LIVES, "both beat again");
+    assert_it_ends_when_asked_to(server);
+}
+
+#[test]
+fn a_manager_without_a_watchdog_hears_no_signs_of_life() {
+    let socket = Socket::bind();
+    let listening = Listening::to(&socket.socket);
+    let server = serve(socket.path.as_os_str(), None);
+    // Until a core is missed, the supervisor has looked a few times and found all well.
+    let _one = Stalled::core(&server, 1);
+    server.wait_for_log("core 1 is stalled");
+    assert_eq!(listening.rest(), [ready(&server)]);
+}
+
+#[test]
+fn a_server_out_of_descriptors_is_still_said_to_live() {
+    let socket = Socket::bind();
+    let listening = Listening::to(&socket.socket);
+    let server = serve(socket.path.as_os_str(), Some(IMPATIENT));
+    assert_eq!(listening.next(), ready(&server));
+    let none = Rlimit { current: Some(3), maximum: getrlimit(Resource::Nofile).maximum };
+    prlimit(Pid::from_raw(server.pid()), Resource::Nofile, none).expect("one's own child");
+    // One may have been under way.
+    for _ in 0..4 {
+        assert_eq!(listening.next(), LIVES);
+    }
+}
+
+#[test]
+fn a_manager_that_does_not_listen_holds_nobody_up() {
+    let full = Socket::bind();
+    let sender = UnixDatagram::unbound().expect("a descriptor");
+    sender.set_nonblocking(true).expect("a socket");
+    while sender.send_to(b"moo", &full.path).is_ok() {}
+    let missing = OsString::from("/nosuch/notify");
+    let too_long = OsString::from("/".repeat(200));
+    for name in [full.path.as_os_str(), &missing, &too_long, OsStr::new("")] {
+        let server = serve(name, Some(IMPATIENT));
+        let _client = server.login("tux");
+        assert_it_ends_when_asked_to(server);
+    }
+}
