@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What this machine lacks to build, run and test cowchat, one line a fact. Changes nothing.
+# What this machine lacks to build, run and test cowchat, one line a fact. Changes nothing. What is marked
+# "without" is not needed, but something is not checked then.
 # Exit code 0: the tests can run. 1: something they need is lacking, and its line says what to do.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -139,6 +140,15 @@ check_cowsay() {
     fi
 }
 
+check_systemd() {
+    local said
+    if said=$(ci/unit.sh --can); then
+        ok "systemd-analyze: $(command -v systemd-analyze)"
+    else
+        printf 'without ci/cowchat.service %s\n' "$said"
+    fi
+}
+
 check_cargo() {
     local least version
     least=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
@@ -164,5 +174,6 @@ check_program cc "glommio's build compiles C" "install gcc and libc6-dev"
 check_program git "glommio's build runs it" "install git"
 check_nc
 check_cowsay
+check_systemd
 check_cargo
 exit "$lacking"
