@@ -139,8 +139,10 @@ pub const LOOK_INTERVAL: Duration = Duration::from_micros(100);
 /// Depth of each of glommio's three rings, which have one timer to watch.
 pub const EXECUTOR_RING_DEPTH: usize = 128;
 
-/// See `net::executor::bound_sleep`: as long as one beat.
-pub const EXECUTOR_SLEEP_MAX: Duration = HEARTBEAT;
+/// How long glommio lets tasks run before it looks at its own rings: never, there is nothing in them. When that time
+/// is over before it has run the first task, which a stopped or preempted thread brings about, glommio 0.9.0
+/// sleeps with runnable tasks queued, and nothing wakes it.
+pub const EXECUTOR_PREEMPTION: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Registered buffer memory per executor, in bytes: only file I/O uses it, this is glommio's minimum.
 pub const IO_MEMORY_BYTES: usize = 64 * 1024;

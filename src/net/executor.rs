@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use glommio::timer::Timer;
 use glommio::{LocalExecutorBuilder, Placement};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -19,7 +18,7 @@ use super::reactor::Reactor;
 use super::{drain, flush, heartbeat, pump};
 use crate::directory::ShardId;
 use crate::events::Log;
-use crate::limits::{EXECUTOR_RING_DEPTH, EXECUTOR_SLEEP_MAX, IO_MEMORY_BYTES};
+use crate::limits::{EXECUTOR_PREEMPTION, EXECUTOR_RING_DEPTH, IO_MEMORY_BYTES};
 use crate::metrics::{CoreMetrics, Metrics};
 use crate::shard;
 
@@ -149,24 +148,16 @@ pub fn block_on<T>(
         .name("core")
         .ring_depth(EXECUTOR_RING_DEPTH)
         .io_memory(IO_MEMORY_BYTES)
+        .preempt_timer(EXECUTOR_PREEMPTION)
         .make()
         .map_err(|error| CoreError::Executor(error.to_string()))?;
     let reactor = Reactor::new(doorbell).map_err(|error| CoreError::Executor(error.to_string()))?;
     Ok(executor.run(reactor.noted(async {
         glommio::spawn_local(Rc::clone(&reactor).drive()).detach();
-        glommio::spawn_local(bound_sleep()).detach();
         let outcome = main(Rc::clone(&reactor)).await;
         reactor.stop();
         outcome
     })))
-}
-
-/// The executor is not to sleep (`reactor`), but can: glommio 0.9.0 does so, with runnable tasks queued, when its
-/// timer of 100 ms has fired at the wrong moment. This wakes it.
-async fn bound_sleep() {
-    loop {
-        Timer::new(EXECUTOR_SLEEP_MAX).await;
-    }
 }
 
 async fn serve(
