@@ -37,7 +37,8 @@ fn cut_the_slow(core: &Core) {
         if connection.is_over_for(SENDQ_GRACE) {
             core.end(connection, CloseReason::SlowConsumer.into());
         }
-        connection.is_over()
+        // One that ends is over when its task is; what then still waits for it must not keep it here.
+        connection.is_over() && connection.ending().is_none()
     });
 }
 
