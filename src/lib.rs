@@ -37,6 +37,7 @@
 //! [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]. Never upward, no circles;
 //! only `net` knows glommio and flume, only [`cows`] knows charasay; `tests/architecture.rs` holds the rule.
 
+pub mod addresses;
 pub mod cli;
 pub mod client;
 pub mod config;

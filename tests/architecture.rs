@@ -12,20 +12,24 @@ use clap::CommandFactory;
 use cowchat::cli::Cli;
 
 /// Each room (a folder or file of src/) and the rooms that it may import. Downwards only.
-const MAY_IMPORT: [(&str, &[&str]); 17] = [
+const MAY_IMPORT: [(&str, &[&str]); 18] = [
     ("main", &["cli", "client", "config", "server"]),
     ("lib", &[]),
-    ("server", &["config", "cows", "directory", "events", "limits", "metrics", "net", "shard", "shutdown"]),
-    ("config", &["cli", "cow_dir", "cows", "limits", "protocol"]),
-    ("cli", &["cows", "limits", "protocol"]),
+    (
+        "server",
+        &["addresses", "config", "cows", "directory", "events", "limits", "metrics", "net", "shard", "shutdown"],
+    ),
+    ("config", &["addresses", "cli", "cow_dir", "cows", "limits", "protocol"]),
+    ("cli", &["addresses", "cows", "limits", "protocol"]),
     ("cow_dir", &["cows", "limits"]),
-    ("net", &["cows", "directory", "events", "limits", "metrics", "protocol", "shard"]),
+    ("net", &["addresses", "cows", "directory", "events", "limits", "metrics", "protocol", "shard"]),
     ("shard", &["cows", "directory", "limits", "metrics", "protocol"]),
     ("events", &["directory", "limits"]),
     ("metrics", &["directory"]),
     ("directory", &["cows", "limits"]),
     ("protocol", &["limits"]),
     ("cows", &["limits"]),
+    ("addresses", &[]),
     ("limits", &[]),
     ("shutdown", &[]),
     // Knows nothing of the server but where it listens.
