@@ -34,8 +34,9 @@
 //!
 //! # The map: a folder is an import rule
 //! `main` -> [`server`], [`client`] -> ...; [`server`] -> [`net`] -> [`shard`] -> [`protocol`], [`cows`],
-//! [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]. Never upward, no circles;
-//! only `net` knows glommio and flume, only [`cows`] knows charasay; `tests/architecture.rs` holds the rule.
+//! [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]; [`addresses`], [`memory`]
+//! and [`limits`] know nobody. Never upward, no circles; only `net` knows glommio and flume, only [`cows`]
+//! knows charasay; `tests/architecture.rs` holds the rule.
 
 pub mod addresses;
 pub mod cli;
@@ -46,6 +47,7 @@ pub mod cows;
 pub mod directory;
 pub mod events;
 pub mod limits;
+pub mod memory;
 pub mod metrics;
 pub mod net;
 pub mod protocol;

@@ -12,14 +12,14 @@ use clap::CommandFactory;
 use cowchat::cli::Cli;
 
 /// Each room (a folder or file of src/) and the rooms that it may import. Downwards only.
-const MAY_IMPORT: [(&str, &[&str]); 18] = [
+const MAY_IMPORT: [(&str, &[&str]); 19] = [
     ("main", &["cli", "client", "config", "server"]),
     ("lib", &[]),
     (
         "server",
         &["addresses", "config", "cows", "directory", "events", "limits", "metrics", "net", "shard", "shutdown"],
     ),
-    ("config", &["addresses", "cli", "cow_dir", "cows", "limits", "protocol"]),
+    ("config", &["addresses", "cli", "cow_dir", "cows", "limits", "memory", "protocol"]),
     ("cli", &["addresses", "cows", "limits", "protocol"]),
     ("cow_dir", &["cows", "limits"]),
     ("net", &["addresses", "cows", "directory", "events", "limits", "metrics", "protocol", "shard"]),
@@ -31,6 +31,7 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
     ("cows", &["limits"]),
     ("addresses", &[]),
     ("limits", &[]),
+    ("memory", &[]),
     ("shutdown", &[]),
     // Knows nothing of the server but where it listens.
     ("client", &[]),
