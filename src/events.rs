@@ -3,6 +3,7 @@
 //! A core hands over a small value and goes on; formatting and the write to stderr happen elsewhere, so
 //! a stuck terminal stops nobody. No event carries a message's text.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use tracing::Level;
 
 use crate::directory::ShardId;
 use crate::limits::{LOG_EVENTS, LOG_GATHERING, LOG_PATIENCE, LOG_WRITE_BYTES};
+use crate::protocol::reply::{CLOSED_IDLE, SERVER_IS_FULL, SHUTTING_DOWN, TOO_MANY_FROM_ADDRESS, closed_not_logged_in};
 
 /// A connection's name in the log: core, and its number among those the core has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +34,7 @@ impl fmt::Display for ConnectionName {
     }
 }
 
-/// Why a connection ended.
+/// Why a connection ended, or was not let in. `protocol/PROTOCOL.md` has them in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
     /// It said `quit`.
@@ -43,17 +45,50 @@ pub enum CloseReason {
     ReadFailed,
     /// A write failed: usually a reset.
     WriteFailed,
+    /// The peer's machine has not answered for too long.
+    PeerGone,
     /// More of other people's messages waited for it than its send queue holds.
     SlowConsumer,
     /// It took nothing for too long of what waited for it.
     Stalled,
+    /// More waited for all together than they may have, and for it most of all.
+    QueuesFull,
+    /// It was not logged in and sent no line for too long.
+    NotLoggedIn,
+    /// It was logged in and sent no line for too long.
+    Idle,
     /// The server shut down.
     Shutdown,
     /// A fault of the server's own while it served this session.
     Fault,
+    /// There was no room for one more.
+    ServerFull,
+    /// Its address has as many connections as one may have.
+    AddressFull,
 }
 
 impl CloseReason {
+    /// All of them.
+    pub const ALL: [CloseReason; 14] = {
+        use CloseReason::*;
+        [
+            Quit,
+            EndOfInput,
+            ReadFailed,
+            WriteFailed,
+            PeerGone,
+            SlowConsumer,
+            Stalled,
+            QueuesFull,
+            NotLoggedIn,
+            Idle,
+            Shutdown,
+            Fault,
+            ServerFull,
+            AddressFull,
+        ]
+    };
+
     /// The words for it in the log.
     pub fn label(self) -> &'static str {
         match self {
@@ -61,17 +96,44 @@ impl CloseReason {
             CloseReason::EndOfInput => "end of input",
             CloseReason::ReadFailed => "read failed",
             CloseReason::WriteFailed => "write failed",
+            CloseReason::PeerGone => "peer gone",
             CloseReason::SlowConsumer => "slow consumer",
             CloseReason::Stalled => "stalled",
+            CloseReason::QueuesFull => "queues full",
+            CloseReason::NotLoggedIn => "not logged in",
+            CloseReason::Idle => "idle",
             CloseReason::Shutdown => "shutdown",
             CloseReason::Fault => "internal fault",
+            CloseReason::ServerFull => "server full",
+            CloseReason::AddressFull => "address full",
+        }
+    }
+
+    /// What the connection is told last, LF included, if it is told anything; `login_timeout` is the one in
+    /// force.
+    pub fn last_line(self, login_timeout: Duration) -> Option<Cow<'static, str>> {
+        match self {
+            CloseReason::Shutdown => Some(SHUTTING_DOWN.into()),
+            CloseReason::NotLoggedIn => Some(closed_not_logged_in(login_timeout).into()),
+            CloseReason::Idle => Some(CLOSED_IDLE.into()),
+            CloseReason::ServerFull => Some(SERVER_IS_FULL.into()),
+            CloseReason::AddressFull => Some(TOO_MANY_FROM_ADDRESS.into()),
+            // Who quits has his reply, who has closed reads no more, and who is cut has a prefix of what was
+            // sent.
+            _ => None,
         }
     }
 
     /// Whether what is queued for the connection is still written before it closes.
     pub fn is_orderly(self) -> bool {
         use CloseReason::*;
-        matches!(self, Quit | EndOfInput | Shutdown)
+        matches!(self, Quit | EndOfInput | NotLoggedIn | Idle | Shutdown)
+    }
+
+    /// Whether it reads too slowly, so that the kernel is to forget what it still holds for it.
+    pub fn is_cut(self) -> bool {
+        use CloseReason::*;
+        matches!(self, SlowConsumer | Stalled | QueuesFull)
     }
 }
 

@@ -94,6 +94,10 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// See [`KEEPALIVE_INTERVAL`].
 pub const KEEPALIVE_PROBES: u32 = 3;
 
+/// How long somebody who is not logged in may send no line: he holds a descriptor and a kilobyte, no name, so
+/// he may look at his screen for ten minutes.
+pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// First and longest pause between tries to write to a peer that has finished sending and whose socket is
 /// full: io_uring can not wait for that (`net::connection`). It doubles from one to the other, so a reader
 /// that is merely busy gets 64 KiB a millisecond, and one that does not read costs ten sends a second.
