@@ -26,6 +26,8 @@ pub enum Counter {
     SlowConsumers,
     /// Lines executed.
     Lines,
+    /// Lines refused because they came too soon after others.
+    LinesTooSoon,
     /// Private messages accepted.
     Says,
     /// Messages to everybody accepted.

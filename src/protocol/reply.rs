@@ -120,6 +120,8 @@ pub enum Refusal<'a> {
     IdTooLong,
     #[error("line too long (max {0} bytes)")]
     LineTooLong(usize),
+    #[error("slow down")]
+    SlowDown,
 }
 
 impl Display for Reply<'_> {
