@@ -98,6 +98,29 @@ pub const KEEPALIVE_PROBES: u32 = 3;
 /// he may look at his screen for ten minutes.
 pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// Lines that may be executed at once before [`FLOOD_RATE`] counts: a login, a look around and a few lines
+/// pasted.
+pub const FLOOD_BURST: u32 = 10;
+
+/// Lines a second that one connection may have executed. Nobody types so fast, and a core executes tens
+/// of thousands.
+pub const FLOOD_RATE: u32 = 5;
+
+/// Most that can be asked for as [`FLOOD_BURST`] or [`FLOOD_RATE`]: one line a microsecond, which is the unit
+/// in which a bucket counts.
+pub const FLOOD_LINES_MAX: usize = 1_000_000;
+
+/// Receivers of a `yield` that cost its sender as much as a line of his: a delivery takes 2 to 7 us, so that is
+/// half a millisecond of a core.
+pub const FLOOD_RECEIVERS: u64 = 100;
+
+/// A line that would have to wait for longer than this is refused: its sender should know.
+pub const FLOOD_DEBT_MAX: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether somebody who has to wait is still there. His cow is to be free at most a
+/// tenth of a second after his end.
+pub const FLOOD_LOOK: Duration = Duration::from_millis(50);
+
 /// First and longest pause between tries to write to a peer that has finished sending and whose socket is
 /// full: io_uring can not wait for that (`net::connection`). It doubles from one to the other, so a reader
 /// that is merely busy gets 64 KiB a millisecond, and one that does not read costs ten sends a second.

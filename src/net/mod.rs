@@ -17,6 +17,7 @@ pub mod core;
 mod drain;
 mod effects;
 pub mod executor;
+pub mod flood;
 mod flush;
 mod heartbeat;
 pub mod listener;
