@@ -27,4 +27,5 @@ mod reactor;
 mod send_queue;
 mod send_ring;
 mod serve;
+pub mod silence;
 mod socket;
