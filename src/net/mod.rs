@@ -19,6 +19,7 @@ mod effects;
 pub mod executor;
 pub mod flood;
 mod flush;
+pub mod half_open;
 mod heartbeat;
 pub mod listener;
 pub mod mesh;
