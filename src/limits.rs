@@ -121,6 +121,10 @@ pub const FLOOD_DEBT_MAX: Duration = Duration::from_secs(30);
 /// tenth of a second after his end.
 pub const FLOOD_LOOK: Duration = Duration::from_millis(50);
 
+/// How long the queues may be over their budget together before the largest is cut: what was counted on another core
+/// is up to two of its slowest beats old, and a burst that everybody reads is over by then.
+pub const QUEUES_GRACE: Duration = Duration::from_millis(100);
+
 /// First and longest pause between tries to write to a peer that has finished sending and whose socket is
 /// full: io_uring can not wait for that (`net::connection`). It doubles from one to the other, so a reader
 /// that is merely busy gets 64 KiB a millisecond, and one that does not read costs ten sends a second.

@@ -12,6 +12,7 @@
 //!
 //! What the turns of them all queue for a connection leaves in one write when all have had theirs. No borrow of a core's state is held over an `.await`.
 
+pub mod budget;
 mod connection;
 pub mod core;
 mod drain;
