@@ -88,11 +88,27 @@ pub const BACKLOG: i32 = 4096;
 /// First probe of a silent peer after this long without a byte either way.
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Pause between probes of a silent peer, and how many it may leave unanswered: dead after 90 s.
+/// Pause between probes of a silent peer.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// See [`KEEPALIVE_INTERVAL`].
+/// The pause between probes of a silent peer is this part of [`KEEPALIVE`], 10 s, and at least a second,
+/// which is the kernel's unit.
+pub const KEEPALIVE_INTERVAL_PART: u32 = 6;
+
+/// Probes that a silent peer may leave unanswered: dead after 90 s.
 pub const KEEPALIVE_PROBES: u32 = 3;
+
+/// Longest [`KEEPALIVE`] that the kernel takes: TCP_KEEPIDLE has 15 bits of seconds.
+pub const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+
+/// How long what was sent may stay unacknowledged before the peer counts as gone: eight retransmissions or
+/// so. The kernel by itself would try for 15 minutes, and keepalive does not probe while something is on its
+/// way.
+pub const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Shortest [`USER_TIMEOUT`]: who has only closed his window has to be noticed before it is over, and
+/// [`HOUSEKEEPING`] looks once a second.
+pub const USER_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 
 /// How long somebody who is not logged in may send no line: he holds a descriptor and a kilobyte, no name, so
 /// he may look at his screen for ten minutes.
@@ -121,7 +137,19 @@ pub const FLOOD_DEBT_MAX: Duration = Duration::from_secs(30);
 /// tenth of a second after his end.
 pub const FLOOD_LOOK: Duration = Duration::from_millis(50);
 
-/// How long the queues may be over their budget together before the largest is cut: what was counted on another core
+/// Connections of one IPv4 address or one IPv6 network of 64 bits: a household or a class behind one router,
+/// and 64 KiB of replies for each are no more than 4 MB.
+pub const CONNECTIONS_PER_ADDRESS: usize = 64;
+
+/// Who is exempt from flood control, from the limit on connections of an address and from [`LOGIN_TIMEOUT`]:
+/// this machine itself, since whoever is on it has other ways, and bridges and bots are.
+pub const LOOPBACK: &str = "127.0.0.0/8,::1";
+
+/// Other people's messages that may wait for all connections together: this part of the memory that the
+/// process may have. Mailboxes, replies and the kernel's buffers for the same connections have to fit in, too.
+pub const QUEUES_MEMORY_PART: u64 = 4;
+
+/// How long the queues may be over that together before the largest is cut: what was counted on another core
 /// is up to two of its slowest beats old, and a burst that everybody reads is over by then.
 pub const QUEUES_GRACE: Duration = Duration::from_millis(100);
 
