@@ -5,6 +5,7 @@
 //! for room, and until then everybody else just appends. An idle connection therefore holds no buffer.
 
 use std::cell::{Cell, Ref, RefCell};
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -45,7 +46,6 @@ pub(super) struct Read {
 }
 
 /// What a connection's task shares with those who have something for it.
-#[derive(Debug)]
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) name: ConnectionName,
@@ -63,8 +63,8 @@ pub(super) struct Connection {
     waker: RefCell<Option<Waker>>,
     /// Bytes that the peer's kernel had not taken when that was last asked.
     unacknowledged: Cell<u32>,
-    /// The pause before the next write to a full socket whose peer has finished sending.
-    retry: RefCell<Option<Retry>>,
+    /// The pause before the next write to a full socket whose peer has finished sending; rare.
+    retry: Cell<Option<Box<Retry>>>,
 }
 
 /// io_uring adds EPOLLRDHUP to whatever a poll asks for, so a poll for room completes at once when the peer
@@ -73,6 +73,18 @@ pub(super) struct Connection {
 struct Retry {
     timer: Timer,
     pause: Duration,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({})", self.name)
+    }
+}
+
+impl Retry {
+    fn after(pause: Duration) -> Box<Self> {
+        Box::new(Retry { timer: Timer::new(pause), pause })
+    }
 }
 
 impl Connection {
@@ -88,7 +100,7 @@ impl Connection {
             cow: Cell::new(None),
             waker: RefCell::new(None),
             unacknowledged: Cell::new(0),
-            retry: RefCell::new(None),
+            retry: Cell::new(None),
         }
     }
 
@@ -250,15 +262,14 @@ impl Connection {
     /// Waits for the pause between two tries to be over; the next is longer unless there was progress.
     fn poll_retry(&self, cx: &mut Context<'_>, progress: bool) -> Poll<()> {
         let [first, longest] = RETRY_PAUSES;
-        let mut retry = self.retry.borrow_mut();
-        if let Some(Retry { timer, pause }) = retry.as_mut().filter(|_| !progress) {
-            ready!(Pin::new(&mut *timer).poll(cx));
-            *pause = longest.min(*pause * 2);
-            *timer = Timer::new(*pause);
-            return Pin::new(timer).poll(cx).map(drop);
+        let mut retry = self.retry.take().filter(|_| !progress).unwrap_or_else(|| Retry::after(first));
+        let mut polled = Pin::new(&mut retry.timer).poll(cx).map(drop);
+        if polled.is_ready() {
+            retry = Retry::after(longest.min(retry.pause * 2));
+            polled = Pin::new(&mut retry.timer).poll(cx).map(drop);
         }
-        let retry = retry.insert(Retry { timer: Timer::new(first), pause: first });
-        Pin::new(&mut retry.timer).poll(cx).map(drop)
+        self.retry.set(Some(retry));
+        polled
     }
 
     /// Waits for `future`, and meanwhile for the socket to take what is queued.
