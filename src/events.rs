@@ -145,7 +145,7 @@ pub enum Event {
     CowSkipped { path: PathBuf, reason: String },
     RingFallback { shard: ShardId, depth: usize },
     Accepted { connection: ConnectionName, peer: Option<SocketAddr> },
-    Refused { shard: ShardId, peer: Option<SocketAddr> },
+    Refused { shard: ShardId, peer: Option<SocketAddr>, reason: CloseReason },
     LoggedIn { connection: ConnectionName, cow: String },
     Closed { connection: ConnectionName, cow: Option<String>, reason: CloseReason, error: Option<String> },
     Abandoned { connection: ConnectionName },
@@ -158,7 +158,7 @@ pub enum Event {
     Fault { connection: ConnectionName, message: String },
     Draining { signal: &'static str, connections: u64 },
     DrainTimedOut { connections: u64 },
-    Stopped { connections: u64, says: u64, yields: u64, deliveries: u64, stale: u64, slow: u64 },
+    Stopped { connections: u64, says: u64, yields: u64, deliveries: u64, stale: u64, ended: Vec<(CloseReason, u64)> },
     Lost { events: u64 },
 }
 
@@ -198,10 +198,10 @@ impl fmt::Display for Event {
                 write!(f, "accepted connection={connection}")?;
                 peer.map_or(Ok(()), |peer| write!(f, " peer={peer}"))
             }
-            Event::Refused { shard, peer } => {
+            Event::Refused { shard, peer, reason } => {
                 write!(f, "refused core={shard}")?;
                 peer.map_or(Ok(()), |peer| write!(f, " peer={peer}"))?;
-                f.write_str(" reason=\"server full\"")
+                write!(f, " reason=\"{}\"", reason.label())
             }
             Event::LoggedIn { connection, cow } => write!(f, "logged in connection={connection} cow={cow}"),
             Event::Closed { connection, cow, reason, error } => {
@@ -234,11 +234,19 @@ impl fmt::Display for Event {
             Event::DrainTimedOut { connections } => {
                 write!(f, "drain timed out: {connections} connections closed with output pending")
             }
-            Event::Stopped { connections, says, yields, deliveries, stale, slow } => write!(
-                f,
-                "stopped: {connections} connections, {says} says, {yields} yields, {deliveries} deliveries, \
-                 {stale} dropped as stale, {slow} slow consumers cut"
-            ),
+            Event::Stopped { connections, says, yields, deliveries, stale, ended } => {
+                write!(
+                    f,
+                    "stopped: {connections} connections, {says} says, {yields} yields, {deliveries} deliveries, \
+                     {stale} dropped as stale"
+                )?;
+                let mut intro = "; ended by reason: ";
+                for (reason, count) in ended {
+                    write!(f, "{intro}{} {count}", reason.label())?;
+                    intro = ", ";
+                }
+                Ok(())
+            }
             Event::Lost { events } => write!(f, "{events} log lines were lost: stderr is too slow"),
         }
     }

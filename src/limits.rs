@@ -88,9 +88,6 @@ pub const BACKLOG: i32 = 4096;
 /// First probe of a silent peer after this long without a byte either way.
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Pause between probes of a silent peer.
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-
 /// The pause between probes of a silent peer is this part of [`KEEPALIVE`], 10 s, and at least a second,
 /// which is the kernel's unit.
 pub const KEEPALIVE_INTERVAL_PART: u32 = 6;

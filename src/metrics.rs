@@ -20,10 +20,6 @@ pub enum Counter {
     Closed,
     /// Times that newcomers waited and the ring did not say so.
     AcceptsMissed,
-    /// Newcomers sent away because there was no room.
-    Refused,
-    /// Connections cut because they read too slowly.
-    SlowConsumers,
     /// Lines executed.
     Lines,
     /// Lines refused because they came too soon after others.

@@ -551,7 +551,8 @@ fn the_log_tells_who_came_and_went_and_why_but_nothing_that_was_said() {
     assert!(staying.read_to_end().ends_with("* the server is shutting down\n"));
     assert_eq!(server.wait().code(), Some(0));
     server.wait_for_log(&format!("closed connection={} cow=cow reason=\"shutdown\"", names[3]));
-    server.wait_for_log("stopped: 4 connections, 1 says, 1 yields, 3 deliveries");
+    let stopped = server.wait_for_log("stopped: 4 connections, 1 says, 1 yields, 3 deliveries");
+    assert!(stopped.ends_with("; ended by reason: quit 1, end of input 1, read failed 1, shutdown 1"), "{stopped}");
     assert!(!server.log().iter().any(|line| line.contains("haystack")), "{:?}", server.log());
 }
 

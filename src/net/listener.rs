@@ -19,12 +19,12 @@ use super::effects;
 use super::reactor::breathe;
 use super::serve;
 use super::socket::Socket;
-use crate::events::Event;
+use super::terms::Terms;
+use crate::events::{CloseReason, Event};
 use crate::limits::{
-    ACCEPT_BACKOFF, BACKLOG, BIND_PATIENCE, KEEPALIVE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, REFUSED_LINGERING_MAX,
+    ACCEPT_BACKOFF, BACKLOG, BIND_PATIENCE, KEEPALIVE_INTERVAL_PART, KEEPALIVE_PROBES, REFUSED_LINGERING_MAX,
     SOCKET_SEND_BUFFER_BYTES, TURN_ACCEPTS,
 };
-use crate::metrics::Counter;
 use crate::protocol::reply::SERVER_IS_FULL;
 
 /// Classic BPF, as in linux/filter.h: load the byte at a constant offset, jump if it has any of these bits,
@@ -53,10 +53,10 @@ pub struct Listener(RawSocket);
 /// # Errors
 /// [`io::ErrorKind::AddrInUse`] when the port stays taken for [`BIND_PATIENCE`]; whatever else the
 /// kernel says.
-pub fn bind(address: SocketAddr, cores: usize) -> io::Result<(SocketAddr, Vec<Listener>)> {
+pub fn bind(address: SocketAddr, cores: usize, keepalive: Option<Duration>) -> io::Result<(SocketAddr, Vec<Listener>)> {
     let patience = Instant::now() + BIND_PATIENCE;
     let first = loop {
-        let socket = new_socket(address)?;
+        let socket = new_socket(address, keepalive)?;
         match socket.bind(&address.into()).and_then(|()| socket.listen(BACKLOG)) {
             Ok(()) => break socket,
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < patience => {
@@ -70,7 +70,7 @@ pub fn bind(address: SocketAddr, cores: usize) -> io::Result<(SocketAddr, Vec<Li
     let address = bound.as_socket().unwrap_or(address);
     let mut listeners = vec![Listener(first)];
     while listeners.len() < cores {
-        let socket = new_socket(address)?;
+        let socket = new_socket(address, keepalive)?;
         socket.set_reuse_port(true)?;
         socket.bind(&bound)?;
         socket.listen(BACKLOG)?;
@@ -80,14 +80,16 @@ pub fn bind(address: SocketAddr, cores: usize) -> io::Result<(SocketAddr, Vec<Li
 }
 
 /// An unbound socket; what is set here, accepted sockets inherit.
-fn new_socket(address: SocketAddr) -> io::Result<RawSocket> {
+fn new_socket(address: SocketAddr, keepalive: Option<Duration>) -> io::Result<RawSocket> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for connections of the last run that are still being taken down.
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
-    let keepalive =
-        TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
-    socket.set_tcp_keepalive(&keepalive)?;
+    if let Some(time) = keepalive {
+        let interval = (time / KEEPALIVE_INTERVAL_PART).max(Duration::from_secs(1));
+        let keepalive = TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(KEEPALIVE_PROBES);
+        socket.set_tcp_keepalive(&keepalive)?;
+    }
     socket.set_send_buffer_size(SOCKET_SEND_BUFFER_BYTES)?;
     Ok(socket)
 }
@@ -183,7 +185,7 @@ pub(super) async fn accept_loop(core: Rc<Core>, listener: TcpListener, handle: R
             Ok(accepted) if failing.get() && (spare.is_none() || spare_descriptor().is_none()) => {
                 // There was room only because another core let go of its spare: give that back.
                 let socket = Socket::new(accepted.bind_to_executor());
-                core.metrics.add(Counter::Refused, 1);
+                core.metrics.add_ended(CloseReason::ServerFull);
                 let _ = socket.send(&[IoSlice::new(SERVER_IS_FULL.as_bytes())]);
                 socket.finish();
                 drop(socket);
@@ -244,7 +246,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 fn turn_away_waiting(core: &Core, handle: &ListenerHandle) {
     for _ in 0..TURN_ACCEPTS {
         let Ok(socket) = handle.take_waiting() else { return };
-        core.metrics.add(Counter::Refused, 1);
+        core.metrics.add_ended(CloseReason::ServerFull);
         let _ = socket.set_nonblocking(true);
         let _ = socket.send(SERVER_IS_FULL.as_bytes());
         let _ = socket.shutdown(std::net::Shutdown::Write);
@@ -258,31 +260,66 @@ fn turn_away_waiting(core: &Core, handle: &ListenerHandle) {
     }
 }
 
-/// Takes a new connection in, or tells it that there is no room.
+/// Takes a new connection in, or tells it why not.
 fn admit(core: &Rc<Core>, stream: TcpStream) {
     let socket = Socket::new(stream);
-    if core.is_full() {
-        glommio::spawn_local(turn_away(Rc::clone(core), socket)).detach();
-        return;
-    }
-    let connection = core.open(socket);
+    let peer = socket.peer();
+    let terms = match Terms::of(core, peer) {
+        Ok(terms) => terms,
+        Err(reason) => {
+            glommio::spawn_local(turn_away(Rc::clone(core), socket, peer, reason)).detach();
+            return;
+        }
+    };
+    let connection = core.open(socket, peer, terms);
     if let Some(motd) = &core.settings.motd {
         effects::queue_own(core, &connection, motd.to_vec());
     }
     glommio::spawn_local(serve::run(Rc::clone(core), connection)).detach();
 }
 
-/// Tells a newcomer that there is no room. It gets the same care as anybody's last line, but not for
+/// Tells a newcomer why it is not let in. It gets the same care as anybody's last line, but not for
 /// more than [`REFUSED_LINGERING_MAX`] at once: it is descriptors that are scarce.
-async fn turn_away(core: Rc<Core>, socket: Socket) {
-    core.metrics.add(Counter::Refused, 1);
-    core.log.emit(Event::Refused { shard: core.id, peer: socket.peer() });
+async fn turn_away(core: Rc<Core>, socket: Socket, peer: Option<SocketAddr>, reason: CloseReason) {
+    core.metrics.add_ended(reason);
+    core.log.emit(Event::Refused { shard: core.id, peer, reason });
     // A new socket's buffer is empty: it takes one line, or the peer is gone.
-    let _ = socket.send(&[IoSlice::new(SERVER_IS_FULL.as_bytes())]);
+    let _ = socket.send(&[IoSlice::new(core.last_line(reason).unwrap_or_default().as_bytes())]);
     socket.finish();
     if core.refusing.get() < REFUSED_LINGERING_MAX {
         core.refusing.set(core.refusing.get() + 1);
         serve::linger(&core, &RefCell::new(socket)).await;
         core.refusing.set(core.refusing.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_sockets_inherit_what_is_set_on_the_listener() {
+        let seconds = Duration::from_secs;
+        for (time, interval) in [(60, 10), (12, 2), (1, 1)] {
+            let address = SocketAddr::from(([127, 0, 0, 1], 0));
+            let (address, listeners) = bind(address, 2, Some(seconds(time))).expect("a free port");
+            let clients: Vec<_> = (0..16).map(|_| std::net::TcpStream::connect(address).expect("it listens")).collect();
+            let accepted = |Listener(socket): &Listener| {
+                socket.set_nonblocking(true).expect("a socket");
+                std::iter::from_fn(|| socket.accept().ok()).collect::<Vec<_>>()
+            };
+            let sockets: Vec<_> = listeners.iter().flat_map(accepted).collect();
+            assert_eq!(sockets.len(), clients.len());
+            for (socket, _) in sockets {
+                assert!(socket.keepalive().expect("a socket") && socket.tcp_nodelay().expect("a socket"));
+                assert_eq!(socket.tcp_keepalive_time().expect("a socket"), seconds(time));
+                assert_eq!(socket.tcp_keepalive_interval().expect("a socket"), seconds(interval));
+                assert_eq!(socket.tcp_keepalive_retries().expect("a socket"), KEEPALIVE_PROBES);
+                assert_eq!(socket.tcp_user_timeout().expect("a socket"), None, "it is for those in flight only");
+                assert_eq!(socket.send_buffer_size().expect("a socket"), 2 * SOCKET_SEND_BUFFER_BYTES);
+            }
+        }
+        let (_, listeners) = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1, None).expect("a free port");
+        assert!(!listeners[0].0.keepalive().expect("a socket"));
     }
 }

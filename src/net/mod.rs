@@ -7,8 +7,11 @@
 //! - `serve`: one task per `connection`, which reads, executes lines and waits for its socket;
 //! - `pump`: one task that delivers what other cores send;
 //! - `flush`: one task that writes what the turns of the others have queued;
-//! - `heartbeat`: one task that keeps the core's time and looks after stalled connections;
+//! - `heartbeat`: one task that keeps the core's time and looks after connections that stalled, are silent or
+//!   gone;
 //! - `drain`: the way out.
+//!
+//! What they decide by, arithmetic only: [`flood`], [`silence`], [`half_open`], [`budget`].
 //!
 //! What the turns of them all queue for a connection leaves in one write when all have had theirs. No borrow of a core's state is held over an `.await`.
 
@@ -31,3 +34,5 @@ mod send_ring;
 mod serve;
 pub mod silence;
 mod socket;
+mod terms;
+mod throttle;
