@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+use crate::addresses::Networks;
 use crate::cows::bubble::Bubble;
 use crate::limits;
 use crate::protocol::command::Art;
@@ -97,9 +98,61 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME", env = "COWCHAT_SENDQ_STALL", default_value = "10s", value_parser = parse_time)]
     pub sendq_stall: Duration,
 
+    /// Other people's messages that may wait for all connections together, in bytes; one that waits for
+    /// several counts once. Beyond that the largest queue goes first, its connection is cut [default: a
+    /// quarter of the memory that the process may have]
+    #[arg(long, value_name = "BYTES", env = "COWCHAT_QUEUES_BYTES_TOTAL", value_parser = parse_queues_bytes)]
+    pub queues_bytes_total: Option<u64>,
+
+    /// Time without a line after which a connection that is not logged in is closed, in whole seconds as 600s
+    /// or 10m (1s to 24 hours), or off
+    #[arg(long, value_name = "TIME", env = "COWCHAT_LOGIN_TIMEOUT", default_value = "600s", value_parser = parse_seconds_or_off)]
+    pub login_timeout: TimeOrOff,
+
+    /// Who may stay without logging in: networks and addresses parted by commas, or none
+    #[arg(long, value_name = "NETS", env = "COWCHAT_LOGIN_EXEMPT", default_value = limits::LOOPBACK)]
+    pub login_exempt: Networks,
+
+    /// Time without a line after which a connection that is logged in is closed, in whole seconds as 600s or
+    /// 10m (1s to 24 hours), or off
+    #[arg(long, value_name = "TIME", env = "COWCHAT_IDLE_TIMEOUT", default_value = "off", value_parser = parse_seconds_or_off)]
+    pub idle_timeout: TimeOrOff,
+
+    /// Lines of one connection that are executed as fast as they come (1 to 1000000); a yield counts as one
+    /// line and one more for each 100 receivers
+    #[arg(long, value_name = "LINES", env = "COWCHAT_FLOOD_BURST", default_value_t = limits::FLOOD_BURST, value_parser = parse_burst)]
+    pub flood_burst: u32,
+
+    /// Lines of one connection beyond those, a second or a minute, as 5/s or 30/m (1/m to 1000000/s): until
+    /// there is room it is not read
+    #[arg(long, value_name = "RATE", env = "COWCHAT_FLOOD_RATE", default_value = "5/s", value_parser = parse_rate)]
+    pub flood_rate: LineRate,
+
+    /// Whose lines are not counted: networks and addresses parted by commas, or none
+    #[arg(long, value_name = "NETS", env = "COWCHAT_FLOOD_EXEMPT", default_value = limits::LOOPBACK)]
+    pub flood_exempt: Networks,
+
     /// Connections in all, over all cores [default: what the descriptor limit allows]
     #[arg(long, value_name = "N", env = "COWCHAT_CONNECTIONS_MAX", value_parser = parse_connections)]
     pub connections_max: Option<u64>,
+
+    /// Connections of one IPv4 address, or of one IPv6 network of 64 bits, over all cores (1 to 1048576)
+    #[arg(long, value_name = "N", env = "COWCHAT_CONNECTIONS_PER_ADDRESS", default_value_t = limits::CONNECTIONS_PER_ADDRESS, value_parser = parse_per_address)]
+    pub connections_per_address: usize,
+
+    /// Whose connections are not counted so: networks and addresses parted by commas, or none
+    #[arg(long, value_name = "NETS", env = "COWCHAT_ADDRESS_EXEMPT", default_value = limits::LOOPBACK)]
+    pub address_exempt: Networks,
+
+    /// Time without a byte after which a peer is asked whether it is still there, in whole seconds as 60s (1s
+    /// to 32767s), or off; three questions without an answer, a sixth of that apart, end the connection
+    #[arg(long, value_name = "TIME", env = "COWCHAT_KEEPALIVE", default_value = "60s", value_parser = parse_keepalive)]
+    pub keepalive: TimeOrOff,
+
+    /// Time that what was sent may stay unacknowledged until the peer counts as gone, as 30s or 5m (5s to 24
+    /// hours), or off; one that answers and merely does not read is never gone
+    #[arg(long, value_name = "TIME", env = "COWCHAT_USER_TIMEOUT", default_value = "30s", value_parser = parse_user_timeout)]
+    pub user_timeout: TimeOrOff,
 
     /// Messages of other cores that may wait for one core before their senders are throttled, in frames
     /// (1 to 1048576)
@@ -113,6 +166,18 @@ pub struct ServeArgs {
     /// Least important events to log to stderr
     #[arg(long, value_name = "LEVEL", env = "COWCHAT_LOG", default_value = "info", value_parser = ["error", "warn", "info"])]
     pub log: String,
+}
+
+/// A time, or `None` for `off`. An alias, since clap takes an `Option` for a flag that may be left out.
+pub type TimeOrOff = Option<Duration>;
+
+/// So many lines in such a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LineRate {
+    /// At least one.
+    pub lines: u32,
+    /// A second or a minute.
+    pub per: Duration,
 }
 
 /// Arguments of `cowchat connect`.
@@ -173,6 +238,29 @@ fn parse_sendq_bytes(text: &str) -> Result<usize, String> {
     parse_range(text, limits::SENDQ_BYTES_MIN, 1 << 30)
 }
 
+fn parse_queues_bytes(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|&number| number > 0);
+    number.ok_or_else(|| "use a whole number of bytes".to_owned())
+}
+
+fn parse_burst(text: &str) -> Result<u32, String> {
+    parse_range(text, 1, limits::FLOOD_LINES_MAX).map(|lines| lines as u32)
+}
+
+fn parse_rate(text: &str) -> Result<LineRate, String> {
+    let per = match text.split_once('/') {
+        Some((lines, "s")) => Some((lines, Duration::from_secs(1))),
+        Some((lines, "m")) => Some((lines, Duration::from_mins(1))),
+        _ => None,
+    };
+    let rate = per.and_then(|(lines, per)| Some(LineRate { lines: parse_burst(lines).ok()?, per }));
+    rate.ok_or_else(|| "use a whole number a second or a minute, such as 5/s or 30/m (1/m to 1000000/s)".to_owned())
+}
+
+fn parse_per_address(text: &str) -> Result<usize, String> {
+    parse_range(text, 1, 1 << 20)
+}
+
 fn parse_mailbox(text: &str) -> Result<usize, String> {
     parse_range(text, 1, 1 << 20)
 }
@@ -196,6 +284,29 @@ fn parse_time(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "use a whole number and a unit, such as 10s, 500ms or 2m (1ms to 24 hours)".to_owned())
 }
 
+/// A time of whole seconds, or `off`.
+fn parse_seconds_or_off(text: &str) -> Result<TimeOrOff, String> {
+    let is_right = |time: &Duration| time.subsec_nanos() == 0;
+    parse_time_or_off(text, is_right, "use whole seconds or minutes, such as 600s or 10m (1s to 24 hours), or off")
+}
+
+fn parse_keepalive(text: &str) -> Result<TimeOrOff, String> {
+    let is_right = |time: &Duration| time.subsec_nanos() == 0 && *time <= limits::KEEPALIVE_MAX;
+    parse_time_or_off(text, is_right, "use whole seconds or minutes, such as 60s or 2m (1s to 32767s), or off")
+}
+
+fn parse_user_timeout(text: &str) -> Result<TimeOrOff, String> {
+    let is_right = |time: &Duration| *time >= limits::USER_TIMEOUT_MIN;
+    parse_time_or_off(text, is_right, "use a whole number and a unit, such as 30s or 5m (5s to 24 hours), or off")
+}
+
+fn parse_time_or_off(text: &str, is_right: impl Fn(&Duration) -> bool, advice: &str) -> Result<TimeOrOff, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    parse_time(text).ok().filter(is_right).map(Some).ok_or_else(|| advice.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +328,32 @@ mod tests {
     }
 
     #[test]
+    fn a_timeout_is_off_or_within_its_bounds() {
+        let seconds = |seconds| Ok(Some(Duration::from_secs(seconds)));
+        assert_eq!(parse_seconds_or_off("off"), Ok(None));
+        assert_eq!(parse_seconds_or_off("1s"), seconds(1));
+        assert_eq!(parse_seconds_or_off("2000ms"), seconds(2));
+        assert_eq!(parse_keepalive("32767s"), seconds(32_767));
+        assert_eq!(parse_user_timeout("5s"), seconds(5));
+        for bad in ["", "Off", "0", "0s", "1500ms", "1", "1441m"] {
+            assert!(parse_seconds_or_off(bad).is_err(), "{bad}");
+        }
+        assert!(parse_keepalive("32768s").is_err() && parse_keepalive("500ms").is_err());
+        assert!(parse_user_timeout("4999ms").is_err());
+    }
+
+    #[test]
+    fn a_rate_is_lines_a_second_or_a_minute() {
+        let rate = |lines, seconds| Ok(LineRate { lines, per: Duration::from_secs(seconds) });
+        assert_eq!(parse_rate("5/s"), rate(5, 1));
+        assert_eq!(parse_rate("1/m"), rate(1, 60));
+        assert_eq!(parse_rate("1000000/s"), rate(1_000_000, 1));
+        for bad in ["", "5", "/s", "0/s", "5/h", "5/", "1000001/s", "-1/s", "5 /s", "5/s/s"] {
+            assert!(parse_rate(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_switch_is_set_by_any_usual_word() {
         assert!(["1", "true", "TRUE", "yes", "on"].iter().all(|word| parse_switch(word) == Ok(true)));
         assert!(["", "0", "false", "No", "off"].iter().all(|word| parse_switch(word) == Ok(false)));
@@ -228,5 +365,10 @@ mod tests {
         let Command::Serve(args) = Cli::parse_from(["cowchat", "serve"]).command else { panic!("serve") };
         assert_eq!(args.sendq_stall, limits::SENDQ_STALL);
         assert_eq!(args.drain_timeout, limits::DRAIN_TIMEOUT);
+        assert_eq!(args.login_timeout, Some(limits::LOGIN_TIMEOUT));
+        assert_eq!(args.idle_timeout, None);
+        assert_eq!(args.flood_rate, LineRate { lines: limits::FLOOD_RATE, per: Duration::from_secs(1) });
+        assert_eq!(args.keepalive, Some(limits::KEEPALIVE));
+        assert_eq!(args.user_timeout, Some(limits::USER_TIMEOUT));
     }
 }

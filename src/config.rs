@@ -11,12 +11,15 @@ use std::time::Duration;
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
-use crate::cli::ServeArgs;
+use crate::addresses::Networks;
+use crate::cli::{LineRate, ServeArgs};
 use crate::cow_dir::{self, CowDirError};
 use crate::cows::bubble::Bubble;
 use crate::limits::{
     CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MOTD_BYTES_MAX,
+    QUEUES_MEMORY_PART,
 };
+use crate::memory;
 use crate::protocol::command::Art;
 
 /// glommio refuses to start below this much lockable memory, in bytes.
@@ -51,8 +54,30 @@ pub struct Config {
     pub sendq_bytes_max: usize,
     /// How long they may wait without any progress.
     pub sendq_stall: Duration,
+    /// Other people's messages that may wait for all connections together, in bytes.
+    pub queues_bytes_total: u64,
+    /// How long a connection that is not logged in may send no line.
+    pub login_timeout: Option<Duration>,
+    /// Who may stay without logging in.
+    pub login_exempt: Networks,
+    /// How long a connection that is logged in may send no line.
+    pub idle_timeout: Option<Duration>,
+    /// Lines that are executed as fast as they come.
+    pub flood_burst: u32,
+    /// Lines beyond those.
+    pub flood_rate: LineRate,
+    /// Whose lines are not counted.
+    pub flood_exempt: Networks,
     /// Connections in all.
     pub connections_max: u64,
+    /// Connections of one address.
+    pub connections_per_address: usize,
+    /// Whose connections are not counted so.
+    pub address_exempt: Networks,
+    /// How long a peer may be silent before it is asked whether it is there.
+    pub keepalive: Option<Duration>,
+    /// How long what was sent may stay unacknowledged.
+    pub user_timeout: Option<Duration>,
     /// Frames that may wait between two cores.
     pub mailbox_frames: usize,
     /// How long a shutdown may take.
@@ -109,6 +134,16 @@ pub enum ConfigError {
         /// What the limit allows.
         possible: u64,
     },
+    /// All queues together may hold less than one of them.
+    #[error(
+        "--queues-bytes-total {total} is less than --sendq-bytes-max {one}, which one connection may have: ask for at least that"
+    )]
+    TotalBelowOne {
+        /// For all.
+        total: u64,
+        /// For one.
+        one: usize,
+    },
     /// Too little lockable memory for the rings.
     #[error(
         "{0} bytes of lockable memory are too few for io_uring: run `ulimit -l 512` or more, or set LimitMEMLOCK in the unit"
@@ -151,7 +186,18 @@ impl Config {
             line_bytes_max: args.line_bytes_max,
             sendq_bytes_max: args.sendq_bytes_max,
             sendq_stall: args.sendq_stall,
+            queues_bytes_total: queues_bytes_total(args.queues_bytes_total, args.sendq_bytes_max)?,
+            login_timeout: args.login_timeout,
+            login_exempt: args.login_exempt.clone(),
+            idle_timeout: args.idle_timeout,
+            flood_burst: args.flood_burst,
+            flood_rate: args.flood_rate,
+            flood_exempt: args.flood_exempt.clone(),
             connections_max,
+            connections_per_address: args.connections_per_address,
+            address_exempt: args.address_exempt.clone(),
+            keepalive: args.keepalive,
+            user_timeout: args.user_timeout,
             mailbox_frames: args.mailbox_frames,
             drain_timeout: args.drain_timeout,
             log: match args.log.as_str() {
@@ -203,6 +249,16 @@ fn connections_max(asked: Option<u64>, cores: usize) -> Result<u64, ConfigError>
     }
 }
 
+/// The budget for all send queues: what was asked for or a part of the memory, but at least what one may
+/// have.
+fn queues_bytes_total(asked: Option<u64>, one: usize) -> Result<u64, ConfigError> {
+    match asked {
+        None => Ok((memory::available_bytes() / QUEUES_MEMORY_PART).max(one as u64)),
+        Some(total) if total >= one as u64 => Ok(total),
+        Some(total) => Err(ConfigError::TotalBelowOne { total, one }),
+    }
+}
+
 /// The greeting, ending in LF.
 fn read_motd(path: &PathBuf) -> Result<Arc<[u8]>, ConfigError> {
     let mut text = Vec::new();
@@ -244,6 +300,17 @@ mod tests {
         assert_eq!(pinning(Some(2), &[3, 5]), [Some(3), Some(5)]);
         assert_eq!(pinning(Some(3), &[3, 5]), [None; 3]);
         assert!(pinning(None, &[0]).len() == 1);
+    }
+
+    #[test]
+    fn all_queues_together_may_hold_at_least_what_one_may() {
+        assert_eq!(queues_bytes_total(Some(1000), 1000).expect("as much"), 1000);
+        assert!(matches!(
+            queues_bytes_total(Some(999), 1000),
+            Err(ConfigError::TotalBelowOne { total: 999, one: 1000 })
+        ));
+        assert_eq!(queues_bytes_total(None, 1000).expect("some"), memory::available_bytes() / 4);
+        assert_eq!(queues_bytes_total(None, 1 << 60).expect("at least for one"), 1 << 60);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A core hands over a small value and goes on; formatting and the write to stderr happen elsewhere, so
 //! a stuck terminal stops nobody. No event carries a message's text.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use tracing::Level;
 
 use crate::directory::ShardId;
 use crate::limits::{LOG_EVENTS, LOG_GATHERING, LOG_PATIENCE, LOG_WRITE_BYTES};
+use crate::protocol::reply::{CLOSED_IDLE, SERVER_IS_FULL, SHUTTING_DOWN, TOO_MANY_FROM_ADDRESS, closed_not_logged_in};
 
 /// A connection's name in the log: core, and its number among those the core has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +34,7 @@ impl fmt::Display for ConnectionName {
     }
 }
 
-/// Why a connection ended.
+/// Why a connection ended, or was not let in. `protocol/PROTOCOL.md` has them in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
     /// It said `quit`.
@@ -43,17 +45,50 @@ pub enum CloseReason {
     ReadFailed,
     /// A write failed: usually a reset.
     WriteFailed,
+    /// The peer's machine has not answered for too long.
+    PeerGone,
     /// More of other people's messages waited for it than its send queue holds.
     SlowConsumer,
     /// It took nothing for too long of what waited for it.
     Stalled,
+    /// More waited for all together than they may have, and for it most of all.
+    QueuesFull,
+    /// It was not logged in and sent no line for too long.
+    NotLoggedIn,
+    /// It was logged in and sent no line for too long.
+    Idle,
     /// The server shut down.
     Shutdown,
     /// A fault of the server's own while it served this session.
     Fault,
+    /// There was no room for one more.
+    ServerFull,
+    /// Its address has as many connections as one may have.
+    AddressFull,
 }
 
 impl CloseReason {
+    /// All of them.
+    pub const ALL: [CloseReason; 14] = {
+        use CloseReason::*;
+        [
+            Quit,
+            EndOfInput,
+            ReadFailed,
+            WriteFailed,
+            PeerGone,
+            SlowConsumer,
+            Stalled,
+            QueuesFull,
+            NotLoggedIn,
+            Idle,
+            Shutdown,
+            Fault,
+            ServerFull,
+            AddressFull,
+        ]
+    };
+
     /// The words for it in the log.
     pub fn label(self) -> &'static str {
         match self {
@@ -61,17 +96,44 @@ impl CloseReason {
             CloseReason::EndOfInput => "end of input",
             CloseReason::ReadFailed => "read failed",
             CloseReason::WriteFailed => "write failed",
+            CloseReason::PeerGone => "peer gone",
             CloseReason::SlowConsumer => "slow consumer",
             CloseReason::Stalled => "stalled",
+            CloseReason::QueuesFull => "queues full",
+            CloseReason::NotLoggedIn => "not logged in",
+            CloseReason::Idle => "idle",
             CloseReason::Shutdown => "shutdown",
             CloseReason::Fault => "internal fault",
+            CloseReason::ServerFull => "server full",
+            CloseReason::AddressFull => "address full",
+        }
+    }
+
+    /// What the connection is told last, LF included, if it is told anything; `login_timeout` is the one in
+    /// force.
+    pub fn last_line(self, login_timeout: Duration) -> Option<Cow<'static, str>> {
+        match self {
+            CloseReason::Shutdown => Some(SHUTTING_DOWN.into()),
+            CloseReason::NotLoggedIn => Some(closed_not_logged_in(login_timeout).into()),
+            CloseReason::Idle => Some(CLOSED_IDLE.into()),
+            CloseReason::ServerFull => Some(SERVER_IS_FULL.into()),
+            CloseReason::AddressFull => Some(TOO_MANY_FROM_ADDRESS.into()),
+            // Who quits has his reply, who has closed reads no more, and who is cut has a prefix of what was
+            // sent.
+            _ => None,
         }
     }
 
     /// Whether what is queued for the connection is still written before it closes.
     pub fn is_orderly(self) -> bool {
         use CloseReason::*;
-        matches!(self, Quit | EndOfInput | Shutdown)
+        matches!(self, Quit | EndOfInput | NotLoggedIn | Idle | Shutdown)
+    }
+
+    /// Whether it reads too slowly, so that the kernel is to forget what it still holds for it.
+    pub fn is_cut(self) -> bool {
+        use CloseReason::*;
+        matches!(self, SlowConsumer | Stalled | QueuesFull)
     }
 }
 
@@ -82,7 +144,7 @@ pub enum Event {
     Unpinned { cores: usize, cpus: usize },
     CowSkipped { path: PathBuf, reason: String },
     Accepted { connection: ConnectionName, peer: Option<SocketAddr> },
-    Refused { shard: ShardId, peer: Option<SocketAddr> },
+    Refused { shard: ShardId, peer: Option<SocketAddr>, reason: CloseReason },
     LoggedIn { connection: ConnectionName, cow: String },
     Closed { connection: ConnectionName, cow: Option<String>, reason: CloseReason, error: Option<String> },
     Abandoned { connection: ConnectionName },
@@ -94,7 +156,7 @@ pub enum Event {
     Fault { connection: ConnectionName, message: String },
     Draining { signal: &'static str, connections: u64 },
     DrainTimedOut { connections: u64 },
-    Stopped { connections: u64, says: u64, yields: u64, deliveries: u64, stale: u64, slow: u64 },
+    Stopped { connections: u64, says: u64, yields: u64, deliveries: u64, stale: u64, ended: Vec<(CloseReason, u64)> },
     Mishaps { faults: u64, stalls: u64 },
     Lost { events: u64 },
 }
@@ -131,10 +193,10 @@ impl fmt::Display for Event {
                 write!(f, "accepted connection={connection}")?;
                 peer.map_or(Ok(()), |peer| write!(f, " peer={peer}"))
             }
-            Event::Refused { shard, peer } => {
+            Event::Refused { shard, peer, reason } => {
                 write!(f, "refused core={shard}")?;
                 peer.map_or(Ok(()), |peer| write!(f, " peer={peer}"))?;
-                f.write_str(" reason=\"server full\"")
+                write!(f, " reason=\"{}\"", reason.label())
             }
             Event::LoggedIn { connection, cow } => write!(f, "logged in connection={connection} cow={cow}"),
             Event::Closed { connection, cow, reason, error } => {
@@ -164,11 +226,19 @@ impl fmt::Display for Event {
             Event::DrainTimedOut { connections } => {
                 write!(f, "drain timed out: {connections} connections closed with output pending")
             }
-            Event::Stopped { connections, says, yields, deliveries, stale, slow } => write!(
-                f,
-                "stopped: {connections} connections, {says} says, {yields} yields, {deliveries} deliveries, \
-                 {stale} dropped as stale, {slow} slow consumers cut"
-            ),
+            Event::Stopped { connections, says, yields, deliveries, stale, ended } => {
+                write!(
+                    f,
+                    "stopped: {connections} connections, {says} says, {yields} yields, {deliveries} deliveries, \
+                     {stale} dropped as stale"
+                )?;
+                let mut intro = "; ended by reason: ";
+                for (reason, count) in ended {
+                    write!(f, "{intro}{} {count}", reason.label())?;
+                    intro = ", ";
+                }
+                Ok(())
+            }
             Event::Mishaps { faults, stalls } => {
                 write!(f, "there were {faults} internal faults, and {stalls} stalls of a core")
             }

@@ -34,11 +34,12 @@
 //!
 //! # The map: a folder is an import rule
 //! `main` -> [`server`], [`client`] -> ...; [`server`] -> [`notify`], [`net`] -> [`shard`] -> [`protocol`],
-//! [`cows`], [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]. Never upward, no
-//! circles; only `net` knows glommio and flume, only [`cows`] charasay, only [`notify`] sd-notify;
-//! `tests/architecture.rs` holds the rule. [`faults`] is nothing in a release build: it is where tests have the
-//! server panic or stall.
+//! [`cows`], [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]; [`addresses`],
+//! [`memory`] and [`limits`] know nobody. Never upward, no circles; only `net` knows glommio and flume, only
+//! [`cows`] charasay, only [`notify`] sd-notify; `tests/architecture.rs` holds the rule. [`faults`] is nothing in
+//! a release build: it is where tests have the server panic or stall.
 
+pub mod addresses;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -48,6 +49,7 @@ pub mod directory;
 pub mod events;
 pub mod faults;
 pub mod limits;
+pub mod memory;
 pub mod metrics;
 pub mod net;
 pub mod notify;

@@ -88,11 +88,67 @@ pub const BACKLOG: i32 = 4096;
 /// First probe of a silent peer after this long without a byte either way.
 pub const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Pause between probes of a silent peer, and how many it may leave unanswered: dead after 90 s.
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// The pause between probes of a silent peer is this part of [`KEEPALIVE`], 10 s, and at least a second,
+/// which is the kernel's unit.
+pub const KEEPALIVE_INTERVAL_PART: u32 = 6;
 
-/// See [`KEEPALIVE_INTERVAL`].
+/// Probes that a silent peer may leave unanswered: dead after 90 s.
 pub const KEEPALIVE_PROBES: u32 = 3;
+
+/// Longest [`KEEPALIVE`] that the kernel takes: TCP_KEEPIDLE has 15 bits of seconds.
+pub const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+
+/// How long what was sent may stay unacknowledged before the peer counts as gone: eight retransmissions or
+/// so. The kernel by itself would try for 15 minutes, and keepalive does not probe while something is on its
+/// way.
+pub const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Shortest [`USER_TIMEOUT`]: who has only closed his window has to be noticed before it is over, and
+/// [`HOUSEKEEPING`] looks once a second.
+pub const USER_TIMEOUT_MIN: Duration = Duration::from_secs(5);
+
+/// How long somebody who is not logged in may send no line: he holds a descriptor and a kilobyte, no name, so
+/// he may look at his screen for ten minutes.
+pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Lines that may be executed at once before [`FLOOD_RATE`] counts: a login, a look around and a few lines
+/// pasted.
+pub const FLOOD_BURST: u32 = 10;
+
+/// Lines a second that one connection may have executed. Nobody types so fast, and a core executes tens
+/// of thousands.
+pub const FLOOD_RATE: u32 = 5;
+
+/// Most that can be asked for as [`FLOOD_BURST`] or [`FLOOD_RATE`]: one line a microsecond, which is the unit
+/// in which a bucket counts.
+pub const FLOOD_LINES_MAX: usize = 1_000_000;
+
+/// Receivers of a `yield` that cost its sender as much as a line of his: a delivery takes 2 to 7 us, so that is
+/// half a millisecond of a core.
+pub const FLOOD_RECEIVERS: u64 = 100;
+
+/// A line that would have to wait for longer than this is refused: its sender should know.
+pub const FLOOD_DEBT_MAX: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether somebody who has to wait is still there. His cow is to be free at most a
+/// tenth of a second after his end.
+pub const FLOOD_LOOK: Duration = Duration::from_millis(50);
+
+/// Connections of one IPv4 address or one IPv6 network of 64 bits: a household or a class behind one router,
+/// and 64 KiB of replies for each are no more than 4 MB.
+pub const CONNECTIONS_PER_ADDRESS: usize = 64;
+
+/// Who is exempt from flood control, from the limit on connections of an address and from [`LOGIN_TIMEOUT`]:
+/// this machine itself, since whoever is on it has other ways, and bridges and bots are.
+pub const LOOPBACK: &str = "127.0.0.0/8,::1";
+
+/// Other people's messages that may wait for all connections together: this part of the memory that the
+/// process may have. Mailboxes, replies and the kernel's buffers for the same connections have to fit in, too.
+pub const QUEUES_MEMORY_PART: u64 = 4;
+
+/// How long the queues may be over that together before the largest is cut: what was counted on another core
+/// is up to two of its beats old, and a burst that everybody reads is over by then.
+pub const QUEUES_GRACE: Duration = Duration::from_millis(100);
 
 /// Bytes read from a socket at once, into one buffer per core.
 pub const READ_BYTES: usize = 16 * 1024;

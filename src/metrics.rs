@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 
 use crate::directory::ShardId;
+use crate::events::CloseReason;
 
 /// Something that is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,12 +18,10 @@ pub enum Counter {
     Accepted,
     /// Of those, connections closed, for whatever reason.
     Closed,
-    /// Newcomers sent away because there was no room.
-    Refused,
-    /// Connections cut because they read too slowly.
-    SlowConsumers,
     /// Lines executed.
     Lines,
+    /// Lines refused because they came too soon after others.
+    LinesTooSoon,
     /// Private messages accepted.
     Says,
     /// Messages to everybody accepted.
@@ -43,27 +42,45 @@ pub enum Counter {
 
 const COUNTERS: usize = Counter::Beats as usize + 1;
 
+/// One core's counters.
+#[derive(Debug)]
+struct Row {
+    counters: [AtomicU64; COUNTERS],
+    /// Connections that ended, or were not let in, by the reason.
+    ended: [AtomicU64; CloseReason::ALL.len()],
+}
+
 /// The counters of all cores.
 #[derive(Debug)]
 pub struct Metrics {
-    cores: Box<[CachePadded<[AtomicU64; COUNTERS]>]>,
+    cores: Box<[CachePadded<Row>]>,
 }
 
 impl Metrics {
     /// All counters at 0, for `shards` cores.
     pub fn new(shards: usize) -> Arc<Self> {
-        let row = || CachePadded::new([const { AtomicU64::new(0) }; COUNTERS]);
+        let row = || {
+            CachePadded::new(Row {
+                counters: [const { AtomicU64::new(0) }; COUNTERS],
+                ended: [const { AtomicU64::new(0) }; CloseReason::ALL.len()],
+            })
+        };
         Arc::new(Metrics { cores: (0..shards).map(|_| row()).collect() })
     }
 
     /// The sum over all cores.
     pub fn total(&self, counter: Counter) -> u64 {
-        self.cores.iter().map(|core| core[counter as usize].load(Ordering::Acquire)).sum()
+        self.cores.iter().map(|core| core.counters[counter as usize].load(Ordering::Acquire)).sum()
     }
 
     /// What one core has counted.
     pub fn of(&self, shard: ShardId, counter: Counter) -> u64 {
-        self.cores[shard.index()][counter as usize].load(Ordering::Acquire)
+        self.cores[shard.index()].counters[counter as usize].load(Ordering::Acquire)
+    }
+
+    /// Connections that ended for this reason, or were not let in, over all cores.
+    pub fn ended(&self, reason: CloseReason) -> u64 {
+        self.cores.iter().map(|core| core.ended[reason as usize].load(Ordering::Acquire)).sum()
     }
 
     /// Connections open now, over all cores; exact but for what happens meanwhile.
@@ -89,16 +106,28 @@ impl CoreMetrics {
 
     /// Adds `count`.
     pub fn add(&self, counter: Counter, count: u64) {
-        let cell = &self.metrics.cores[self.shard.index()][counter as usize];
-        // No other thread writes this cell, so this need not be one atomic step.
-        // Released, so that who sees a connection closed has seen it accepted.
-        cell.store(cell.load(Ordering::Relaxed) + count, Ordering::Release);
+        add(&self.row().counters[counter as usize], count);
+    }
+
+    /// Counts a connection that ended, or was not let in.
+    pub fn add_ended(&self, reason: CloseReason) {
+        add(&self.row().ended[reason as usize], 1);
+    }
+
+    fn row(&self) -> &Row {
+        &self.metrics.cores[self.shard.index()]
     }
 
     /// The counters of all cores.
     pub fn all(&self) -> &Metrics {
         &self.metrics
     }
+}
+
+fn add(cell: &AtomicU64, count: u64) {
+    // No other thread writes this cell, so this need not be one atomic step.
+    // Released, so that who sees a connection closed has seen it accepted.
+    cell.store(cell.load(Ordering::Relaxed) + count, Ordering::Release);
 }
 
 #[cfg(test)]
@@ -115,5 +144,18 @@ mod tests {
         assert_eq!(metrics.total(Counter::Accepted), 7);
         assert_eq!(metrics.open(), 5);
         assert_eq!(zero.all().total(Counter::Lines), 0);
+    }
+
+    #[test]
+    fn each_reason_is_counted_by_itself() {
+        let metrics = Metrics::new(2);
+        let cores = [0, 1].map(|shard| CoreMetrics::new(Arc::clone(&metrics), ShardId::new(shard)));
+        for (times, reason) in CloseReason::ALL.into_iter().enumerate() {
+            (0..times).for_each(|n| cores[n % 2].add_ended(reason));
+        }
+        for (times, reason) in CloseReason::ALL.into_iter().enumerate() {
+            assert_eq!(metrics.ended(reason), times as u64, "{reason:?}");
+        }
+        assert_eq!(metrics.total(Counter::Closed), 0);
     }
 }

@@ -10,15 +10,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use crate::addresses::Addresses;
 use crate::config::Config;
 use crate::cows::Herd;
 use crate::cows::herd::HerdError;
 use crate::directory::ShardId;
-use crate::events::{Event, Log, LogWriter};
+use crate::events::{CloseReason, Event, Log, LogWriter};
 use crate::limits::{STALL_NOTICED, WATCH_INTERVAL};
 use crate::metrics::{CoreMetrics, Counter, Metrics};
+use crate::net::budget::Budget;
 use crate::net::core::Settings;
 use crate::net::executor::{self, Common, CoreError, CoreThread, Plan, Report};
+use crate::net::flood::Rate;
 use crate::net::listener;
 use crate::net::mesh::Mesh;
 use crate::notify::Manager;
@@ -93,7 +96,7 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     let mut breeds = Herd::builtin(config.bubble)?;
     breeds.extend(config.cow_files.cows.iter().cloned());
     let herd = Arc::new(Herd::new(breeds, config.herd_size, config.bubble)?);
-    let (address, listeners) = listener::bind(config.listen, config.cores.len())
+    let (address, listeners) = listener::bind(config.listen, config.cores.len(), config.keepalive)
         .map_err(|error| ServerError::Bind { address: config.listen, error })?;
     let cows = herd.len();
     let common = common(&config, herd, Arc::clone(&metrics), log.clone());
@@ -152,6 +155,14 @@ fn common(config: &Config, herd: Arc<Herd>, metrics: Arc<Metrics>, log: Log) -> 
         settings: Settings {
             sendq_bytes_max: config.sendq_bytes_max,
             sendq_stall: config.sendq_stall,
+            budget: Budget::new(config.queues_bytes_total, config.cores.len()),
+            login_timeout: config.login_timeout,
+            login_exempt: config.login_exempt.clone(),
+            idle_timeout: config.idle_timeout,
+            flood: Rate::new(config.flood_burst, config.flood_rate.lines, config.flood_rate.per),
+            flood_exempt: config.flood_exempt.clone(),
+            addresses: Addresses::new(config.connections_per_address, config.address_exempt.clone()),
+            user_timeout: config.user_timeout,
             connections_max: config.connections_max,
             motd: config.motd.clone(),
         },
@@ -244,13 +255,14 @@ impl Server {
         if faults + stalls > 0 {
             self.log.emit(Event::Mishaps { faults, stalls });
         }
+        let count = |reason| Some((reason, self.metrics.ended(reason))).filter(|(_, count)| *count > 0);
         self.log.emit(Event::Stopped {
             connections: self.metrics.total(Counter::Accepted),
             says: self.metrics.total(Counter::Says),
             yields: self.metrics.total(Counter::Yields),
             deliveries: self.metrics.total(Counter::Deliveries),
             stale: self.metrics.total(Counter::StaleFrames),
-            slow: self.metrics.total(Counter::SlowConsumers),
+            ended: CloseReason::ALL.into_iter().filter_map(count).collect(),
         });
     }
 }

@@ -4,6 +4,8 @@ mod support;
 
 use std::collections::HashMap;
 
+use cowchat::events::CloseReason;
+use cowchat::limits::LOGIN_TIMEOUT;
 use support::{Client, Server, picture};
 
 const PAGE: &str = include_str!("../src/protocol/PROTOCOL.md");
@@ -109,6 +111,27 @@ fn every_conversation_goes_as_it_is_written() {
                 _ => assert_eq!(client.read_line(), text, "{name}"),
             }
         }
+    }
+}
+
+#[test]
+fn every_way_a_connection_ends_is_in_its_table_with_its_last_line() {
+    let (_, section) = PAGE.split_once("# How a connection ends").expect("a section");
+    let rows = section.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let rows: Vec<(&str, &str)> = rows
+        .map(|row| match row.trim_matches(['|', ' ']).split(" | ").collect::<Vec<_>>()[..] {
+            [reason, _, last_line] => (reason, last_line),
+            _ => panic!("not a row: {row}"),
+        })
+        .collect();
+    let reasons = CloseReason::ALL.map(|reason| {
+        let last_line = reason.last_line(LOGIN_TIMEOUT);
+        (reason.label(), last_line.map_or("none".to_owned(), |line| format!("`{}`", line.trim_end())))
+    });
+    assert_eq!(rows.len(), reasons.len());
+    for ((reason, last_line), row) in reasons.into_iter().zip(rows) {
+        assert_eq!(row.0, reason);
+        assert!(row.1 == last_line || (reason == "quit" && row.1 == "none but `Goodbye.`"), "{row:?}");
     }
 }
 

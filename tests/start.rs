@@ -193,6 +193,20 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--mailbox-frames", "1048577"], "--mailbox-frames", number),
         (&["--drain-timeout", "10"], "--drain-timeout", "such as 10s, 500ms or 2m"),
         (&["--drain-timeout", "0s"], "--drain-timeout", "1ms to 24 hours"),
+        (&["--queues-bytes-total", "0"], "--queues-bytes-total", "use a whole number of bytes"),
+        (&["--queues-bytes-total", "262143"], "--queues-bytes-total", "is less than --sendq-bytes-max 262144"),
+        (&["--login-timeout", "600"], "--login-timeout", "such as 600s or 10m (1s to 24 hours), or off"),
+        (&["--login-timeout", "1500ms"], "--login-timeout", "use whole seconds or minutes"),
+        (&["--login-exempt", "localhost"], "--login-exempt", "use networks and addresses parted by commas, such as"),
+        (&["--idle-timeout", "0s"], "--idle-timeout", "(1s to 24 hours), or off"),
+        (&["--flood-burst", "0"], "--flood-burst", "use a whole number from 1 to 1000000"),
+        (&["--flood-rate", "5"], "--flood-rate", "such as 5/s or 30/m"),
+        (&["--flood-rate", "0/m"], "--flood-rate", "(1/m to 1000000/s)"),
+        (&["--flood-exempt", "10.0.0.0/33"], "--flood-exempt", "10.0.0.0/8,2001:db8::/32,192.0.2.1, or none"),
+        (&["--connections-per-address", "0"], "--connections-per-address", "use a whole number from 1 to 1048576"),
+        (&["--address-exempt", "none,::1"], "--address-exempt", "use networks and addresses"),
+        (&["--keepalive", "32768s"], "--keepalive", "(1s to 32767s), or off"),
+        (&["--user-timeout", "4s"], "--user-timeout", "(5s to 24 hours), or off"),
         (&["--connections-max", "0"], "--connections-max", "use a whole number from 1"),
         (&["--connections-max", "999999999"], "--connections-max", "run `ulimit -n "),
         (&["--herd", "0"], "--herd", "use a whole number from 1 to 1048576"),
@@ -224,12 +238,38 @@ fn wrong_flags_are_named_together_with_the_fix() {
 
 #[test]
 fn both_ends_of_each_range_are_allowed() {
-    let least = ["--line-bytes-max", "16", "--sendq-bytes-max", "32768", "--mailbox-frames", "1"];
-    let most = ["--line-bytes-max", "65536", "--sendq-bytes-max", "1073741824", "--mailbox-frames", "1048576"];
+    let least = [
+        ["--line-bytes-max", "16"],
+        ["--sendq-bytes-max", "32768"],
+        ["--queues-bytes-total", "32768"],
+        ["--mailbox-frames", "1"],
+        ["--login-timeout", "1s"],
+        ["--idle-timeout", "1s"],
+        ["--flood-burst", "1"],
+        ["--flood-rate", "1/m"],
+        ["--flood-exempt", ""],
+        ["--connections-per-address", "1"],
+        ["--keepalive", "1s"],
+        ["--user-timeout", "5s"],
+    ];
+    let most = [
+        ["--line-bytes-max", "65536"],
+        ["--sendq-bytes-max", "1073741824"],
+        ["--queues-bytes-total", "18446744073709551615"],
+        ["--mailbox-frames", "1048576"],
+        ["--login-timeout", "off"],
+        ["--idle-timeout", "1440m"],
+        ["--flood-burst", "1000000"],
+        ["--flood-rate", "1000000/s"],
+        ["--flood-exempt", "0.0.0.0/0,::/0"],
+        ["--connections-per-address", "1048576"],
+        ["--keepalive", "32767s"],
+        ["--user-timeout", "1440m"],
+    ];
     let times =
         [["--sendq-stall", "1ms", "--drain-timeout", "1ms"], ["--sendq-stall", "1440m", "--drain-timeout", "1440m"]];
     for (flags, times) in [least, most].iter().zip(times) {
-        let server = started(serve(&[&flags[..], &times].concat()));
+        let server = started(serve(&[&flags.concat()[..], &times].concat()));
         assert_eq!(server.connect().ask("who"), NOBODY);
     }
 }
@@ -498,7 +538,8 @@ fn the_log_tells_who_came_and_went_and_why_but_nothing_that_was_said() {
     assert!(staying.read_to_end().ends_with("* the server is shutting down\n"));
     assert_eq!(server.wait().code(), Some(0));
     server.wait_for_log(&format!("closed connection={} cow=cow reason=\"shutdown\"", names[3]));
-    server.wait_for_log("stopped: 4 connections, 1 says, 1 yields, 3 deliveries");
+    let stopped = server.wait_for_log("stopped: 4 connections, 1 says, 1 yields, 3 deliveries");
+    assert!(stopped.ends_with("; ended by reason: quit 1, end of input 1, read failed 1, shutdown 1"), "{stopped}");
     assert!(!server.log().iter().any(|line| line.contains("haystack")), "{:?}", server.log());
 }
 
@@ -546,6 +587,20 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
     expect("line-bytes-max", &["<BYTES>", "in bytes", "[default: 4096]"]);
     expect("sendq-bytes-max", &["<BYTES>", "in bytes", "[default: 262144]"]);
     expect("sendq-stall", &["<TIME>", "500ms", "[default: 10s]"]);
+    expect(
+        "queues-bytes-total",
+        &["<BYTES>", "in bytes", "[default: a quarter of the memory that the process may have]"],
+    );
+    expect("login-timeout", &["<TIME>", "10m", "or off", "[default: 600s]"]);
+    expect("login-exempt", &["<NETS>", "or none", "[default: 127.0.0.0/8,::1]"]);
+    expect("idle-timeout", &["<TIME>", "10m", "[default: off]"]);
+    expect("flood-burst", &["<LINES>", "100 receivers", "[default: 10]"]);
+    expect("flood-rate", &["<RATE>", "30/m", "[default: 5/s]"]);
+    expect("flood-exempt", &["<NETS>", "or none", "[default: 127.0.0.0/8,::1]"]);
+    expect("connections-per-address", &["<N>", "64 bits", "[default: 64]"]);
+    expect("address-exempt", &["<NETS>", "or none", "[default: 127.0.0.0/8,::1]"]);
+    expect("keepalive", &["<TIME>", "32767s", "or off", "[default: 60s]"]);
+    expect("user-timeout", &["<TIME>", "5m", "or off", "[default: 30s]"]);
     expect("connections-max", &["[default: what the descriptor limit allows]"]);
     expect("mailbox-frames", &["[default: 4096]"]);
     expect("drain-timeout", &["<TIME>", "500ms", "[default: 10s]"]);

@@ -5,14 +5,21 @@
 //! for room, and until then everybody else just appends. An idle connection therefore holds no buffer.
 
 use std::cell::{Cell, Ref, RefCell};
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
+use super::budget::Load;
+use super::flood::Bucket;
+use super::half_open::Watch;
 use super::send_queue::{Fill, Overflow, Progress, SendQueue};
+use super::silence::Silence;
 use super::socket::Socket;
+use super::terms::Terms;
+use crate::addresses::Place;
 use crate::cows::CowId;
 use crate::directory::ConnectionId;
 use crate::events::{CloseReason, ConnectionName};
@@ -26,6 +33,20 @@ use crate::shard::Payload;
 pub(super) struct Ending {
     pub(super) reason: CloseReason,
     pub(super) error: Option<io::ErrorKind>,
+}
+
+impl Ending {
+    /// A read failed.
+    pub(super) fn of_read(error: io::Error) -> Self {
+        Ending { reason: CloseReason::ReadFailed, error: Some(error.kind()) }
+    }
+
+    /// The same, but by its name if the kernel has given up on the peer.
+    pub(super) fn or_peer_gone(self) -> Self {
+        use io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+        let is_gone = matches!(self.error, Some(TimedOut | HostUnreachable | NetworkUnreachable));
+        if is_gone { Ending { reason: CloseReason::PeerGone, ..self } } else { self }
+    }
 }
 
 impl From<CloseReason> for Ending {
@@ -44,7 +65,6 @@ pub(super) struct Read {
 }
 
 /// What a connection's task shares with those who have something for it.
-#[derive(Debug)]
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) name: ConnectionName,
@@ -62,10 +82,27 @@ pub(super) struct Connection {
     waker: RefCell<Option<Waker>>,
     /// Bytes that the peer's kernel had not taken when that was last asked.
     unacknowledged: Cell<u32>,
+    /// Since when it has sent no line.
+    pub(super) silence: Silence,
+    /// How soon its next line may be executed.
+    pub(super) bucket: Cell<Bucket>,
+    /// It may stay without logging in.
+    pub(super) may_look_on: bool,
+    /// Its place among those of its address, until it is forgotten.
+    pub(super) place: Cell<Option<Place>>,
+    /// How it is watched whether its peer has gone.
+    watch: Cell<Watch>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({})", self.name)
+    }
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnectionId, name: ConnectionName, socket: Socket) -> Self {
+    /// A connection that was accepted at `now` by its core's clock.
+    pub(super) fn new(id: ConnectionId, name: ConnectionName, socket: Socket, terms: Terms, now: Duration) -> Self {
         Connection {
             id,
             name,
@@ -77,6 +114,11 @@ impl Connection {
             cow: Cell::new(None),
             waker: RefCell::new(None),
             unacknowledged: Cell::new(0),
+            silence: Silence::since(now),
+            bucket: Cell::new(terms.bucket),
+            may_look_on: terms.may_look_on,
+            place: Cell::new(terms.place),
+            watch: Cell::default(),
         }
     }
 
@@ -152,6 +194,29 @@ impl Connection {
             queue.note_progress();
         }
         queue.blocked_since()
+    }
+
+    /// Sees to it that the kernel gives up on a peer that does not acknowledge what was sent for `timeout`,
+    /// and only on such a one (`half_open`). To be called once a second; costs nothing where nothing was
+    /// written.
+    pub(super) fn watch_peer(&self, timeout: Duration) {
+        let before = self.watch.get();
+        if !self.queue.borrow_mut().take_written() && before == Watch::Rest {
+            return;
+        }
+        let socket = &self.socket;
+        // Where nobody can tell, the kernel's own patience has to do.
+        let watch = socket.flight().map_or(Watch::Closed, Watch::after);
+        let is_timed = watch == Watch::Timed;
+        if is_timed != (before == Watch::Timed) {
+            socket.set_user_timeout(is_timed.then_some(timeout));
+        }
+        self.watch.set(watch);
+    }
+
+    /// How much of other people's messages waits for it.
+    pub(super) fn load(&self) -> Load {
+        self.queue.borrow().load()
     }
 
     /// Whether too many of other people's messages wait for it, and for how long: at least so.
@@ -288,7 +353,7 @@ impl Connection {
             Poll::Ready(Ok(Read { open: count > 0, waited }))
         });
         let outcome: io::Result<Read> = self.attend(read).await?;
-        outcome.map_err(|error| Ending { reason: CloseReason::ReadFailed, error: Some(error.kind()) })
+        outcome.map_err(Ending::of_read)
     }
 
     /// Bytes that wait to be written.

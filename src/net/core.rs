@@ -4,6 +4,7 @@
 //! waiting; the state is never borrowed over an `.await`.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -13,11 +14,15 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use super::budget::{Account, Budget};
 use super::connection::{Connection, Ending};
+use super::flood::Rate;
 use super::flush::Unflushed;
 use super::mesh::Mesh;
 use super::reactor::Reactor;
 use super::socket::Socket;
+use super::terms::Terms;
+use crate::addresses::{Addresses, Networks};
 use crate::cows::CowId;
 use crate::directory::{ConnectionId, ShardId};
 use crate::events::{CloseReason, ConnectionName, Event, Log};
@@ -34,6 +39,22 @@ pub struct Settings {
     pub sendq_bytes_max: usize,
     /// How long they may wait without any progress.
     pub sendq_stall: Duration,
+    /// What may wait for all connections together.
+    pub budget: Arc<Budget>,
+    /// How long a connection that is not logged in may send no line.
+    pub login_timeout: Option<Duration>,
+    /// Who may stay without logging in.
+    pub login_exempt: Networks,
+    /// How long a connection that is logged in may send no line.
+    pub idle_timeout: Option<Duration>,
+    /// How fast a connection's lines are executed.
+    pub flood: Rate,
+    /// Whose lines are not counted.
+    pub flood_exempt: Networks,
+    /// Connections by address, over all cores.
+    pub addresses: Arc<Addresses>,
+    /// How long what was sent may stay unacknowledged.
+    pub user_timeout: Option<Duration>,
     /// Connections in all, over all cores.
     pub connections_max: u64,
     /// Said to everybody who connects.
@@ -55,6 +76,8 @@ pub struct Core {
     /// Something that is everybody's is being changed, or a panic has left it half changed.
     changing: Cell<bool>,
     connections: RefCell<Slab<Rc<Connection>>>,
+    /// Its part of what may wait for all connections together.
+    pub(super) account: Account,
     /// Connections that have something to be written.
     pub(super) unflushed: Unflushed,
     /// Connections for which more waits than the limit allows for longer than a moment.
@@ -90,6 +113,7 @@ impl Core {
         let shard = Shard::new(id, common.clone(), metrics.clone());
         Rc::new(Core {
             id,
+            account: Account::new(Arc::clone(&settings.budget), id),
             settings,
             mesh,
             reactor,
@@ -113,15 +137,15 @@ impl Core {
         })
     }
 
-    /// Takes in a new connection.
-    pub(super) fn open(&self, socket: Socket, peer: Option<SocketAddr>) -> Rc<Connection> {
+    /// Takes in a new connection from `peer`.
+    pub(super) fn open(&self, socket: Socket, peer: Option<SocketAddr>, terms: Terms) -> Rc<Connection> {
         self.accepted.set(self.accepted.get() + 1);
         self.metrics.add(Counter::Accepted, 1);
         let name = ConnectionName { shard: self.id, number: self.accepted.get() };
         self.log.emit(Event::Accepted { connection: name, peer });
         let mut connections = self.connections.borrow_mut();
         let entry = connections.vacant_entry();
-        let connection = Rc::new(Connection::new(ConnectionId::new(entry.key()), name, socket));
+        let connection = Rc::new(Connection::new(ConnectionId::new(entry.key()), name, socket, terms, self.now()));
         entry.insert(Rc::clone(&connection));
         connection
     }
@@ -129,15 +153,14 @@ impl Core {
     /// Ends a connection's session: from here on it gets nothing new, and its cow is free. What it has
     /// been sent so far is still written if the ending is an orderly one. Its own task does the rest.
     pub(super) fn end(&self, connection: &Connection, ending: Ending) {
+        let ending = ending.or_peer_gone();
         if !connection.set_ending(ending) {
             return;
         }
         if let Some(cow) = self.with_shard(|shard| shard.on_close(connection.id)) {
             self.note_change(Change::Left(cow));
         }
-        if ending.reason == CloseReason::SlowConsumer || ending.reason == CloseReason::Stalled {
-            self.metrics.add(Counter::SlowConsumers, 1);
-        }
+        self.metrics.add_ended(ending.reason);
         self.log.emit(Event::Closed {
             connection: connection.name,
             cow: connection.cow().map(|cow| self.name(cow)),
@@ -153,6 +176,11 @@ impl Core {
         self.end(connection, CloseReason::Fault.into());
     }
 
+    /// What somebody is told last whose connection ends for this reason.
+    pub(super) fn last_line(&self, reason: CloseReason) -> Option<Cow<'static, str>> {
+        reason.last_line(self.settings.login_timeout.unwrap_or_default())
+    }
+
     /// Forgets a connection whose task is done; its place may be used again.
     pub(super) fn forget(&self, connection: &Connection) {
         let cow = self.with_shard(|shard| {
@@ -161,6 +189,7 @@ impl Core {
         });
         assert_eq!(cow, None, "a session ends before its connection is forgotten, or the next one would inherit it");
         self.connections.borrow_mut().remove(connection.id.index());
+        connection.place.take();
         self.metrics.add(Counter::Closed, 1);
     }
 

@@ -16,7 +16,6 @@ use super::listener::Listening;
 use super::{effects, flush};
 use crate::events::CloseReason;
 use crate::limits::HANDSHAKE_GRACE;
-use crate::protocol::reply::SHUTTING_DOWN;
 use crate::shard::Frame;
 
 /// How often a step looks whether it is done. A drain happens once, so simple beats quick.
@@ -35,11 +34,7 @@ pub(super) async fn run(core: &Rc<Core>, listener: &Listening) {
     }
     until(core, || core.ended.get() == others.len()).await;
     for (_, connection) in core.connections().iter() {
-        if connection.ending().is_none() {
-            let last_line = core.with_shard(|shard| shard.pushed(connection.id, SHUTTING_DOWN));
-            effects::queue_own(core, connection, last_line.into_bytes());
-            core.end(connection, CloseReason::Shutdown.into());
-        }
+        effects::tell_and_end(core, connection, CloseReason::Shutdown);
     }
     flush::flush(core).await;
     until(core, || core.connection_count() == 0 && core.refusing.get() == 0).await;

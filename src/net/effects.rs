@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::connection::{Connection, Ending};
 use super::core::Core;
 use super::flush::end_turn;
-use super::send_queue::{Fill, Overflow};
+use super::send_queue::{CHUNK_BYTES, Fill, Overflow};
 use super::turn::Turn;
 use crate::directory::ShardId;
 use crate::events::CloseReason;
@@ -131,6 +131,8 @@ struct Outflow {
     crowded: bool,
     too_slow: Vec<Rc<Connection>>,
     delivered: u64,
+    /// Of other people's messages.
+    bytes: u64,
 }
 
 fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
@@ -157,6 +159,7 @@ fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
                     continue;
                 }
             }
+            outflow.bytes += (payload.len() + CHUNK_BYTES) as u64;
         }
         outflow.delivered += 1;
         core.unflushed.add(receiver);
@@ -167,6 +170,7 @@ fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
 
 fn note_outflow(core: &Core, outflow: Outflow) -> bool {
     core.metrics.add(Counter::Deliveries, outflow.delivered);
+    core.account.add(outflow.bytes);
     for receiver in outflow.too_slow {
         core.end(&receiver, CloseReason::SlowConsumer.into());
     }
@@ -219,6 +223,19 @@ fn push_or_make_room(core: &Core, receiver: &Connection, payload: &Payload) -> R
         let _ = receiver.write_again();
         receiver.push_message(payload.clone(), bytes_max)
     })
+}
+
+/// Ends a connection that has not ended yet, with its last line if there is one for this reason. Whoever
+/// calls this flushes.
+pub(super) fn tell_and_end(core: &Core, connection: &Rc<Connection>, reason: CloseReason) {
+    if connection.ending().is_some() {
+        return;
+    }
+    if let Some(last_line) = core.last_line(reason) {
+        let last_line = core.with_shard(|shard| shard.pushed(connection.id, &last_line));
+        queue_own(core, connection, last_line.into_bytes());
+    }
+    core.end(connection, reason.into());
 }
 
 /// Queues bytes of the connection's own: a reply, a greeting, a last line.

@@ -1,8 +1,9 @@
 //! A core's beat: it shows that the core runs, and does what has to be done now and then.
 
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::connection::Connection;
 use super::core::Core;
 use super::effects;
 use crate::events::{CloseReason, Event};
@@ -16,13 +17,14 @@ pub(super) async fn run(core: Rc<Core>) {
         core.reactor.sleep(HEARTBEAT).await;
         core.metrics.add(Counter::Beats, 1);
         cut_the_slow(&core);
+        keep_the_budget(&core);
         if !core.is_draining() && effects::tell_untold(&core) {
             core.unflushed.flush_soon();
         }
         let now = Instant::now();
         if now >= housekeeping {
             housekeeping = now + HOUSEKEEPING;
-            cut_the_stalled(&core, now);
+            look_after_all(&core, now);
         }
     }
 }
@@ -42,18 +44,61 @@ fn cut_the_slow(core: &Core) {
     });
 }
 
-/// Ends connections that have taken nothing for too long of what waits for them.
-fn cut_the_stalled(core: &Core, now: Instant) {
-    for (_, connection) in core.connections().iter() {
-        let Some(since) = connection.stalled_since() else { continue };
-        let stalled = now.saturating_duration_since(since);
+/// Cuts those for whom most waits while more waits for all together than may.
+fn keep_the_budget(core: &Core) {
+    if !core.account.may_be_over() {
+        return;
+    }
+    let connections = core.connections();
+    let loads = connections.iter().map(|(_, connection)| (connection, connection.load())).collect();
+    for connection in core.account.to_cut(loads, core.now()) {
         match connection.ending() {
-            None if stalled >= core.settings.sendq_stall => core.end(connection, CloseReason::Stalled.into()),
-            Some(_) if stalled >= LAST_OUTPUT_STALL => {
-                connection.abandon();
-                core.log.emit(Event::Abandoned { connection: connection.name });
-            }
-            _ => {}
+            None => core.end(connection, CloseReason::QueuesFull.into()),
+            Some(_) => give_up(core, connection),
         }
+    }
+}
+
+/// Looks at each connection: one that is stalled, silent or gone is ended.
+fn look_after_all(core: &Rc<Core>, now: Instant) {
+    let clock = core.now();
+    for (_, connection) in core.connections().iter() {
+        cut_if_stalled(core, connection, now);
+        if !core.is_draining() {
+            close_if_silent(core, connection, clock);
+        }
+        if let Some(timeout) = core.settings.user_timeout {
+            connection.watch_peer(timeout);
+        }
+    }
+    core.unflushed.flush_soon();
+}
+
+/// Ends a connection that has taken nothing for too long of what waits for it.
+fn cut_if_stalled(core: &Core, connection: &Connection, now: Instant) {
+    let Some(since) = connection.stalled_since() else { return };
+    let stalled = now.saturating_duration_since(since);
+    match connection.ending() {
+        None if stalled >= core.settings.sendq_stall => core.end(connection, CloseReason::Stalled.into()),
+        Some(_) if stalled >= LAST_OUTPUT_STALL => give_up(core, connection),
+        _ => {}
+    }
+}
+
+/// Gives up what still waits for a connection that ends.
+fn give_up(core: &Core, connection: &Connection) {
+    connection.abandon();
+    core.log.emit(Event::Abandoned { connection: connection.name });
+}
+
+/// Ends a connection that has sent no line for too long.
+fn close_if_silent(core: &Core, connection: &Rc<Connection>, now: Duration) {
+    let (time, reason) = match connection.cow() {
+        Some(_) => (core.settings.idle_timeout, CloseReason::Idle),
+        None if connection.may_look_on => return,
+        None => (core.settings.login_timeout, CloseReason::NotLoggedIn),
+    };
+    if time.is_some_and(|time| connection.silence.is_for(time, now)) {
+        effects::tell_and_end(core, connection, reason);
     }
 }

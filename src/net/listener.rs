@@ -15,13 +15,13 @@ use super::effects;
 use super::reactor::{Reactor, Watch};
 use super::serve;
 use super::socket::Socket;
+use super::terms::Terms;
 use super::turn::Turn;
-use crate::events::Event;
+use crate::events::{CloseReason, Event};
 use crate::limits::{
-    ACCEPT_BACKOFF, BACKLOG, BIND_PATIENCE, KEEPALIVE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES, REFUSED_LINGERING_MAX,
+    ACCEPT_BACKOFF, BACKLOG, BIND_PATIENCE, KEEPALIVE_INTERVAL_PART, KEEPALIVE_PROBES, REFUSED_LINGERING_MAX,
     SOCKET_SEND_BUFFER_BYTES, TURN_ACCEPTS,
 };
-use crate::metrics::Counter;
 use crate::protocol::reply::SERVER_IS_FULL;
 
 /// Classic BPF, as in linux/filter.h: load the byte at a constant offset, jump if it has any of these bits,
@@ -50,10 +50,10 @@ pub struct Listener(RawSocket);
 /// # Errors
 /// [`io::ErrorKind::AddrInUse`] when the port stays taken for [`BIND_PATIENCE`]; whatever else the
 /// kernel says.
-pub fn bind(address: SocketAddr, cores: usize) -> io::Result<(SocketAddr, Vec<Listener>)> {
+pub fn bind(address: SocketAddr, cores: usize, keepalive: Option<Duration>) -> io::Result<(SocketAddr, Vec<Listener>)> {
     let patience = Instant::now() + BIND_PATIENCE;
     let first = loop {
-        let socket = new_socket(address)?;
+        let socket = new_socket(address, keepalive)?;
         match socket.bind(&address.into()).and_then(|()| socket.listen(BACKLOG)) {
             Ok(()) => break socket,
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < patience => {
@@ -67,7 +67,7 @@ pub fn bind(address: SocketAddr, cores: usize) -> io::Result<(SocketAddr, Vec<Li
     let address = bound.as_socket().unwrap_or(address);
     let mut listeners = vec![Listener(first)];
     while listeners.len() < cores {
-        let socket = new_socket(address)?;
+        let socket = new_socket(address, keepalive)?;
         socket.set_reuse_port(true)?;
         socket.bind(&bound)?;
         socket.listen(BACKLOG)?;
@@ -77,14 +77,16 @@ pub fn bind(address: SocketAddr, cores: usize) -> io::Result<(SocketAddr, Vec<Li
 }
 
 /// An unbound socket; what is set here, accepted sockets inherit.
-fn new_socket(address: SocketAddr) -> io::Result<RawSocket> {
+fn new_socket(address: SocketAddr, keepalive: Option<Duration>) -> io::Result<RawSocket> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for connections of the last run that are still being taken down.
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
-    let keepalive =
-        TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_PROBES);
-    socket.set_tcp_keepalive(&keepalive)?;
+    if let Some(time) = keepalive {
+        let interval = (time / KEEPALIVE_INTERVAL_PART).max(Duration::from_secs(1));
+        let keepalive = TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(KEEPALIVE_PROBES);
+        socket.set_tcp_keepalive(&keepalive)?;
+    }
     socket.set_send_buffer_size(SOCKET_SEND_BUFFER_BYTES)?;
     Ok(socket)
 }
@@ -153,8 +155,8 @@ pub(super) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
         match listener.take_waiting() {
             Ok((socket, _)) if is_failing && (spare.is_none() || spare_descriptor().is_none()) => {
                 // There was room only because another core let go of its spare: give that back.
-                core.metrics.add(Counter::Refused, 1);
-                send_away(&socket);
+                core.metrics.add_ended(CloseReason::ServerFull);
+                send_away(&socket, SERVER_IS_FULL);
                 drop(socket);
                 spare = spare.or_else(spare_descriptor);
                 core.reactor.sleep(ACCEPT_BACKOFF).await;
@@ -213,16 +215,16 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 fn turn_away_waiting(core: &Core, listener: &Listening) {
     for _ in 0..TURN_ACCEPTS {
         let Ok((socket, _)) = listener.take_waiting() else { return };
-        core.metrics.add(Counter::Refused, 1);
-        send_away(&socket);
+        core.metrics.add_ended(CloseReason::ServerFull);
+        send_away(&socket, SERVER_IS_FULL);
     }
 }
 
-/// Tells a newcomer that there is no room, and waits for nothing.
-fn send_away(socket: &RawSocket) {
+/// Tells a newcomer why it is not let in, and waits for nothing.
+fn send_away(socket: &RawSocket, last_line: &str) {
     // A new socket's buffer is empty: it takes one line, or the peer is gone.
     let _ = socket.set_nonblocking(true);
-    let _ = socket.send(SERVER_IS_FULL.as_bytes());
+    let _ = socket.send(last_line.as_bytes());
     let _ = socket.shutdown(Shutdown::Write);
     // What it has already sent must not turn the close into a reset that loses the line.
     let mut input = [std::mem::MaybeUninit::uninit(); 4096];
@@ -233,25 +235,28 @@ fn send_away(socket: &RawSocket) {
     }
 }
 
-/// Takes a new connection in, or tells it that there is no room.
+/// Takes a new connection in, or tells it why not.
 fn admit(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>) {
-    if core.is_full() {
-        core.metrics.add(Counter::Refused, 1);
-        core.log.emit(Event::Refused { shard: core.id, peer });
-        turn_away(core, socket);
-        return;
-    }
-    let connection = core.open(Socket::new(&core.reactor, socket), peer);
+    let terms = match Terms::of(core, peer) {
+        Ok(terms) => terms,
+        Err(reason) => {
+            core.metrics.add_ended(reason);
+            core.log.emit(Event::Refused { shard: core.id, peer, reason });
+            turn_away(core, socket, &core.last_line(reason).unwrap_or_default());
+            return;
+        }
+    };
+    let connection = core.open(Socket::new(&core.reactor, socket), peer, terms);
     if let Some(motd) = &core.settings.motd {
         effects::queue_own(core, &connection, motd.to_vec());
     }
     core.reactor.spawn(serve::run(Rc::clone(core), connection));
 }
 
-/// Tells a newcomer that there is no room. It gets the same care as anybody's last line, but not for
+/// Tells a newcomer why it is not let in. It gets the same care as anybody's last line, but not for
 /// more than [`REFUSED_LINGERING_MAX`] at once: it is descriptors that are scarce.
-fn turn_away(core: &Rc<Core>, socket: RawSocket) {
-    send_away(&socket);
+fn turn_away(core: &Rc<Core>, socket: RawSocket, last_line: &str) {
+    send_away(&socket, last_line);
     if core.refusing.get() < REFUSED_LINGERING_MAX {
         core.refusing.set(core.refusing.get() + 1);
         let core = Rc::clone(core);
@@ -260,5 +265,36 @@ fn turn_away(core: &Rc<Core>, socket: RawSocket) {
             serve::linger(&lingering, &Socket::new(&lingering.reactor, socket)).await;
             lingering.refusing.set(lingering.refusing.get() - 1);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_sockets_inherit_what_is_set_on_the_listener() {
+        let seconds = Duration::from_secs;
+        for (time, interval) in [(60, 10), (12, 2), (1, 1)] {
+            let address = SocketAddr::from(([127, 0, 0, 1], 0));
+            let (address, listeners) = bind(address, 2, Some(seconds(time))).expect("a free port");
+            let clients: Vec<_> = (0..16).map(|_| std::net::TcpStream::connect(address).expect("it listens")).collect();
+            let accepted = |Listener(socket): &Listener| {
+                socket.set_nonblocking(true).expect("a socket");
+                std::iter::from_fn(|| socket.accept().ok()).collect::<Vec<_>>()
+            };
+            let sockets: Vec<_> = listeners.iter().flat_map(accepted).collect();
+            assert_eq!(sockets.len(), clients.len());
+            for (socket, _) in sockets {
+                assert!(socket.keepalive().expect("a socket") && socket.tcp_nodelay().expect("a socket"));
+                assert_eq!(socket.tcp_keepalive_time().expect("a socket"), seconds(time));
+                assert_eq!(socket.tcp_keepalive_interval().expect("a socket"), seconds(interval));
+                assert_eq!(socket.tcp_keepalive_retries().expect("a socket"), KEEPALIVE_PROBES);
+                assert_eq!(socket.tcp_user_timeout().expect("a socket"), None, "it is for those in flight only");
+                assert_eq!(socket.send_buffer_size().expect("a socket"), 2 * SOCKET_SEND_BUFFER_BYTES);
+            }
+        }
+        let (_, listeners) = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1, None).expect("a free port");
+        assert!(!listeners[0].0.keepalive().expect("a socket"));
     }
 }

@@ -7,20 +7,26 @@
 //! - `serve`: one task per `connection`, which reads, executes lines and waits for its `socket`;
 //! - `pump`: one task that delivers what other cores send over the [`mesh`];
 //! - `flush`: one task that writes what the turns of the others have queued, by the `send_ring`;
-//! - `heartbeat`: one task that shows that the core runs, and looks after stalled connections;
-//! - `reactor`: one task that waits for the kernel when nobody else can run, and for the [`doorbell`];
+//! - `heartbeat`: one task that shows that the core runs, and looks after connections that stalled, are silent or
+//!   gone;
+//! - [`reactor`]: one task that waits for the kernel when nobody else can run, and for the [`doorbell`];
 //! - `drain`: the way out.
+//!
+//! What they decide by, arithmetic only: [`flood`], [`silence`], [`half_open`], [`budget`].
 //!
 //! What the turns of them all queue for a connection leaves in one write when all have had theirs. No borrow of
 //! a core's state is held over an `.await`.
 
+pub mod budget;
 mod connection;
 pub mod core;
 pub mod doorbell;
 mod drain;
 mod effects;
 pub mod executor;
+pub mod flood;
 mod flush;
+pub mod half_open;
 mod heartbeat;
 pub mod listener;
 pub mod mesh;
@@ -29,5 +35,8 @@ pub mod reactor;
 pub mod send_queue;
 mod send_ring;
 mod serve;
+pub mod silence;
 mod socket;
+mod terms;
+mod throttle;
 mod turn;

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
+use super::budget::Load;
 use crate::faults::{self, Point};
 use crate::limits::{READ_BYTES, SENDQ_GRACE, SENDQ_MESSAGE_BYTES_MIN, SENDQ_OVERRUN, WRITE_SLICES_MAX};
 use crate::shard::Payload;
@@ -61,6 +62,9 @@ impl Chunk {
     }
 }
 
+/// What a message takes in each queue that it waits in, beyond its share of its bytes.
+pub const CHUNK_BYTES: usize = size_of::<Chunk>();
+
 /// What a message of so many bytes counts towards the limit.
 fn cost(message_bytes: usize) -> usize {
     message_bytes.max(SENDQ_MESSAGE_BYTES_MIN)
@@ -77,7 +81,9 @@ pub struct SendQueue {
     /// What whole chunks waiting that are other people's messages count towards the limit.
     others_bytes: usize,
     /// The limit on them when the queue last went over it.
-    bytes_max: usize,
+    bytes_max: u32,
+    /// The socket has taken something since that was last asked.
+    has_written: bool,
     /// Since when the socket has taken nothing, or, if that is later, since when others have waited for it;
     /// `None` while it takes what it is given.
     blocked_since: Option<Instant>,
@@ -104,6 +110,23 @@ impl SendQueue {
     /// Whether other people's messages wait.
     pub fn holds_others(&self) -> bool {
         self.others_bytes > 0
+    }
+
+    /// What other people's messages count for, and the memory that they take. Looks at each of them.
+    pub fn load(&self) -> Load {
+        let held = |chunk: &Chunk| match chunk {
+            Chunk::Message { payload, from_others: true } => CHUNK_BYTES + payload.share_bytes(),
+            _ => 0,
+        };
+        if self.others_bytes == 0 {
+            return Load::default();
+        }
+        Load { bytes: self.others_bytes as u64, held: self.chunks.iter().map(held).sum::<usize>() as u64 }
+    }
+
+    /// Whether anything was written since this was last asked.
+    pub fn take_written(&mut self) -> bool {
+        std::mem::take(&mut self.has_written)
     }
 
     /// Queues bytes of the connection's own.
@@ -135,7 +158,7 @@ impl SendQueue {
         }
         if over {
             self.over_since.get_or_insert_with(Instant::now);
-            self.bytes_max = bytes_max;
+            self.bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
         }
         if self.others_bytes == 0 && self.blocked_since.is_some() {
             // The clock of a stall measures how long others have been kept waiting.
@@ -248,8 +271,9 @@ impl SendQueue {
         }
         if count > 0 {
             self.blocked_since = None;
+            self.has_written = true;
         }
-        if self.others_bytes <= self.bytes_max {
+        if self.others_bytes <= self.bytes_max as usize {
             self.over_since = None;
         }
         if self.is_empty() && self.chunks.capacity() > CHUNKS_KEPT {
@@ -332,6 +356,43 @@ mod tests {
         let before = queue.bytes();
         assert_eq!(queue.push_message(payload(1), limit), Err(Overflow));
         assert_eq!(queue.bytes(), before, "what does not fit is not queued");
+    }
+
+    #[test]
+    fn messages_take_the_memory_of_one_however_many_they_wait_for() {
+        let mut queues: Vec<SendQueue> = (0..4).map(|_| SendQueue::default()).collect();
+        let held = |queues: &[SendQueue]| queues.iter().map(|queue| queue.load().held).sum::<u64>();
+        let chunk = CHUNK_BYTES as u64;
+        let shared = payload(1);
+        let length = shared.len() as u64;
+        for queue in &mut queues {
+            queue.push_message(shared.clone(), usize::MAX).expect("room");
+        }
+        drop(shared);
+        assert_eq!(held(&queues), 4 * chunk + length);
+        assert_eq!(queues[0].load().bytes, cost(payload(1).len()) as u64);
+        // Who reads on lets go of his share, and the last one has all of it.
+        written(&mut queues[0], usize::MAX);
+        assert_eq!(queues[0].load(), Load::default());
+        queues.truncate(1);
+        let [own, others] = [payload(2), payload(3)];
+        queues[0].push_own(vec![b'x'; 1000]);
+        queues[0].push_own_message(own);
+        assert_eq!(queues[0].load(), Load::default(), "its own does not count");
+        queues[0].push_message(others, usize::MAX).expect("room");
+        assert_eq!(held(&queues), chunk + length);
+    }
+
+    #[test]
+    fn what_was_written_is_told_once() {
+        let mut queue = SendQueue::default();
+        assert!(!queue.take_written());
+        queue.push_own(b"reply\n".to_vec());
+        let block = |_: &[IoSlice<'_>]| Err(io::ErrorKind::WouldBlock.into());
+        assert_eq!(queue.write_by(block).expect("no error"), Progress::Blocked);
+        assert!(!queue.take_written());
+        queue.advance(1);
+        assert!(queue.take_written() && !queue.take_written());
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! by the reactor. The socket closes when its owner drops it.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -16,6 +17,8 @@ use socket2::Socket as RawSocket;
 
 use super::reactor::{Reactor, Watch};
 
+use super::half_open::Flight;
+
 /// Linux's values; no peer that went away may raise SIGPIPE, and nothing here may block.
 const MSG_DONTWAIT: i32 = 0x40;
 const MSG_NOSIGNAL: i32 = 0x4000;
@@ -24,6 +27,13 @@ pub(super) const SEND_FLAGS: i32 = MSG_DONTWAIT | MSG_NOSIGNAL;
 
 /// Asks for the unacknowledged bytes of a TCP socket.
 const SIOCOUTQ: Opcode = 0x5411;
+
+/// The part of struct tcp_info (linux/tcp.h) that Linux 5.4 has, in words of 32 bits, and three of its
+/// fields: packets that are not acknowledged, bytes that were not sent, and the window that the peer offers.
+const TCP_INFO_WORDS: usize = 58;
+const TCP_INFO_UNACKED: usize = 6;
+const TCP_INFO_NOTSENT: usize = 36;
+const TCP_INFO_WINDOW: usize = 57;
 
 /// A connected TCP socket of this core.
 #[derive(Debug)]
@@ -74,6 +84,39 @@ impl Socket {
         // SAFETY: as above, and it changes nothing.
         let bytes = unsafe { ioctl(&self.socket, asked) };
         bytes.ok().and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0)
+    }
+
+    /// What was sent and has not arrived; `None` if nobody can tell.
+    pub(super) fn flight(&self) -> Option<Flight> {
+        let mut info = [0_u32; TCP_INFO_WORDS];
+        let mut length = size_of_val(&info) as libc::socklen_t;
+        let socket = self.descriptor().as_raw_fd();
+        // SAFETY: the kernel writes at most `length` bytes to `info` and nothing else.
+        let failed = unsafe {
+            libc::getsockopt(socket, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut length)
+        };
+        let is_whole = failed == 0 && length as usize == size_of_val(&info);
+        let [packets, unsent, window] = [TCP_INFO_UNACKED, TCP_INFO_NOTSENT, TCP_INFO_WINDOW].map(|word| info[word]);
+        is_whole.then_some(Flight { packets, window, unsent })
+    }
+
+    /// Has the kernel give up on a peer that acknowledges nothing for this long.
+    pub(super) fn set_user_timeout(&self, timeout: Option<Duration>) {
+        // On a socket that has failed there is nobody to wait for.
+        let _ = self.socket.set_tcp_user_timeout(timeout);
+    }
+
+    /// Whether the peer has ended and all that it has sent is read. Reads nothing.
+    ///
+    /// # Errors
+    /// What the kernel has to say of the connection, which it does once.
+    pub(super) fn has_ended(&self) -> io::Result<bool> {
+        let mut byte = [MaybeUninit::uninit()];
+        match self.socket.recv_with_flags(&mut byte, MSG_DONTWAIT | libc::MSG_PEEK) {
+            Ok(count) => Ok(count == 0),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads what has arrived; 0 bytes are the peer's end.

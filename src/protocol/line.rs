@@ -133,6 +133,12 @@ impl LineBuffer {
         Some(if is_too_long { Err(LineTooLong { start: line }) } else { Ok(line) })
     }
 
+    /// What [`LineBuffer::next_line`] would give, if that is a line that is not too long.
+    pub fn peek(&self) -> Option<&[u8]> {
+        let length = memchr(LF, &self.bytes[self.taken..self.unfinished])?;
+        (length <= self.line_bytes_max).then(|| &self.bytes[self.taken..self.taken + length])
+    }
+
     /// Heap bytes held; 0 between lines.
     pub fn capacity_bytes(&self) -> usize {
         self.bytes.capacity()
@@ -304,6 +310,20 @@ mod tests {
         buffer.feed(b"\n");
         let Some(Err(LineTooLong { start })) = buffer.next_line() else { panic!("too long") };
         assert!(start.starts_with(b"12 xxx"));
+    }
+
+    #[test]
+    fn a_peek_leaves_the_line_where_it_is() {
+        let mut buffer = LineBuffer::new(8);
+        assert_eq!(buffer.peek(), None);
+        buffer.feed(b"who\n123456789\ncows");
+        assert_eq!(buffer.peek(), Some(&b"who"[..]));
+        assert_eq!(buffer.next_line(), Some(Ok(&b"who"[..])));
+        assert_eq!(buffer.peek(), None, "too long");
+        assert!(matches!(buffer.next_line(), Some(Err(LineTooLong { .. }))));
+        assert_eq!(buffer.peek(), None, "not ended");
+        buffer.finish();
+        assert_eq!(buffer.peek(), Some(&b"cows"[..]));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::command::Art;
 use super::name::Name;
@@ -119,6 +120,8 @@ pub enum Refusal<'a> {
     IdTooLong,
     #[error("line too long (max {0} bytes)")]
     LineTooLong(usize),
+    #[error("slow down")]
+    SlowDown,
 }
 
 impl Display for Reply<'_> {
@@ -225,8 +228,19 @@ pub const HELP: &str = "commands: who, cows, login COW, say COW TEXT, yield TEXT
 /// What a connection is told last when the server shuts down.
 pub const SHUTTING_DOWN: &str = "* the server is shutting down\n";
 
+/// What a registered user is told last who has sent no line for too long.
+pub const CLOSED_IDLE: &str = "* closed: idle\n";
+
+/// What somebody is told last who has not logged in and sent no line for `time`.
+pub fn closed_not_logged_in(time: Duration) -> String {
+    format!("* closed: not logged in for {} s\n", time.as_secs())
+}
+
 /// What a newcomer is told when there is no room.
 pub const SERVER_IS_FULL: &str = "error: server is full\n";
+
+/// What a newcomer is told whose address has as many connections as one may have.
+pub const TOO_MANY_FROM_ADDRESS: &str = "error: too many connections from your address\n";
 
 #[cfg(test)]
 mod tests {

@@ -28,6 +28,8 @@ pub(super) struct Execution<'s> {
     pub(super) outcome: Outcome,
     /// What comes after the reply's line.
     pub(super) blocks: Vec<String>,
+    /// How many others a `yield` is for.
+    pub(super) receivers: usize,
 }
 
 impl<'s> Execution<'s> {
@@ -45,6 +47,7 @@ impl<'s> Execution<'s> {
             local: None,
             outcome: Outcome::Unchanged,
             blocks: Vec::new(),
+            receivers: 0,
         }
     }
 
@@ -172,6 +175,7 @@ impl<'s> Execution<'s> {
         let frame = Frame::Yield { message, author };
         self.forward = Forward::ToOthers(frame.clone());
         self.local = Some(frame);
+        self.receivers = others;
         Ok(Reply::SentToCows(others))
     }
 

@@ -183,6 +183,12 @@ impl Payload {
     pub fn is(&self, other: &Payload) -> bool {
         Rc::ptr_eq(&self.0, &other.0)
     }
+
+    /// This reference's share of the block's bytes, rounded up: all references to a block, on this core and
+    /// on others, share it equally.
+    pub fn share_bytes(&self) -> usize {
+        self.len().div_ceil(Rc::strong_count(&self.0) * Arc::strong_count(&self.0.0))
+    }
 }
 
 impl Deref for Payload {

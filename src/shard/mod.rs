@@ -31,7 +31,7 @@ use crate::cows::{CowId, Herd};
 use crate::directory::{Claims, ConnectionId, Directory, ShardId};
 use crate::limits::LINE_BYTES_MAX;
 use crate::metrics::{CoreMetrics, Counter};
-use crate::protocol::command::{Art, Command, split_id};
+use crate::protocol::command::{Art, Command, Standing, split_id};
 use crate::protocol::line::LineTooLong;
 use crate::protocol::name::Name;
 use crate::protocol::reply::{Notice, PUSHED, Refusal, Reply};
@@ -112,6 +112,8 @@ pub struct Effects {
     pub local: Option<Frame>,
     /// What has become of the one who sent the line.
     pub outcome: Outcome,
+    /// How many others a `yield` is for: what flood control charges for.
+    pub receivers: usize,
 }
 
 /// Where a frame has to go beyond its own core.
@@ -217,6 +219,25 @@ impl Shard {
     /// Decides what one line of `from` means. A claim or a release that it asks for is done on return.
     pub fn on_line(&mut self, from: ConnectionId, line: Result<&[u8], LineTooLong<'_>>) -> Effects {
         self.metrics.add(Counter::Lines, 1);
+        self.answer(from, line, false)
+    }
+
+    /// Refuses a line that came too soon; nothing else comes of it.
+    pub fn on_line_too_soon(&mut self, from: ConnectionId, line: Result<&[u8], LineTooLong<'_>>) -> Effects {
+        self.metrics.add(Counter::LinesTooSoon, 1);
+        self.answer(from, line, true)
+    }
+
+    /// Whether a line may be executed however many came before: `quit`, which nobody should have to wait for.
+    pub fn is_free(line: &[u8]) -> bool {
+        let safe = sanitize(line);
+        // Anybody may quit.
+        let parse = |line| Command::parse(line, Standing::Guest);
+        matches!(split_id(&safe).map(|(_, line)| parse(line)), Ok(Ok(Command::Quit)))
+    }
+
+    /// Executes a line, or refuses it if it came too soon.
+    fn answer(&mut self, from: ConnectionId, line: Result<&[u8], LineTooLong<'_>>, too_soon: bool) -> Effects {
         let safe = sanitize(line.unwrap_or_else(|LineTooLong { start }| start));
         let id = split_id(&safe);
         if matches!(id, Ok((Some(_), _))) {
@@ -226,6 +247,7 @@ impl Shard {
         let line_bytes_max = self.common.rules.line_bytes_max;
         let mut execution = Execution::new(self, from);
         let reply = match (line, &id) {
+            _ if too_soon => Err(Refusal::SlowDown),
             (Err(_), _) => Err(Refusal::LineTooLong(line_bytes_max)),
             (Ok(_), Err(refusal)) => Err(refusal.clone()),
             (Ok(_), Ok((_, line))) => {
@@ -239,9 +261,9 @@ impl Shard {
             _ => writeln!(bytes, "{reply}"),
         };
         written.expect("writing to memory does not fail");
-        let Execution { forward, local, outcome, blocks, .. } = execution;
+        let Execution { forward, local, outcome, blocks, receivers, .. } = execution;
         blocks.iter().for_each(|block| bytes.extend_from_slice(block.as_bytes()));
-        Effects { forward, reply: bytes, local, outcome }
+        Effects { forward, reply: bytes, local, outcome, receivers }
     }
 
     /// Decides who on this core gets what a frame brings at `now`, a time that only grows; `None` if nobody
@@ -342,6 +364,41 @@ mod tests {
     use crate::cows::bubble::Bubble;
     use crate::cows::herd::Cow;
     use crate::metrics::Metrics;
+
+    #[test]
+    fn a_line_that_comes_too_soon_is_refused_with_its_id_and_nothing_comes_of_it() {
+        let cow = |name: &str| Cow { name: name.to_owned(), colour: "C".to_owned(), plain: "P".to_owned() };
+        let herd = Herd::new(vec![cow("tux")], 1, Bubble::default()).expect("a cow");
+        let core = ShardId::new(0);
+        let metrics = CoreMetrics::new(Metrics::new(1), core);
+        let mut shard = Shard::new(core, Common::new(Arc::new(herd), 1, Rules::default()), metrics.clone());
+        let user = ConnectionId::new(0);
+        for (line, reply) in [
+            (&b"login tux"[..], "error: slow down\n"),
+            (b"12 login tux", "12 error: slow down\n"),
+            (b"quit", "error: slow down\n"),
+            (b"", "error: slow down\n"),
+        ] {
+            let effects = shard.on_line_too_soon(user, Ok(line));
+            assert_eq!(String::from_utf8(effects.reply).expect("ASCII"), reply);
+            assert!(matches!((effects.outcome, effects.forward), (Outcome::Unchanged, Forward::Nowhere)));
+        }
+        assert_eq!(shard.on_line_too_soon(user, Err(LineTooLong { start: b"7 x" })).reply, b"7 error: slow down\n");
+        assert_eq!(shard.cow(user), None);
+        assert_eq!((metrics.all().total(Counter::Lines), metrics.all().total(Counter::LinesTooSoon)), (0, 5));
+    }
+
+    #[test]
+    fn quit_is_free_however_it_is_written_and_nothing_else_is() {
+        assert!(
+            [&b"quit"[..], b" QUIT ", b"quit at last", b"12 quit", b"q\x00uit"].iter().all(|line| Shard::is_free(line))
+        );
+        assert!(
+            [&b""[..], b"who", b"quits", b"say tux quit", b"12", b"12 12 quit"]
+                .iter()
+                .all(|line| !Shard::is_free(line))
+        );
+    }
 
     #[test]
     fn whose_cow_is_taken_again_by_the_time_that_it_is_told_is_not_named_as_gone() {

@@ -1,0 +1,204 @@
+//! Flood control: how soon a connection's next line may be executed. Arithmetic only; the clock is told.
+//!
+//! A bucket holds lines. One may run while the bucket is above zero, and may drive it below: whoever yields
+//! to thousands has to wait for as long as that is worth. It fills up again all the time. A full bucket is a
+//! moment in the past, so one word says it all, and nothing has to be done while time passes.
+
+use std::time::Duration;
+
+use crate::limits::{FLOOD_DEBT_MAX, FLOOD_RECEIVERS};
+
+/// How many lines a connection may have executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Microseconds that an empty bucket takes to fill up.
+    whole: u64,
+    lines: u64,
+    /// Microseconds in which it gets so many lines.
+    per: u64,
+}
+
+impl Rate {
+    /// `burst` lines at once, then so many in a time; all are at least 1, the time in microseconds.
+    pub fn new(burst: u32, lines: u32, per: Duration) -> Self {
+        let (lines, per) = (u64::from(lines.max(1)), micros(per).max(1));
+        Rate { whole: (u64::from(burst.max(1)).saturating_mul(per) / lines).max(1), lines, per }
+    }
+
+    /// The microseconds that a line is worth which also reaches so many others.
+    fn cost(self, receivers: usize) -> u64 {
+        let shares = FLOOD_RECEIVERS.saturating_add(receivers as u64);
+        // Rounded up: whoever sends for a year gets no line too many.
+        shares.saturating_mul(self.per).div_ceil(FLOOD_RECEIVERS * self.lines)
+    }
+}
+
+/// When a connection's next line may be executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Now.
+    Now,
+    /// After this long.
+    After(Duration),
+    /// After so long that its sender should rather be told.
+    TooSoon,
+}
+
+/// One connection's bucket: when it will be full, in microseconds of its core's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bucket(u64);
+
+impl Bucket {
+    /// One that is full.
+    pub const FULL: Bucket = Bucket(0);
+
+    /// One that never empties.
+    pub const EXEMPT: Bucket = Bucket(u64::MAX);
+
+    /// Whether it never empties.
+    pub fn is_exempt(self) -> bool {
+        self == Bucket::EXEMPT
+    }
+
+    /// What becomes of the next line at `now`.
+    pub fn pace(self, now: Duration, rate: Rate) -> Pace {
+        match self.wait(now, rate) {
+            Duration::ZERO => Pace::Now,
+            wait if wait > FLOOD_DEBT_MAX => Pace::TooSoon,
+            wait => Pace::After(wait),
+        }
+    }
+
+    /// How long the next line has to wait at `now`, which only grows; zero if it may run.
+    pub fn wait(self, now: Duration, rate: Rate) -> Duration {
+        if self.is_exempt() {
+            return Duration::ZERO;
+        }
+        let until_full = self.0.saturating_sub(micros(now));
+        // At zero it has to wait until it is above.
+        let wait = if until_full < rate.whole { 0 } else { until_full - rate.whole + 1 };
+        Duration::from_micros(wait)
+    }
+
+    /// A line has run at `now` that also reaches so many others.
+    pub fn charge(&mut self, now: Duration, rate: Rate, receivers: usize) {
+        if !self.is_exempt() {
+            self.0 = self.0.max(micros(now)).saturating_add(rate.cost(receivers)).min(u64::MAX - 1);
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Lines without receivers that run at `now`, one after the other.
+    fn lines(bucket: &mut Bucket, now: Duration, rate: Rate) -> usize {
+        let mut count = 0;
+        while bucket.wait(now, rate).is_zero() {
+            bucket.charge(now, rate, 0);
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn a_burst_runs_at_once_and_then_the_rate_counts() {
+        let rate = Rate::new(10, 5, SECOND);
+        let mut bucket = Bucket::FULL;
+        assert_eq!(lines(&mut bucket, SECOND, rate), 10);
+        assert_eq!(bucket.wait(SECOND, rate), Duration::from_micros(1), "at zero, which is not above");
+        assert_eq!(lines(&mut bucket, SECOND + Duration::from_micros(1), rate), 1);
+        let wait = bucket.wait(SECOND, rate);
+        assert_eq!(wait, Duration::from_micros(200_001));
+        assert!(!bucket.wait(SECOND + wait - Duration::from_micros(1), rate).is_zero());
+        assert!(bucket.wait(SECOND + wait, rate).is_zero());
+        assert_eq!(lines(&mut bucket, 4 * SECOND, rate), 10);
+        assert_eq!(lines(&mut bucket, 1000 * SECOND, rate), 10, "it is never more than full");
+    }
+
+    #[test]
+    fn a_yield_costs_a_line_and_another_for_each_hundred_receivers() {
+        let rate = Rate::new(10, 5, SECOND);
+        for (receivers, wait) in [(0, 0), (100, 0), (899, 0), (900, 1), (1400, 1_000_001), (100_000, 198_200_001)] {
+            let mut bucket = Bucket::FULL;
+            bucket.charge(SECOND, rate, receivers);
+            assert_eq!(bucket.wait(SECOND, rate), Duration::from_micros(wait), "{receivers} receivers");
+        }
+    }
+
+    #[test]
+    fn a_line_waits_for_half_a_minute_at_most() {
+        let rate = Rate::new(10, 5, SECOND);
+        let pace = |receivers| {
+            let mut bucket = Bucket::FULL;
+            bucket.charge(SECOND, rate, receivers);
+            bucket.pace(SECOND, rate)
+        };
+        assert_eq!(pace(0), Pace::Now);
+        assert_eq!(pace(900), Pace::After(Duration::from_micros(1)));
+        assert_eq!(pace(15_899), Pace::After(Duration::from_micros(29_998_001)));
+        assert_eq!(pace(15_900), Pace::TooSoon);
+        assert_eq!(pace(usize::MAX), Pace::TooSoon);
+    }
+
+    #[test]
+    fn an_exempt_bucket_never_empties() {
+        let mut bucket = Bucket::EXEMPT;
+        bucket.charge(SECOND, Rate::new(1, 1, SECOND), usize::MAX);
+        assert!(bucket.wait(SECOND, Rate::new(1, 1, SECOND)).is_zero());
+        let mut bucket = Bucket::FULL;
+        bucket.charge(SECOND, Rate::new(1, 1, SECOND), usize::MAX);
+        assert!(
+            bucket != Bucket::EXEMPT && !bucket.wait(Duration::from_hours(1 << 20), Rate::new(1, 1, SECOND)).is_zero()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn however_lines_come_their_worth_is_bounded_by_burst_and_rate(
+            burst in 1..1000_u32,
+            lines_a_second in 1..1000_u32,
+            tries in proptest::collection::vec((0..2_000_000_u64, 0..3000_usize), 1..200),
+        ) {
+            let rate = Rate::new(burst, lines_a_second, SECOND);
+            let mut bucket = Bucket::FULL;
+            let (mut now, mut worth, mut last) = (0_u64, 0.0_f64, 0.0_f64);
+            for (pause, receivers) in tries {
+                now += pause;
+                let time = Duration::from_micros(now);
+                let wait = bucket.wait(time, rate);
+                if wait.is_zero() {
+                    bucket.charge(time, rate, receivers);
+                    last = 1.0 + receivers as f64 / FLOOD_RECEIVERS as f64;
+                    worth += last;
+                } else {
+                    // It waits exactly as long as it has to.
+                    prop_assert!(bucket.wait(time + wait, rate).is_zero());
+                    prop_assert!(!bucket.wait(time + wait - Duration::from_micros(1), rate).is_zero());
+                }
+                // Only the last one may have gone below zero.
+                let allowed = f64::from(burst) + f64::from(lines_a_second) * now as f64 / 1e6;
+                prop_assert!(worth - last <= allowed, "{worth} - {last} of {allowed}");
+            }
+        }
+
+        #[test]
+        fn who_keeps_to_the_rate_never_waits(lines_a_second in 1..1000_u32, count in 1..1000_u64) {
+            let rate = Rate::new(1, lines_a_second, SECOND);
+            let mut bucket = Bucket::FULL;
+            for n in 0..count {
+                let now = Duration::from_micros((n * 1_000_001).div_ceil(u64::from(lines_a_second)) + 2 * n);
+                prop_assert!(bucket.wait(now, rate).is_zero(), "line {n}");
+                bucket.charge(now, rate, 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Peers that went away without a word while something is on its way to them.
+//!
+//! A silent peer is found by keepalive, but the kernel does not probe while data is unacknowledged: it
+//! retransmits, and gives up after 15 minutes. TCP_USER_TIMEOUT makes that shorter, and must not simply be
+//! set on every socket, as measured on Linux 6.18 over loopback with 5 s:
+//!
+//! - It ends live peers whose window is closed, although they answer every probe: who does not read for so
+//!   long, and even who reads 2 KB a second, since a window opens only when much of the buffer is free.
+//!   Without it nobody was ended who answers. So it would break the promise that nobody who reads is cut for
+//!   his own replies.
+//! - It ends idle peers at the first keepalive probe without an answer, after 72 s with a keepalive of 60 s
+//!   and three probes: one lost packet. Without it the third one counts, after 93 s.
+//!
+//! So a socket has the timeout only while something is in flight to a peer whose window is open: this is
+//! looked at once a second, but only on sockets that were written to. The kernel measures from the first
+//! transmission that is not acknowledged, however late the timeout was set. Who goes away while his window is
+//! closed is left to the kernel's own patience, or cut as stalled before.
+
+/// What is known of what a socket has sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flight {
+    /// Packets that were sent and not acknowledged.
+    pub packets: u32,
+    /// Bytes that the peer would take at most; 0 if its window is closed.
+    pub window: u32,
+    /// Bytes that were not sent yet.
+    pub unsent: u32,
+}
+
+/// How a socket is watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Watch {
+    /// All that was sent is acknowledged, as far as anybody looked.
+    #[default]
+    Rest,
+    /// Something waits for its window to open.
+    Closed,
+    /// Something is in flight: the timeout is set.
+    Timed,
+}
+
+impl Watch {
+    /// What follows from another look.
+    pub fn after(flight: Flight) -> Self {
+        match flight {
+            Flight { packets: 0, unsent: 0, .. } => Watch::Rest,
+            Flight { packets: 1.., window: 1.., .. } => Watch::Timed,
+            _ => Watch::Closed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_in_flight_to_an_open_window_is_timed() {
+        let after = |packets, window, unsent| Watch::after(Flight { packets, window, unsent });
+        assert_eq!(after(0, 65_536, 0), Watch::Rest);
+        assert_eq!(after(0, 0, 0), Watch::Rest);
+        assert_eq!(after(1, 65_536, 0), Watch::Timed);
+        assert_eq!(after(3, 1, 9), Watch::Timed);
+        // Its peer does not read.
+        assert_eq!(after(0, 0, 9), Watch::Closed);
+        // Its peer has closed its window over what was on its way.
+        assert_eq!(after(3, 0, 9), Watch::Closed);
+        assert_eq!(after(3, 0, 0), Watch::Closed);
+        // Too much for the window, or the kernel has not got round to it.
+        assert_eq!(after(0, 9, 9), Watch::Closed);
+    }
+}

@@ -1,0 +1,73 @@
+//! Flood control of one connection: asks its bucket, and waits where it says so.
+//!
+//! Who has to wait is not read, so what he sends stays in his socket; the last bytes that were read may hold
+//! lines, and these wait here. While he waits it is looked now and then whether he is still there: a cow is
+//! not to be kept from others for its owner's debts.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::connection::{Connection, Ending};
+use super::core::Core;
+use super::flood::Pace;
+use super::flush;
+use crate::limits::FLOOD_LOOK;
+use crate::protocol::line::{LineBuffer, LineTooLong};
+use crate::shard::{Effects, Shard};
+
+/// How long the next of `lines` has to wait, if it has to.
+pub(super) fn wait(core: &Core, connection: &Connection, lines: &LineBuffer) -> Option<Duration> {
+    match pace(core, connection) {
+        Pace::After(wait) if !lines.peek().is_some_and(Shard::is_free) => Some(wait),
+        _ => None,
+    }
+}
+
+/// Waits for so long. What came of lines before is not to wait with them.
+///
+/// # Errors
+/// When the connection ends before that.
+pub(super) async fn pause(core: &Rc<Core>, connection: &Connection, time: Duration) -> Result<(), Ending> {
+    flush::end_turn(core).await;
+    connection.attend(core.reactor.sleep(time)).await
+}
+
+/// Has a line executed that has not to wait, or refused if it comes much too soon. Nobody has to wait to
+/// quit.
+pub(super) fn execute(core: &Core, connection: &Connection, line: Result<&[u8], LineTooLong<'_>>) -> Effects {
+    if pace(core, connection) != Pace::Now && !line.is_ok_and(Shard::is_free) {
+        return core.with_shard(|shard| shard.on_line_too_soon(connection.id, line));
+    }
+    let effects = core.on_line(connection.id, line);
+    let mut bucket = connection.bucket.get();
+    if !bucket.is_exempt() {
+        bucket.charge(core.now(), core.settings.flood, effects.receivers);
+        connection.bucket.set(bucket);
+    }
+    effects
+}
+
+fn pace(core: &Core, connection: &Connection) -> Pace {
+    let bucket = connection.bucket.get();
+    // Who is exempt need not look at the clock.
+    if bucket.is_exempt() { Pace::Now } else { bucket.pace(core.now(), core.settings.flood) }
+}
+
+/// Whether the connection has to wait before it is read.
+pub(super) fn is_in_debt(core: &Core, connection: &Connection) -> bool {
+    pace(core, connection) != Pace::Now
+}
+
+/// Waits until it has not, or has ended and sends no more.
+///
+/// # Errors
+/// When the connection ends before that.
+pub(super) async fn until_it_may_send(core: &Core, connection: &Connection) -> Result<(), Ending> {
+    loop {
+        let wait = connection.bucket.get().wait(core.now(), core.settings.flood);
+        if wait.is_zero() || connection.socket().has_ended().map_err(Ending::of_read)? {
+            return Ok(());
+        }
+        connection.attend(core.reactor.sleep(wait.min(FLOOD_LOOK))).await?;
+    }
+}

@@ -1,0 +1,364 @@
+//! The limits, seen working through sockets: floods, silence, crowds from one address, peers that went away,
+//! and queues that are too much together.
+//!
+//! Everybody here is on loopback, which is exempt by default, so that each server is told otherwise. Times
+//! are the server's: a test waits for what comes of them, and only ever says that it did not come too soon.
+
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockFilter, SockRef, Socket, Type};
+use support::{Client, GUARD, Server, connect_narrow, message};
+
+const NOBODY: &str = "Registered users: (none)";
+const TOO_MANY: &str = "error: too many connections from your address\n";
+
+/// A client that comes from the loopback address `127.0.0.last`.
+fn connect_from(last: u8, server: &Server) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let from = SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0));
+    socket.bind(&from.into()).expect("an address of this machine");
+    let SocketAddr::V4(to) = server.address else { panic!("an IPv4 server") };
+    socket.connect(&to.into()).expect("the server accepts");
+    Client::over(socket.into())
+}
+
+/// Whether anything has come for a client that was not read yet. Does not wait.
+fn has_heard(client: &Client) -> bool {
+    let stream = client.stream();
+    stream.set_nonblocking(true).expect("a TCP socket");
+    let peeked = stream.peek(&mut [0]);
+    stream.set_nonblocking(false).expect("a TCP socket");
+    match peeked {
+        Ok(_) => true,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// From now on nothing of what is sent to it arrives at this client, as if its cable had been pulled: its
+/// kernel acknowledges nothing and answers no probe.
+fn go_deaf(client: &Client) {
+    // Classic BPF, linux/filter.h: BPF_RET | BPF_K, keep 0 bytes.
+    let keep_nothing = [SockFilter::new(0x06, 0, 0, 0)];
+    SockRef::from(client.stream()).attach_filter(&keep_nothing).expect("a filter of one's own socket");
+}
+
+#[test]
+fn a_flooder_gets_his_burst_and_his_rate_and_nobody_else_waits() {
+    let (burst, rate, lines) = (10, 20, 50);
+    let flags = ["--flood-burst", "10", "--flood-rate", "20/s", "--flood-exempt", "127.0.0.1"];
+    let server = Server::with(&flags);
+    let mut flooder = connect_from(2, &server);
+    let mut bystander = server.connect_on(server.core_of(&flooder)).logged_in("tux");
+    let began = Instant::now();
+    flooder.send_raw("who tux\n".repeat(lines).as_bytes());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 1..=lines {
+                assert_eq!(flooder.read_line(), "Registered users: tux");
+                let allowed = f64::from(burst) + f64::from(rate) * began.elapsed().as_secs_f64();
+                // The last line may have driven the bucket below zero.
+                assert!((n - 1) as f64 <= allowed, "{n} lines where {allowed} are allowed");
+            }
+        });
+        for _ in 0..500 {
+            assert_eq!(bystander.ask("who"), "Registered users: tux");
+        }
+    });
+}
+
+#[test]
+fn a_line_that_would_wait_for_too_long_is_refused_and_quit_is_not() {
+    let server = Server::with(&["--flood-burst", "1", "--flood-rate", "1/m", "--flood-exempt", "none"]);
+    let mut client = server.connect();
+    // The first empties the bucket, the second drives it below zero.
+    client.send_raw(b"who\nwho\nlogin tux\n12 who\n\n13 quit\nwho\n");
+    assert_eq!(client.read_line(), NOBODY);
+    assert_eq!(client.read_line(), NOBODY);
+    for refusal in ["error: slow down", "12 error: slow down", "error: slow down", "13 Goodbye."] {
+        assert_eq!(client.read_line(), refusal);
+    }
+    assert_eq!(client.read_to_end(), "");
+    assert!(!server.log().iter().any(|line| line.contains("cow=tux")), "what was refused was not done");
+    let mut server = server;
+    server.signal("TERM");
+    server.wait();
+    server.wait_for_log("ended by reason: quit 1");
+}
+
+#[test]
+fn a_yield_costs_a_line_more_for_each_hundred_receivers() {
+    let flags = ["--flood-burst", "2", "--flood-rate", "1/s", "--flood-exempt", "127.0.0.1", "--herd", "200"];
+    let server = Server::with(&flags);
+    let mut yielder = connect_from(2, &server).logged_in("ferris");
+    let mut receivers: Vec<Client> = (0..200).map(|_| server.connect()).collect();
+    receivers.iter_mut().for_each(|client| client.send("login tux#"));
+    receivers.iter_mut().for_each(|client| assert!(client.read_line().starts_with("Logged in as tux")));
+    let began = Instant::now();
+    yielder.send_raw(b"yield moo\nwho ferris\n");
+    assert_eq!(yielder.read_line(), "Sent to 200 cows");
+    assert_eq!(yielder.read_line(), "Registered users: ferris");
+    // Of two lines at most it has spent three: one has to come back before it is at zero.
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[test]
+fn who_is_in_debt_is_not_read_but_his_cow_is_free_when_he_goes() {
+    let server = Server::with(&["--flood-burst", "1", "--flood-rate", "1/m", "--flood-exempt", "none"]);
+    let in_debt = |cow: &str| {
+        let mut client = server.login(cow);
+        assert_eq!(client.ask("who x"), NOBODY);
+        client
+    };
+    let mut waiting = in_debt("mew");
+    waiting.send("who");
+    drop(in_debt("tux"));
+    server.wait_for_log("cow=tux reason=\"end of input\"");
+    in_debt("ferris").reset();
+    server.wait_for_log("cow=ferris reason=\"read failed\"");
+    // All that took less than the minute that each of them had to wait.
+    assert!(!has_heard(&waiting), "who stays has to wait");
+    assert_eq!(server.connect().ask("who"), "Registered users: mew");
+}
+
+#[test]
+fn lines_before_the_end_are_executed_at_their_rate_and_then_it_is_the_end() {
+    let server = Server::with(&["--flood-burst", "2", "--flood-rate", "10/s", "--flood-exempt", "none"]);
+    let mut client = server.connect();
+    client.send_raw(b"login tux\nwho\nwho\nwho\nsay tux moo");
+    client.half_close();
+    let registered = "Registered users: tux\n";
+    let expected = format!("Logged in as tux\n{}Sent to tux\n{}", registered.repeat(3), message("tux", true, "moo"));
+    assert_eq!(client.read_to_end(), expected);
+}
+
+/// Reads to the end of a client to which nothing is due but its last line, and keeps it busy meanwhile.
+fn last_line(client: &mut Client, mut meanwhile: impl FnMut(&mut TcpStream)) -> String {
+    let mut stream = client.stream().try_clone().expect("a descriptor");
+    stream.set_read_timeout(Some(Duration::from_millis(50))).expect("a TCP socket");
+    let mut line = Vec::new();
+    let deadline = Instant::now() + GUARD;
+    loop {
+        assert!(Instant::now() < deadline, "it is not closed");
+        let mut buffer = [0; 1024];
+        match stream.read(&mut buffer) {
+            Ok(0) => return String::from_utf8(line).expect("the server speaks UTF-8"),
+            Ok(count) => line.extend_from_slice(&buffer[..count]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => meanwhile(&mut stream),
+            Err(error) => panic!("FIN, not {error}"),
+        }
+    }
+}
+
+#[test]
+fn who_does_not_log_in_and_sends_no_line_is_told_so_and_closed() {
+    let server = Server::with(&["--login-timeout", "2s", "--login-exempt", "127.0.0.1"]);
+    let mut exempt = server.connect();
+    let mut registered = connect_from(2, &server).logged_in("tux");
+    let mut silent = connect_from(2, &server);
+    let began = Instant::now();
+    assert_eq!(silent.ask("who"), "Registered users: tux");
+    let mut trickling = connect_from(2, &server);
+    let mut talking = connect_from(2, &server);
+    thread::scope(|scope| {
+        let silence = scope.spawn(|| {
+            let said = last_line(&mut silent, |_| {});
+            assert!(began.elapsed() >= Duration::from_secs(2), "not before its time");
+            said
+        });
+        // Bytes are not lines.
+        let trickle = scope.spawn(|| last_line(&mut trickling, |stream| drop(stream.write_all(b"x"))));
+        while !silence.is_finished() || !trickle.is_finished() {
+            assert_eq!(talking.ask("who"), "Registered users: tux", "who sends lines may go on");
+        }
+        for thread in [silence, trickle] {
+            assert_eq!(thread.join().expect("no panic"), "* closed: not logged in for 2 s\n");
+        }
+    });
+    server.wait_for_log("reason=\"not logged in\"");
+    assert_eq!(registered.ask("who"), "Registered users: tux");
+    assert_eq!(exempt.ask("who"), "Registered users: tux");
+}
+
+#[test]
+fn who_is_logged_in_and_idle_is_told_so_and_frees_his_cow() {
+    let server = Server::with(&["--idle-timeout", "1s"]);
+    let mut guest = server.connect();
+    // He has asked for much and reads nothing: it is not he who keeps the server waiting.
+    let mut reading_later = connect_narrow(server.address).logged_in("mew");
+    let asker = reading_later.stream().try_clone().expect("a descriptor");
+    let questions = "cows\n".repeat(5_000);
+    thread::scope(|scope| {
+        scope.spawn(move || (&asker).write_all(questions.as_bytes()).expect("the server reads on"));
+        for core in [0, 1] {
+            let mut idle = server.login_on(core, "tux");
+            let mut numbered = server.connect_on(core);
+            assert_eq!(numbered.ask("1 login ferris"), "1 Logged in as ferris");
+            assert_eq!(idle.read_to_end(), "* closed: idle\n");
+            assert_eq!(numbered.read_to_end(), "0 * closed: idle\n");
+            let closed = server.wait_for_log("cow=tux reason=");
+            assert!(closed.ends_with("reason=\"idle\""), "{closed}");
+        }
+        for _ in 0..5_000 {
+            assert!(reading_later.read_line().starts_with("Available cow names: "));
+        }
+    });
+    assert_eq!(guest.ask("who tux"), NOBODY, "a guest may look on");
+}
+
+/// A new client from there, unless its address has too many.
+fn knock(last: u8, server: &Server) -> Option<Client> {
+    let mut client = connect_from(last, server);
+    client.send("who");
+    let reply = client.read_line() + "\n";
+    if reply == format!("{NOBODY}\n") {
+        return Some(client);
+    }
+    assert_eq!(reply, TOO_MANY);
+    assert_eq!(client.read_to_end(), "");
+    None
+}
+
+#[test]
+fn an_address_has_as_many_connections_as_it_may_over_all_cores() {
+    let server = Server::with(&["--connections-per-address", "3", "--address-exempt", "127.0.0.3"]);
+    for last in [1, 2] {
+        let mut clients: Vec<Client> = (0..3).map(|_| knock(last, &server).expect("room")).collect();
+        // More often than there are cores.
+        for _ in 0..10 {
+            assert!(knock(last, &server).is_none(), "one too many from 127.0.0.{last}");
+        }
+        server.wait_for_log(&format!("peer=127.0.0.{last}:"));
+        server.wait_for_log("reason=\"address full\"");
+        for mut leaving in [clients.remove(0), clients.remove(0)] {
+            assert_eq!(leaving.ask("quit"), "Goodbye.");
+            assert_eq!(leaving.read_to_end(), "");
+            drop(leaving);
+            // The server forgets it a moment after its end.
+            let deadline = Instant::now() + GUARD;
+            let tries = std::iter::repeat_with(|| knock(last, &server)).take_while(|_| Instant::now() < deadline);
+            clients.push(tries.flatten().next().expect("room again"));
+            assert!(knock(last, &server).is_none(), "there was room for exactly one");
+        }
+        clients.iter_mut().for_each(|client| assert_eq!(client.ask("who"), NOBODY));
+    }
+    let exempt: Vec<Client> = (0..10).map(|_| knock(3, &server).expect("exempt")).collect();
+    drop(exempt);
+}
+
+#[test]
+fn an_ipv4_address_mapped_into_ipv6_counts_as_what_it_is() {
+    let flags = ["--connections-per-address", "1", "--address-exempt", "127.0.0.2"];
+    let server = Server::try_with("[::ffff:127.0.0.1]:0", &flags).expect("it starts");
+    let port = server.address.port();
+    let connect = |last| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0)).into()).expect("an address");
+        socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()).expect("the server accepts");
+        Client::over(socket.into())
+    };
+    let mut exempt = [connect(2), connect(2)];
+    exempt.iter_mut().for_each(|client| assert_eq!(client.ask("who"), NOBODY));
+    let mut counted = connect(1);
+    assert_eq!(counted.ask("who"), NOBODY);
+    server.wait_for_log("peer=[::ffff:127.0.0.1]:");
+    assert_eq!(connect(1).read_to_end(), TOO_MANY);
+}
+
+#[test]
+fn this_machine_itself_is_exempt_unless_it_is_told_otherwise() {
+    let server = Server::with(&["--connections-per-address", "1", "--flood-burst", "1", "--flood-rate", "1/m"]);
+    let mut clients: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        (0..100).for_each(|_| assert_eq!(client.ask("who"), NOBODY));
+    }
+    let server = Server::with(&["--connections-per-address", "1", "--address-exempt", "none"]);
+    let _client = knock(1, &server).expect("the first");
+    assert!(knock(1, &server).is_none());
+}
+
+/// Has a user of that cow go away without a word, is said something to, and waits until the server knows.
+fn lose_a_peer(server: &Server, cow: &str, sender: &mut Client) {
+    let gone = server.login(cow);
+    go_deaf(&gone);
+    assert_eq!(sender.ask(&format!("say {cow} are you there?")), format!("Sent to {cow}"));
+    let closed = server.wait_for_log(&format!("cow={cow} reason="));
+    assert!(closed.contains("reason=\"peer gone\" error=\"timed out\""), "{closed}");
+    drop(server.login(cow));
+}
+
+#[test]
+fn a_peer_that_acknowledges_nothing_is_gone_and_one_that_does_not_read_is_not() {
+    let server = Server::with(&["--user-timeout", "5s", "--keepalive", "off"]);
+    // Its window is closed long before the others go, and stays so until they are all gone.
+    let mut reader = connect_narrow(server.address).logged_in("mew");
+    let asker = reader.stream().try_clone().expect("a descriptor");
+    let questions = "cows\n".repeat(5_000);
+    thread::scope(|scope| {
+        scope.spawn(move || (&asker).write_all(questions.as_bytes()).expect("the server reads on"));
+        // Each is noticed by the same time without an answer, so that the reader has had twice as long.
+        let mut sender = server.login("ferris");
+        lose_a_peer(&server, "tux", &mut sender);
+        lose_a_peer(&server, "cow", &mut sender);
+        for n in 0..5_000 {
+            assert!(reader.read_line().starts_with("Available cow names: "), "reply {n}");
+        }
+        assert_eq!(reader.ask("quit"), "Goodbye.");
+    });
+}
+
+#[test]
+fn an_idle_peer_that_answers_no_probe_is_gone() {
+    let server = Server::with(&["--keepalive", "1s", "--user-timeout", "off"]);
+    let mut stays = server.login("ferris");
+    let gone = server.login("tux");
+    go_deaf(&gone);
+    let closed = server.wait_for_log("cow=tux reason=");
+    assert!(closed.contains("reason=\"peer gone\""), "{closed}");
+    assert_eq!(stays.ask("who"), "Registered users: ferris", "who answers its kernel's probes stays");
+}
+
+/// Has `sender` say as many messages to `cow` as have so many bytes; what they are.
+fn say_bytes(sender: &mut Client, from: &str, cow: &str, bytes: usize) -> String {
+    let message = message(from, true, "moo");
+    let count = bytes / message.len();
+    sender.send_raw(format!("say {cow} moo\n").repeat(count).as_bytes());
+    sender.expect(&format!("Sent to {cow}\n").repeat(count));
+    message.repeat(count)
+}
+
+#[test]
+fn over_the_budget_for_all_queues_the_largest_goes_first_and_what_is_shared_counts_once() {
+    const MIB: usize = 1 << 20;
+    // Each may have as much as all together, so that nobody is cut for himself.
+    let flags = ["--queues-bytes-total", "4194304", "--sendq-bytes-max", "4194304", "--sendq-stall", "10m"];
+    let server = Server::with(&[&flags[..], &["--herd", "20"]].concat());
+    let mut sender = server.login("mew");
+    // Nobody but the sender reads. To these it is all the same: 8 MiB by length, half a MiB of memory.
+    let sharers: Vec<Client> =
+        (1..=16).map(|n| connect_narrow(server.address).logged_in(&format!("tux{}", number(n)))).collect();
+    let yields = MIB / 2 / message("mew", false, "moo").len();
+    sender.send_raw("yield moo\n".repeat(yields).as_bytes());
+    sender.expect(&"Sent to 16 cows\n".repeat(yields));
+    // These share nothing. Whichever core they are on, the one that is further behind has to go.
+    let larger = connect_narrow(server.address).logged_in("kirby");
+    let mut smaller = connect_narrow(server.address).logged_in("nemo");
+    say_bytes(&mut sender, "mew", "kirby", 3 * MIB);
+    let expected = say_bytes(&mut sender, "mew", "nemo", 2 * MIB);
+    let cut = server.wait_for_log("reason=\"queues full\"");
+    assert!(cut.contains("cow=kirby"), "{cut}");
+    smaller.expect(&expected);
+    assert_eq!(smaller.ask("who kirby"), NOBODY);
+    assert_eq!(server.log().iter().filter(|line| line.contains("closed connection=")).count(), 1, "and nobody else");
+    drop((sharers, larger));
+}
+
+/// What the `n`th cow of a herd has behind its name.
+fn number(n: usize) -> String {
+    if n == 1 { String::new() } else { format!("#{n}") }
+}
