@@ -177,7 +177,13 @@ pub(super) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
                 turn = Turn::of(TURN_ACCEPTS);
             }
             Err(_) if core.is_draining() => return,
-            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) if is_of_one_connection(&error) => {
+                // A security module may refuse each of them, and take none out of the queue.
+                if turn.step() {
+                    core.reactor.sleep(ACCEPT_BACKOFF).await;
+                    turn = Turn::of(TURN_ACCEPTS);
+                }
+            }
             Err(error) => {
                 if !std::mem::replace(&mut is_failing, true) {
                     core.log.emit(Event::AcceptFailed { shard: core.id, error: error.to_string() });
