@@ -105,6 +105,22 @@ fn all_bytes(script: &[Turn]) -> Vec<u8> {
 }
 
 #[test]
+fn lines_that_arrive_together_with_urgent_data_are_all_answered() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.ask("who");
+    // All of it is there when the server reads; its read ends before the urgent byte.
+    server.signal("STOP");
+    client.send("who");
+    socket2::SockRef::from(client.stream()).send_out_of_band(b"!").expect("a TCP socket");
+    client.send_raw(b"who\nwho\n");
+    server.signal("CONT");
+    for _ in 0..3 {
+        assert_eq!(client.read_line(), "Registered users: (none)");
+    }
+}
+
+#[test]
 fn a_conversation_is_the_same_line_by_line_and_glued_into_one_write() {
     let (server, script) = (Server::with(&SCRIPT_FLAGS), script());
     converse(&server, &script, &script.iter().map(|turn| &turn.sent[..]).collect::<Vec<_>>());

@@ -65,8 +65,6 @@ struct Source {
     wants_write: bool,
     is_readable: bool,
     is_writable: bool,
-    /// The peer has finished or the connection is broken: a read that brings less than it could is not the last.
-    is_finished: bool,
     /// By [`Direction`]: a poll is under way in the ring.
     is_armed: [bool; 2],
     /// Its owner is gone; its place is free when its polls have ended.
@@ -100,8 +98,7 @@ impl Source {
     /// Takes in what its poll has said. Returns who is to be woken.
     fn note(&mut self, events: PollFlags) -> Option<Waker> {
         let broken = events.intersects(PollFlags::ERR | PollFlags::HUP);
-        self.is_finished |= broken || events.contains(PollFlags::RDHUP);
-        self.is_readable |= self.is_finished || events.contains(PollFlags::IN);
+        self.is_readable |= broken || events.intersects(PollFlags::IN | PollFlags::RDHUP);
         self.is_writable |= broken || events.contains(PollFlags::OUT);
         let wanted = self.wants_read && self.is_readable || self.wants_write && self.is_writable;
         if wanted { self.waker.take() } else { None }
@@ -396,11 +393,6 @@ impl Watch {
         if !self.with(|source| std::mem::replace(&mut source.is_armed[direction as usize], true)) {
             self.reactor.submit_poll(socket.as_raw_fd(), direction.events(), direction.of(self.place));
         }
-    }
-
-    /// A read has brought less than it asked for: unless the peer has finished, the next change will be told.
-    pub(super) fn note_short_read(&self) {
-        self.with(|source| source.is_readable = source.is_finished);
     }
 
     /// The socket had nothing to read.

@@ -124,12 +124,8 @@ impl Socket {
         loop {
             ready!(self.watch.poll_readable(cx, self.descriptor()));
             match recv(&self.socket, &mut *into, RecvFlags::DONTWAIT).map_err(io::Error::from) {
-                Ok((count, _)) => {
-                    if count < into.len() {
-                        self.watch.note_short_read();
-                    }
-                    return Poll::Ready(Ok(count));
-                }
+                // A short read does not say that nothing is left: it ends before urgent data, too.
+                Ok((count, _)) => return Poll::Ready(Ok(count)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch.note_empty(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(error)),
