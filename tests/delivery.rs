@@ -3,9 +3,11 @@
 mod support;
 
 use std::collections::HashMap;
-use std::thread;
+use std::net::Shutdown;
+use std::time::Instant;
+use std::{fs, thread};
 
-use support::{Client, Server, connect_narrow, message, picture};
+use support::{Client, GUARD, Server, connect_narrow, message, picture};
 
 /// Room for everything that a test sends, so that nobody is cut for the speed of the machine.
 const ROOMY: &str = "1073741824";
@@ -272,6 +274,28 @@ fn a_receiver_that_goes_away_in_the_middle_of_it_harms_nobody() {
         wait_until_free(&mut tux, "mew");
     }
     assert_eq!(tux.ask("who"), "Registered users: tux");
+}
+
+#[test]
+fn one_who_goes_while_too_much_waits_for_him_leaves_nothing_behind() {
+    let server = Server::with(&["--sendq-bytes-max", "32768", "--herd", "2"]);
+    let mut talker = server.login("tux");
+    let descriptors = || fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("the server runs").count();
+    let before = descriptors();
+    for messages in (20..60).step_by(2) {
+        let reader = connect_narrow(server.address).logged_in("ferris");
+        talker.send_raw("yield moo\n".repeat(messages).as_bytes());
+        (0..messages).for_each(|_| drop(talker.read_line()));
+        // Unless he has been cut by now.
+        let _ = reader.stream().shutdown(Shutdown::Write);
+        wait_until_free(&mut talker, "ferris");
+        reader.reset();
+    }
+    let deadline = Instant::now() + GUARD;
+    while descriptors() > before {
+        assert!(Instant::now() < deadline, "{} descriptors, {before} before", descriptors());
+        talker.ask("who");
+    }
 }
 
 /// Asks until the cow is free: every question is answered, so this waits for the server and not for time.
