@@ -169,8 +169,7 @@ fn registered(herd: Herd, every: usize) -> Shard {
     shard
 }
 
-/// There and back between two executors. The glommio of today can lose a wake-up (`net::heartbeat`); the
-/// heartbeat ends such a wait after 10 ms, which shows as an outlier of the frame that goes alone.
+/// There and back between two executors, each asleep while the other works.
 fn hop(c: &mut Criterion) {
     let mut group = c.benchmark_group("hop");
     let cores = Cores::start();
