@@ -139,8 +139,12 @@ impl Listening {
 
     /// Accepts all that wait, then ends the listener: newcomers are refused by the kernel.
     pub(super) fn empty_and_end(&self, core: &Rc<Core>) {
-        while let Ok((socket, peer)) = self.take_waiting() {
-            admit(core, socket, peer);
+        for _ in 0..BACKLOG {
+            match self.take_waiting() {
+                Ok((socket, peer)) => admit(core, socket, peer),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => break,
+            }
         }
         let _ = self.socket.shutdown(Shutdown::Read);
     }

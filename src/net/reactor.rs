@@ -315,7 +315,7 @@ impl Reactor {
     /// An ear for this core's doorbell.
     pub fn ear(self: &Rc<Self>) -> Ear {
         // Whatever was left before is heard of at once.
-        Ear { reactor: Rc::clone(self), heard: None }
+        Ear { reactor: Rc::clone(self), heard: None, listens: None }
     }
 }
 
@@ -457,17 +457,21 @@ impl Drop for Sleep {
 pub struct Ear {
     reactor: Rc<Reactor>,
     heard: Option<u64>,
+    /// What had been heard when it began to listen: it need not again before the next time.
+    listens: Option<u64>,
 }
 
 impl Ear {
-    /// Waits until the doorbell has been heard since the last time.
+    /// Waits until the doorbell has been heard since the last time; for one task.
     pub async fn hear(&mut self) {
         poll_fn(|cx| {
             let heard = self.reactor.heard.get();
             if self.heard.replace(heard) != Some(heard) {
                 return Poll::Ready(());
             }
-            self.reactor.listening.borrow_mut().push(cx.waker().clone());
+            if self.listens.replace(heard) != Some(heard) {
+                self.reactor.listening.borrow_mut().push(cx.waker().clone());
+            }
             Poll::Pending
         })
         .await;
