@@ -39,7 +39,7 @@ pub struct Common {
     #[arg(long, global = true, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub pairs: u32,
     /// Run the same against two floors: bare epoll servers, one with a write for each message, one with a
-    /// write for each receiver and turn (not for idle and slow)
+    /// write for each receiver and turn (not for idle, slow and flood)
     #[arg(long, global = true)]
     pub floor: bool,
     /// Text of a message in bytes; the first 27 are the token by which it is counted
@@ -117,6 +117,16 @@ pub enum Workload {
         /// Messages that the sender has under way
         #[arg(long, value_name = "N", default_value_t = 1)]
         window: usize,
+    },
+    /// Pairs talk beside one who sends as fast as his socket takes it, and the same without him. He comes from
+    /// 127.0.0.2; a server of --addr has to count his lines and nobody else's
+    Flood {
+        /// Pairs of clients; each says things to the other
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        pairs_of_cows: usize,
+        /// Messages a second of each, whoever has got the last ones; latency is from when a message was due
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        rate: u32,
     },
     /// Show that a server that loses, repeats, reorders or breaks one delivery is found out
     SelfTest,

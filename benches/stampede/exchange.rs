@@ -1,9 +1,10 @@
 //! Clients that talk: who says what to whom and when, and what came of it.
 //!
-//! `fanout`, `say`, `mix` and `slow` are one thing with different numbers ([`Script`]). A message is under way
-//! until everybody who is to have it has it; then its sender, or in a conversation its receiver, says the
-//! next: the load is closed, so the server is never asked for more than it gives. Latency is from just before
-//! the write of a line to just after the read that completes it, for each receiver.
+//! `fanout`, `say`, `mix`, `slow` and `flood` are one thing with different numbers ([`Script`]). A message is
+//! under way until everybody who is to have it has it; then its sender, or in a conversation its receiver, says
+//! the next: the load is closed, so the server is never asked for more than it gives; unless the script has a
+//! pace. Latency is from just before the write of a line, or from when it was due, to just after the read that
+//! completes it, for each receiver.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -154,13 +155,14 @@ impl<'a> Exchange<'a> {
             }
         }
         self.last_news = now;
-        let mut due = now;
+        let (mut due, mut turns) = (now, (0..self.script.senders).cycle());
         while Instant::now() < until && !self.is_silent() {
             let mut wait_until = until;
             if let Some(pace) = self.script.pace {
+                // Evenly apart: all at once they would wait for each other.
                 while due <= Instant::now() {
-                    (0..self.script.senders).try_for_each(|sender| self.speak(sender, due))?;
-                    due += pace;
+                    turns.next().map_or(Ok(()), |sender| self.speak(sender, due))?;
+                    due += pace / u32::try_from(self.script.senders.max(1))?;
                 }
                 wait_until = due.min(until);
             }

@@ -12,6 +12,7 @@
 mod cli;
 mod crowd;
 mod exchange;
+mod flood;
 mod floor;
 mod idle;
 mod ledger;
@@ -61,8 +62,8 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     let mut report = Report::new(&common)?;
-    if common.floor && matches!(workload, Workload::Idle { .. } | Workload::Slow { .. }) {
-        bail!("idle and slow have no floor to stand on: leave --floor out");
+    if common.floor && matches!(workload, Workload::Idle { .. } | Workload::Slow { .. } | Workload::Flood { .. }) {
+        bail!("idle, slow and flood have no floor to stand on: leave --floor out");
     }
     match workload {
         Workload::Floor { coalesce, fault } => be_a_floor(coalesce, fault.as_deref())?,
@@ -115,6 +116,15 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
             let field = Field::prepare(&common, script.clients + stalled)?;
             let parameters = parameters("slow", &script, &common, field.block_bytes());
             slow::run(&mut report, &common, &script, &field, &parameters)?;
+            blame(&report, &field);
+        }
+        Workload::Flood { pairs_of_cows, rate } => {
+            let common = flood::flags(&common);
+            let pace = Some(Duration::from_secs(1) / rate);
+            let script = Script { pace, ..pairs(pairs_of_cows * 2, 0, &common) };
+            let field = Field::prepare(&common, script.clients + 1)?;
+            let parameters = parameters("flood", &script, &common, field.block_bytes());
+            flood::run(&mut report, &common, &script, &field, &parameters)?;
             blame(&report, &field);
         }
     }

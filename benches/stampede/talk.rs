@@ -17,7 +17,7 @@ use crate::target::{self, Target};
 use crate::wire::Gallery;
 
 /// Part of a run that comes before what is measured.
-const WARM_UP: f64 = 0.1;
+pub const WARM_UP: f64 = 0.1;
 
 /// The servers of a comparison and what they deliver.
 pub struct Field {
