@@ -358,6 +358,44 @@ fn over_the_budget_for_all_queues_the_largest_goes_first_and_what_is_shared_coun
     drop((sharers, larger));
 }
 
+/// `COWCHAT_FULL_QUEUES` says how many queues there are (default 100). Nobody's message is shared, and the sender
+/// has a rate: over the budget may be what he queues until the cores have counted.
+#[test]
+fn however_many_queues_are_full_all_together_take_no_more_than_the_budget() {
+    const KIB: usize = 1 << 10;
+    // What the sender queues in half a second, and as much for the allocator and all that is not a message.
+    const SLACK_KIB: u64 = 48 << 10;
+    let count: usize = std::env::var("COWCHAT_FULL_QUEUES").map_or(100, |text| text.parse().expect("a number"));
+    let budget = count * 128 * KIB;
+    let (total, herd) = (budget.to_string(), count.to_string());
+    let flags =
+        ["--queues-bytes-total", &total, "--herd", &herd, "--sendq-bytes-max", "4194304", "--sendq-stall", "10m"];
+    let throttle =
+        ["--flood-exempt", "none", "--flood-burst", "1000", "--flood-rate", "20000/s", "--address-exempt", "127.0.0.1"];
+    let server = Server::with(&[&flags[..], &throttle].concat());
+    let mut sender = server.login("mew");
+    let cows: Vec<String> = (1..=count).map(|n| format!("tux{}", number(n))).collect();
+    let _readers: Vec<Client> = cows.iter().map(|cow| connect_narrow(server.address).logged_in(cow)).collect();
+    let before = server.kib_of("VmRSS");
+    let says = 32 * KIB / message("mew", true, "moo").len();
+    let cuts = || server.log().iter().filter(|line| line.contains("reason=\"queues full\"")).count();
+    let mut sent = 0;
+    // The kernel takes some of it, but not most of 1 MiB for each.
+    while cuts() < count.div_ceil(20) {
+        assert!(sent < count * 1024 * KIB, "nobody is cut");
+        for cow in &cows {
+            sender.send_raw(format!("say {cow} moo\n").repeat(says).as_bytes());
+            (0..says).for_each(|_| assert!(["Sent to", "error: "].contains(&&sender.read_line()[..7])));
+        }
+        sent += count * 32 * KIB;
+    }
+    let (peak, budget) = (server.kib_of("VmHWM") - before, budget as u64 / 1024);
+    println!("{count} full queues: {peak} KiB above {before} KiB, budget {budget} KiB, {} cut", cuts());
+    assert!(peak <= budget + SLACK_KIB, "{peak} KiB with a budget of {budget} KiB");
+    assert!(peak >= budget / 2, "the queues were not full: {peak} KiB of {budget} KiB");
+    assert_eq!(sender.ask("who mew"), "Registered users: mew");
+}
+
 /// What the `n`th cow of a herd has behind its name.
 fn number(n: usize) -> String {
     if n == 1 { String::new() } else { format!("#{n}") }
