@@ -10,6 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
+use std::time::Instant;
 
 use support::{Client, GUARD, Server, all_cows, connect_narrow, cowchat, message};
 
@@ -279,16 +280,16 @@ struct Seen {
     received: HashMap<String, usize>,
 }
 
-/// Sends 32 lines, reads until they are answered, and so on until the server ends it.
-fn flood(client: &Client, line: &str, going: &mpsc::Sender<()>) -> Seen {
+/// Sends so many lines, reads until they are answered, and so on until the server ends it.
+fn flood(client: &Client, lines: usize, acknowledgement: &str, going: &mpsc::Sender<()>) -> Seen {
     let mut seen = Seen { acknowledged: 0, received: HashMap::new() };
     let mut input = BufReader::new(client.stream());
-    let lines = format!("{line}\n").repeat(32);
+    let yields = "yield moo\n".repeat(lines);
     let mut last = String::new();
     loop {
         // After the drain has begun lines are discarded; the read below tells how it ended.
-        let _: io::Result<()> = client.stream().write_all(lines.as_bytes());
-        for _ in 0..32 {
+        let _: io::Result<()> = client.stream().write_all(yields.as_bytes());
+        for _ in 0..lines {
             loop {
                 let before = std::mem::take(&mut last);
                 let count = input.read_line(&mut last).expect("FIN, not RST");
@@ -298,7 +299,7 @@ fn flood(client: &Client, line: &str, going: &mpsc::Sender<()>) -> Seen {
                 }
                 if let Some(from) = last.strip_suffix(" says:\n") {
                     *seen.received.entry(from.to_owned()).or_default() += 1;
-                } else if last == "Sent to 23 cows\n" || last == "error: login first\n" {
+                } else if last == acknowledgement || last == "error: login first\n" {
                     seen.acknowledged += 1;
                     break;
                 }
@@ -309,35 +310,54 @@ fn flood(client: &Client, line: &str, going: &mpsc::Sender<()>) -> Seen {
     }
 }
 
+/// One in four is a user, the others are guests. `COWCHAT_DRAIN_CLIENTS` says how many they are (default 100);
+/// more than that have fewer lines under way, since what these bring grows with the square of the users.
 #[test]
 fn a_hundred_clients_that_yield_all_get_what_was_acknowledged_and_the_end() {
-    let mut server = Server::with(&PATIENT);
-    let cows = all_cows();
+    let clients: usize = std::env::var("COWCHAT_DRAIN_CLIENTS").map_or(100, |text| text.parse().expect("a number"));
+    let (herd, lines) = (clients.div_ceil(100), (3200 / clients).max(1));
+    let mut server = Server::with(&[&PATIENT[..], &["--herd", &herd.to_string()]].concat());
+    let cows = herds_of(herd);
     let users: Vec<Client> = cows.iter().map(|cow| server.login(cow)).collect();
-    let guests: Vec<Client> = (cows.len()..100).map(|_| server.connect()).collect();
+    let guests: Vec<Client> = (cows.len()..clients).map(|_| server.connect()).collect();
+    let acknowledgement = format!("Sent to {} cows\n", cows.len() - 1);
     let (going, gone) = mpsc::channel();
-    let seen: Vec<Seen> = std::thread::scope(|scope| {
-        let clients = users.iter().chain(&guests);
-        let floods: Vec<_> = clients
+    let (seen, drained) = std::thread::scope(|scope| {
+        let floods: Vec<_> = users
+            .iter()
+            .chain(&guests)
             .map(|client| {
-                let going = going.clone();
-                scope.spawn(move || flood(client, "yield moo", &going))
+                let (going, acknowledgement) = (going.clone(), &acknowledgement);
+                scope.spawn(move || flood(client, lines, acknowledgement, &going))
             })
             .collect();
-        for _ in 0..200 {
+        for _ in 0..2 * clients {
             gone.recv_timeout(GUARD).expect("the flood goes on");
         }
+        let began = Instant::now();
         server.signal("TERM");
-        floods.into_iter().map(|flood| flood.join().expect("an orderly end")).collect()
+        let seen: Vec<Seen> = floods.into_iter().map(|flood| flood.join().expect("an orderly end")).collect();
+        (seen, began.elapsed())
     });
     assert_it_drained(&mut server);
     for (receiver, got) in cows.iter().zip(&seen) {
         for (sender, sent) in cows.iter().zip(&seen).filter(|(sender, _)| *sender != receiver) {
-            let received = got.received.get(*sender).copied().unwrap_or_default();
+            let received = got.received.get(sender).copied().unwrap_or_default();
             assert_eq!(received, sent.acknowledged, "{receiver} got {received} messages of {sender}");
         }
     }
     assert!(seen[cows.len()..].iter().all(|guest| guest.received.is_empty()), "guests get none");
+    let messages: usize = seen.iter().flat_map(|seen| seen.received.values()).sum();
+    println!(
+        "drain: {clients} clients, {messages} messages, all had the end {:.1} s after the signal",
+        drained.as_secs_f64()
+    );
+}
+
+/// Each cow so often, by the names that the server gives them.
+fn herds_of(size: usize) -> Vec<String> {
+    let name = |cow: &str, n: usize| if n == 1 { cow.to_owned() } else { format!("{cow}#{n}") };
+    (1..=size).flat_map(|n| all_cows().into_iter().map(move |cow| name(cow, n))).collect()
 }
 
 #[test]
