@@ -61,7 +61,9 @@ pub fn run(
     for pair in 0..common.pairs {
         let mut both = Vec::new();
         for flooded in [pair % 2 == 1, pair % 2 == 0] {
-            both.push(once(common, script, field, flooded)?);
+            // A name of his own for each pair: the last one's may be taken for a moment after he went.
+            let name = flooded.then(|| &*field.gallery.names()[script.clients + pair as usize]);
+            both.push(once(common, script, field, name)?);
             report.add(parameters, pair + 1, &both[both.len() - 1])?;
         }
         // The run beside the flooder first: it is compared with the other.
@@ -81,11 +83,10 @@ pub fn run(
     Ok(())
 }
 
-fn once(common: &Common, script: &Script, field: &Field, flooded: bool) -> anyhow::Result<Figures> {
+fn once(common: &Common, script: &Script, field: &Field, flooder: Option<&str>) -> anyhow::Result<Figures> {
     let target = &field.targets[0];
     let mut exchange = Exchange::new(gather(target, field, script.clients)?, &field.gallery, script);
-    let name = &field.gallery.names()[script.clients];
-    let flooder = flooded.then(|| Flooder::start(target.address, name)).transpose()?;
+    let flooder = flooder.map(|name| Flooder::start(target.address, name)).transpose()?;
     exchange.drive(Instant::now() + seconds(common.seconds * WARM_UP), &mut || {})?;
     exchange.land(&mut || {})?;
     exchange.reset();
@@ -96,12 +97,12 @@ fn once(common: &Common, script: &Script, field: &Field, flooded: bool) -> anyho
     exchange.land(&mut || {})?;
     let figures = stopwatch.stop(target)?;
     let more = json!({ "flooder_executed": executed() - before });
+    let label = if flooder.is_some() { "one floods" } else { "nobody floods" };
     if let Some(flooder) = flooder {
         flooder.stop().context("the flooder")?;
     }
     let (events, latency) = (exchange.tally().deliveries, exchange.tally().latency.clone());
     let (faults, complaint) = exchange.finish()?;
-    let label = if flooded { "one floods" } else { "nobody floods" };
     Ok(Figures { target: label, events, latency, faults, complaint, more, ..figures })
 }
 
@@ -130,6 +131,8 @@ impl Flooder {
             bail!("the flooder was told {reply:?}");
         }
         stream.set_nonblocking(true)?;
+        // He goes by RST: at a FIN the server would execute what he has sent, at his rate, beside the next run.
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         let (is_over, executed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let thread = std::thread::spawn({
             let (name, is_over, executed) = (name.to_owned(), Arc::clone(&is_over), Arc::clone(&executed));

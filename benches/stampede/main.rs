@@ -122,7 +122,7 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
             let common = flood::flags(&common);
             let pace = Some(Duration::from_secs(1) / rate);
             let script = Script { pace, ..pairs(pairs_of_cows * 2, 0, &common) };
-            let field = Field::prepare(&common, script.clients + 1)?;
+            let field = Field::prepare(&common, script.clients + common.pairs as usize)?;
             let parameters = parameters("flood", &script, &common, field.block_bytes());
             flood::run(&mut report, &common, &script, &field, &parameters)?;
             blame(&report, &field);
