@@ -131,18 +131,21 @@ mod tests {
     proptest! {
         #[test]
         fn a_short_bubble_of_any_text_is_charasays(text in "[ -~]{0,44}|[ a-zé世\u{301}-]{0,44}|x{35,45}") {
-            prop_assume!(!is_blank(&text));
-            let bubble = Bubble::default();
-            prop_assert_eq!(ShortBubbles::new(bubble).draw(&text), bubble.draw(&text));
+            // Not `prop_assume`: of a hundred thousand cases more are blank than proptest lets pass.
+            if !is_blank(&text) {
+                let bubble = Bubble::default();
+                prop_assert_eq!(ShortBubbles::new(bubble).draw(&text), bubble.draw(&text));
+            }
         }
 
         #[test]
         fn all_lines_of_a_bubble_are_equally_wide(text in "[a-z \u{301}\u{302}一-龥😀-😎가-힣\u{1100}-\u{1112}\u{1161}-\u{1175}\u{fe0f}-]{1,120}") {
             let text = sanitize(text.as_bytes());
-            prop_assume!(!is_blank(&text));
-            let bubble = Bubble::default().draw(&text);
-            let widths: Vec<usize> = bubble.lines().map(UnicodeWidthStr::width).collect();
-            prop_assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "{:?}\n{}", widths, bubble);
+            if !is_blank(&text) {
+                let bubble = Bubble::default().draw(&text);
+                let widths: Vec<usize> = bubble.lines().map(UnicodeWidthStr::width).collect();
+                prop_assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "{:?}\n{}", widths, bubble);
+            }
         }
     }
 }
