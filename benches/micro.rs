@@ -41,10 +41,11 @@ use cowchat::shard::{Common, Drawing, Form, Frame, Message, Rules, Shard, name};
 /// How messages are drawn unless somebody asks for anything else.
 const COLOR: Form = Form { art: Art::Color, numbered: false };
 
-/// Texts of 2, 36 and 250 bytes: a greeting, a sentence, a paragraph.
-const TEXTS: [&str; 3] = [
+/// Texts of 2, 36, 120 and 250 bytes: a greeting, a sentence, three of them, a paragraph.
+const TEXTS: [&str; 4] = [
     "hi",
     "the grass is greener on this meadow.",
+    "the grass is greener on this meadow, and the water of the brook is colder, too. nobody knows why that is so, ask the cow",
     "Last night the fence by the river fell again, and half of us went to see what the other side is like. \
      It is wetter. The clover is good, though, and nobody minds if you stand in the shade all day, so we \
      stayed until the farmer came with the young dog.",
@@ -83,7 +84,7 @@ fn command(c: &mut Criterion) {
 
 fn sanitizing(c: &mut Criterion) {
     let mut group = c.benchmark_group("sanitize");
-    let ascii = TEXTS[2].as_bytes().to_vec();
+    let ascii = TEXTS[3].as_bytes().to_vec();
     // Colours, a title, an escape with no end, a bidi override, a zero-width blank, and what is no UTF-8.
     let hostile = b"\x1b[31mmoo\x1b]0;owned\x07 \x1b[999 \xe2\x80\xae\xe2\x80\x8b\xff\xc3\x00moo\x1bP".repeat(7);
     // Letters of two, three and four bytes, and as many marks on one base as are too many.
@@ -101,7 +102,7 @@ fn draw(c: &mut Criterion) {
     let [tux, _] = two_cows(&herd);
     let drawing = Drawing { herd: &herd, header: true };
     // The longest line there may be: it bounds how long one message keeps a core from everybody else.
-    let longest = TEXTS[2].repeat(LINE_BYTES_MAX / TEXTS[2].len());
+    let longest = TEXTS[3].repeat(LINE_BYTES_MAX / TEXTS[3].len());
     for text in TEXTS.into_iter().chain([&*longest]) {
         group.bench_with_input(BenchmarkId::new("charasay", text.len()), text, |b, text| {
             let chara = Chara::Builtin("tux".to_owned());
