@@ -10,11 +10,14 @@
 //! was first full, and they say when something has changed. What the kernel said last is kept here until a call
 //! on the socket disproves it.
 
+mod sources;
+mod timers;
+
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,8 +29,10 @@ use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use pin_project_lite::pin_project;
 use rustix::event::PollFlags;
-use slab::Slab;
 
+use self::sources::Sources;
+pub(super) use self::sources::Watch;
+use self::timers::Timers;
 use super::doorbell::Doorbell;
 use crate::limits::{LOOK_INTERVAL, RING_COMPLETIONS, RING_SUBMISSIONS};
 
@@ -41,9 +46,8 @@ pub struct Reactor {
     ring: RefCell<IoUring>,
     /// What is to be submitted when the ring is next entered.
     submissions: RefCell<VecDeque<squeue::Entry>>,
-    sources: RefCell<Slab<Source>>,
-    timers: RefCell<BTreeMap<(Instant, u64), Waker>>,
-    timers_made: Cell<u64>,
+    sources: RefCell<Sources>,
+    timers: RefCell<Timers>,
     doorbell: Arc<Doorbell>,
     /// How often the doorbell was heard, and who waits for the next time.
     heard: Cell<u64>,
@@ -54,55 +58,6 @@ pub struct Reactor {
     others_ran: Cell<bool>,
     looked: Cell<Instant>,
     is_over: Cell<bool>,
-}
-
-/// A socket, as the reactor sees it.
-#[derive(Debug, Default)]
-struct Source {
-    /// Its task, while it waits for one or the other.
-    waker: Option<Waker>,
-    wants_read: bool,
-    wants_write: bool,
-    is_readable: bool,
-    is_writable: bool,
-    /// By [`Direction`]: a poll is under way in the ring.
-    is_armed: [bool; 2],
-    /// Its owner is gone; its place is free when its polls have ended.
-    is_dropped: bool,
-}
-
-/// What a poll is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Read = 0,
-    Write = 1,
-}
-
-impl Direction {
-    const BOTH: [Direction; 2] = [Direction::Read, Direction::Write];
-
-    fn events(self) -> PollFlags {
-        match self {
-            Direction::Read => PollFlags::IN | PollFlags::RDHUP,
-            Direction::Write => PollFlags::OUT,
-        }
-    }
-
-    /// Names the completions of a source's poll.
-    fn of(self, place: usize) -> u64 {
-        (place as u64) << 1 | self as u64
-    }
-}
-
-impl Source {
-    /// Takes in what its poll has said. Returns who is to be woken.
-    fn note(&mut self, events: PollFlags) -> Option<Waker> {
-        let broken = events.intersects(PollFlags::ERR | PollFlags::HUP);
-        self.is_readable |= broken || events.intersects(PollFlags::IN | PollFlags::RDHUP);
-        self.is_writable |= broken || events.contains(PollFlags::OUT);
-        let wanted = self.wants_read && self.is_readable || self.wants_write && self.is_writable;
-        if wanted { self.waker.take() } else { None }
-    }
 }
 
 impl Reactor {
@@ -124,7 +79,6 @@ impl Reactor {
             submissions: RefCell::default(),
             sources: RefCell::default(),
             timers: RefCell::default(),
-            timers_made: Cell::new(0),
             doorbell,
             heard: Cell::new(0),
             listening: RefCell::default(),
@@ -177,7 +131,7 @@ impl Reactor {
     fn look(&self, may_sleep: bool) {
         let is_all = self.fill();
         let now = Instant::now();
-        let timeout = self.timers.borrow().first_key_value().map(|((at, _), _)| at.saturating_duration_since(now));
+        let timeout = self.timers.borrow().first().map(|at| at.saturating_duration_since(now));
         let sleeps = may_sleep && is_all && timeout != Some(Duration::ZERO) && self.doorbell.fall_asleep();
         self.enter(sleeps, timeout);
         self.collect();
@@ -186,7 +140,7 @@ impl Reactor {
             self.listening.take().into_iter().for_each(Waker::wake);
         }
         let now = Instant::now();
-        self.fire_timers(now);
+        self.timers.borrow_mut().fire(now);
         self.breathing.take().into_iter().for_each(Waker::wake);
         self.looked.set(now);
     }
@@ -243,18 +197,9 @@ impl Reactor {
                 NOBODY => {}
                 DOORBELL => is_deaf = !goes_on,
                 poll => {
-                    let (place, direction) = ((poll >> 1) as usize, (poll & 1) as usize);
-                    let Some(source) = sources.get_mut(place) else { continue };
-                    source.is_armed[direction] = goes_on;
-                    if source.is_dropped {
-                        if source.is_armed == [false; 2] {
-                            sources.remove(place);
-                        }
-                        continue;
-                    }
                     // A poll that failed says nothing of the socket: whoever waits is to try, and to ask again.
                     let events = u16::try_from(completion.result()).map_or(PollFlags::ERR, PollFlags::from_bits_retain);
-                    if let Some(waker) = source.note(events) {
+                    if let Some(waker) = sources.note(poll, events, goes_on) {
                         waker.wake();
                     }
                 }
@@ -263,15 +208,6 @@ impl Reactor {
         drop(ring);
         if is_deaf {
             self.arm_doorbell();
-        }
-    }
-
-    fn fire_timers(&self, now: Instant) {
-        let mut timers = self.timers.borrow_mut();
-        while let Some(first) = timers.first_entry()
-            && first.key().0 <= now
-        {
-            first.remove().wake();
         }
     }
 
@@ -286,17 +222,13 @@ impl Reactor {
 
     /// Watches a socket until the [`Watch`] is dropped, which has to be before the socket is closed.
     pub(super) fn watch(self: &Rc<Self>, socket: BorrowedFd<'_>) -> Watch {
-        let place = self.sources.borrow_mut().insert(Source { is_writable: true, ..Source::default() });
-        let watch = Watch { reactor: Rc::clone(self), place };
-        watch.arm(socket, Direction::Read);
-        watch
+        Watch::new(Rc::clone(self), socket)
     }
 
     /// Waits for some time.
     pub(super) fn sleep(self: &Rc<Self>, time: Duration) -> Sleep {
-        let id = self.timers_made.get();
-        self.timers_made.set(id + 1);
-        Sleep { reactor: Rc::clone(self), at: Instant::now() + time, id }
+        let key = self.timers.borrow_mut().key(Instant::now() + time);
+        Sleep { reactor: Rc::clone(self), key }
     }
 
     /// Lets everybody who can run do so, and the ring be looked at, before the caller goes on.
@@ -344,111 +276,28 @@ impl<F: Future> Future for Noted<F> {
     }
 }
 
-/// Ends a poll. A removal (POLL_REMOVE) would fail while an event is on its way to the ring.
-fn end_of_poll(poll: u64) -> squeue::Entry {
-    opcode::AsyncCancel::new(poll).build().user_data(NOBODY)
-}
-
-/// What the reactor knows of a socket, for its owner.
-#[derive(Debug)]
-pub(super) struct Watch {
-    reactor: Rc<Reactor>,
-    place: usize,
-}
-
-impl Watch {
-    fn with<T>(&self, act: impl FnOnce(&mut Source) -> T) -> T {
-        act(&mut self.reactor.sources.borrow_mut()[self.place])
-    }
-
-    /// Waits until the socket has something to read, as far as is known.
-    pub(super) fn poll_readable(&self, cx: &Context<'_>, socket: BorrowedFd<'_>) -> Poll<()> {
-        let is_ready = self.with(|source| {
-            source.wants_read = !source.is_readable;
-            source.is_readable
-        });
-        if is_ready { Poll::Ready(()) } else { self.wait(cx, socket, Direction::Read) }
-    }
-
-    /// Waits until the socket has room, as far as is known.
-    pub(super) fn poll_writable(&self, cx: &Context<'_>, socket: BorrowedFd<'_>) -> Poll<()> {
-        let is_ready = self.with(|source| {
-            source.wants_write = !source.is_writable;
-            source.is_writable
-        });
-        if is_ready { Poll::Ready(()) } else { self.wait(cx, socket, Direction::Write) }
-    }
-
-    fn wait(&self, cx: &Context<'_>, socket: BorrowedFd<'_>, direction: Direction) -> Poll<()> {
-        self.with(|source| {
-            if !source.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                source.waker = Some(cx.waker().clone());
-            }
-        });
-        self.arm(socket, direction);
-        Poll::Pending
-    }
-
-    fn arm(&self, socket: BorrowedFd<'_>, direction: Direction) {
-        if !self.with(|source| std::mem::replace(&mut source.is_armed[direction as usize], true)) {
-            self.reactor.submit_poll(socket.as_raw_fd(), direction.events(), direction.of(self.place));
-        }
-    }
-
-    /// The socket had nothing to read.
-    pub(super) fn note_empty(&self) {
-        self.with(|source| source.is_readable = false);
-    }
-
-    /// The socket did not take all that it was offered.
-    pub(super) fn note_full(&self) {
-        self.with(|source| source.is_writable = false);
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        // Last, and with nothing borrowed: it may be what keeps a task, and with it other sockets.
-        let _waker = self.with(|source| source.waker.take());
-        let mut sources = self.reactor.sources.borrow_mut();
-        let source = &mut sources[self.place];
-        if source.is_armed == [false; 2] {
-            sources.remove(self.place);
-            return;
-        }
-        // The ring holds the socket until its polls have ended.
-        source.is_dropped = true;
-        for direction in Direction::BOTH {
-            if source.is_armed[direction as usize] {
-                self.reactor.submissions.borrow_mut().push_back(end_of_poll(direction.of(self.place)));
-            }
-        }
-    }
-}
-
 /// See [`Reactor::sleep`].
 #[derive(Debug)]
 pub(super) struct Sleep {
     reactor: Rc<Reactor>,
-    at: Instant,
-    id: u64,
+    key: timers::Key,
 }
 
 impl Future for Sleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if Instant::now() >= self.at {
+        if Instant::now() >= self.key.at {
             return Poll::Ready(());
         }
-        self.reactor.timers.borrow_mut().insert((self.at, self.id), cx.waker().clone());
+        self.reactor.timers.borrow_mut().set(self.key, cx.waker());
         Poll::Pending
     }
 }
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        self.reactor.timers.borrow_mut().remove(&(self.at, self.id));
+        self.reactor.timers.borrow_mut().forget(self.key);
     }
 }
 
@@ -526,7 +375,7 @@ mod tests {
         run(async |reactor| {
             let event = event();
             let watch = reactor.watch(event.as_fd());
-            reactor.submissions.borrow_mut().push_back(end_of_poll(Direction::Read.of(watch.place)));
+            reactor.submissions.borrow_mut().push_back(sources::end_of_poll(watch.read_poll()));
             is_readable(&watch, &event).await;
             watch.note_empty();
             assert!(!watch.with(|source| source.is_armed[0]), "nobody waits");
@@ -558,7 +407,7 @@ mod tests {
                 // Whatever is on its way: some ends find an event under way.
                 events.iter().for_each(write);
                 drop(watches);
-                while !reactor.sources.borrow().is_empty() {
+                while reactor.sources.borrow().len() > 0 {
                     reactor.breathe().await;
                 }
             }

@@ -1,0 +1,182 @@
+//! What is known of each socket, and what its owner may ask of that.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use io_uring::{opcode, squeue};
+use rustix::event::PollFlags;
+use slab::Slab;
+
+use super::{NOBODY, Reactor};
+
+/// All sockets that are watched, by their places.
+#[derive(Debug, Default)]
+pub(super) struct Sources(Slab<Source>);
+
+impl Sources {
+    /// Takes in what a poll has said, and whether it goes on. Returns who is to be woken.
+    pub(super) fn note(&mut self, poll: u64, events: PollFlags, goes_on: bool) -> Option<Waker> {
+        let (place, direction) = ((poll >> 1) as usize, (poll & 1) as usize);
+        let source = self.0.get_mut(place)?;
+        source.is_armed[direction] = goes_on;
+        if !source.is_dropped {
+            return source.note(events);
+        }
+        if source.is_armed == [false; 2] {
+            self.0.remove(place);
+        }
+        None
+    }
+
+    /// How many there are, with those whose polls have not ended.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// A socket, as the reactor sees it.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    /// Its task, while it waits for one or the other.
+    waker: Option<Waker>,
+    wants_read: bool,
+    wants_write: bool,
+    is_readable: bool,
+    is_writable: bool,
+    /// By [`Direction`]: a poll is under way in the ring.
+    pub(super) is_armed: [bool; 2],
+    /// Its owner is gone; its place is free when its polls have ended.
+    is_dropped: bool,
+}
+
+/// What a poll is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Read = 0,
+    Write = 1,
+}
+
+impl Direction {
+    const BOTH: [Direction; 2] = [Direction::Read, Direction::Write];
+
+    fn events(self) -> PollFlags {
+        match self {
+            Direction::Read => PollFlags::IN | PollFlags::RDHUP,
+            Direction::Write => PollFlags::OUT,
+        }
+    }
+
+    /// Names the completions of a source's poll.
+    fn of(self, place: usize) -> u64 {
+        (place as u64) << 1 | self as u64
+    }
+}
+
+impl Source {
+    /// Takes in what its poll has said. Returns who is to be woken.
+    fn note(&mut self, events: PollFlags) -> Option<Waker> {
+        let broken = events.intersects(PollFlags::ERR | PollFlags::HUP);
+        self.is_readable |= broken || events.intersects(PollFlags::IN | PollFlags::RDHUP);
+        self.is_writable |= broken || events.contains(PollFlags::OUT);
+        let wanted = self.wants_read && self.is_readable || self.wants_write && self.is_writable;
+        if wanted { self.waker.take() } else { None }
+    }
+}
+
+/// Ends a poll. A removal (POLL_REMOVE) would fail while an event is on its way to the ring.
+pub(super) fn end_of_poll(poll: u64) -> squeue::Entry {
+    opcode::AsyncCancel::new(poll).build().user_data(NOBODY)
+}
+
+/// What the reactor knows of a socket, for its owner.
+#[derive(Debug)]
+pub(in crate::net) struct Watch {
+    reactor: Rc<Reactor>,
+    place: usize,
+}
+
+impl Watch {
+    /// See [`Reactor::watch`].
+    pub(super) fn new(reactor: Rc<Reactor>, socket: BorrowedFd<'_>) -> Self {
+        let place = reactor.sources.borrow_mut().0.insert(Source { is_writable: true, ..Source::default() });
+        let watch = Watch { reactor, place };
+        watch.arm(socket, Direction::Read);
+        watch
+    }
+
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Source) -> T) -> T {
+        act(&mut self.reactor.sources.borrow_mut().0[self.place])
+    }
+
+    /// The name of its poll for input.
+    #[cfg(test)]
+    pub(super) fn read_poll(&self) -> u64 {
+        Direction::Read.of(self.place)
+    }
+
+    /// Waits until the socket has something to read, as far as is known.
+    pub(in crate::net) fn poll_readable(&self, cx: &Context<'_>, socket: BorrowedFd<'_>) -> Poll<()> {
+        let is_ready = self.with(|source| {
+            source.wants_read = !source.is_readable;
+            source.is_readable
+        });
+        if is_ready { Poll::Ready(()) } else { self.wait(cx, socket, Direction::Read) }
+    }
+
+    /// Waits until the socket has room, as far as is known.
+    pub(in crate::net) fn poll_writable(&self, cx: &Context<'_>, socket: BorrowedFd<'_>) -> Poll<()> {
+        let is_ready = self.with(|source| {
+            source.wants_write = !source.is_writable;
+            source.is_writable
+        });
+        if is_ready { Poll::Ready(()) } else { self.wait(cx, socket, Direction::Write) }
+    }
+
+    fn wait(&self, cx: &Context<'_>, socket: BorrowedFd<'_>, direction: Direction) -> Poll<()> {
+        self.with(|source| {
+            if !source.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                source.waker = Some(cx.waker().clone());
+            }
+        });
+        self.arm(socket, direction);
+        Poll::Pending
+    }
+
+    fn arm(&self, socket: BorrowedFd<'_>, direction: Direction) {
+        if !self.with(|source| std::mem::replace(&mut source.is_armed[direction as usize], true)) {
+            self.reactor.submit_poll(socket.as_raw_fd(), direction.events(), direction.of(self.place));
+        }
+    }
+
+    /// The socket had nothing to read.
+    pub(in crate::net) fn note_empty(&self) {
+        self.with(|source| source.is_readable = false);
+    }
+
+    /// The socket did not take all that it was offered.
+    pub(in crate::net) fn note_full(&self) {
+        self.with(|source| source.is_writable = false);
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // Last, and with nothing borrowed: it may be what keeps a task, and with it other sockets.
+        let _waker = self.with(|source| source.waker.take());
+        let mut sources = self.reactor.sources.borrow_mut();
+        let source = &mut sources.0[self.place];
+        if source.is_armed == [false; 2] {
+            sources.0.remove(self.place);
+            return;
+        }
+        // The ring holds the socket until its polls have ended.
+        source.is_dropped = true;
+        for direction in Direction::BOTH {
+            if source.is_armed[direction as usize] {
+                self.reactor.submissions.borrow_mut().push_back(end_of_poll(direction.of(self.place)));
+            }
+        }
+    }
+}
