@@ -14,9 +14,16 @@ readonly seeds=1000
 readonly steps=10000
 readonly schedules=100000
 readonly cases=100000
+readonly chunkings=1000000
 readonly endless=1024
 readonly runs=${COWCHAT_SOAK_RUNS:-20}
+readonly racers=2000
+readonly releases=100
+readonly talkers=64
+readonly numbers=10000
 readonly full_queues=1000
+readonly stalls=5
+readonly stall_messages=2000
 # Each client is a descriptor of the server's and two of a test's, which has some more.
 ulimit -n "$(ulimit -Hn)"
 descriptors=$(ulimit -n)
@@ -62,8 +69,19 @@ figure() {
     found=$(grep -E "$lines" "$output" | tr -s ' ') || { printf 'no figure of %s\n' "$what" >&2; exit 1; }
     rm -f "$output"
     while IFS= read -r line; do
+        line=${line#*figure: }
         rows+=("$(printf '%-34s %8s    %s' '' '' "${line# }")")
     done <<<"$found"
+}
+
+# $1: what; $2: how many; $3: the file of tests; $4: how its tests' names begin that print the figure; the rest:
+# what they are told by their environment. As a release, but for the faults on purpose, which that does not have.
+figure_of_tests() {
+    local what=$1 count=$2 file=$3 names=$4 release=(--release)
+    shift 4
+    [ "$file" != own_faults ] || release=()
+    figure "$what" "$count" 'figure: ' env "$@" \
+        timeout 20m cargo test --locked "${release[@]}" --test "$file" -- --nocapture "$names"
 }
 
 stampede() {
@@ -71,13 +89,25 @@ stampede() {
 }
 
 figures() {
-    figure "one floods beside talkers (I19)" 100 '^p50 of the talkers|counted:' stampede flood
+    figure_of_tests "forty racers for each cow (I1)" "$racers" ownership of_forty_clients COWCHAT_RACERS="$racers"
+    figure_of_tests "cows are free again (I3)" "$((4 * releases))" ownership a_cow_is_given COWCHAT_RELEASES="$releases"
+    figure_of_tests "numbered messages (I4 to I6)" "$talkers" delivery numbered_messages \
+        COWCHAT_TALKERS="$talkers" COWCHAT_NUMBERS="$numbers"
     figure "one of them never reads (I7)" 1000 '^cut after|counted:' stampede slow --receivers 1000
     figure "idle connections (I12, I21)" "$idle" ' a connection$| and core$' stampede idle --clients "$idle"
-    figure "full queues (I12)" "$full_queues" ' full queues: [0-9]' env COWCHAT_FULL_QUEUES="$full_queues" \
-        timeout 20m cargo test --locked --release --test limits -- --nocapture however_many_queues_are_full
-    figure "drained in a flood of yields (I15)" "$drained" '^drain: ' env COWCHAT_DRAIN_CLIENTS="$drained" \
-        timeout 20m cargo test --locked --release --test shutdown -- --nocapture a_hundred_clients_that_yield
+    figure_of_tests "full queues (I12)" "$full_queues" limits however_many_queues COWCHAT_FULL_QUEUES="$full_queues"
+    figure_of_tests "faults that end the process (I14)" 8 own_faults armed::a_panic
+    figure_of_tests "drained in a flood of yields (I15)" "$drained" shutdown a_hundred_clients \
+        COWCHAT_DRAIN_CLIENTS="$drained"
+    figure_of_tests "out of descriptors (I17)" 1 faults out_of_descriptors
+    figure_of_tests "a stalled core (I18)" "$stalls" own_faults armed::who_has_nothing \
+        COWCHAT_STALLS="$stalls" COWCHAT_STALL_MESSAGES="$stall_messages"
+    figure "one floods beside talkers (I19)" 100 '^p50 of the talkers|counted:' stampede flood
+}
+
+any_chunks() {
+    env PROPTEST_CASES="$chunkings" cargo test --locked --release --lib any_split_of_any_bytes &&
+        env PROPTEST_CASES="$chunkings" cargo test --locked --release --test framing any_bytes_in_any_chunks
 }
 
 whole_suite() {
@@ -95,6 +125,7 @@ soak "simulation, seeds of $steps steps" "$seeds" env COWCHAT_SIM_SEEDS="$seeds"
 soak "claims, schedules of each kind" "$schedules" env COWCHAT_CLAIMS_SCHEDULES="$schedules" \
     cargo test --locked --release --features shuttle --test claims
 soak "protocol properties, cases each" "$cases" env PROPTEST_CASES="$cases" cargo test --locked --release --lib --test framing
+soak "input in any chunks (I13), cases" "$chunkings" any_chunks
 soak "a line without an end, MB" "$endless" env COWCHAT_ENDLESS_MB="$endless" cargo test --locked --release --test faults \
     after_every_fault
 soak "no faults on purpose in a release" 1 cargo test --locked --release --test own_faults

@@ -3,11 +3,15 @@
 mod support;
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::net::Shutdown;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc;
 use std::time::Instant;
 use std::{fs, thread};
 
-use support::{Client, GUARD, Server, connect_narrow, message, picture};
+use support::{Client, GUARD, Server, connect_narrow, count_of, message, picture};
 
 /// Room for everything that a test sends, so that nobody is cut for the speed of the machine.
 const ROOMY: &str = "1073741824";
@@ -44,7 +48,7 @@ fn talk(mut client: Client, me: usize, cows: &[&str], count: usize) {
     let lines: String = (0..count).map(line).collect();
     let mut sender = client.stream().try_clone().expect("a descriptor");
     thread::scope(|scope| {
-        scope.spawn(move || std::io::Write::write_all(&mut sender, lines.as_bytes()).expect("the server reads"));
+        scope.spawn(move || sender.write_all(lines.as_bytes()).expect("the server reads"));
         let before = cows[(me + cows.len() - 1) % cows.len()];
         let yields = count / 2;
         let due = count + (cows.len() - 1) * yields + (count - yields);
@@ -74,6 +78,69 @@ fn mixed_says_and_yields_of_eight_senders_arrive_in_order_and_once_across_cores(
             scope.spawn(move || talk(client, me, &cows, 100));
         }
     });
+}
+
+/// `COWCHAT_TALKERS` says how many they are (default 8), and `COWCHAT_NUMBERS` how many lines each sends (default
+/// 320): to the next one by `say` and to everybody by `yield` in turn, and at most 32 before all have read those.
+#[test]
+fn numbered_messages_of_many_talkers_arrive_in_order_and_once_and_none_is_lost() {
+    const AHEAD: usize = 32;
+    let (talkers, lines) = (count_of("COWCHAT_TALKERS", 8), count_of("COWCHAT_NUMBERS", 320).next_multiple_of(AHEAD));
+    let server = Server::with(&["--art", "off", "--herd", &talkers.to_string()]);
+    let name = |n: usize| if n == 0 { "tux".to_owned() } else { format!("tux#{}", n + 1) };
+    let number = |cow: &str| cow.strip_prefix("tux#").map_or(0, |n| n.parse::<usize>().expect("a number") - 1);
+    // Which core serves whom is the kernel's choice.
+    let clients: Vec<Client> = (0..talkers).map(|n| server.login(&name(n))).collect();
+    // How much of each talker's has been read; whoever reads the last of his 32 lines lets him go on.
+    let read: Vec<AtomicUsize> = (0..talkers).map(|_| AtomicUsize::new(0)).collect();
+    let (all_read, goes_on): (Vec<_>, Vec<_>) = (0..talkers).map(|_| mpsc::channel()).unzip();
+    thread::scope(|scope| {
+        for ((me, mut client), goes_on) in clients.into_iter().enumerate().zip(goes_on) {
+            let mut sender = client.stream().try_clone().expect("a descriptor");
+            let neighbour = name((me + 1) % talkers);
+            scope.spawn(move || {
+                for first in (0..lines).step_by(AHEAD) {
+                    let line = |n: usize| match n % 2 {
+                        0 => format!(
+                            "say {neighbour} {n}
+"
+                        ),
+                        _ => format!(
+                            "yield {n}
+"
+                        ),
+                    };
+                    let lines: String = (first..first + AHEAD).map(line).collect();
+                    sender.write_all(lines.as_bytes()).expect("the server reads");
+                    goes_on.recv_timeout(GUARD).expect("all of it is read");
+                }
+            });
+            let (all_read, read) = (&all_read, &read);
+            scope.spawn(move || {
+                let before = (me + talkers - 1) % talkers;
+                // Of that one everything, of the others what they yield.
+                let mut next: Vec<usize> = (0..talkers).map(|from| usize::from(from != before)).collect();
+                for _ in 0..2 * lines + (talkers - 2) * lines / 2 {
+                    let line = client.read_line();
+                    let Some((from, said)) = line.split_once(" says") else {
+                        assert!(line.starts_with("Sent to "), "{line}");
+                        continue;
+                    };
+                    let from = number(from);
+                    let to_you = next[from].is_multiple_of(2);
+                    let expected = format!("{}: {}", if to_you { " to you" } else { "" }, next[from]);
+                    assert_eq!(said, expected, "what {} hears of {}", name(me), name(from));
+                    next[from] += if from == before { 1 } else { 2 };
+                    if (read[from].fetch_add(1, Relaxed) + 1).is_multiple_of(AHEAD / 2 * talkers) {
+                        all_read[from].send(()).expect("he waits for it");
+                    }
+                }
+                assert_eq!(client.ask("quit"), "Goodbye.", "nothing more is due");
+            });
+        }
+    });
+    let messages: usize = read.into_iter().map(AtomicUsize::into_inner).sum();
+    println!("figure: {talkers} talkers, {lines} lines each, {messages} messages, none lost, repeated or out of order");
 }
 
 #[test]
@@ -224,7 +291,7 @@ fn twenty_thousand_pipelined_lines_are_all_answered_however_slowly_the_replies_a
     let mut sender = client.stream().try_clone().expect("a descriptor");
     let lines = "who\n".repeat(20_000);
     thread::scope(|scope| {
-        scope.spawn(move || std::io::Write::write_all(&mut sender, lines.as_bytes()).expect("the server reads on"));
+        scope.spawn(move || sender.write_all(lines.as_bytes()).expect("the server reads on"));
         for n in 0..20_000 {
             assert_eq!(client.read_line(), "Registered users: (none)", "reply {n}");
         }
@@ -241,7 +308,7 @@ fn others_messages_make_a_stalled_reader_close_and_its_own_replies_do_not() {
     let asker = own.stream().try_clone().expect("a descriptor");
     let lines = "cows\n".repeat(5_000);
     thread::scope(|scope| {
-        scope.spawn(move || std::io::Write::write_all(&mut &asker, lines.as_bytes()).expect("the server reads on"));
+        scope.spawn(move || (&mut &asker).write_all(lines.as_bytes()).expect("the server reads on"));
         let _stalled = connect_narrow(server.address).logged_in("mew");
         let mut tux = server.login("tux");
         for n in 0..200 {

@@ -256,7 +256,7 @@ fn sends_single_bytes(stage: &mut Stage, mut client: Client) {
 /// A few megabytes, or as many as COWCHAT_ENDLESS_MB says.
 fn sends_no_lf(stage: &mut Stage, client: Client) {
     const GROWTH_MAX_KIB: u64 = 2048;
-    let megabytes = std::env::var("COWCHAT_ENDLESS_MB").map_or(8, |count| count.parse().expect("a number"));
+    let megabytes = support::count_of("COWCHAT_ENDLESS_MB", 8);
     let mut client = client.logged_in("mew");
     let before = stage.server.kib_of("VmRSS");
     for _ in 0..megabytes {
@@ -396,6 +396,7 @@ fn out_of_descriptors_the_bystanders_talk_on_and_no_core_spins() {
     assert!(ticks < TICKS_MAX, "waiting for descriptors took {ticks} ticks of 10 ms in 3 s");
     stage.talk();
     prlimit(pid, Resource::Nofile, before).expect("one's own child");
+    let freed = Instant::now();
     drop(more);
     for mut newcomer in waiting {
         let answer = newcomer.read_line();
@@ -412,6 +413,8 @@ fn out_of_descriptors_the_bystanders_talk_on_and_no_core_spins() {
             newcomer.read_to_end();
         }
     }
+    let (load, back) = (ticks as f64 / WINDOW.as_secs_f64(), freed.elapsed().as_secs_f64() * 1e3);
+    println!("figure: {load:.1} % of a core without any, all cores accept {back:.0} ms after there are some");
     stage.assert_unharmed("EMFILE");
     stage.end();
 }

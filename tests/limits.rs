@@ -365,7 +365,7 @@ fn however_many_queues_are_full_all_together_take_no_more_than_the_budget() {
     const KIB: usize = 1 << 10;
     // What the sender queues in half a second, and as much for the allocator and all that is not a message.
     const SLACK_KIB: u64 = 48 << 10;
-    let count: usize = std::env::var("COWCHAT_FULL_QUEUES").map_or(100, |text| text.parse().expect("a number"));
+    let count = support::count_of("COWCHAT_FULL_QUEUES", 100);
     let budget = count * 128 * KIB;
     let (total, herd) = (budget.to_string(), count.to_string());
     let flags =
@@ -390,7 +390,7 @@ fn however_many_queues_are_full_all_together_take_no_more_than_the_budget() {
         sent += count * 32 * KIB;
     }
     let (peak, budget) = (server.kib_of("VmHWM") - before, budget as u64 / 1024);
-    println!("{count} full queues: {peak} KiB above {before} KiB, budget {budget} KiB, {} cut", cuts());
+    println!("figure: {count} full queues: {peak} KiB above {before} KiB, budget {budget} KiB, {} cut", cuts());
     assert!(peak <= budget + SLACK_KIB, "{peak} KiB with a budget of {budget} KiB");
     assert!(peak >= budget / 2, "the queues were not full: {peak} KiB of {budget} KiB");
     assert_eq!(sender.ask("who mew"), "Registered users: mew");

@@ -61,10 +61,11 @@ fn a_release_does_not_know_the_word_that_arms_them() {
 #[cfg(debug_assertions)]
 mod armed {
     use std::net::{TcpListener, TcpStream};
+    use std::time::{Duration, Instant};
 
     use socket2::SockRef;
 
-    use super::support::{Client, GUARD, message};
+    use super::support::{Client, GUARD, count_of, message};
     use super::{server_with, talk};
 
     // Faults of one session.
@@ -171,14 +172,17 @@ mod armed {
 
     // Faults of a core.
 
-    /// mew, on `core`, does something that ends the process, which is to name the core `broken`.
-    fn assert_it_ends_the_process(fault: &str, core: usize, broken: usize, act: fn(&mut Client)) {
+    /// mew, on `core`, does something that ends the process, which is to name the core `broken`. Returns how long
+    /// that took.
+    fn assert_it_ends_the_process(fault: &str, core: usize, broken: usize, act: fn(&mut Client)) -> Duration {
         let mut server = server_with(fault, &[]);
         let mut faulty = server.login_on(core, "mew");
         let mut others =
             [server.login_on(0, "aya"), server.login_on(1, "cow"), server.connect_on(0), server.connect_on(1)];
+        let began = Instant::now();
         act(&mut faulty);
         assert_eq!(server.wait().code(), Some(1), "{fault}");
+        let took = began.elapsed();
         for client in others.iter_mut().chain([&mut faulty]) {
             // A message may have come before the end, which they all see.
             client.read_until_cut();
@@ -186,24 +190,38 @@ mod armed {
         let log = server.log();
         let last = log.last().expect("a log");
         assert!(last.starts_with(&format!("cowchat: core {broken} panicked: a fault on purpose")), "{last}");
+        took
+    }
+
+    fn print_slowest(ends: &[Duration]) {
+        let slowest = ends.iter().max().expect("some");
+        println!(
+            "figure: {} processes ended {:.0} ms after the fault at most",
+            ends.len(),
+            slowest.as_secs_f64() * 1e3
+        );
     }
 
     #[test]
     fn a_panic_that_leaves_the_roster_half_changed_ends_the_process() {
+        let mut ends = Vec::new();
         for core in [0, 1] {
-            assert_it_ends_the_process("leave", core, core, |mew| mew.send("quit"));
-            assert_it_ends_the_process("leave", core, core, |mew| mew.half_close());
+            ends.push(assert_it_ends_the_process("leave", core, core, |mew| mew.send("quit")));
+            ends.push(assert_it_ends_the_process("leave", core, core, |mew| mew.half_close()));
         }
+        print_slowest(&ends);
     }
 
     #[test]
     fn a_panic_in_the_middle_of_a_delivery_ends_the_process() {
+        let mut ends = Vec::new();
         for core in [0, 1] {
             let acts: [fn(&mut Client); 2] = [|mew| mew.send("say aya boom"), |mew| mew.send("say cow boom")];
             for (receivers, act) in acts.into_iter().enumerate() {
-                assert_it_ends_the_process("deliver:boom", core, receivers, act);
+                ends.push(assert_it_ends_the_process("deliver:boom", core, receivers, act));
             }
         }
+        print_slowest(&ends);
     }
 
     #[test]
@@ -334,5 +352,49 @@ mod armed {
             cow.expect_message("tux", false, "boom");
             [aya, cow, tux, kirby].into_iter().for_each(Client::quit);
         }
+    }
+
+    /// How long it takes until aya has read that it was sent, and cow the message, so often; the p99.
+    fn p99_of_talk(aya: &mut Client, cow: &mut Client, messages: usize) -> Duration {
+        let mut taken = Vec::new();
+        for _ in 0..messages {
+            let began = Instant::now();
+            assert_eq!(aya.ask("say cow moo"), "Sent to cow");
+            cow.expect_message("aya", true, "moo");
+            taken.push(began.elapsed());
+        }
+        taken.sort_unstable();
+        taken[messages * 99 / 100]
+    }
+
+    /// What a message between the others takes beside what it takes when no core is stalled is printed; nothing
+    /// fails by it. `COWCHAT_STALLS` says how often that is compared (default 2), and `COWCHAT_STALL_MESSAGES` by
+    /// how many messages (default 100).
+    #[test]
+    fn who_has_nothing_to_do_with_a_stalled_core_does_not_notice() {
+        let (times, messages) = (count_of("COWCHAT_STALLS", 2), count_of("COWCHAT_STALL_MESSAGES", 100));
+        let mut ratios = Vec::new();
+        for time in 0..times {
+            let (stalled, other) = (time % 2, 1 - time % 2);
+            let stalls = Stalls::new();
+            let server = server_with(&stalls.fault("boom"), &["--mailbox-frames", "1"]);
+            let mut tux = server.login_on(stalled, "tux");
+            let [mut mew, mut aya, mut cow] = ["mew", "aya", "cow"].map(|cow| server.login_on(other, cow));
+            // The first time is for what a server does once only.
+            p99_of_talk(&mut aya, &mut cow, messages / 10);
+            let calm = p99_of_talk(&mut aya, &mut cow, messages);
+            tux.send("say tux boom");
+            let stall = stalls.begin();
+            mew.send_raw(b"say tux one\nsay tux two\n");
+            assert_eq!(mew.read_line(), "Sent to tux", "there is room for one");
+            ratios.push(p99_of_talk(&mut aya, &mut cow, messages).as_secs_f64() / calm.as_secs_f64());
+            mew.expect_silence();
+            drop(stall);
+            assert_eq!(mew.read_line(), "Sent to tux");
+            [mew, aya, cow].into_iter().for_each(Client::quit);
+        }
+        ratios.sort_unstable_by(f64::total_cmp);
+        let median = ratios[times / 2];
+        println!("figure: p99 of {messages} messages of the others {median:.2} times that without (median of {times})");
     }
 }

@@ -9,9 +9,10 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Barrier;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use cowchat::protocol::reply::HELP;
-use support::{Client, Server, all_cows, connect_narrow, message};
+use support::{Client, GUARD, Server, all_cows, connect_narrow, count_of, message};
 
 /// `count` new clients, every other one on each core.
 fn crowd(server: &Server, count: usize) -> Vec<Client> {
@@ -32,13 +33,6 @@ fn at_once(clients: &mut [Client], line: impl Fn(usize) -> String) -> Vec<String
         }
         threads.into_iter().map(|racer| racer.join().expect("no panic")).collect()
     })
-}
-
-/// What the log calls a client's connection.
-fn log_name(server: &Server, client: &Client) -> String {
-    let line = server.wait_for_log(&format!("peer={}", client.local()));
-    let name = line.split("connection=").nth(1).and_then(|rest| rest.split(' ').next());
-    name.expect("a connection's name").to_owned()
 }
 
 /// `who`'s answer when these are registered.
@@ -80,6 +74,27 @@ fn of_two_hundred_clients_on_two_cores_exactly_one_gets_the_cow() {
         assert_eq!(winner.ask("quit"), "Goodbye.");
         clients.push(server.connect_on(round % 2));
     }
+}
+
+/// `COWCHAT_RACERS` says how many they are (default 200).
+#[test]
+fn of_forty_clients_who_want_the_same_cow_exactly_one_gets_it_whichever_of_many_cows_it_is() {
+    const FOR_EACH: usize = 40;
+    let racers = count_of("COWCHAT_RACERS", 200);
+    let cows = racers / FOR_EACH;
+    let server = Server::with(&["--herd", &cows.to_string()]);
+    let names: Vec<String> = (1..=cows).map(|n| if n == 1 { "tux".to_owned() } else { format!("tux#{n}") }).collect();
+    // Which core serves whom is the kernel's choice.
+    let mut clients: Vec<Client> = (0..cows * FOR_EACH).map(|_| server.connect()).collect();
+    let answers = at_once(&mut clients, |n| format!("login {}", names[n % cows]));
+    for (first, name) in names.iter().enumerate() {
+        let told = || answers.iter().skip(first).step_by(cows);
+        let (won, lost) = (format!("Logged in as {name}"), format!("error: cow {name} is already taken"));
+        assert_eq!(told().filter(|&answer| *answer == won).count(), 1, "{name}");
+        assert_eq!(told().filter(|&answer| *answer == lost).count(), FOR_EACH - 1, "{name}");
+        assert_eq!(server.connect().ask(&format!("login {name}")), lost, "the winner is still there");
+    }
+    println!("figure: {racers} clients at the same moment, one winner for each of {cows} cows");
 }
 
 #[test]
@@ -184,11 +199,45 @@ fn a_cow_is_free_when_its_user_has_read_the_end() {
     }
 }
 
+/// As in the tests around, but asked for until it is given, to see how long that takes: it is printed, and nothing
+/// fails by it. `COWCHAT_RELEASES` says how often each way is gone (default 10).
+#[test]
+fn a_cow_is_given_to_who_asks_for_it_again_and_again_whichever_way_its_user_goes() {
+    type Way = (&'static str, fn(Client));
+    const WAYS: [Way; 4] = [
+        ("quit", |mut user| user.send("quit")),
+        ("FIN", |user| drop(user)),
+        ("RST", Client::reset),
+        ("half a line and RST", |mut user| {
+            user.send_raw(b"say t");
+            user.reset();
+        }),
+    ];
+    let times = count_of("COWCHAT_RELEASES", 10);
+    let server = Server::start();
+    let mut slowest = Duration::ZERO;
+    for (way, leave) in WAYS {
+        for time in 0..times {
+            let mut next = server.connect_on(time % 2);
+            let user = server.login_on(1 - time % 2, "tux");
+            let began = Instant::now();
+            leave(user);
+            while next.ask("login tux") != "Logged in as tux" {
+                assert!(began.elapsed() < GUARD, "after {way} it is never free");
+            }
+            slowest = slowest.max(began.elapsed());
+            next.quit();
+        }
+    }
+    let (count, slowest) = (times * WAYS.len(), slowest.as_secs_f64() * 1e3);
+    println!("figure: {count} users gone in {} ways, another had the cow after {slowest:.1} ms at most", WAYS.len());
+}
+
 #[test]
 fn a_cow_is_free_before_what_its_user_does_not_read_is_written() {
     let server = Server::with(&["--sendq-stall", "10m"]);
     let mut tux = connect_narrow(server.address).logged_in("tux");
-    let name = log_name(&server, &tux);
+    let name = server.name_of(&tux);
     // On the same core, so that what it says is queued for tux when it reads the reply.
     let mut mew = server.login_on(server.core_of(&tux), "mew");
     // Below --sendq-bytes-max, above what the kernel holds for one connection.
@@ -214,7 +263,7 @@ fn a_cow_is_free_when_the_log_tells_of_its_users_reset() {
     let mut others = crowd(&server, 20);
     let mut tux = server.login_on(1, "tux");
     while let Some(mut next) = others.pop() {
-        let name = log_name(&server, &tux);
+        let name = server.name_of(&tux);
         tux.reset();
         let closed = server.wait_for_log(&format!("closed connection={name} "));
         assert!(closed.contains("cow=tux reason=\"read failed\""), "{closed}");
@@ -228,7 +277,7 @@ fn a_cow_is_free_when_the_log_tells_of_a_failed_write() {
     let server = Server::start();
     let mut next = server.connect_on(1);
     let mut tux = connect_narrow(server.address).logged_in("tux");
-    let name = log_name(&server, &tux);
+    let name = server.name_of(&tux);
     // Far more than the kernel holds: the server stops reading, and only writing can find the reset.
     tux.send_raw(&b"say tux moo\n".repeat(1000));
     tux.expect("Sent to tux\n");
@@ -246,7 +295,7 @@ fn lines_left_behind_by_a_reset_log_nobody_in() {
     let left_behind = [b"who\n".repeat(200), b"login tux\n".to_vec()].concat();
     for round in 0..40 {
         let mut client = server.connect();
-        let name = log_name(&server, &client);
+        let name = server.name_of(&client);
         client.send_raw(&left_behind);
         client.reset();
         server.wait_for_log(&format!("closed connection={name} "));
@@ -500,7 +549,7 @@ fn long_random_conversations_go_as_a_small_model_says() {
                 clients[n] = server.connect_on(random.usize(..2));
             }
             1 => {
-                let name = log_name(&server, &clients[n]);
+                let name = server.name_of(&clients[n]);
                 std::mem::replace(&mut clients[n], server.connect_on(random.usize(..2))).reset();
                 server.wait_for_log(&format!("closed connection={name} "));
                 model.execute(n, "quit");

@@ -314,7 +314,7 @@ fn flood(client: &Client, lines: usize, acknowledgement: &str, going: &mpsc::Sen
 /// more than that have fewer lines under way, since what these bring grows with the square of the users.
 #[test]
 fn a_hundred_clients_that_yield_all_get_what_was_acknowledged_and_the_end() {
-    let clients: usize = std::env::var("COWCHAT_DRAIN_CLIENTS").map_or(100, |text| text.parse().expect("a number"));
+    let clients = support::count_of("COWCHAT_DRAIN_CLIENTS", 100);
     let (herd, lines) = (clients.div_ceil(100), (3200 / clients).max(1));
     let mut server = Server::with(&[&PATIENT[..], &["--herd", &herd.to_string()]].concat());
     let cows = herds_of(herd);
@@ -349,7 +349,7 @@ fn a_hundred_clients_that_yield_all_get_what_was_acknowledged_and_the_end() {
     assert!(seen[cows.len()..].iter().all(|guest| guest.received.is_empty()), "guests get none");
     let messages: usize = seen.iter().flat_map(|seen| seen.received.values()).sum();
     println!(
-        "drain: {clients} clients, {messages} messages, all had the end {:.1} s after the signal",
+        "figure: {clients} clients, {messages} messages, all had the end {:.1} s after the signal",
         drained.as_secs_f64()
     );
 }

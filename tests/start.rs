@@ -506,18 +506,11 @@ fn out_of_descriptors_newcomers_are_told_and_sessions_go_on() {
     server.wait_for_log("accepts again");
 }
 
-/// The name in the log of a client's connection.
-fn name_of(server: &Server, client: &Client) -> String {
-    let line = server.wait_for_log(&format!("peer={}", client.local()));
-    let name = line.split("connection=").nth(1).and_then(|rest| rest.split(' ').next());
-    name.expect("a connection's name").to_owned()
-}
-
 #[test]
 fn the_log_tells_who_came_and_went_and_why_but_nothing_that_was_said() {
     let mut server = Server::start();
     let [quitting, leaving, mut crashing, staying] = [(); 4].map(|()| server.connect());
-    let names = [&quitting, &leaving, &crashing, &staying].map(|client| name_of(&server, client));
+    let names = [&quitting, &leaving, &crashing, &staying].map(|client| server.name_of(client));
     let (mut quitting, mut leaving) = (quitting.logged_in("tux"), leaving.logged_in("ferris"));
     let mut staying = staying.logged_in("cow");
     assert_eq!(quitting.ask("say ferris haystack"), "Sent to ferris");

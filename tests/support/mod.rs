@@ -22,6 +22,11 @@ use charasay::{Chara, format_character};
 /// After this long a wait counts as a hang. No test passes or fails by how long anything takes below it.
 pub const GUARD: Duration = Duration::from_secs(60);
 
+/// How many there are to be of something: `ci/soak.sh` says by this variable, and else so many.
+pub fn count_of(variable: &str, default: usize) -> usize {
+    std::env::var(variable).map_or(default, |count| count.parse().expect("a number"))
+}
+
 /// The program under test.
 pub fn cowchat() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cowchat"));
