@@ -20,7 +20,7 @@ use crate::cli::Common;
 use crate::crowd::{PATIENCE, Poll, read_line};
 use crate::exchange::{Exchange, Script};
 use crate::report::{Figures, Report, median};
-use crate::talk::{Field, Stopwatch, WARM_UP, gather, seconds};
+use crate::talk::{Field, Stopwatch, WARM_UP, gather, seconds, undisturbed_and_disturbed};
 
 /// Where he comes from.
 const FLOODER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -57,19 +57,11 @@ pub fn run(
     field: &Field,
     parameters: &Value,
 ) -> anyhow::Result<()> {
-    let mut runs = Vec::new();
-    for pair in 0..common.pairs {
-        let mut both = Vec::new();
-        for flooded in [pair % 2 == 1, pair % 2 == 0] {
-            // A name of his own for each pair: the last one's may be taken for a moment after he went.
-            let name = flooded.then(|| &*field.gallery.names()[script.clients + pair as usize]);
-            both.push(once(common, script, field, name)?);
-            report.add(parameters, pair + 1, &both[both.len() - 1])?;
-        }
-        // The run beside the flooder first: it is compared with the other.
-        both.sort_by_key(|figures| figures.target == "nobody floods");
-        runs.push(both);
-    }
+    let runs = undisturbed_and_disturbed(report, common, parameters, |pair, flooded| {
+        // A name of his own for each pair: the last one's may be taken for a moment after he went.
+        let name = flooded.then(|| &*field.gallery.names()[script.clients + pair]);
+        once(common, script, field, name)
+    })?;
     report.table(&format!("flood: {} who talk, and one who floods", script.clients), "delivery", &runs);
     let ratio =
         |at: usize| median(runs.iter().map(|both| both[0].latency_us()[at] / both[1].latency_us()[at]).collect());

@@ -15,7 +15,7 @@ use crate::cli::Common;
 use crate::crowd::{PATIENCE, Poll, read_line};
 use crate::exchange::{Exchange, Script};
 use crate::report::{Figures, Report, median};
-use crate::talk::{Field, Stopwatch, gather, seconds};
+use crate::talk::{Field, Stopwatch, gather, seconds, undisturbed_and_disturbed};
 use crate::target::Target;
 use crate::wire::{Gallery, Item};
 
@@ -54,18 +54,10 @@ pub fn run(
     field: &Field,
     parameters: &Value,
 ) -> anyhow::Result<()> {
-    let mut runs = Vec::new();
-    for pair in 0..common.pairs {
-        let mut both = Vec::new();
-        for stalled in if pair % 2 == 0 { [0, script.others] } else { [script.others, 0] } {
-            both.push(once(common, script, field, stalled)?);
-            report.add(parameters, pair + 1, &both[both.len() - 1])?;
-        }
-        // The run beside stalled ones first: it is compared with the other.
-        both.sort_by_key(|figures| figures.target == "all read");
-        runs.push(both);
-    }
     let Script { clients, others, .. } = *script;
+    let runs = undisturbed_and_disturbed(report, common, parameters, |_, stalled| {
+        once(common, script, field, if stalled { others } else { 0 })
+    })?;
     let title = format!("slow: {} receivers, and {others} that never read", clients - 1);
     report.table(&title, "delivery", &runs);
     let of_all = |key: &str| {

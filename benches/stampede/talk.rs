@@ -123,6 +123,33 @@ fn in_pairs(
     Ok(runs)
 }
 
+/// Alternates runs without and with something that disturbs, as often as the flags say. `run` is told the pair,
+/// from 0, and whether it is to be disturbed. The disturbed one comes first in each pair, to be compared with the
+/// other.
+///
+/// # Errors
+/// When a run fails.
+pub fn undisturbed_and_disturbed(
+    report: &mut Report,
+    common: &Common,
+    parameters: &Value,
+    mut run: impl FnMut(usize, bool) -> anyhow::Result<Figures>,
+) -> anyhow::Result<Vec<Vec<Figures>>> {
+    let mut runs = Vec::new();
+    for pair in 0..common.pairs {
+        let mut both = Vec::new();
+        for disturbed in [pair % 2 == 1, pair % 2 == 0] {
+            both.push(run(pair as usize, disturbed)?);
+            report.add(parameters, pair + 1, &both[both.len() - 1])?;
+        }
+        if pair % 2 == 0 {
+            both.reverse();
+        }
+        runs.push(both);
+    }
+    Ok(runs)
+}
+
 fn converse_once(
     target: &Target,
     field: &Field,
