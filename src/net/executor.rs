@@ -143,6 +143,15 @@ pub fn block_on<T>(
         cpus.set(cpu);
         sched_setaffinity(None, &cpus).map_err(|error| CoreError::Pin { cpu, error: error.into() })?;
     }
+    let reactor = Reactor::new(doorbell).map_err(|error| CoreError::Executor(error.to_string()))?;
+    block_on_reactor(reactor, main)
+}
+
+/// The same with this thread's `reactor`, and wherever the thread may run.
+pub(super) fn block_on_reactor<T>(
+    reactor: Rc<Reactor>,
+    main: impl AsyncFnOnce(Rc<Reactor>) -> T,
+) -> Result<T, CoreError> {
     // The thread is pinned already, and what glommio starts inherits that.
     let executor = LocalExecutorBuilder::new(Placement::Unbound)
         .name("core")
@@ -151,7 +160,6 @@ pub fn block_on<T>(
         .preempt_timer(EXECUTOR_PREEMPTION)
         .make()
         .map_err(|error| CoreError::Executor(error.to_string()))?;
-    let reactor = Reactor::new(doorbell).map_err(|error| CoreError::Executor(error.to_string()))?;
     Ok(executor.run(reactor.noted(async {
         glommio::spawn_local(Rc::clone(&reactor).drive()).detach();
         let outcome = main(Rc::clone(&reactor)).await;

@@ -41,6 +41,21 @@ const DOORBELL: u64 = u64::MAX;
 /// Names a completion that nobody waits for.
 const NOBODY: u64 = u64::MAX - 1;
 
+/// A ring whose completions are posted when its thread enters, and only then: nothing interrupts it (Linux 6.1).
+fn deferred_ring() -> io::Result<IoUring> {
+    IoUring::builder()
+        .setup_cqsize(RING_COMPLETIONS)
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_taskrun_flag()
+        .build(RING_SUBMISSIONS)
+}
+
+/// A ring for older kernels: they interrupt its thread to post.
+fn plain_ring() -> io::Result<IoUring> {
+    IoUring::builder().setup_cqsize(RING_COMPLETIONS).build(RING_SUBMISSIONS)
+}
+
 /// A core's reactor, see the module.
 pub struct Reactor {
     ring: RefCell<IoUring>,
@@ -66,14 +81,10 @@ impl Reactor {
     /// # Errors
     /// When the kernel or its limits do not allow its ring.
     pub(super) fn new(doorbell: Arc<Doorbell>) -> io::Result<Rc<Self>> {
-        // Completions are posted when this thread enters, and only then: nothing interrupts it (Linux 6.1).
-        let deferred = IoUring::builder()
-            .setup_cqsize(RING_COMPLETIONS)
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .build(RING_SUBMISSIONS);
-        let ring = deferred.or_else(|_| IoUring::builder().setup_cqsize(RING_COMPLETIONS).build(RING_SUBMISSIONS))?;
+        Ok(Reactor::over(deferred_ring().or_else(|_| plain_ring())?, doorbell))
+    }
+
+    fn over(ring: IoUring, doorbell: Arc<Doorbell>) -> Rc<Self> {
         let reactor = Rc::new(Reactor {
             ring: RefCell::new(ring),
             submissions: RefCell::default(),
@@ -88,7 +99,7 @@ impl Reactor {
             is_over: Cell::new(false),
         });
         reactor.arm_doorbell();
-        Ok(reactor)
+        reactor
     }
 
     /// Starts a task on this core.
@@ -329,16 +340,23 @@ impl Ear {
 
 #[cfg(test)]
 mod tests {
-    use super::super::executor::block_on;
+    use super::super::executor::block_on_reactor;
     use super::*;
     use rustix::event::{EventfdFlags, eventfd};
     use rustix::fd::OwnedFd;
     use std::os::fd::AsFd;
 
-    /// Runs `main` as a core's main task.
-    fn run<T>(main: impl AsyncFnOnce(Rc<Reactor>) -> T) -> T {
-        let doorbell = Arc::new(Doorbell::new().expect("a descriptor"));
-        block_on(None, doorbell, main).expect("io_uring")
+    /// Runs `main` as a core's main task, over a ring of each kind.
+    fn run(main: impl AsyncFn(Rc<Reactor>)) {
+        for ring in [deferred_ring, plain_ring] {
+            let doorbell = Arc::new(Doorbell::new().expect("a descriptor"));
+            run_over(ring, doorbell, &main);
+        }
+    }
+
+    fn run_over(ring: fn() -> io::Result<IoUring>, doorbell: Arc<Doorbell>, main: impl AsyncFnOnce(Rc<Reactor>)) {
+        let reactor = Reactor::over(ring().expect("io_uring"), doorbell);
+        block_on_reactor(reactor, main).expect("io_uring");
     }
 
     /// Something that can be read once it has been written to.
@@ -463,25 +481,27 @@ mod tests {
 
     #[test]
     fn a_core_that_sleeps_hears_its_doorbell_however_often_it_rings() {
-        let doorbell = Arc::new(Doorbell::new().expect("a descriptor"));
-        let (answer, answers) = std::sync::mpsc::channel();
-        std::thread::scope(|scope| {
-            let bell = Arc::clone(&doorbell);
-            scope.spawn(move || {
-                block_on(None, bell, async |reactor| {
-                    let mut ear = reactor.ear();
-                    for _ in 0..1000 {
-                        ear.hear().await;
-                        answer.send(()).expect("somebody rings");
-                    }
-                })
-            });
-            // The first time is for whatever was left before.
-            answers.recv().expect("it hears");
-            for _ in 1..1000 {
-                doorbell.ring();
+        for ring in [deferred_ring, plain_ring] {
+            let doorbell = Arc::new(Doorbell::new().expect("a descriptor"));
+            let (answer, answers) = std::sync::mpsc::channel();
+            std::thread::scope(|scope| {
+                let bell = Arc::clone(&doorbell);
+                scope.spawn(move || {
+                    run_over(ring, bell, async |reactor| {
+                        let mut ear = reactor.ear();
+                        for _ in 0..1000 {
+                            ear.hear().await;
+                            answer.send(()).expect("somebody rings");
+                        }
+                    });
+                });
+                // The first time is for whatever was left before.
                 answers.recv().expect("it hears");
-            }
-        });
+                for _ in 1..1000 {
+                    doorbell.ring();
+                    answers.recv().expect("it hears");
+                }
+            });
+        }
     }
 }
