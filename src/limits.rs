@@ -188,8 +188,12 @@ pub const RING_SUBMISSIONS: u32 = 1024;
 /// What has become ready that a core hears of at once; the kernel keeps more for the next time. 64 KiB of ring.
 pub const RING_COMPLETIONS: u32 = 4096;
 
-/// How long a core whose tasks wake each other goes without a look at its ring: as long as ten lines take, and
-/// a hundred times as long as the look.
+/// Fewest of these that one call posts if there are so many: 20 since Linux 6.13 (IO_LOCAL_TW_DEFAULT_MAX), all
+/// of them before.
+pub const RING_POSTED_AT_ONCE: u32 = 20;
+
+/// A core whose tasks wake each other looks at its ring when all of them have run, but not sooner than this after
+/// the last time: as long as ten lines take, and a hundred times as long as the look.
 pub const LOOK_INTERVAL: Duration = Duration::from_micros(100);
 
 /// Depth of each of glommio's three rings, which have one timer to watch.
