@@ -207,16 +207,16 @@ pub const EXECUTOR_PREEMPTION: Duration = Duration::from_secs(100 * 365 * 24 * 3
 /// Registered buffer memory per executor, in bytes: only file I/O uses it, this is glommio's minimum.
 pub const IO_MEMORY_BYTES: usize = 64 * 1024;
 
-/// Beat of a core. One costs 5 us (`net::heartbeat`).
+/// How often a core looks after its connections. Once costs 5 us (`net::heartbeat`).
 pub const HEARTBEAT: Duration = Duration::from_millis(50);
 
 /// How often the supervisor looks whether the cores' hearts beat.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A core that has not beaten for this long is stalled: twenty beats.
+/// A core of which no task has run for this long is stalled: even one that rests has twenty to run meanwhile.
 pub const STALL_NOTICED: Duration = Duration::from_secs(1);
 
-/// How often a core looks for connections that stalled.
+/// How often a core looks for connections that are stalled, silent or gone.
 pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// How long a start waits for the port. The io_uring of a killed process holds its listeners for some

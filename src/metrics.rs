@@ -36,7 +36,7 @@ pub enum Counter {
     Faults,
     /// Times that the core stood still: counted by its supervisor, and not by itself.
     Stalls,
-    /// Beats of the core's heart.
+    /// Beats of the core's heart: one whenever one of its tasks runs.
     Beats,
 }
 

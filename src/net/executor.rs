@@ -73,7 +73,7 @@ pub enum CoreError {
     /// The executor can not be made.
     #[error("can not set up io_uring: {0}")]
     Executor(String),
-    /// The listener can not be had twice.
+    /// The listener can not be kept from blocking.
     #[error("can not set up its listener: {0}")]
     Listener(io::Error),
     /// Something panicked that other sessions depend on.
@@ -176,6 +176,7 @@ async fn serve(
     notify: &dyn Fn(Report),
 ) -> Result<(), CoreError> {
     let metrics = CoreMetrics::new(common.metrics, plan.id);
+    reactor.beat_for(metrics.clone());
     let listener = Rc::new(plan.listener.watched_by(&reactor).map_err(CoreError::Listener)?);
     let core = Core::new(plan.id, common.settings, common.shards, plan.mesh, Rc::clone(&reactor), metrics, common.log);
     reactor.spawn(heartbeat::run(Rc::clone(&core)));

@@ -1,4 +1,4 @@
-//! A core's beat: it shows that the core runs, and does what has to be done now and then.
+//! A core's beat: it does what has to be done now and then, and a core that rests shows by it that it lives.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -8,14 +8,12 @@ use super::core::Core;
 use super::effects;
 use crate::events::{CloseReason, Event};
 use crate::limits::{HEARTBEAT, HOUSEKEEPING, LAST_OUTPUT_STALL, SENDQ_GRACE};
-use crate::metrics::Counter;
 
 /// Beats for as long as the core lives.
 pub(super) async fn run(core: Rc<Core>) {
     let mut housekeeping = Instant::now() + HOUSEKEEPING;
     loop {
         core.reactor.sleep(HEARTBEAT).await;
-        core.metrics.add(Counter::Beats, 1);
         cut_the_slow(&core);
         keep_the_budget(&core);
         if !core.is_draining() && effects::tell_untold(&core) {

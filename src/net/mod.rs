@@ -7,7 +7,7 @@
 //! - `serve`: one task per `connection`, which reads, executes lines and waits for its `socket`;
 //! - `pump`: one task that delivers what other cores send over the [`mesh`];
 //! - `flush`: one task that writes what the turns of the others have queued, by the `send_ring`;
-//! - `heartbeat`: one task that shows that the core runs, and looks after connections that stalled, are silent or
+//! - `heartbeat`: one task that runs however little there is to do, and looks after connections that stalled, are silent or
 //!   gone;
 //! - [`reactor`]: one task that waits for the kernel when nobody else can run, and for the [`doorbell`];
 //! - `drain`: the way out.

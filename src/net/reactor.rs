@@ -13,7 +13,7 @@
 mod sources;
 mod timers;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -35,6 +35,7 @@ pub(super) use self::sources::Watch;
 use self::timers::Timers;
 use super::doorbell::Doorbell;
 use crate::limits::{LOOK_INTERVAL, RING_COMPLETIONS, RING_POSTED_AT_ONCE, RING_SUBMISSIONS};
+use crate::metrics::{CoreMetrics, Counter};
 
 /// Names a completion of the doorbell's poll.
 const DOORBELL: u64 = u64::MAX;
@@ -85,6 +86,8 @@ pub struct Reactor {
     breathing: RefCell<Vec<Waker>>,
     /// Some task has run since the driver last did.
     others_ran: Cell<bool>,
+    /// Where the beats of the core's heart are counted.
+    heart: OnceCell<CoreMetrics>,
     looked: Cell<Instant>,
     is_over: Cell<bool>,
 }
@@ -109,11 +112,18 @@ impl Reactor {
             listening: RefCell::default(),
             breathing: RefCell::default(),
             others_ran: Cell::new(true),
+            heart: OnceCell::new(),
             looked: Cell::new(Instant::now()),
             is_over: Cell::new(false),
         });
         reactor.arm_doorbell();
         reactor
+    }
+
+    /// From now on whatever task runs is a beat of the core's heart. A core on which many want to run at the same
+    /// time is slow to each of them, but it lives.
+    pub(super) fn beat_for(&self, metrics: CoreMetrics) {
+        assert!(self.heart.set(metrics).is_ok(), "a core has one heart");
     }
 
     /// Starts a task on this core.
@@ -302,6 +312,9 @@ impl<F: Future> Future for Noted<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
         this.reactor.others_ran.set(true);
+        if let Some(metrics) = this.reactor.heart.get() {
+            metrics.add(Counter::Beats, 1);
+        }
         this.task.poll(cx)
     }
 }
