@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::connection::{Connection, Ending};
 use super::core::Core;
-use super::flush::end_turn;
+use super::flush;
 use super::send_queue::{CHUNK_BYTES, Fill, Overflow};
 use super::turn::Turn;
 use crate::directory::ShardId;
@@ -29,8 +29,8 @@ pub(super) enum Applied<'a> {
     Waits(Pin<Box<dyn Future<Output = Result<Outcome, Ending>> + 'a>>),
 }
 
-/// Does all that one line of `connection` asks for: forwards, then acknowledges, then delivers here. Ends
-/// `turn` when a receiver should read first.
+/// Does all that one line of `connection` asks for: forwards, then acknowledges, then delivers here, of which
+/// `turn` takes note.
 pub(super) fn apply<'a>(
     core: &'a Rc<Core>,
     connection: &'a Rc<Connection>,
@@ -63,10 +63,8 @@ fn frames(core: &Core, forward: Forward) -> impl Iterator<Item = (ShardId, Frame
 /// All that is left of a line when everything is forwarded.
 fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects: Effects) -> Outcome {
     queue_own(core, connection, effects.reply);
-    if let Some(frame) = effects.local
-        && deliver(core, frame)
-    {
-        turn.end();
+    if let Some(frame) = effects.local {
+        turn.note(deliver(core, frame));
     }
     match effects.outcome {
         Outcome::LoggedIn(cow) => {
@@ -85,7 +83,7 @@ fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects
 async fn forward(core: &Rc<Core>, connection: &Connection, frames: Vec<(ShardId, Frame)>) -> Result<(), Ending> {
     let _waiting = Waiting::new(core);
     // Nobody else has to wait for what this turn has queued so far.
-    end_turn(core).await;
+    flush::end_turn(core);
     for (to, frame) in frames {
         if let Err(frame) = core.mesh.try_forward(to, frame) {
             core.metrics.add(Counter::MailboxWaits, 1);
@@ -111,9 +109,16 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Queues what a frame brings for everybody on this core who is to have it. Returns whether that was too
-/// much for somebody for now, so that the turn had better end.
-pub(super) fn deliver(core: &Rc<Core>, frame: Frame) -> bool {
+/// What came of a delivery on one core.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Delivered {
+    pub(super) receivers: u64,
+    /// For somebody more waits now than should.
+    pub(super) is_too_much: bool,
+}
+
+/// Queues what a frame brings for everybody on this core who is to have it.
+pub(super) fn deliver(core: &Rc<Core>, frame: Frame) -> Delivered {
     let now = if matches!(frame, Frame::Notice(_)) {
         // Whoever has taken a cow elsewhere that was left here comes after the one who left it.
         tell_changes(core);
@@ -122,15 +127,14 @@ pub(super) fn deliver(core: &Rc<Core>, frame: Frame) -> bool {
         Duration::ZERO
     };
     let outflow = core.with_shard(|shard| shard.on_frame(frame, now).map(|delivery| queue_to_all(core, &delivery)));
-    outflow.is_some_and(|outflow| note_outflow(core, outflow))
+    outflow.map_or_else(Delivered::default, |outflow| note_outflow(core, outflow))
 }
 
 /// What became of a delivery.
 #[derive(Default)]
 struct Outflow {
-    crowded: bool,
+    delivered: Delivered,
     too_slow: Vec<Rc<Connection>>,
-    delivered: u64,
     /// Of other people's messages.
     bytes: u64,
 }
@@ -149,7 +153,7 @@ fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
             match push_or_make_room(core, receiver, payload) {
                 Ok(Fill::Within) => {}
                 Ok(Fill::Over) => {
-                    outflow.crowded = true;
+                    outflow.delivered.is_too_much = true;
                     if !was_over {
                         core.over_limit.borrow_mut().push(Rc::clone(receiver));
                     }
@@ -161,20 +165,20 @@ fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
             }
             outflow.bytes += (payload.len() + CHUNK_BYTES) as u64;
         }
-        outflow.delivered += 1;
+        outflow.delivered.receivers += 1;
         core.unflushed.add(receiver);
         faults::at(Point::Deliver, payload);
     }
     outflow
 }
 
-fn note_outflow(core: &Core, outflow: Outflow) -> bool {
-    core.metrics.add(Counter::Deliveries, outflow.delivered);
+fn note_outflow(core: &Core, outflow: Outflow) -> Delivered {
+    core.metrics.add(Counter::Deliveries, outflow.delivered.receivers);
     core.account.add(outflow.bytes);
     for receiver in outflow.too_slow {
         core.end(&receiver, CloseReason::SlowConsumer.into());
     }
-    outflow.crowded
+    outflow.delivered
 }
 
 /// Tells those who want to know, here and on other cores, who has come and gone. Waits for nobody: what a full

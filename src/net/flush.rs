@@ -2,7 +2,9 @@
 //!
 //! A turn that ends does not write: it asks the core's flusher to, a task that runs when everybody who can run
 //! now has had his turn. So replies ride with deliveries, and messages of many senders leave together. When
-//! what waits to be written has waited for longer than a turn may take, a turn's end writes it all itself.
+//! what waits to be written has waited for longer than a turn may take, a turn's end writes some of it itself;
+//! and who has just queued much waits until it is written, so that nobody queues faster than
+//! sockets take it. Nobody else waits for that: his reply is written before theirs.
 //!
 //! A core spends at most half of its time on large flushes that follow each other: what comes meanwhile leaves in
 //! the same write, and under load that saves more time than it takes.
@@ -121,9 +123,32 @@ pub(super) async fn run(core: Rc<Core>) {
     }
 }
 
-/// Ends a turn: what it has queued is written soon, by the flusher, or now if it has waited for too long.
-pub(super) async fn end_turn(core: &Rc<Core>) {
+/// Ends a turn: what it has queued is written soon, by the flusher.
+pub(super) fn end_turn(core: &Core) {
+    if core.unflushed.is_due() {
+        write_some(core, RING_SENDS);
+        core.unflushed.restart_clock();
+    }
+    core.unflushed.flush_soon();
+}
+
+/// The same for a turn that has queued much, perhaps: if that has waited for too long, this waits until all of it
+/// is written.
+pub(super) async fn end_large_turn(core: &Rc<Core>) {
     if core.unflushed.is_due() { flush(core).await } else { core.unflushed.flush_soon() }
+}
+
+/// The same for a turn of `connection` that has not: its replies do not wait for what others have queued for many.
+pub(super) fn end_small_turn(core: &Core, connection: &Connection) {
+    if core.unflushed.len() >= RING_SENDS {
+        write_alone(core, connection);
+    }
+    end_turn(core);
+}
+
+/// Writes what was queued for one connection.
+pub(super) fn write_alone(core: &Core, connection: &Connection) {
+    core.all_or_nothing(|| write(core, connection, || connection.write_now()));
 }
 
 /// Writes all that was queued before, one write per connection, and lets the reactor poll now and then. What is
@@ -134,21 +159,12 @@ pub(super) async fn flush(core: &Rc<Core>) {
     let (all, began) = (core.unflushed.len(), Instant::now());
     let mut left = all;
     while left > 0 {
-        let next = std::iter::from_fn(|| core.unflushed.next());
-        let connections: Vec<_> = next.take(left.min(RING_SENDS)).collect();
-        if connections.is_empty() {
+        let written = write_some(core, left.min(RING_SENDS));
+        if written == 0 {
             // Another flush has written them.
             break;
         }
-        left -= connections.len();
-        // Whoever stands in the list no more and is not written to would wait for the next message.
-        core.all_or_nothing(|| {
-            if connections.len() < RING_SENDS_WORTH {
-                connections.iter().for_each(|connection| write(core, connection, || connection.write_now()));
-            } else {
-                core.unflushed.batch.borrow_mut().send(core, &connections);
-            }
-        });
+        left -= written;
         if left > 0 {
             core.reactor.breathe().await;
         }
@@ -156,6 +172,20 @@ pub(super) async fn flush(core: &Rc<Core>) {
     core.unflushed.batch.borrow_mut().runs.clear();
     core.unflushed.restart_clock();
     core.unflushed.note_flush(all, began);
+}
+
+/// Writes what was queued for the first `most` connections. Returns how many there were.
+fn write_some(core: &Core, most: usize) -> usize {
+    let connections: Vec<_> = std::iter::from_fn(|| core.unflushed.next()).take(most).collect();
+    // Whoever stands in the list no more and is not written to would wait for the next message.
+    core.all_or_nothing(|| {
+        if connections.len() < RING_SENDS_WORTH {
+            connections.iter().for_each(|connection| write(core, connection, || connection.write_now()));
+        } else {
+            core.unflushed.batch.borrow_mut().send(core, &connections);
+        }
+    });
+    connections.len()
 }
 
 /// Writes to a connection. What goes wrong in that, an error or a fault, is the end of it and of nobody else.

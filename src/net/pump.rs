@@ -21,7 +21,7 @@ pub(super) async fn run(core: Rc<Core>, inbox: Inbox) {
             take_turn(&core, &inbox);
             core.mesh.tell_of_room();
             if inbox.is_empty() {
-                flush::end_turn(&core).await;
+                flush::end_large_turn(&core).await;
             } else {
                 flush::flush(&core).await;
                 core.reactor.breathe().await;
@@ -35,8 +35,8 @@ fn take_turn(core: &Rc<Core>, inbox: &Inbox) {
     while let Ok(frame) = inbox.try_recv() {
         if let Frame::End = frame {
             core.ended.set(core.ended.get() + 1);
-        } else if effects::deliver(core, frame) {
-            turn.end();
+        } else {
+            turn.note(effects::deliver(core, frame));
         }
         if turn.step() {
             return;

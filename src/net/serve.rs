@@ -26,7 +26,7 @@ pub(super) async fn run(core: Rc<Core>, connection: Rc<Connection>) {
         }
         core.end_by_fault(&connection, &*panic);
         // What its lines have queued for others until then.
-        flush::end_turn(&core).await;
+        flush::end_turn(&core);
     }
     core.forget(&connection);
 }
@@ -70,12 +70,20 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
                 return Ok(CloseReason::Quit);
             }
             if turn.step() {
-                flush::flush(core).await;
+                if turn.is_large() {
+                    flush::flush(core).await;
+                } else {
+                    flush::end_small_turn(core, connection);
+                }
                 core.reactor.breathe().await;
                 turn = Turn::of(TURN_LINES);
             }
         }
-        flush::end_turn(core).await;
+        if turn.is_large() {
+            flush::end_large_turn(core).await;
+        } else {
+            flush::end_small_turn(core, connection);
+        }
         if core.is_draining() {
             // The drain ends everybody at the same moment, with a last line.
             connection.attend(std::future::pending::<()>()).await?;
@@ -105,10 +113,12 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
 /// it may not.
 ///
 /// # Errors
-/// When the connection ends before that, or has ended in a flush: it must not become anybody again.
-async fn may_go_on(core: &Rc<Core>, connection: &Connection) -> Result<(), Ending> {
+/// When the connection ends before that, or has ended in a write: it must not become anybody again.
+async fn may_go_on(core: &Core, connection: &Connection) -> Result<(), Ending> {
     if connection.queued_bytes() > SENDQ_OWN_BYTES {
-        flush::flush(core).await;
+        flush::write_alone(core, connection);
+        // Nobody else has to wait for what this turn has queued so far.
+        flush::end_turn(core);
     }
     connection.has_room(SENDQ_OWN_BYTES).await
 }
@@ -116,7 +126,7 @@ async fn may_go_on(core: &Rc<Core>, connection: &Connection) -> Result<(), Endin
 /// Writes what is left, says that there will be no more, and waits a little for the peer to say the same.
 async fn close(core: &Rc<Core>, connection: &Rc<Connection>) {
     let Some(ending) = connection.ending() else { return };
-    flush::end_turn(core).await;
+    flush::end_turn(core);
     let is_written = async || connection.write_last().is_ok() && connection.is_written().await.is_ok();
     let written = ending.reason.is_orderly() && is_written().await;
     if connection.is_abandoned() || ending.reason.is_cut() {

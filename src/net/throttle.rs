@@ -28,7 +28,7 @@ pub(super) fn wait(core: &Core, connection: &Connection, lines: &LineBuffer) -> 
 /// # Errors
 /// When the connection ends before that.
 pub(super) async fn pause(core: &Rc<Core>, connection: &Connection, time: Duration) -> Result<(), Ending> {
-    flush::end_turn(core).await;
+    flush::end_turn(core);
     connection.attend(core.reactor.sleep(time)).await
 }
 

@@ -2,23 +2,35 @@
 
 use std::time::Instant;
 
-use crate::limits::TURN_TIME;
+use super::effects::Delivered;
+use crate::limits::{RING_SENDS, TURN_TIME};
 
 /// What a task may do before it lets others run.
 pub(super) struct Turn {
     left: usize,
+    /// It has queued something for many, or too much for one.
+    is_large: bool,
     until: Instant,
 }
 
 impl Turn {
     /// A turn of at most `steps` steps and [`TURN_TIME`], from now on.
     pub(super) fn of(steps: usize) -> Self {
-        Turn { left: steps, until: Instant::now() + TURN_TIME }
+        Turn { left: steps, is_large: false, until: Instant::now() + TURN_TIME }
     }
 
-    /// The next step is the last.
-    pub(super) fn end(&mut self) {
-        self.left = 0;
+    /// Takes note of what it has delivered. Its next step is the last when somebody should read first.
+    pub(super) fn note(&mut self, delivered: Delivered) {
+        self.is_large |= delivered.receivers >= RING_SENDS as u64 || delivered.is_too_much;
+        if delivered.is_too_much {
+            self.left = 0;
+        }
+    }
+
+    /// Whether what it has queued had better be written before the next: for as many as one batch writes to, or
+    /// more for somebody than should wait.
+    pub(super) fn is_large(&self) -> bool {
+        self.is_large
     }
 
     /// One step is done; whether it was the last.
