@@ -130,10 +130,6 @@ pub const FLOOD_RECEIVERS: u64 = 100;
 /// A line that would have to wait for longer than this is refused: its sender should know.
 pub const FLOOD_DEBT_MAX: Duration = Duration::from_secs(30);
 
-/// How often it is looked whether somebody who has to wait is still there. His cow is to be free at most a
-/// tenth of a second after his end.
-pub const FLOOD_LOOK: Duration = Duration::from_millis(50);
-
 /// Connections of one IPv4 address or one IPv6 network of 64 bits: a household or a class behind one router,
 /// and 64 KiB of replies for each are no more than 4 MB.
 pub const CONNECTIONS_PER_ADDRESS: usize = 64;

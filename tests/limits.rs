@@ -121,6 +121,16 @@ fn who_is_in_debt_is_not_read_but_his_cow_is_free_when_he_goes() {
     server.wait_for_log("cow=tux reason=\"end of input\"");
     in_debt("ferris").reset();
     server.wait_for_log("cow=ferris reason=\"read failed\"");
+    // With a line that is not read, and with one that is and has to wait.
+    let mut unread = in_debt("kirby");
+    unread.send("who");
+    unread.reset();
+    server.wait_for_log("cow=kirby reason=\"read failed\"");
+    let mut read = server.connect();
+    read.send_raw(b"login nemo\nwho x\nwho\n");
+    assert_eq!([read.read_line(), read.read_line()], ["Logged in as nemo", NOBODY]);
+    read.reset();
+    server.wait_for_log("cow=nemo reason=\"read failed\"");
     // All that took less than the minute that each of them had to wait.
     assert!(!has_heard(&waiting), "who stays has to wait");
     assert_eq!(server.connect().ask("who"), "Registered users: mew");

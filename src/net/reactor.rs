@@ -31,7 +31,7 @@ use pin_project_lite::pin_project;
 use rustix::event::PollFlags;
 
 use self::sources::Sources;
-pub(super) use self::sources::Watch;
+pub(super) use self::sources::{End, Watch};
 use self::timers::Timers;
 use super::doorbell::Doorbell;
 use crate::limits::{LOOK_INTERVAL, RING_COMPLETIONS, RING_POSTED_AT_ONCE, RING_SUBMISSIONS};

@@ -3,6 +3,7 @@
 //! Every call tries at once and never blocks; only [`Socket::poll_read`] and [`Socket::poll_writable`] wait,
 //! by the reactor. The socket closes when its owner drops it.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
@@ -15,7 +16,7 @@ use rustix::ioctl::{Getter, Opcode, ioctl};
 use rustix::net::{RecvFlags, recv};
 use socket2::Socket as RawSocket;
 
-use super::reactor::{Reactor, Watch};
+use super::reactor::{End, Reactor, Watch};
 
 use super::half_open::Flight;
 
@@ -104,6 +105,17 @@ impl Socket {
     pub(super) fn set_user_timeout(&self, timeout: Option<Duration>) {
         // On a socket that has failed there is nobody to wait for.
         let _ = self.socket.set_tcp_user_timeout(timeout);
+    }
+
+    /// What has broken it off, if anything has; also while there is something left to read. To be asked once.
+    pub(super) fn failure(&self) -> Option<io::Error> {
+        if self.watch.end() == End::Broken { self.socket.take_error().ok().flatten() } else { None }
+    }
+
+    /// Waits until the kernel says something more of its end.
+    pub(super) async fn ends_further(&self) {
+        let known = self.watch.end();
+        poll_fn(|cx| self.watch.poll_end(cx, self.descriptor(), known)).await;
     }
 
     /// Whether the peer has ended and all that it has sent is read. Reads nothing.

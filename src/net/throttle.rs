@@ -1,17 +1,18 @@
 //! Flood control of one connection: asks its bucket, and waits where it says so.
 //!
 //! Who has to wait is not read, so what he sends stays in his socket; the last bytes that were read may hold
-//! lines, and these wait here. While he waits it is looked now and then whether he is still there: a cow is
-//! not to be kept from others for its owner's debts.
+//! lines, and these wait here. Who breaks off meanwhile is gone at once: a cow is not to be kept from others for
+//! its owner's debts. Who only ends has said all that he will, and that has its turn.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use futures_lite::FutureExt;
 
 use super::connection::{Connection, Ending};
 use super::core::Core;
 use super::flood::Pace;
 use super::flush;
-use crate::limits::FLOOD_LOOK;
 use crate::protocol::line::{LineBuffer, LineTooLong};
 use crate::shard::{Effects, Shard};
 
@@ -29,7 +30,13 @@ pub(super) fn wait(core: &Core, connection: &Connection, lines: &LineBuffer) -> 
 /// When the connection ends before that.
 pub(super) async fn pause(core: &Rc<Core>, connection: &Connection, time: Duration) -> Result<(), Ending> {
     flush::end_turn(core);
-    connection.attend(core.reactor.sleep(time)).await
+    let until = Instant::now() + time;
+    while let left = until.saturating_duration_since(Instant::now())
+        && !left.is_zero()
+    {
+        wait_beside(core, connection, left).await?;
+    }
+    Ok(())
 }
 
 /// Has a line executed that has not to wait, or refused if it comes much too soon. Nobody has to wait to
@@ -68,6 +75,17 @@ pub(super) async fn until_it_may_send(core: &Core, connection: &Connection) -> R
         if wait.is_zero() || connection.socket().has_ended().map_err(Ending::of_read)? {
             return Ok(());
         }
-        connection.attend(core.reactor.sleep(wait.min(FLOOD_LOOK))).await?;
+        wait_beside(core, connection, wait).await?;
     }
+}
+
+/// Waits for so long, or until the kernel says something of the connection's end.
+///
+/// # Errors
+/// When the connection ends before that, or is broken off.
+async fn wait_beside(core: &Core, connection: &Connection, time: Duration) -> Result<(), Ending> {
+    if let Some(error) = connection.socket().failure() {
+        return Err(Ending::of_read(error));
+    }
+    connection.attend(connection.socket().ends_further().or(core.reactor.sleep(time))).await
 }

@@ -36,6 +36,18 @@ impl Sources {
     }
 }
 
+/// What the kernel has said of a connection's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(in crate::net) enum End {
+    /// Nothing.
+    #[default]
+    Unheard,
+    /// After what it has sent, the peer will send no more.
+    Shut,
+    /// It is broken off.
+    Broken,
+}
+
 /// A socket, as the reactor sees it.
 #[derive(Debug, Default)]
 pub(super) struct Source {
@@ -43,8 +55,10 @@ pub(super) struct Source {
     waker: Option<Waker>,
     wants_read: bool,
     wants_write: bool,
+    wants_end: bool,
     is_readable: bool,
     is_writable: bool,
+    end: End,
     /// By [`Direction`]: a poll is under way in the ring.
     pub(super) is_armed: [bool; 2],
     /// Its owner is gone; its place is free when its polls have ended.
@@ -80,7 +94,15 @@ impl Source {
         let broken = events.intersects(PollFlags::ERR | PollFlags::HUP);
         self.is_readable |= broken || events.intersects(PollFlags::IN | PollFlags::RDHUP);
         self.is_writable |= broken || events.contains(PollFlags::OUT);
-        let wanted = self.wants_read && self.is_readable || self.wants_write && self.is_writable;
+        let end = match () {
+            () if broken => End::Broken,
+            () if events.contains(PollFlags::RDHUP) => End::Shut,
+            () => End::Unheard,
+        };
+        let is_news = end > self.end;
+        self.end = self.end.max(end);
+        let wanted =
+            self.wants_read && self.is_readable || self.wants_write && self.is_writable || self.wants_end && is_news;
         if wanted { self.waker.take() } else { None }
     }
 }
@@ -132,6 +154,20 @@ impl Watch {
             source.is_writable
         });
         if is_ready { Poll::Ready(()) } else { self.wait(cx, socket, Direction::Write) }
+    }
+
+    /// What the kernel has said of its end so far.
+    pub(in crate::net) fn end(&self) -> End {
+        self.with(|source| source.end)
+    }
+
+    /// Waits until the kernel says more of its end than `known`.
+    pub(in crate::net) fn poll_end(&self, cx: &Context<'_>, socket: BorrowedFd<'_>, known: End) -> Poll<()> {
+        let is_news = self.with(|source| {
+            source.wants_end = source.end <= known;
+            source.end > known
+        });
+        if is_news { Poll::Ready(()) } else { self.wait(cx, socket, Direction::Read) }
     }
 
     fn wait(&self, cx: &Context<'_>, socket: BorrowedFd<'_>, direction: Direction) -> Poll<()> {
