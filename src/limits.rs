@@ -206,11 +206,18 @@ pub const IO_MEMORY_BYTES: usize = 64 * 1024;
 /// How often a core looks after its connections. Once costs 5 us (`net::heartbeat`).
 pub const HEARTBEAT: Duration = Duration::from_millis(50);
 
+/// Longest time between two looks at its sockets that a core holds against anybody who was silent or took nothing
+/// meanwhile: [`HEARTBEAT`], after which even one that rests looks, and half as much again.
+pub const LOOK_GAP_MAX: Duration = Duration::from_millis(75);
+
 /// How often the supervisor looks whether the cores' hearts beat.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A core of which no task has run for this long is stalled: even one that rests has twenty to run meanwhile.
 pub const STALL_NOTICED: Duration = Duration::from_secs(1);
+
+/// Connections that are looked after in one go, after which others run: at 1 us each, a quarter of a turn.
+pub const LOOKED_AFTER_AT_ONCE: usize = 256;
 
 /// How often a core looks for connections that are stalled, silent or gone.
 pub const HOUSEKEEPING: Duration = Duration::from_secs(1);

@@ -147,6 +147,38 @@ fn lines_before_the_end_are_executed_at_their_rate_and_then_it_is_the_end() {
     assert_eq!(client.read_to_end(), expected);
 }
 
+#[test]
+fn what_people_do_while_the_server_is_stopped_is_not_held_against_them() {
+    let flags =
+        ["--idle-timeout", "5s", "--login-timeout", "5s", "--sendq-stall", "5s", "--sendq-bytes-max", "1073741824"];
+    let server = Server::with(&[&flags[..], &["--login-exempt", "none"]].concat());
+    let elsewhere = Server::with(&flags);
+    let mut users = [server.login_on(0, "mew"), server.login_on(1, "tux")];
+    let mut guests = [server.connect_on(0), server.connect_on(1)];
+    let mut slow = connect_narrow(server.address).logged_in("kirby");
+    let block = message("mew", true, "moo");
+    let count = 400_000 / block.len();
+    users[0].send_raw(&b"say kirby moo\n".repeat(count));
+    (0..count).for_each(|_| assert_eq!(users[0].read_line(), "Sent to kirby"));
+    let mut clock = elsewhere.login("aya");
+    server.signal("STOP");
+    for client in users.iter_mut().chain(&mut guests) {
+        client.send("who");
+    }
+    // All that is there of it. What is not comes when the server goes on, and finds that its peer has read.
+    slow.stream().set_read_timeout(Some(Duration::from_millis(1))).expect("a TCP socket");
+    let mut got = slow.read_until_cut();
+    slow.stream().set_read_timeout(Some(GUARD)).expect("a TCP socket");
+    // Whoever had been silent on another server for as long is closed by it.
+    assert_eq!(clock.read_to_end(), "* closed: idle\n");
+    server.signal("CONT");
+    for client in users.iter_mut().chain(&mut guests) {
+        assert_eq!(client.read_line(), "Registered users: kirby, mew, tux");
+    }
+    got.extend(slow.read_bytes(block.len() * count - got.len()));
+    assert_eq!(String::from_utf8(got).expect("the server speaks UTF-8"), block.repeat(count));
+}
+
 /// Reads to the end of a client to which nothing is due but its last line, and keeps it busy meanwhile.
 fn last_line(client: &mut Client, mut meanwhile: impl FnMut(&mut TcpStream)) -> String {
     let mut stream = client.stream().try_clone().expect("a descriptor");

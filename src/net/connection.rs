@@ -41,6 +41,11 @@ impl Ending {
         Ending { reason: CloseReason::ReadFailed, error: Some(error.kind()) }
     }
 
+    /// A write failed.
+    pub(super) fn of_write(error: io::Error) -> Self {
+        Ending { reason: CloseReason::WriteFailed, error: Some(error.kind()) }
+    }
+
     /// The same, but by its name if the kernel has given up on the peer.
     pub(super) fn or_peer_gone(self) -> Self {
         use io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
@@ -72,6 +77,8 @@ pub(super) struct Connection {
     queue: RefCell<SendQueue>,
     /// It stands in the core's list of those to flush.
     pub(super) is_unflushed: Cell<bool>,
+    /// It stands in the core's list of those for whom more waits than should.
+    pub(super) is_watched: Cell<bool>,
     /// Set once, by whoever ends it.
     ending: Cell<Option<Ending>>,
     /// Its last output is not worth waiting for any more.
@@ -80,7 +87,7 @@ pub(super) struct Connection {
     cow: Cell<Option<CowId>>,
     /// Its task, while that waits.
     waker: RefCell<Option<Waker>>,
-    /// Bytes that the peer's kernel had not taken when that was last asked.
+    /// Bytes that the peer's kernel had not taken when that was last asked; more than there can be until it is.
     unacknowledged: Cell<u32>,
     /// Since when it has sent no line.
     pub(super) silence: Silence,
@@ -109,11 +116,12 @@ impl Connection {
             socket,
             queue: RefCell::default(),
             is_unflushed: Cell::new(false),
+            is_watched: Cell::new(false),
             ending: Cell::new(None),
             abandoned: Cell::new(false),
             cow: Cell::new(None),
             waker: RefCell::new(None),
-            unacknowledged: Cell::new(0),
+            unacknowledged: Cell::new(u32::MAX),
             silence: Silence::since(now),
             bucket: Cell::new(terms.bucket),
             may_look_on: terms.may_look_on,
@@ -182,11 +190,13 @@ impl Connection {
     /// Since when others, or the connection's own end, have been waiting for a peer that takes nothing.
     ///
     /// A socket takes more only when a third of its buffer is free, which a slow reader needs long for:
-    /// that he has read something shows in what is unacknowledged. To be asked at intervals.
+    /// that he has read something shows in what is unacknowledged. To be asked at intervals; the first time says
+    /// nothing.
     pub(super) fn stalled_since(&self) -> Option<Instant> {
         let mut queue = self.queue.borrow_mut();
         let matters = queue.holds_others() || self.ending.get().is_some();
         if !matters || queue.blocked_since().is_none() {
+            self.unacknowledged.set(u32::MAX);
             return None;
         }
         let unacknowledged = self.socket.unacknowledged_bytes();
@@ -323,7 +333,7 @@ impl Connection {
             // Only once blocked: what is merely unflushed leaves when the flusher runs.
             let blocked = self.queue.borrow().blocked_since().is_some();
             if blocked && let Poll::Ready(Err(error)) = self.poll_write(cx) {
-                return Poll::Ready(Err(Ending { reason: CloseReason::WriteFailed, error: Some(error.kind()) }));
+                return Poll::Ready(Err(Ending::of_write(error)));
             }
             match future.as_mut().poll(cx) {
                 Poll::Ready(result) => Poll::Ready(Ok(result)),

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::budget::{Account, Budget};
+use super::clock;
 use super::connection::{Connection, Ending};
 use super::flood::Rate;
 use super::flush::Unflushed;
@@ -133,7 +134,7 @@ impl Core {
             refusing: Cell::new(0),
             draining: Cell::new(false),
             accepted: Cell::new(0),
-            began: Instant::now(),
+            began: clock::now(),
         })
     }
 
@@ -145,7 +146,7 @@ impl Core {
         self.log.emit(Event::Accepted { connection: name, peer });
         let mut connections = self.connections.borrow_mut();
         let entry = connections.vacant_entry();
-        let connection = Rc::new(Connection::new(ConnectionId::new(entry.key()), name, socket, terms, self.now()));
+        let connection = Rc::new(Connection::new(ConnectionId::new(entry.key()), name, socket, terms, self.patience()));
         entry.insert(Rc::clone(&connection));
         connection
     }
@@ -215,6 +216,11 @@ impl Core {
     /// How long this core has been running.
     pub(super) fn now(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// How long it has been able to notice what its connections do ([`clock`]).
+    pub(super) fn patience(&self) -> Duration {
+        clock::now().saturating_duration_since(self.began)
     }
 
     /// Decides what a line means. A panic in that concerns nobody but who sent the line, unless it left the

@@ -134,7 +134,8 @@ pub(super) fn deliver(core: &Rc<Core>, frame: Frame) -> Delivered {
 #[derive(Default)]
 struct Outflow {
     delivered: Delivered,
-    too_slow: Vec<Rc<Connection>>,
+    /// Who could not be given it, and ends for that.
+    ends: Vec<(Rc<Connection>, Ending)>,
     /// Of other people's messages.
     bytes: u64,
 }
@@ -149,17 +150,16 @@ fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
         if delivery.author == Some(to.connection) {
             receiver.push_own_message(payload.clone());
         } else {
-            let was_over = receiver.is_over();
             match push_or_make_room(core, receiver, payload) {
                 Ok(Fill::Within) => {}
                 Ok(Fill::Over) => {
                     outflow.delivered.is_too_much = true;
-                    if !was_over {
+                    if !receiver.is_watched.replace(true) {
                         core.over_limit.borrow_mut().push(Rc::clone(receiver));
                     }
                 }
-                Err(Overflow) => {
-                    outflow.too_slow.push(Rc::clone(receiver));
+                Err(ending) => {
+                    outflow.ends.push((Rc::clone(receiver), ending));
                     continue;
                 }
             }
@@ -175,8 +175,8 @@ fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
 fn note_outflow(core: &Core, outflow: Outflow) -> Delivered {
     core.metrics.add(Counter::Deliveries, outflow.delivered.receivers);
     core.account.add(outflow.bytes);
-    for receiver in outflow.too_slow {
-        core.end(&receiver, CloseReason::SlowConsumer.into());
+    for (receiver, ending) in outflow.ends {
+        core.end(&receiver, ending);
     }
     outflow.delivered
 }
@@ -220,12 +220,15 @@ pub(super) fn tell_untold(core: &Rc<Core>) -> bool {
 }
 
 /// Queues a message; when the queue is full, sees first what the socket takes by now.
-fn push_or_make_room(core: &Core, receiver: &Connection, payload: &Payload) -> Result<Fill, Overflow> {
+///
+/// # Errors
+/// Why the receiver's connection ends: it takes nothing, or is broken.
+fn push_or_make_room(core: &Core, receiver: &Connection, payload: &Payload) -> Result<Fill, Ending> {
     let bytes_max = core.settings.sendq_bytes_max;
     receiver.push_message(payload.clone(), bytes_max).or_else(|Overflow| {
-        // An error shows again when the turn is flushed.
-        let _ = receiver.write_again();
-        receiver.push_message(payload.clone(), bytes_max)
+        // The kernel says what is wrong only once.
+        receiver.write_again().map_err(Ending::of_write)?;
+        receiver.push_message(payload.clone(), bytes_max).map_err(|Overflow| CloseReason::SlowConsumer.into())
     })
 }
 

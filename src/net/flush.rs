@@ -23,7 +23,7 @@ use super::core::Core;
 use super::effects;
 use super::send_queue::SendQueue;
 use super::send_ring::{Send, SendRing};
-use crate::events::{CloseReason, Event};
+use crate::events::Event;
 use crate::limits::{GATHERING_MAX, RING_SENDS, RING_SENDS_WORTH, RUNS_MAX, TURN_TIME};
 use crate::shard::Payload;
 
@@ -192,9 +192,7 @@ fn write_some(core: &Core, most: usize) -> usize {
 fn write(core: &Core, connection: &Connection, write: impl FnOnce() -> io::Result<()>) {
     match catch_unwind(AssertUnwindSafe(write)) {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            core.end(connection, Ending { reason: CloseReason::WriteFailed, error: Some(error.kind()) });
-        }
+        Ok(Err(error)) => core.end(connection, Ending::of_write(error)),
         Err(panic) => core.end_by_fault(connection, &*panic),
     }
 }

@@ -3,18 +3,19 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
+use super::clock;
+use super::connection::{Connection, Ending};
 use super::core::Core;
 use super::effects;
 use crate::events::{CloseReason, Event};
-use crate::limits::{HEARTBEAT, HOUSEKEEPING, LAST_OUTPUT_STALL, SENDQ_GRACE};
+use crate::limits::{HEARTBEAT, HOUSEKEEPING, LAST_OUTPUT_STALL, LOOKED_AFTER_AT_ONCE, SENDQ_GRACE};
 
 /// Beats for as long as the core lives.
 pub(super) async fn run(core: Rc<Core>) {
     let mut housekeeping = Instant::now() + HOUSEKEEPING;
     loop {
         core.reactor.sleep(HEARTBEAT).await;
-        cut_the_slow(&core);
+        cut_the_slow(&core).await;
         keep_the_budget(&core);
         if !core.is_draining() && effects::tell_untold(&core) {
             core.unflushed.flush_soon();
@@ -22,24 +23,35 @@ pub(super) async fn run(core: Rc<Core>) {
         let now = Instant::now();
         if now >= housekeeping {
             housekeeping = now + HOUSEKEEPING;
-            look_after_all(&core, now);
+            look_after_all(&core).await;
         }
     }
 }
 
 /// Ends connections that have been over the limit of their send queue for too long; at most a beat late.
-fn cut_the_slow(core: &Core) {
-    core.over_limit.borrow_mut().retain(|connection| {
-        if connection.is_over_for(SENDQ_GRACE) {
-            // Nobody may have offered the socket anything for a while. An error shows again when it is flushed.
-            let _ = connection.write_again();
-        }
-        if connection.is_over_for(SENDQ_GRACE) {
-            core.end(connection, CloseReason::SlowConsumer.into());
-        }
+async fn cut_the_slow(core: &Rc<Core>) {
+    let all = core.over_limit.take();
+    for some in all.chunks(LOOKED_AFTER_AT_ONCE) {
+        some.iter().for_each(|connection| cut_if_slow(core, connection));
+        core.reactor.breathe().await;
+    }
+    let stays = |connection: &Rc<Connection>| {
         // One that ends is over when its task is; what then still waits for it must not keep it here.
-        connection.is_over() && connection.ending().is_none()
-    });
+        connection.is_watched.set(connection.is_over() && connection.ending().is_none());
+        connection.is_watched.get()
+    };
+    core.over_limit.borrow_mut().extend(all.into_iter().filter(stays));
+}
+
+fn cut_if_slow(core: &Core, connection: &Connection) {
+    if connection.is_over_for(SENDQ_GRACE)
+        // Nobody may have offered the socket anything for a while.
+        && let Err(error) = connection.write_again()
+    {
+        core.end(connection, Ending::of_write(error));
+    } else if connection.is_over_for(SENDQ_GRACE) {
+        core.end(connection, CloseReason::SlowConsumer.into());
+    }
 }
 
 /// Cuts those for whom most waits while more waits for all together than may.
@@ -49,7 +61,7 @@ fn keep_the_budget(core: &Core) {
     }
     let connections = core.connections();
     let loads = connections.iter().map(|(_, connection)| (connection, connection.load())).collect();
-    for connection in core.account.to_cut(loads, core.now()) {
+    for connection in core.account.to_cut(loads, core.patience()) {
         match connection.ending() {
             None => core.end(connection, CloseReason::QueuesFull.into()),
             Some(_) => give_up(core, connection),
@@ -58,18 +70,29 @@ fn keep_the_budget(core: &Core) {
 }
 
 /// Looks at each connection: one that is stalled, silent or gone is ended.
-fn look_after_all(core: &Rc<Core>, now: Instant) {
-    let clock = core.now();
-    for (_, connection) in core.connections().iter() {
-        cut_if_stalled(core, connection, now);
-        if !core.is_draining() {
-            close_if_silent(core, connection, clock);
+async fn look_after_all(core: &Rc<Core>) {
+    let mut places = 0;
+    while places < core.connections().capacity() {
+        let (now, patience) = (clock::now(), core.patience());
+        for place in places..places + LOOKED_AFTER_AT_ONCE {
+            if let Some(connection) = core.connections().get(place) {
+                look_after(core, connection, now, patience);
+            }
         }
-        if let Some(timeout) = core.settings.user_timeout {
-            connection.watch_peer(timeout);
-        }
+        places += LOOKED_AFTER_AT_ONCE;
+        core.unflushed.flush_soon();
+        core.reactor.breathe().await;
     }
-    core.unflushed.flush_soon();
+}
+
+fn look_after(core: &Core, connection: &Rc<Connection>, now: Instant, patience: Duration) {
+    cut_if_stalled(core, connection, now);
+    if !core.is_draining() {
+        close_if_silent(core, connection, patience);
+    }
+    if let Some(timeout) = core.settings.user_timeout {
+        connection.watch_peer(timeout);
+    }
 }
 
 /// Ends a connection that has taken nothing for too long of what waits for it.

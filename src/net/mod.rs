@@ -18,6 +18,7 @@
 //! a core's state is held over an `.await`.
 
 pub mod budget;
+mod clock;
 mod connection;
 pub mod core;
 pub mod doorbell;

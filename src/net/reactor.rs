@@ -33,6 +33,7 @@ use rustix::event::PollFlags;
 use self::sources::Sources;
 pub(super) use self::sources::{End, Watch};
 use self::timers::Timers;
+use super::clock;
 use super::doorbell::Doorbell;
 use crate::limits::{LOOK_INTERVAL, RING_COMPLETIONS, RING_POSTED_AT_ONCE, RING_SUBMISSIONS};
 use crate::metrics::{CoreMetrics, Counter};
@@ -175,9 +176,9 @@ impl Reactor {
             self.listening.take().into_iter().for_each(Waker::wake);
         }
         let now = Instant::now();
+        clock::note_gap(now - self.looked.replace(now));
         self.timers.borrow_mut().fire(now);
         self.breathing.take().into_iter().for_each(Waker::wake);
-        self.looked.set(now);
     }
 
     /// Moves what is to be submitted into the ring; `false` if some of it did not fit.
@@ -374,6 +375,7 @@ impl Ear {
 mod tests {
     use super::super::executor::block_on_reactor;
     use super::*;
+    use crate::limits::LOOK_GAP_MAX;
     use rustix::event::{EventfdFlags, eventfd};
     use rustix::fd::OwnedFd;
     use std::os::fd::AsFd;
@@ -504,6 +506,16 @@ mod tests {
             assert!(futures_lite::future::poll_once(reactor.sleep(Duration::from_secs(60))).await.is_none());
             reactor.breathe().await;
             assert_eq!(reactor.timers.borrow().len(), 0);
+        });
+    }
+
+    #[test]
+    fn a_turn_that_takes_long_counts_for_nothing_by_the_clock_for_patience() {
+        run(async |reactor| {
+            let (lost, began) = (clock::lost(), Instant::now());
+            while began.elapsed() < LOOK_GAP_MAX * 3 {}
+            reactor.breathe().await;
+            assert!(clock::lost() >= lost + LOOK_GAP_MAX * 2);
         });
     }
 

@@ -12,6 +12,7 @@ use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use super::budget::Load;
+use super::clock;
 use crate::faults::{self, Point};
 use crate::limits::{READ_BYTES, SENDQ_GRACE, SENDQ_MESSAGE_BYTES_MIN, SENDQ_OVERRUN, WRITE_SLICES_MAX};
 use crate::shard::Payload;
@@ -84,10 +85,10 @@ pub struct SendQueue {
     bytes_max: u32,
     /// The socket has taken something since that was last asked.
     has_written: bool,
-    /// Since when the socket has taken nothing, or, if that is later, since when others have waited for it;
+    /// By [`clock`]: since when the socket has taken nothing, or, if that is later, since when others have waited for it;
     /// `None` while it takes what it is given.
     blocked_since: Option<Instant>,
-    /// Since when more of other people's messages than the limit have waited.
+    /// By [`clock`]: since when more of other people's messages than the limit have waited.
     over_since: Option<Instant>,
 }
 
@@ -102,7 +103,7 @@ impl SendQueue {
         self.chunks.is_empty()
     }
 
-    /// Since when the socket has taken nothing of what waits, if that is so.
+    /// By [`clock`]: since when the socket has taken nothing of what waits, if that is so.
     pub fn blocked_since(&self) -> Option<Instant> {
         self.blocked_since
     }
@@ -157,12 +158,12 @@ impl SendQueue {
             return Err(Overflow);
         }
         if over {
-            self.over_since.get_or_insert_with(Instant::now);
+            self.over_since.get_or_insert_with(clock::now);
             self.bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
         }
         if self.others_bytes == 0 && self.blocked_since.is_some() {
             // The clock of a stall measures how long others have been kept waiting.
-            self.blocked_since = Some(Instant::now());
+            self.blocked_since = Some(clock::now());
         }
         self.bytes += payload.len();
         self.others_bytes = bytes;
@@ -177,13 +178,13 @@ impl SendQueue {
 
     /// Whether it has been for this long.
     pub fn is_over_for(&self, time: Duration) -> bool {
-        self.over_since.is_some_and(|since| since.elapsed() >= time)
+        self.over_since.is_some_and(|since| clock::now().saturating_duration_since(since) >= time)
     }
 
     /// The peer has taken something, although not so much that the socket would take more.
     pub fn note_progress(&mut self) {
         if let Some(since) = &mut self.blocked_since {
-            *since = Instant::now();
+            *since = clock::now();
         }
     }
 
@@ -232,7 +233,7 @@ impl SendQueue {
             Err(error) => return Err(error),
         };
         if blocked {
-            self.blocked_since.get_or_insert_with(Instant::now);
+            self.blocked_since.get_or_insert_with(clock::now);
             return Ok(Progress::Blocked);
         }
         Ok(Progress::Empty)
