@@ -31,9 +31,9 @@ pub const SENDQ_BYTES_MIN: usize = 32 * 1024;
 /// How long other people's messages may wait for a connection that takes nothing at all.
 pub const SENDQ_STALL: Duration = Duration::from_secs(10);
 
-/// How long the last output of a connection that has ended may wait for a peer that takes nothing. Nobody is
-/// kept waiting by that but a descriptor, and nobody is to be cut for his own replies, however slowly he
-/// reads them: as long as a guest may stay without a line.
+/// How long the last output of a connection that has ended may wait, here or in the kernel, for a peer that takes
+/// nothing. Nobody is kept waiting by that but a descriptor, and nobody is to be cut for his own replies, however
+/// slowly he reads them: as long as a guest may stay without a line.
 pub const LAST_OUTPUT_STALL: Duration = Duration::from_secs(600);
 
 /// A connection executes no further line of its own while its send queue holds more bytes than this:
@@ -52,10 +52,14 @@ pub const MAILBOX_FRAMES: usize = 4096;
 /// How long a shutdown may take, from the first signal to the exit.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a closing connection waits for the peer's own end after the last byte was handed over.
-/// Closing at once with unread input would make the kernel send RST, and what it had still to send
-/// would be lost; a peer that is alive answers FIN within a round trip.
+/// How long a closing connection waits for the peer's own end after the peer's kernel has acknowledged the last
+/// byte. Closing sooner would answer what the peer still sends by RST, and what is on its way to it would be
+/// lost; a peer that is alive answers FIN within a round trip.
 pub const LINGER: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the peer of a closing connection has acknowledged everything: that is a
+/// system call, and ten a second for each of the 5,000 that a drain may close are a twentieth of a core.
+pub const LINGER_LOOK: Duration = Duration::from_millis(100);
 
 /// How long a drain lets handshakes under way come to their end before the listener goes: a round trip, on
 /// most networks.

@@ -325,6 +325,24 @@ fn others_messages_make_a_stalled_reader_close_and_its_own_replies_do_not() {
 }
 
 #[test]
+fn who_quits_and_still_types_gets_all_his_replies_however_slowly_he_reads_them() {
+    let server = Server::start();
+    let mut witness = server.login("tux");
+    let mut reader = connect_narrow(server.address).logged_in("ferris");
+    // So many bytes that the kernel takes them at once, and the peer's does not.
+    let reply = "Registered users: ferris, tux\n";
+    let count = 60_000 / reply.len();
+    reader.send_raw(("who\n".repeat(count) + "quit\n").as_bytes());
+    wait_until_free(&mut witness, "ferris");
+    assert_eq!(witness.ask("quit"), "Goodbye.");
+    assert_eq!(witness.read_to_end(), "");
+    // For so long a connection lingers when its peer has everything.
+    witness.type_until_forgotten();
+    let got = reader.read_to_end_while_typing();
+    assert!(got == reply.repeat(count) + "Goodbye.\n", "{} of {count} replies", got.matches('\n').count());
+}
+
+#[test]
 fn a_receiver_that_goes_away_in_the_middle_of_it_harms_nobody() {
     let server = Server::with(&["--sendq-bytes-max", ROOMY]);
     let mut tux = server.login_on(0, "tux");

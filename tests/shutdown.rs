@@ -126,6 +126,28 @@ fn a_client_whose_lines_the_server_has_not_read_sees_the_end_and_no_reset() {
 }
 
 #[test]
+fn a_slow_reader_who_still_types_gets_everything_and_the_last_line() {
+    // So many bytes that the kernel takes them at once, and the peer's does not.
+    let count = 60_000 / message("tux", true, "message 00000").len() as u32;
+    for core in [0, 1] {
+        let mut server = Server::with(&PATIENT);
+        let mut reader = connect_narrow(server.address).logged_in("ferris");
+        let mut witness = server.login_on(core, "tux");
+        for number in 0..count {
+            assert_eq!(witness.ask(&format!("say ferris message {number:05}")), "Sent to ferris");
+        }
+        server.signal("TERM");
+        assert_eq!(witness.read_to_end(), LAST_LINE);
+        // For so long a connection lingers when its peer has everything.
+        witness.type_until_forgotten();
+        let got = reader.read_to_end_while_typing();
+        let expected = messages("tux", true, 0..count) + LAST_LINE;
+        assert!(got == expected, "{} of {} bytes", got.len(), expected.len());
+        assert_it_drained(&mut server);
+    }
+}
+
+#[test]
 fn a_client_that_never_reads_holds_the_drain_up_until_its_timeout() {
     let mut flags = PATIENT;
     flags[5] = "500ms";

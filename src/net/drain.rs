@@ -4,7 +4,7 @@
 //! 2. Execute no more lines; those that wait for a mailbox finish.
 //! 3. Tell every other core that nothing more will come from here.
 //! 4. When all have said so: the last line to everybody, flushed, then FIN.
-//! 5. Read and discard until each peer's end, for a second at most, and close.
+//! 5. Read and discard until each peer's end, while it takes what it was sent and for a second after, and close.
 //!
 //! The deadline is the supervisor's: it ends the process when it has passed (`server`).
 

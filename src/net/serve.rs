@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::time::Instant;
 
 use futures_lite::FutureExt;
 
@@ -13,8 +14,8 @@ use super::flush;
 use super::socket::Socket;
 use super::throttle;
 use super::turn::Turn;
-use crate::events::CloseReason;
-use crate::limits::{LINGER, SENDQ_OWN_BYTES, TURN_LINES};
+use crate::events::{CloseReason, Event};
+use crate::limits::{LAST_OUTPUT_STALL, LINGER, LINGER_LOOK, SENDQ_OWN_BYTES, TURN_LINES};
 use crate::protocol::line::LineBuffer;
 use crate::shard::Outcome;
 
@@ -123,7 +124,7 @@ async fn may_go_on(core: &Core, connection: &Connection) -> Result<(), Ending> {
     connection.has_room(SENDQ_OWN_BYTES).await
 }
 
-/// Writes what is left, says that there will be no more, and waits a little for the peer to say the same.
+/// Writes what is left, says that there will be no more, and sees to it that the peer gets all of it.
 async fn close(core: &Rc<Core>, connection: &Rc<Connection>) {
     let Some(ending) = connection.ending() else { return };
     flush::end_turn(core);
@@ -133,28 +134,65 @@ async fn close(core: &Rc<Core>, connection: &Rc<Connection>) {
         connection.socket().reset_on_close();
     } else if written {
         connection.socket().finish();
+        // Who has ended himself sends nothing that could be answered by a reset.
         if ending.reason != CloseReason::EndOfInput {
-            linger(core, connection.socket()).await;
+            // Over soon for most, and not to be kept for every connection.
+            Box::pin(see_off(core, connection)).await;
         }
+    }
+}
+
+/// Reads and throws away until the peer's end: while it takes what it was sent, and for [`LINGER`] after that.
+/// If it takes nothing for [`LAST_OUTPUT_STALL`], the rest is given up.
+async fn see_off(core: &Rc<Core>, connection: &Connection) {
+    let socket = connection.socket();
+    let arrived = async {
+        if is_taken(core, socket).await {
+            core.reactor.sleep(LINGER).await;
+        } else {
+            socket.reset_on_close();
+            core.log.emit(Event::Abandoned { connection: connection.name });
+        }
+    };
+    discard(core, socket).or(arrived).await;
+}
+
+/// Waits until the peer's kernel has all that was sent, our FIN included; `false` if it stops taking any.
+async fn is_taken(core: &Core, socket: &Socket) -> bool {
+    let mut left = u32::MAX;
+    let mut since = Instant::now();
+    loop {
+        let now_left = socket.unacknowledged_bytes();
+        if now_left == 0 {
+            return true;
+        }
+        if now_left < left {
+            (left, since) = (now_left, Instant::now());
+        } else if since.elapsed() >= LAST_OUTPUT_STALL {
+            return false;
+        }
+        core.reactor.sleep(LINGER_LOOK).await;
     }
 }
 
 /// Reads and throws away until the peer's end, for [`LINGER`] at most.
 pub(super) async fn linger(core: &Core, socket: &Socket) {
+    discard(core, socket).or(core.reactor.sleep(LINGER)).await;
+}
+
+/// Reads and throws away until the peer's end.
+async fn discard(core: &Core, socket: &Socket) {
     let mut read = poll_fn(|cx| {
         let mut buffer = core.read_buffer.borrow_mut();
         socket.poll_read(cx, &mut buffer)
     });
-    let ended = async {
-        let mut turn = Turn::of(TURN_LINES);
-        while let Ok(1..) = (&mut read).await {
-            if turn.step() {
-                core.reactor.breathe().await;
-                turn = Turn::of(TURN_LINES);
-            }
+    let mut turn = Turn::of(TURN_LINES);
+    while let Ok(1..) = (&mut read).await {
+        if turn.step() {
+            core.reactor.breathe().await;
+            turn = Turn::of(TURN_LINES);
         }
-    };
-    ended.or(core.reactor.sleep(LINGER)).await;
+    }
 }
 
 #[cfg(test)]

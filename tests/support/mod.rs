@@ -371,6 +371,28 @@ impl Client {
         String::from_utf8(rest).expect("the server speaks UTF-8")
     }
 
+    /// The same for one who reads in small pieces, and types a line after each.
+    pub fn read_to_end_while_typing(&mut self) -> String {
+        let mut rest = Vec::new();
+        let mut piece = [0; 512];
+        loop {
+            match self.input.read(&mut piece).expect("FIN, not RST") {
+                0 => return String::from_utf8(rest).expect("the server speaks UTF-8"),
+                count => rest.extend_from_slice(&piece[..count]),
+            }
+            // Once all of it is here the server may go, but nothing is lost any more; the next read tells.
+            let _ = self.stream.write_all(b"who\n");
+        }
+    }
+
+    /// After the server's end: types until the server has forgotten the connection and answers by RST.
+    pub fn type_until_forgotten(&mut self) {
+        let deadline = Instant::now() + GUARD;
+        while self.stream.write_all(b"who\n").is_ok() {
+            assert!(Instant::now() < deadline, "the server never closes");
+        }
+    }
+
     /// Says that no more lines will come.
     pub fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).expect("a connected socket");
