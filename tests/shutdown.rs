@@ -12,6 +12,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::time::Instant;
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use support::{Client, GUARD, Server, all_cows, connect_narrow, cowchat, message};
 
 const LAST_LINE: &str = "* the server is shutting down\n";
@@ -219,6 +220,28 @@ fn who_is_connected_but_not_accepted_yet_gets_the_last_line_too() {
         drop(busy);
         assert_eq!(server.wait().code(), Some(0));
     }
+}
+
+#[test]
+fn who_waits_for_a_descriptor_when_the_drain_begins_is_told_before_the_end() {
+    let mut server = Server::with(&PATIENT);
+    let mut users = [server.login_on(0, "tux"), server.login_on(1, "ferris")];
+    let before = getrlimit(Resource::Nofile);
+    let limit = Rlimit { current: Some(server.descriptors() as u64), maximum: before.maximum };
+    // More than a core turns away at once, so that the drain finds some of them waiting.
+    server.signal("STOP");
+    let newcomers: Vec<Client> = (0..300).map(|_| server.connect()).collect();
+    prlimit(Pid::from_raw(server.pid()), Resource::Nofile, limit).expect("one's own child");
+    server.signal("TERM");
+    server.signal("CONT");
+    for mut newcomer in newcomers {
+        let last = newcomer.read_to_end();
+        assert!(last == LAST_LINE || last == "error: server is full\n", "{last:?}");
+    }
+    for user in &mut users {
+        assert_eq!(user.read_to_end(), LAST_LINE);
+    }
+    assert_it_drained(&mut server);
 }
 
 /// Connects and asks until that is refused; everybody who is connected then must get the last line.

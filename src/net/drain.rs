@@ -1,6 +1,7 @@
 //! The way out: everything acknowledged is delivered, everybody is told, and nobody sees a reset.
 //!
-//! 1. Ignore newcomers, empty the accept queue, then end the listener.
+//! 1. Ignore newcomers, empty the accept queue, then end the listener; without a descriptor for who waits, as soon
+//!    as there is one.
 //! 2. Execute no more lines; those that wait for a mailbox finish.
 //! 3. Tell every other core that nothing more will come from here.
 //! 4. When all have said so: the last line to everybody, flushed, then FIN.
@@ -26,7 +27,7 @@ pub(super) async fn run(core: &Rc<Core>, listener: &Listening) {
     core.start_draining();
     listener.ignore_newcomers();
     core.reactor.sleep(HANDSHAKE_GRACE).await;
-    listener.empty_and_end(core);
+    let mut is_deaf = listener.empty_and_end(core);
     until(core, || core.lines_waiting.get() == 0).await;
     let others: Vec<_> = core.mesh.others().collect();
     for &other in &others {
@@ -37,7 +38,11 @@ pub(super) async fn run(core: &Rc<Core>, listener: &Listening) {
         effects::tell_and_end(core, connection, CloseReason::Shutdown);
     }
     flush::flush(core).await;
-    until(core, || core.connection_count() == 0 && core.refusing.get() == 0).await;
+    until(core, || {
+        is_deaf = is_deaf || listener.empty_and_end(core);
+        is_deaf && core.connection_count() == 0 && core.refusing.get() == 0
+    })
+    .await;
 }
 
 async fn until(core: &Core, mut done: impl FnMut() -> bool) {

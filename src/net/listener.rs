@@ -1,5 +1,6 @@
 //! Listening: one socket per core on the same port, and the task that accepts.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::future::poll_fn;
 use std::io;
@@ -8,6 +9,7 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockFilter, Socket as RawSocket, TcpKeepalive, Type};
 
 use super::core::Core;
@@ -22,7 +24,7 @@ use crate::limits::{
     ACCEPT_BACKOFF, BACKLOG, BIND_PATIENCE, KEEPALIVE_INTERVAL_PART, KEEPALIVE_PROBES, REFUSED_LINGERING_MAX,
     SOCKET_SEND_BUFFER_BYTES, TURN_ACCEPTS,
 };
-use crate::protocol::reply::SERVER_IS_FULL;
+use crate::protocol::reply::{SERVER_IS_FULL, SHUTTING_DOWN};
 
 /// Classic BPF, as in linux/filter.h: load the byte at a constant offset, jump if it has any of these bits,
 /// end with a constant, the number of bytes of the packet to keep.
@@ -98,7 +100,7 @@ impl Listener {
     /// When it can not be kept from blocking.
     pub(super) fn watched_by(self, reactor: &Rc<Reactor>) -> io::Result<Listening> {
         self.0.set_nonblocking(true)?;
-        Ok(Listening { watch: reactor.watch(self.0.as_fd()), socket: self.0 })
+        Ok(Listening { watch: reactor.watch(self.0.as_fd()), socket: self.0, spare: RefCell::new(spare_descriptor()) })
     }
 }
 
@@ -108,6 +110,8 @@ pub(super) struct Listening {
     // Dropped before the socket: what is watched is open.
     watch: Watch,
     socket: RawSocket,
+    /// A descriptor to be given up when there is no other, so that those who wait can be told.
+    spare: RefCell<Option<File>>,
 }
 
 impl Listening {
@@ -137,38 +141,63 @@ impl Listening {
         ]);
     }
 
-    /// Accepts all that wait, then ends the listener: newcomers are refused by the kernel.
-    pub(super) fn empty_and_end(&self, core: &Rc<Core>) {
+    /// Accepts all that wait, then ends the listener: newcomers are refused by the kernel. Without descriptors for
+    /// them they get their last line on the spare one, one after the other. Returns whether it has ended; if not,
+    /// somebody waits for whom there is not even that one, and it has to be called again.
+    pub(super) fn empty_and_end(&self, core: &Rc<Core>) -> bool {
         for _ in 0..BACKLOG {
             match self.take_waiting() {
-                Ok((socket, peer)) => admit(core, socket, peer),
+                Ok((socket, peer)) if self.has_spare() => admit(core, socket, peer),
+                Ok((socket, _)) => tell_and_drop(core, socket, CloseReason::Shutdown, SHUTTING_DOWN),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if is_of_one_connection(&error) => {}
+                Err(_) if self.give_up_spare() => {}
+                Err(_) if self.has_waiting() => return false,
                 Err(_) => break,
             }
         }
         let _ = self.socket.shutdown(Shutdown::Read);
+        true
+    }
+
+    /// Whether somebody waits to be accepted, as far as that can be known without a descriptor for him.
+    fn has_waiting(&self) -> bool {
+        let mut listener = [PollFd::new(&self.socket, PollFlags::IN)];
+        poll(&mut listener, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
+    fn has_spare(&self) -> bool {
+        self.spare.borrow().is_some()
+    }
+
+    /// Closes the spare descriptor; `false` if there was none.
+    fn give_up_spare(&self) -> bool {
+        self.spare.take().is_some()
+    }
+
+    /// Sees to it that there is a spare descriptor, if one can be had.
+    fn renew_spare(&self) {
+        let mut spare = self.spare.borrow_mut();
+        *spare = spare.take().or_else(spare_descriptor);
     }
 }
 
-/// Accepts until the listener ends.
+/// Accepts until the server drains, which then empties the listener.
 pub(super) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
-    let mut spare = spare_descriptor();
     let mut is_failing = false;
     let mut turn = Turn::of(TURN_ACCEPTS);
-    loop {
+    while !core.is_draining() {
         match listener.take_waiting() {
-            Ok((socket, _)) if is_failing && (spare.is_none() || spare_descriptor().is_none()) => {
+            Ok((socket, _)) if is_failing && (!listener.has_spare() || spare_descriptor().is_none()) => {
                 // There was room only because another core let go of its spare: give that back.
-                core.metrics.add_ended(CloseReason::ServerFull);
-                send_away(&socket, SERVER_IS_FULL);
-                drop(socket);
-                spare = spare.or_else(spare_descriptor);
+                tell_and_drop(&core, socket, CloseReason::ServerFull, SERVER_IS_FULL);
+                listener.renew_spare();
                 core.reactor.sleep(ACCEPT_BACKOFF).await;
             }
             Ok((socket, peer)) => {
                 if std::mem::take(&mut is_failing) {
                     core.log.emit(Event::AcceptRecovered { shard: core.id });
-                    spare = spare.or_else(spare_descriptor);
+                    listener.renew_spare();
                 }
                 admit(&core, socket, peer);
                 if turn.step() {
@@ -180,7 +209,6 @@ pub(super) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
                 listener.is_waited_for().await;
                 turn = Turn::of(TURN_ACCEPTS);
             }
-            Err(_) if core.is_draining() => return,
             Err(error) if is_of_one_connection(&error) => {
                 // A security module may refuse each of them, and take none out of the queue.
                 if turn.step() {
@@ -193,9 +221,9 @@ pub(super) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
                     core.log.emit(Event::AcceptFailed { shard: core.id, error: error.to_string() });
                 }
                 // Out of descriptors, most likely: give up the spare one to tell those who wait.
-                drop(spare.take());
+                listener.give_up_spare();
                 turn_away_waiting(&core, &listener);
-                spare = spare_descriptor();
+                listener.renew_spare();
                 core.reactor.sleep(ACCEPT_BACKOFF).await;
             }
         }
@@ -225,9 +253,14 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 fn turn_away_waiting(core: &Core, listener: &Listening) {
     for _ in 0..TURN_ACCEPTS {
         let Ok((socket, _)) = listener.take_waiting() else { return };
-        core.metrics.add_ended(CloseReason::ServerFull);
-        send_away(&socket, SERVER_IS_FULL);
+        tell_and_drop(core, socket, CloseReason::ServerFull, SERVER_IS_FULL);
     }
+}
+
+/// Tells a newcomer why he is not let in, and closes: another is to have his descriptor.
+fn tell_and_drop(core: &Core, socket: RawSocket, reason: CloseReason, last_line: &str) {
+    core.metrics.add_ended(reason);
+    send_away(&socket, last_line);
 }
 
 /// Tells a newcomer why it is not let in, and waits for nothing.
