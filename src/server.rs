@@ -164,6 +164,7 @@ fn common(config: &Config, herd: Arc<Herd>, metrics: Arc<Metrics>, log: Log) -> 
             addresses: Addresses::new(config.connections_per_address, config.address_exempt.clone()),
             user_timeout: config.user_timeout,
             connections_max: config.connections_max,
+            drain_timeout: config.drain_timeout,
             motd: config.motd.clone(),
         },
     }
@@ -227,11 +228,12 @@ impl Server {
 
     /// Has every core drain, and waits for them until the timeout.
     fn drain(&mut self, signal: StopSignal, timeout: Duration) -> Result<(), ServerError> {
-        let deadline = Instant::now() + timeout;
+        let began = Instant::now();
+        let deadline = began + timeout;
         let draining = Event::Draining { signal: signal.name(), connections: self.metrics.open() };
         self.manager.stopping(&draining.to_string());
         self.log.emit(draining);
-        self.cores.iter().for_each(CoreThread::drain);
+        self.cores.iter().for_each(|core| core.drain(began));
         let mut running = self.cores.len();
         while running > 0 {
             match self.waking.recv_timeout(deadline.saturating_duration_since(Instant::now())) {

@@ -354,6 +354,34 @@ mod armed {
         }
     }
 
+    #[test]
+    fn a_core_that_stands_still_takes_the_last_line_from_nobody_elses_users() {
+        const LAST_LINE: &str = "* the server is shutting down\n";
+        // With room in its mailbox, and with somebody who waits for that.
+        for (stalled, frames) in [(0, "4096"), (1, "4096"), (0, "1"), (1, "1")] {
+            let stalls = Stalls::new();
+            let flags = ["--mailbox-frames", frames, "--drain-timeout", "4s"];
+            let mut server = server_with(&stalls.fault("boom"), &flags);
+            let mut tux = server.login_on(stalled, "tux");
+            let mut guest = server.connect_on(1 - stalled);
+            let [mut aya, mut cow] = ["aya", "cow"].map(|cow| server.login_on(1 - stalled, cow));
+            tux.send("say tux boom");
+            let stall = stalls.begin();
+            assert_eq!(aya.ask("say tux one"), "Sent to tux", "there is room for one");
+            if frames == "1" {
+                aya.send("say tux two");
+            }
+            assert_eq!(cow.ask("who aya"), "Registered users: aya");
+            server.signal("TERM");
+            for client in [&mut guest, &mut aya, &mut cow] {
+                assert_eq!(client.read_to_end(), LAST_LINE, "core {stalled} stands still");
+            }
+            assert_eq!(server.wait().code(), Some(0));
+            server.wait_for_log("drain timed out: ");
+            drop(stall);
+        }
+    }
+
     /// How long it takes until aya has read that it was sent, and cow the message, so often; the p99.
     fn p99_of_talk(aya: &mut Client, cow: &mut Client, messages: usize) -> Duration {
         let mut taken = Vec::new();

@@ -58,6 +58,8 @@ pub struct Settings {
     pub user_timeout: Option<Duration>,
     /// Connections in all, over all cores.
     pub connections_max: u64,
+    /// How long a shutdown may take.
+    pub drain_timeout: Duration,
     /// Said to everybody who connects.
     pub motd: Option<Arc<[u8]>>,
 }

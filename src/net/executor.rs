@@ -3,9 +3,9 @@
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use glommio::{LocalExecutorBuilder, Placement};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -86,15 +86,16 @@ pub enum CoreError {
 pub struct CoreThread {
     /// Its place.
     pub id: ShardId,
-    is_to_drain: Arc<AtomicBool>,
+    /// Since when it is to drain.
+    draining: Arc<OnceLock<Instant>>,
     doorbell: Arc<Doorbell>,
     thread: JoinHandle<()>,
 }
 
 impl CoreThread {
-    /// Asks the core to drain; asking twice is as good as once.
-    pub fn drain(&self) {
-        self.is_to_drain.store(true, Ordering::Release);
+    /// Asks the core to drain, as the server does since `began`; asking twice is as good as once.
+    pub fn drain(&self, began: Instant) {
+        self.draining.get_or_init(|| began);
         self.doorbell.ring();
     }
 
@@ -112,20 +113,20 @@ impl CoreThread {
 pub fn start(plan: Plan, common: Common, notify: impl Fn(Report) + Send + 'static) -> io::Result<CoreThread> {
     let id = plan.id;
     let doorbell = Arc::clone(plan.mesh.doorbell());
-    let is_to_drain = Arc::new(AtomicBool::new(false));
-    let asked = Arc::clone(&is_to_drain);
+    let draining = Arc::new(OnceLock::new());
+    let asked = Arc::clone(&draining);
     let thread = std::thread::Builder::new().name(format!("core-{id}")).spawn(move || {
         let run = AssertUnwindSafe(|| run(plan, common, &asked, &notify));
         let result =
             std::panic::catch_unwind(run).unwrap_or_else(|panic| Err(CoreError::Panicked(panic_text(&*panic))));
         notify(Report::Ended(id, result));
     })?;
-    Ok(CoreThread { id, is_to_drain, doorbell, thread })
+    Ok(CoreThread { id, draining, doorbell, thread })
 }
 
-fn run(plan: Plan, common: Common, is_to_drain: &AtomicBool, notify: &dyn Fn(Report)) -> Result<(), CoreError> {
+fn run(plan: Plan, common: Common, draining: &OnceLock<Instant>, notify: &dyn Fn(Report)) -> Result<(), CoreError> {
     let (cpu, doorbell) = (plan.cpu, Arc::clone(plan.mesh.doorbell()));
-    block_on(cpu, doorbell, async move |reactor: Rc<Reactor>| serve(plan, common, reactor, is_to_drain, notify).await)?
+    block_on(cpu, doorbell, async move |reactor: Rc<Reactor>| serve(plan, common, reactor, draining, notify).await)?
 }
 
 /// Runs a core's main task on this thread until it ends: with an executor, a reactor that hears `doorbell`, and
@@ -172,7 +173,7 @@ async fn serve(
     plan: Plan,
     common: Common,
     reactor: Rc<Reactor>,
-    is_to_drain: &AtomicBool,
+    draining: &OnceLock<Instant>,
     notify: &dyn Fn(Report),
 ) -> Result<(), CoreError> {
     let metrics = CoreMetrics::new(common.metrics, plan.id);
@@ -185,9 +186,12 @@ async fn serve(
     reactor.spawn(listener::accept_loop(Rc::clone(&core), Rc::clone(&listener)));
     notify(Report::Ready(plan.id));
     let mut ear = reactor.ear();
-    while !is_to_drain.load(Ordering::Acquire) {
-        ear.hear().await;
-    }
-    drain::run(&core, &listener).await;
+    let began = loop {
+        match draining.get() {
+            Some(&began) => break began,
+            None => ear.hear().await,
+        }
+    };
+    drain::run(&core, &listener, began).await;
     Ok(())
 }
