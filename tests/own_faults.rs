@@ -358,9 +358,9 @@ mod armed {
     fn a_core_that_stands_still_takes_the_last_line_from_nobody_elses_users() {
         const LAST_LINE: &str = "* the server is shutting down\n";
         // With room in its mailbox, and with somebody who waits for that.
-        for (stalled, frames) in [(0, "4096"), (1, "4096"), (0, "1"), (1, "1")] {
+        for (stalled, frames) in [(0, "4096"), (1, "1")] {
             let stalls = Stalls::new();
-            let flags = ["--mailbox-frames", frames, "--drain-timeout", "4s"];
+            let flags = ["--mailbox-frames", frames, "--drain-timeout", "6s"];
             let mut server = server_with(&stalls.fault("boom"), &flags);
             let mut tux = server.login_on(stalled, "tux");
             let mut guest = server.connect_on(1 - stalled);
