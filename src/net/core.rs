@@ -148,7 +148,7 @@ impl Core {
         self.log.emit(Event::Accepted { connection: name, peer });
         let mut connections = self.connections.borrow_mut();
         let entry = connections.vacant_entry();
-        let connection = Rc::new(Connection::new(ConnectionId::new(entry.key()), name, socket, terms, self.patience()));
+        let connection = Rc::new(Connection::new(ConnectionId::new(entry.key()), name, socket, terms, self.clock()));
         entry.insert(Rc::clone(&connection));
         connection
     }
@@ -221,7 +221,7 @@ impl Core {
     }
 
     /// How long it has been able to notice what its connections do ([`clock`]).
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn clock(&self) -> Duration {
         clock::now().saturating_duration_since(self.began)
     }
 

@@ -1,7 +1,7 @@
 //! A core's beat: it does what has to be done now and then, and a core that rests shows by it that it lives.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::clock;
 use super::connection::{Connection, Ending};
@@ -61,7 +61,7 @@ fn keep_the_budget(core: &Core) {
     }
     let connections = core.connections();
     let loads = connections.iter().map(|(_, connection)| (connection, connection.load())).collect();
-    for connection in core.account.to_cut(loads, core.patience()) {
+    for connection in core.account.to_cut(loads, core.clock()) {
         match connection.ending() {
             None => core.end(connection, CloseReason::QueuesFull.into()),
             Some(_) => give_up(core, connection),
@@ -73,10 +73,9 @@ fn keep_the_budget(core: &Core) {
 async fn look_after_all(core: &Rc<Core>) {
     let mut places = 0;
     while places < core.connections().capacity() {
-        let (now, patience) = (clock::now(), core.patience());
         for place in places..places + LOOKED_AFTER_AT_ONCE {
             if let Some(connection) = core.connections().get(place) {
-                look_after(core, connection, now, patience);
+                look_after(core, connection);
             }
         }
         places += LOOKED_AFTER_AT_ONCE;
@@ -85,10 +84,10 @@ async fn look_after_all(core: &Rc<Core>) {
     }
 }
 
-fn look_after(core: &Core, connection: &Rc<Connection>, now: Instant, patience: Duration) {
-    cut_if_stalled(core, connection, now);
+fn look_after(core: &Core, connection: &Rc<Connection>) {
+    cut_if_stalled(core, connection);
     if !core.is_draining() {
-        close_if_silent(core, connection, patience);
+        close_if_silent(core, connection);
     }
     if let Some(timeout) = core.settings.user_timeout {
         connection.watch_peer(timeout);
@@ -96,9 +95,9 @@ fn look_after(core: &Core, connection: &Rc<Connection>, now: Instant, patience: 
 }
 
 /// Ends a connection that has taken nothing for too long of what waits for it.
-fn cut_if_stalled(core: &Core, connection: &Connection, now: Instant) {
+fn cut_if_stalled(core: &Core, connection: &Connection) {
     let Some(since) = connection.stalled_since() else { return };
-    let stalled = now.saturating_duration_since(since);
+    let stalled = clock::now().saturating_duration_since(since);
     match connection.ending() {
         None if stalled >= core.settings.sendq_stall => core.end(connection, CloseReason::Stalled.into()),
         Some(_) if stalled >= LAST_OUTPUT_STALL => give_up(core, connection),
@@ -113,13 +112,13 @@ fn give_up(core: &Core, connection: &Connection) {
 }
 
 /// Ends a connection that has sent no line for too long.
-fn close_if_silent(core: &Core, connection: &Rc<Connection>, now: Duration) {
+fn close_if_silent(core: &Core, connection: &Rc<Connection>) {
     let (time, reason) = match connection.cow() {
         Some(_) => (core.settings.idle_timeout, CloseReason::Idle),
         None if connection.may_look_on => return,
         None => (core.settings.login_timeout, CloseReason::NotLoggedIn),
     };
-    if time.is_some_and(|time| connection.silence.is_for(time, now)) {
+    if time.is_some_and(|time| connection.silence.is_for(time, core.clock())) {
         effects::tell_and_end(core, connection, reason);
     }
 }

@@ -95,7 +95,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
         if throttle::is_in_debt(core, connection) {
             Box::pin(throttle::until_it_may_send(core, connection)).await?;
         }
-        connection.silence.begin(core.patience());
+        connection.silence.begin(core.clock());
         let read = connection.read(&core.read_buffer, &mut lines).await?;
         open = read.open;
         if read.waited {
