@@ -155,6 +155,11 @@ pub const QUEUES_MEMORY_PART: u64 = 4;
 /// is up to two of its beats old, and a burst that everybody reads is over by then.
 pub const QUEUES_GRACE: Duration = Duration::from_millis(100);
 
+/// Own beats for which a core hears nothing of another before it no longer leaves it to that one to cut its
+/// queue, which is the largest: the two of [`QUEUES_GRACE`] and four more, 0.3 s, since the other's turns delay
+/// its beats.
+pub const QUEUES_BEATS_MISSED_MAX: u32 = 6;
+
 /// Bytes read from a socket at once, into one buffer per core.
 pub const READ_BYTES: usize = 16 * 1024;
 

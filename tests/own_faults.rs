@@ -65,7 +65,7 @@ mod armed {
 
     use socket2::SockRef;
 
-    use super::support::{Client, GUARD, count_of, message};
+    use super::support::{Client, GUARD, connect_narrow, count_of, message};
     use super::{server_with, talk};
 
     // Faults of one session.
@@ -378,6 +378,44 @@ mod armed {
             }
             assert_eq!(server.wait().code(), Some(0));
             server.wait_for_log("drain timed out: ");
+            drop(stall);
+        }
+    }
+
+    /// Has mew say to `cow` as many messages as have so many bytes.
+    fn say_bytes(mew: &mut Client, cow: &str, bytes: usize) {
+        let count = bytes / message("mew", true, "moo").len();
+        mew.send_raw(format!("say {cow} moo\n").repeat(count).as_bytes());
+        mew.expect(&format!("Sent to {cow}\n").repeat(count));
+    }
+
+    #[test]
+    fn while_a_core_stands_still_the_others_keep_the_budget_by_their_own_queues() {
+        const MIB: usize = 1 << 20;
+        let flags = ["--queues-bytes-total", "4194304", "--sendq-bytes-max", "4194304", "--sendq-stall", "10m"];
+        for stalled in [0, 1] {
+            let stalls = Stalls::new();
+            let server = server_with(&stalls.fault("boom"), &flags);
+            let narrow_on = |core: usize, cow: &str| {
+                let mut clients = std::iter::repeat_with(|| connect_narrow(server.address)).take(64);
+                clients.find(|client| server.core_of(client) == core).expect("every other or so").logged_in(cow)
+            };
+            let [mut mew, mut cow] =
+                [(1 - stalled, "mew"), (stalled, "cow")].map(|(core, cow)| server.login_on(core, cow));
+            // These read nothing.
+            let _there = ["kirby", "nemo"].map(|cow| narrow_on(stalled, cow));
+            let _here = ["tux", "aya", "ferris"].map(|cow| narrow_on(1 - stalled, cow));
+            // Over the budget, so that the core tells of its largest queue.
+            say_bytes(&mut mew, "kirby", 10 * MIB / 4);
+            say_bytes(&mut mew, "nemo", 8 * MIB / 4);
+            server.wait_for_log("cow=kirby reason=\"queues full\"");
+            cow.send("boom");
+            let stall = stalls.begin();
+            // Smaller ones, and with what waits there over the budget again.
+            say_bytes(&mut mew, "tux", 5 * MIB / 4);
+            say_bytes(&mut mew, "aya", MIB);
+            say_bytes(&mut mew, "ferris", MIB);
+            server.wait_for_log("cow=tux reason=\"queues full\"");
             drop(stall);
         }
     }

@@ -10,6 +10,10 @@
 //! was last counted. Once a beat the counters are looked at together, and only if their sum is over the
 //! budget does a core walk through its queues. So over the budget may be what is queued within
 //! [`QUEUES_GRACE`] and two beats.
+//!
+//! The core with the largest queue cuts it, and the others wait for that. A core that stands still cuts nobody:
+//! what it holds still counts, but after [`QUEUES_BEATS_MISSED_MAX`] beats without a word from it the others go
+//! by their own.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -19,7 +23,7 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 
 use crate::directory::ShardId;
-use crate::limits::QUEUES_GRACE;
+use crate::limits::{QUEUES_BEATS_MISSED_MAX, QUEUES_GRACE};
 
 /// What one core has told the others.
 #[derive(Debug, Default)]
@@ -30,6 +34,8 @@ struct Row {
     queued: AtomicU64,
     /// Bytes of its largest queue.
     largest: AtomicU64,
+    /// How often it has told anything: once a beat.
+    told: AtomicU64,
 }
 
 /// The budget, and what the cores have told.
@@ -63,6 +69,13 @@ pub struct Load {
     pub held: u64,
 }
 
+/// What a core was last heard to have told, and for how many looks at it that has been all.
+#[derive(Debug, Clone, Copy, Default)]
+struct Heard {
+    told: u64,
+    missed: u32,
+}
+
 /// One core's part in the budget.
 #[derive(Debug)]
 pub struct Account {
@@ -72,12 +85,15 @@ pub struct Account {
     queued: Cell<u64>,
     /// Since when all queues together have been over the budget, by the core's clock.
     over_since: Cell<Option<Duration>>,
+    /// Of each core. In looks, not by a clock: while the whole process stands still nobody falls behind.
+    heard: Box<[Cell<Heard>]>,
 }
 
 impl Account {
     /// The part of `me`.
     pub fn new(budget: Arc<Budget>, me: ShardId) -> Self {
-        Account { budget, me, queued: Cell::new(0), over_since: Cell::new(None) }
+        let heard = budget.cores.iter().map(|_| Cell::default()).collect();
+        Account { budget, me, queued: Cell::new(0), over_since: Cell::new(None), heard }
     }
 
     /// So many bytes were queued here, for however many connections.
@@ -89,6 +105,7 @@ impl Account {
     /// be counted.
     pub fn may_be_over(&self) -> bool {
         self.row().queued.store(self.queued.get(), Ordering::Relaxed);
+        self.row().told.fetch_add(1, Ordering::Relaxed);
         let is_possible = self.budget.held() + self.budget.queued() > self.budget.bytes_max;
         if !is_possible {
             self.over_since.set(None);
@@ -96,9 +113,9 @@ impl Account {
         is_possible
     }
 
-    /// Takes in what was counted at `now`, the loads of all queues here. Which of them to cut: none unless
-    /// all together have been over the budget for a while; then the largest first, as many as have to go, but
-    /// none that is smaller than another core's largest.
+    /// Takes in what was counted at `now`, the loads of all queues here; once a beat at most. Which of them to
+    /// cut: none unless all together have been over the budget for a while; then the largest first, as many as
+    /// have to go, but none that is smaller than the largest of another core that beats.
     pub fn to_cut<Q>(&self, mut loads: Vec<(Q, Load)>, now: Duration) -> Vec<Q> {
         loads.sort_by_key(|(_, load)| std::cmp::Reverse(load.bytes));
         let row = self.row();
@@ -106,6 +123,7 @@ impl Account {
         row.largest.store(loads.first().map_or(0, |(_, load)| load.bytes), Ordering::Relaxed);
         row.queued.store(0, Ordering::Relaxed);
         self.queued.set(0);
+        let larger = self.largest_elsewhere();
         let Some(mut excess) = self.budget.held().checked_sub(self.budget.bytes_max).filter(|&excess| excess > 0)
         else {
             self.over_since.set(None);
@@ -116,14 +134,24 @@ impl Account {
         if now.saturating_sub(since) < QUEUES_GRACE {
             return Vec::new();
         }
-        let others = self.budget.cores.iter().enumerate().filter(|(core, _)| *core != self.me.index());
-        let larger = others.map(|(_, core)| core.largest.load(Ordering::Relaxed)).max().unwrap_or(0);
         let cut = loads.into_iter().take_while(|(_, load)| {
             let is_cut = excess > 0 && load.bytes > 0 && load.bytes >= larger;
             excess = excess.saturating_sub(load.held);
             is_cut
         });
         cut.map(|(queue, _)| queue).collect()
+    }
+
+    /// Bytes of the largest queue on those other cores that have told something lately. A look at each of them.
+    fn largest_elsewhere(&self) -> u64 {
+        let others = self.budget.cores.iter().zip(&self.heard).enumerate().filter(|(core, _)| *core != self.me.index());
+        let beating = others.filter(|(_, (row, heard))| {
+            let (told, before) = (row.told.load(Ordering::Relaxed), heard.get());
+            let missed = if told == before.told { before.missed.saturating_add(1) } else { 0 };
+            heard.set(Heard { told, missed });
+            missed < QUEUES_BEATS_MISSED_MAX
+        });
+        beating.map(|(_, (row, _))| row.largest.load(Ordering::Relaxed)).max().unwrap_or(0)
     }
 
     fn row(&self) -> &Row {
@@ -204,6 +232,36 @@ mod tests {
         // And of those that are left the largest is here.
         assert_eq!(two.to_cut(loads(&[60]), LATER), [0; 0]);
         assert_eq!(cut_later(one, &[70, 10]), [0]);
+    }
+
+    #[test]
+    fn a_core_that_stands_still_is_not_waited_for() {
+        let [one, two] = &accounts(100, 2)[..] else { panic!("two") };
+        let beat = |account: &Account, queues: &[u64], time| {
+            account.may_be_over();
+            account.to_cut(loads(queues), time)
+        };
+        let beat_in_vain = |does_two_beat: bool| {
+            for look in 0..QUEUES_BEATS_MISSED_MAX {
+                if does_two_beat || look == 0 {
+                    beat(two, &[80], Duration::ZERO);
+                }
+                assert_eq!(beat(one, &[70, 10], LATER), [0; 0], "look {look}");
+            }
+        };
+        beat(two, &[80], Duration::ZERO);
+        beat(one, &[70, 10], Duration::ZERO);
+        // However long it takes, a core that beats may have a reason.
+        (0..3).for_each(|_| beat_in_vain(true));
+        beat_in_vain(false);
+        assert_eq!(beat(one, &[70, 10], LATER), [0], "80 + 70 + 10: 70 are enough");
+        // What is held there counts as before.
+        assert_eq!(beat(one, &[30], LATER), [0]);
+        assert_eq!(beat(one, &[20], LATER), [0; 0], "exactly all of it");
+        // And once it beats again, it is waited for again.
+        two.may_be_over();
+        assert_eq!(beat(one, &[30], LATER), [0; 0]);
+        assert_eq!(beat(one, &[30], 2 * LATER), [0; 0]);
     }
 
     #[test]
