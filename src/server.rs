@@ -196,13 +196,13 @@ impl Server {
 
     /// Waits for the signal to stop; a core that ends before that ends the server.
     fn wait_for_signal(&mut self) -> Result<StopSignal, ServerError> {
-        let mut watch = Watch::new(self.cores.len(), Instant::now());
+        let mut pulses = Pulses::new(self.cores.len(), Instant::now());
         loop {
             match self.waking.recv_timeout(WATCH_INTERVAL) {
                 Ok(Wake::Signal(signal)) => return Ok(signal),
                 Ok(Wake::Core(Report::Ended(shard, result))) => return Err(ended_early(shard, result)),
                 Ok(Wake::Core(Report::Ready(_))) => {}
-                Err(RecvTimeoutError::Timeout) => self.look_after_cores(&mut watch, Instant::now()),
+                Err(RecvTimeoutError::Timeout) => self.look_after_cores(&mut pulses, Instant::now()),
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the signal watcher holds a sender"),
             }
         }
@@ -210,9 +210,9 @@ impl Server {
 
     /// Feels the cores' pulse: the log tells of one that has stalled, and the service manager hears that the
     /// server lives only while all cores do.
-    fn look_after_cores(&mut self, watch: &mut Watch, now: Instant) {
+    fn look_after_cores(&mut self, pulses: &mut Pulses, now: Instant) {
         for core in &self.cores {
-            match watch.feel(core.id, self.metrics.of(core.id, Counter::Beats), now) {
+            match pulses.feel(core.id, self.metrics.of(core.id, Counter::Beats), now) {
                 Pulse::Beats | Pulse::Missing => {}
                 Pulse::Returned(stalled) => self.log.emit(Event::Recovered { shard: core.id, stalled }),
                 Pulse::Stopped => {
@@ -221,7 +221,7 @@ impl Server {
                 }
             }
         }
-        if watch.all_beat() {
+        if pulses.all_beat() {
             self.manager.alive(now);
         }
     }
@@ -270,7 +270,7 @@ impl Server {
 }
 
 /// What is known of the cores' hearts.
-struct Watch {
+struct Pulses {
     /// Beats of each core when it was last seen to beat, and when that was.
     seen: Vec<(u64, Instant)>,
     stalled: Vec<bool>,
@@ -289,9 +289,9 @@ enum Pulse {
     Missing,
 }
 
-impl Watch {
+impl Pulses {
     fn new(cores: usize, now: Instant) -> Self {
-        Watch { seen: vec![(0, now); cores], stalled: vec![false; cores] }
+        Pulses { seen: vec![(0, now); cores], stalled: vec![false; cores] }
     }
 
     /// Takes note of how often a core has beaten until now.
@@ -332,12 +332,12 @@ mod tests {
     fn a_core_that_does_not_beat_is_missed_after_a_second_and_until_it_beats_again() {
         let began = Instant::now();
         let [zero, one] = [0, 1].map(ShardId::new);
-        let mut watch = Watch::new(2, began);
+        let mut pulses = Pulses::new(2, began);
         // Core 0 beats all the time, core 1 at the beginning and from 3000 ms on.
         let mut look = |at: u64, beats_of_one| {
             let now = began + Duration::from_millis(at);
-            assert_eq!(watch.feel(zero, at, now), Pulse::Beats, "at {at}");
-            (watch.feel(one, beats_of_one, now), watch.all_beat())
+            assert_eq!(pulses.feel(zero, at, now), Pulse::Beats, "at {at}");
+            (pulses.feel(one, beats_of_one, now), pulses.all_beat())
         };
         assert_eq!(look(250, 5), (Pulse::Beats, true));
         assert_eq!(look(500, 5), (Pulse::Beats, true));
@@ -352,8 +352,8 @@ mod tests {
     #[test]
     fn a_core_that_has_never_beaten_is_missed_too() {
         let began = Instant::now();
-        let mut watch = Watch::new(1, began);
-        assert_eq!(watch.feel(ShardId::new(0), 0, began + STALL_NOTICED), Pulse::Stopped);
-        assert!(!watch.all_beat());
+        let mut pulses = Pulses::new(1, began);
+        assert_eq!(pulses.feel(ShardId::new(0), 0, began + STALL_NOTICED), Pulse::Stopped);
+        assert!(!pulses.all_beat());
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::budget::Load;
 use super::flood::Bucket;
-use super::half_open::Watch;
+use super::half_open::Patience;
 use super::send_queue::{Fill, Overflow, Progress, SendQueue};
 use super::silence::Silence;
 use super::socket::Socket;
@@ -97,8 +97,8 @@ pub(super) struct Connection {
     pub(super) may_look_on: bool,
     /// Its place among those of its address, until it is forgotten.
     pub(super) place: Cell<Option<Place>>,
-    /// How it is watched whether its peer has gone.
-    watch: Cell<Watch>,
+    /// How long it waits for a peer that may have gone.
+    patience: Cell<Patience>,
 }
 
 impl fmt::Debug for Connection {
@@ -126,7 +126,7 @@ impl Connection {
             bucket: Cell::new(terms.bucket),
             may_look_on: terms.may_look_on,
             place: Cell::new(terms.place),
-            watch: Cell::default(),
+            patience: Cell::default(),
         }
     }
 
@@ -210,18 +210,18 @@ impl Connection {
     /// and only on such a one (`half_open`). To be called once a second; costs nothing where nothing was
     /// written.
     pub(super) fn watch_peer(&self, timeout: Duration) {
-        let before = self.watch.get();
-        if !self.queue.borrow_mut().take_written() && before == Watch::Rest {
+        let before = self.patience.get();
+        if !self.queue.borrow_mut().take_written() && before == Patience::Rest {
             return;
         }
         let socket = &self.socket;
         // Where nobody can tell, the kernel's own patience has to do.
-        let watch = socket.flight().map_or(Watch::Closed, Watch::after);
-        let is_timed = watch == Watch::Timed;
-        if is_timed != (before == Watch::Timed) {
+        let patience = socket.flight().map_or(Patience::Closed, Patience::after);
+        let is_timed = patience == Patience::Timed;
+        if is_timed != (before == Patience::Timed) {
             socket.set_user_timeout(is_timed.then_some(timeout));
         }
-        self.watch.set(watch);
+        self.patience.set(patience);
     }
 
     /// How much of other people's messages waits for it.

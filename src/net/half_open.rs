@@ -27,9 +27,9 @@ pub struct Flight {
     pub unsent: u32,
 }
 
-/// How a socket is watched.
+/// How long a socket waits for a peer that may have gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Watch {
+pub enum Patience {
     /// All that was sent is acknowledged, as far as anybody looked.
     #[default]
     Rest,
@@ -39,13 +39,13 @@ pub enum Watch {
     Timed,
 }
 
-impl Watch {
+impl Patience {
     /// What follows from another look.
     pub fn after(flight: Flight) -> Self {
         match flight {
-            Flight { packets: 0, unsent: 0, .. } => Watch::Rest,
-            Flight { packets: 1.., window: 1.., .. } => Watch::Timed,
-            _ => Watch::Closed,
+            Flight { packets: 0, unsent: 0, .. } => Patience::Rest,
+            Flight { packets: 1.., window: 1.., .. } => Patience::Timed,
+            _ => Patience::Closed,
         }
     }
 }
@@ -56,17 +56,17 @@ mod tests {
 
     #[test]
     fn only_what_is_in_flight_to_an_open_window_is_timed() {
-        let after = |packets, window, unsent| Watch::after(Flight { packets, window, unsent });
-        assert_eq!(after(0, 65_536, 0), Watch::Rest);
-        assert_eq!(after(0, 0, 0), Watch::Rest);
-        assert_eq!(after(1, 65_536, 0), Watch::Timed);
-        assert_eq!(after(3, 1, 9), Watch::Timed);
+        let after = |packets, window, unsent| Patience::after(Flight { packets, window, unsent });
+        assert_eq!(after(0, 65_536, 0), Patience::Rest);
+        assert_eq!(after(0, 0, 0), Patience::Rest);
+        assert_eq!(after(1, 65_536, 0), Patience::Timed);
+        assert_eq!(after(3, 1, 9), Patience::Timed);
         // Its peer does not read.
-        assert_eq!(after(0, 0, 9), Watch::Closed);
+        assert_eq!(after(0, 0, 9), Patience::Closed);
         // Its peer has closed its window over what was on its way.
-        assert_eq!(after(3, 0, 9), Watch::Closed);
-        assert_eq!(after(3, 0, 0), Watch::Closed);
+        assert_eq!(after(3, 0, 9), Patience::Closed);
+        assert_eq!(after(3, 0, 0), Patience::Closed);
         // Too much for the window, or the kernel has not got round to it.
-        assert_eq!(after(0, 9, 9), Watch::Closed);
+        assert_eq!(after(0, 9, 9), Patience::Closed);
     }
 }
