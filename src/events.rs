@@ -130,10 +130,10 @@ impl CloseReason {
         matches!(self, Quit | EndOfInput | NotLoggedIn | Idle | Shutdown)
     }
 
-    /// Whether it reads too slowly, so that the kernel is to forget what it still holds for it.
+    /// Whether it reads too slowly or not at all, so that the kernel is to forget what it still holds for it.
     pub fn is_cut(self) -> bool {
         use CloseReason::*;
-        matches!(self, SlowConsumer | Stalled | QueuesFull)
+        matches!(self, SlowConsumer | Stalled | QueuesFull | PeerGone)
     }
 }
 

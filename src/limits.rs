@@ -101,7 +101,8 @@ pub const KEEPALIVE: Duration = Duration::from_secs(60);
 /// which is the kernel's unit.
 pub const KEEPALIVE_INTERVAL_PART: u32 = 6;
 
-/// Probes that a silent peer may leave unanswered: dead after 90 s.
+/// Probes that a peer may leave unanswered: one that is silent is dead after 90 s. It holds also for those by which
+/// the kernel asks whether a closed window is open again (`net::half_open`).
 pub const KEEPALIVE_PROBES: u32 = 3;
 
 /// Longest [`KEEPALIVE`] that the kernel takes: TCP_KEEPIDLE has 15 bits of seconds.

@@ -354,6 +354,33 @@ fn a_peer_that_acknowledges_nothing_is_gone_and_one_that_does_not_read_is_not() 
     });
 }
 
+/// A new user of that cow who asks and asks and reads nothing, at last not asking either: the server, which has
+/// no room for more replies, has stopped reading.
+fn login_and_stop_reading(server: &Server, cow: &str) -> Client {
+    let client = connect_narrow(server.address).logged_in(cow);
+    let mut stream = client.stream();
+    stream.set_write_timeout(Some(Duration::from_millis(300))).expect("a TCP socket");
+    let questions = "cows\n".repeat(5_000);
+    let refused = std::iter::repeat_with(|| stream.write(questions.as_bytes())).find_map(Result::err);
+    let refused = refused.map(|error| error.kind());
+    assert!(matches!(refused, Some(ErrorKind::WouldBlock | ErrorKind::TimedOut)), "{refused:?}");
+    client
+}
+
+#[test]
+fn a_peer_that_goes_when_its_window_is_closed_is_gone_too_and_one_that_stays_is_not() {
+    let server = Server::with(&["--user-timeout", "5s", "--keepalive", "off"]);
+    // Closed for so much longer than the others' that its kernel is asked only every six seconds.
+    let _stays = login_and_stop_reading(&server, "mew");
+    for _ in 0..3 {
+        let gone = login_and_stop_reading(&server, "tux");
+        go_deaf(&gone);
+        let closed = server.wait_for_log(&format!("connection={} cow=tux reason=", server.name_of(&gone)));
+        assert!(closed.ends_with("reason=\"peer gone\""), "{closed}");
+        assert_eq!(server.connect().ask("who"), "Registered users: mew");
+    }
+}
+
 #[test]
 fn an_idle_peer_that_answers_no_probe_is_gone() {
     let server = Server::with(&["--keepalive", "1s", "--user-timeout", "off"]);

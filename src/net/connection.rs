@@ -207,21 +207,23 @@ impl Connection {
     }
 
     /// Sees to it that the kernel gives up on a peer that does not acknowledge what was sent for `timeout`,
-    /// and only on such a one (`half_open`). To be called once a second; costs nothing where nothing was
-    /// written.
-    pub(super) fn watch_peer(&self, timeout: Duration) {
+    /// and only on such a one (`half_open`). Whether it has gone without the kernel's noticing. To be called once
+    /// a second; costs nothing where nothing was written.
+    pub(super) fn watch_peer(&self, timeout: Duration) -> bool {
         let before = self.patience.get();
         if !self.queue.borrow_mut().take_written() && before == Patience::Rest {
-            return;
+            return false;
         }
         let socket = &self.socket;
+        let flight = socket.flight();
         // Where nobody can tell, the kernel's own patience has to do.
-        let patience = socket.flight().map_or(Patience::Closed, Patience::after);
+        let patience = flight.map_or(Patience::Closed, Patience::after);
         let is_timed = patience == Patience::Timed;
         if is_timed != (before == Patience::Timed) {
             socket.set_user_timeout(is_timed.then_some(timeout));
         }
         self.patience.set(patience);
+        flight.is_some_and(|flight| patience.is_over(flight, timeout))
     }
 
     /// How much of other people's messages waits for it.

@@ -13,8 +13,17 @@
 //!
 //! So a socket has the timeout only while something is in flight to a peer whose window is open: this is
 //! looked at once a second, but only on sockets that were written to. The kernel measures from the first
-//! transmission that is not acknowledged, however late the timeout was set. Who goes away while his window is
-//! closed is left to the kernel's own patience, or cut as stalled before.
+//! transmission that is not acknowledged, however late the timeout was set.
+//!
+//! Who goes away while his window is closed leaves the kernel's probes unanswered, of which it sends 15 before
+//! it gives up. A live peer answers each, and with the answer the kernel counts anew. So he has gone when
+//! [`KEEPALIVE_PROBES`] are unanswered, and he was not heard of for the timeout at least. The pause between probes
+//! doubles as long as the window stays closed, from a fifth of a second to two minutes: somebody who has not
+//! read for long is missed after some minutes only.
+
+use std::time::Duration;
+
+use crate::limits::KEEPALIVE_PROBES;
 
 /// What is known of what a socket has sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +34,10 @@ pub struct Flight {
     pub window: u32,
     /// Bytes that were not sent yet.
     pub unsent: u32,
+    /// Probes that were sent since the peer was last heard of.
+    pub probes: u32,
+    /// How long ago that was.
+    pub unheard: Duration,
 }
 
 /// How long a socket waits for a peer that may have gone.
@@ -48,15 +61,24 @@ impl Patience {
             _ => Patience::Closed,
         }
     }
+
+    /// Whether that look has shown, too, that the peer has gone while its window is closed.
+    pub fn is_over(self, flight: Flight, timeout: Duration) -> bool {
+        self == Patience::Closed && flight.probes >= KEEPALIVE_PROBES && flight.unheard >= timeout
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn flight(packets: u32, window: u32, unsent: u32) -> Flight {
+        Flight { packets, window, unsent, probes: 0, unheard: Duration::ZERO }
+    }
+
     #[test]
     fn only_what_is_in_flight_to_an_open_window_is_timed() {
-        let after = |packets, window, unsent| Patience::after(Flight { packets, window, unsent });
+        let after = |packets, window, unsent| Patience::after(flight(packets, window, unsent));
         assert_eq!(after(0, 65_536, 0), Patience::Rest);
         assert_eq!(after(0, 0, 0), Patience::Rest);
         assert_eq!(after(1, 65_536, 0), Patience::Timed);
@@ -68,5 +90,22 @@ mod tests {
         assert_eq!(after(3, 0, 0), Patience::Closed);
         // Too much for the window, or the kernel has not got round to it.
         assert_eq!(after(0, 9, 9), Patience::Closed);
+    }
+
+    #[test]
+    fn who_answers_no_probe_has_gone_after_three_and_the_timeout() {
+        let (timeout, moment) = (Duration::from_secs(5), Duration::from_millis(1));
+        let is_over = |flight: Flight, probes, unheard| {
+            let flight = Flight { probes, unheard, ..flight };
+            Patience::after(flight).is_over(flight, timeout)
+        };
+        let closed = flight(0, 0, 9);
+        assert!(is_over(closed, KEEPALIVE_PROBES, timeout));
+        assert!(!is_over(closed, KEEPALIVE_PROBES - 1, 60 * timeout), "two may be lost, however far apart");
+        assert!(!is_over(closed, KEEPALIVE_PROBES, timeout - moment), "the first follow each other soon");
+        assert!(!is_over(closed, 0, 60 * timeout), "it was probed and has answered");
+        // These the kernel looks after.
+        assert!(!is_over(flight(0, 0, 0), KEEPALIVE_PROBES, timeout), "it is idle: keepalive's probes");
+        assert!(!is_over(flight(1, 1, 0), KEEPALIVE_PROBES, timeout), "the user timeout is set");
     }
 }

@@ -62,10 +62,7 @@ fn keep_the_budget(core: &Core) {
     let connections = core.connections();
     let loads = connections.iter().map(|(_, connection)| (connection, connection.load())).collect();
     for connection in core.account.to_cut(loads, core.clock()) {
-        match connection.ending() {
-            None => core.end(connection, CloseReason::QueuesFull.into()),
-            Some(_) => give_up(core, connection),
-        }
+        end_or_give_up(core, connection, CloseReason::QueuesFull);
     }
 }
 
@@ -89,8 +86,8 @@ fn look_after(core: &Core, connection: &Rc<Connection>) {
     if !core.is_draining() {
         close_if_silent(core, connection);
     }
-    if let Some(timeout) = core.settings.user_timeout {
-        connection.watch_peer(timeout);
+    if core.settings.user_timeout.is_some_and(|timeout| connection.watch_peer(timeout)) {
+        end_or_give_up(core, connection, CloseReason::PeerGone);
     }
 }
 
@@ -102,6 +99,14 @@ fn cut_if_stalled(core: &Core, connection: &Connection) {
         None if stalled >= core.settings.sendq_stall => core.end(connection, CloseReason::Stalled.into()),
         Some(_) if stalled >= LAST_OUTPUT_STALL => give_up(core, connection),
         _ => {}
+    }
+}
+
+/// Ends a connection; one that ends already waits for nothing any more.
+fn end_or_give_up(core: &Core, connection: &Connection, reason: CloseReason) {
+    match connection.ending() {
+        None => core.end(connection, reason.into()),
+        Some(_) => give_up(core, connection),
     }
 }
 

@@ -29,10 +29,13 @@ pub(super) const SEND_FLAGS: i32 = MSG_DONTWAIT | MSG_NOSIGNAL;
 /// Asks for the unacknowledged bytes of a TCP socket.
 const SIOCOUTQ: Opcode = 0x5411;
 
-/// The part of struct tcp_info (linux/tcp.h) that Linux 5.4 has, in words of 32 bits, and three of its
-/// fields: packets that are not acknowledged, bytes that were not sent, and the window that the peer offers.
+/// The part of struct tcp_info (linux/tcp.h) that Linux 5.4 has, in words of 32 bits, and four of its fields:
+/// packets that are not acknowledged, milliseconds since the last acknowledgement, bytes that were not sent, and
+/// the window that the peer offers. Of its first word, the byte with the probes that are not answered.
 const TCP_INFO_WORDS: usize = 58;
+const TCP_INFO_PROBES_BYTE: usize = 3;
 const TCP_INFO_UNACKED: usize = 6;
+const TCP_INFO_LAST_ACK: usize = 14;
 const TCP_INFO_NOTSENT: usize = 36;
 const TCP_INFO_WINDOW: usize = 57;
 
@@ -97,8 +100,13 @@ impl Socket {
             libc::getsockopt(socket, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut length)
         };
         let is_whole = failed == 0 && length as usize == size_of_val(&info);
-        let [packets, unsent, window] = [TCP_INFO_UNACKED, TCP_INFO_NOTSENT, TCP_INFO_WINDOW].map(|word| info[word]);
-        is_whole.then_some(Flight { packets, window, unsent })
+        is_whole.then(|| Flight {
+            packets: info[TCP_INFO_UNACKED],
+            window: info[TCP_INFO_WINDOW],
+            unsent: info[TCP_INFO_NOTSENT],
+            probes: info[0].to_ne_bytes()[TCP_INFO_PROBES_BYTE].into(),
+            unheard: Duration::from_millis(info[TCP_INFO_LAST_ACK].into()),
+        })
     }
 
     /// Has the kernel give up on a peer that acknowledges nothing for this long.
