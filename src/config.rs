@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use io_uring::{IoUring, Probe};
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
@@ -273,16 +274,23 @@ fn read_motd(path: &PathBuf) -> Result<Arc<[u8]>, ConfigError> {
     Ok(text.into())
 }
 
-/// Sets up a ring and takes it down again: glommio panics where that is forbidden.
+/// Sets up a ring and takes it down again, and makes the other two calls on it: glommio panics where one of them
+/// is forbidden.
 fn check_io_uring() -> Result<(), ConfigError> {
     let memlock = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
     if memlock < MEMLOCK_MIN {
         return Err(ConfigError::TooLittleMemlock(memlock));
     }
-    match io_uring::IoUring::new(8) {
+    let may_use_all_of_it = |ring: IoUring| {
+        // Enters the kernel, though with nothing to do.
+        ring.submitter().submit()?;
+        ring.submitter().register_probe(&mut Probe::new())?;
+        Ok(ring.params().is_feature_resource_tagging())
+    };
+    match IoUring::new(8).and_then(may_use_all_of_it) {
         // As old as polls that tell of more than one change; nothing else shows them.
-        Ok(ring) if ring.params().is_feature_resource_tagging() => Ok(()),
-        Ok(_) => Err(ConfigError::UringBroken(io::ErrorKind::Unsupported.into())),
+        Ok(true) => Ok(()),
+        Ok(false) => Err(ConfigError::UringBroken(io::ErrorKind::Unsupported.into())),
         Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => {
             Err(ConfigError::UringForbidden(error))
         }

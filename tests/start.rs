@@ -376,12 +376,12 @@ fn everybody_who_connects_is_greeted_with_the_motd() {
     assert!(said.contains("--motd") && said.contains("is longer than 65536 bytes: shorten it"), "{said}");
 }
 
-/// Has io_uring_setup fail in what `command` starts, as a container's seccomp profile does.
-fn forbid_io_uring(command: &mut Command) {
+/// Has this system call fail in what `command` starts, as a container's seccomp profile does.
+fn forbid(command: &mut Command, system_call: libc::c_long) {
     let program = vec![
         // The system call's number; io_uring came late enough to have the same one everywhere.
         bpf(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        bpf(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, libc::SYS_io_uring_setup as u32),
+        bpf(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, system_call as u32),
         bpf(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
         bpf(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
@@ -390,12 +390,14 @@ fn forbid_io_uring(command: &mut Command) {
 
 #[test]
 fn where_io_uring_is_forbidden_one_line_says_what_to_change() {
-    let mut command = serve(&[]);
-    forbid_io_uring(&mut command);
-    let said = refusal(command, 2);
-    assert_eq!(said.lines().count(), 1, "{said}");
-    for word in ["io_uring is forbidden", "seccomp", "kernel.io_uring_disabled=0"] {
-        assert!(said.contains(word), "{word} is not in: {said}");
+    for system_call in [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register] {
+        let mut command = serve(&[]);
+        forbid(&mut command, system_call);
+        let said = refusal(command, 2);
+        assert_eq!(said.lines().count(), 1, "{said}");
+        for word in ["io_uring is forbidden", "seccomp", "kernel.io_uring_disabled=0"] {
+            assert!(said.contains(word), "{word} is not in: {said}");
+        }
     }
 }
 
@@ -404,7 +406,7 @@ fn a_client_needs_no_io_uring() {
     let server = Server::start();
     let mut command = cowchat();
     command.args(["connect", &server.address.to_string()]);
-    forbid_io_uring(&mut command);
+    forbid(&mut command, libc::SYS_io_uring_setup);
     let mut client = Guarded::spawn(&mut command);
     drop(client.child.stdin.take());
     assert_eq!(client.child.wait().expect("a child can be waited for").code(), Some(0));
