@@ -1,7 +1,7 @@
 //! From the command line to a configuration that can be run: everything that an operator may have got
 //! wrong is found here, before a thread is started or a port is taken.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -98,6 +98,9 @@ pub enum ConfigError {
         /// Why not.
         error: io::Error,
     },
+    /// A directory, a pipe or a device: opening it might wait for ever.
+    #[error("the file of --motd, {path}, is no regular file: give one that is", path = .0.display())]
+    MotdNotAFile(PathBuf),
     /// The greeting is too long.
     #[error("the file of --motd, {path}, is longer than {MOTD_BYTES_MAX} bytes: shorten it", path = .0.display())]
     MotdTooLong(PathBuf),
@@ -262,9 +265,14 @@ fn queues_bytes_total(asked: Option<u64>, one: usize) -> Result<u64, ConfigError
 
 /// The greeting, ending in LF.
 fn read_motd(path: &PathBuf) -> Result<Arc<[u8]>, ConfigError> {
+    let unreadable = |error| ConfigError::Motd { path: path.clone(), error };
+    // Before it is opened: to open a pipe is to wait for its writer.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(ConfigError::MotdNotAFile(path.clone()));
+    }
     let mut text = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MOTD_BYTES_MAX as u64 + 1).read_to_end(&mut text));
-    read.map_err(|error| ConfigError::Motd { path: path.clone(), error })?;
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MOTD_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
     if text.len() > MOTD_BYTES_MAX {
         return Err(ConfigError::MotdTooLong(path.clone()));
     }

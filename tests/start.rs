@@ -218,7 +218,8 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--art", "colour"], "--art", "possible values: color, plain, small, off"),
         (&["--bubble", "square"], "--bubble", "possible values: cowsay, ascii, round, unicode, think"),
         (&["--motd", "/nosuch"], "--motd", "/nosuch: No such file"),
-        (&["--motd", "/"], "--motd", "/: Is a directory"),
+        (&["--motd", "/"], "--motd", "/, is no regular file"),
+        (&["--motd", "/dev/zero"], "--motd", "/dev/zero, is no regular file"),
         (&["--log", "loud"], "--log", "possible values: error, warn, info"),
         (&["--nosuch"], "--nosuch", "--help"),
         (&["nosuch"], "nosuch", "--help"),
@@ -374,6 +375,19 @@ fn everybody_who_connects_is_greeted_with_the_motd() {
     let motd = file("too-long", &[b'm'; MOTD_BYTES_MAX + 1]);
     let said = refusal(serve(&["--motd", path(&motd)]), 2);
     assert!(said.contains("--motd") && said.contains("is longer than 65536 bytes: shorten it"), "{said}");
+}
+
+#[test]
+fn a_pipe_is_no_motd() {
+    let pipe = file("pipe", b"");
+    std::fs::remove_file(&pipe).expect("it was created here");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    // Its writer is there, so that whoever opens it goes on.
+    let _writer = Guarded::spawn(Command::new("sh").args(["-c", "echo moo > \"$0\"", path(&pipe)]));
+    let said = refusal(serve(&["--motd", path(&pipe)]), 2);
+    std::fs::remove_file(&pipe).expect("it was created here");
+    assert!(said.ends_with(&format!("{}, is no regular file: give one that is", pipe.display())), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
 }
 
 /// Has this system call fail in what `command` starts, as a container's seccomp profile does.
