@@ -71,15 +71,17 @@ pub const LINGER_LOOK: Duration = Duration::from_millis(100);
 pub const HANDSHAKE_GRACE: Duration = Duration::from_millis(50);
 
 /// Refused newcomers that may linger at once on one core: their last line deserves the same care as
-/// anybody's, but must not cost the descriptors that are scarce. More than these are closed at once.
-pub const REFUSED_LINGERING_MAX: usize = 16;
+/// anybody's, but must not cost the descriptors that are scarce. More than these are closed at once. They are
+/// part of [`DESCRIPTORS_PER_CORE`].
+pub const REFUSED_LINGERING_MAX: usize = 3;
 
-/// Descriptors kept for the process itself: rings, event descriptors, listeners, standard streams.
-/// A core takes 9 (counted: 3 rings and an event descriptor of glommio's, a ring for readiness, one for sends,
-/// a doorbell, its listener, a spare one).
+/// Descriptors kept for the process itself: 5, standard streams and signals, and [`DESCRIPTORS_PER_CORE`] for each
+/// of four cores, which are 53 together.
 pub const DESCRIPTORS_RESERVED: u64 = 64;
 
-/// Descriptors that each core after the fourth adds to the reserve above.
+/// Descriptors that each core after the fourth adds to the reserve above: 9 of its own (counted: 3 rings and an
+/// event descriptor of glommio's, a ring for readiness, one for sends, a doorbell, its listener, a spare one), and
+/// [`REFUSED_LINGERING_MAX`].
 pub const DESCRIPTORS_PER_CORE: u64 = 12;
 
 /// Fewest descriptors the server starts with: the reserve, and half as many again for users.

@@ -486,6 +486,23 @@ fn beyond_connections_max_newcomers_are_told_that_the_server_is_full() {
 }
 
 #[test]
+fn the_reserve_holds_also_those_who_are_told_that_the_server_is_full_and_stay() {
+    let server = started(serve(&["--cores", "3", "--connections-max", "1"]));
+    let mut only = server.connect();
+    assert_eq!(only.ask("who"), NOBODY);
+    let mut most = 0;
+    let refuse = || {
+        let mut newcomer = server.connect();
+        assert_eq!(newcomer.read_line() + "\n", FULL);
+        most = most.max(server.descriptors());
+        newcomer
+    };
+    let _staying: Vec<Client> = std::iter::repeat_with(refuse).take(100).collect();
+    let possible = usize::try_from(DESCRIPTORS_RESERVED).expect("a small number") + 1;
+    assert!(most <= possible, "{most} descriptors, {possible} with one connection");
+}
+
+#[test]
 fn what_the_descriptors_allow_is_the_limit_on_connections() {
     for limit in [DESCRIPTORS_MIN, 128] {
         let server = started(under(&format!("-n {limit}"), &serve(&["--cores", "2"])));
