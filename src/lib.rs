@@ -24,11 +24,12 @@
 //! 1. `net::listener::accept_loop` took the connection in; its task, `net::serve::run`, reads.
 //! 2. [`protocol::line::LineBuffer`] cuts the bytes into lines.
 //! 3. [`shard::Shard::on_line`] makes the line safe ([`protocol::text`]), parses it
-//!    ([`protocol::command`]), looks the owner of `tux` up ([`directory`]), draws the message ([`cows`]) in
-//!    the forms that are wanted on core 1, and returns effects: a frame for core 1, and the reply.
+//!    ([`protocol::command`]), looks the owner of `tux` up ([`directory`]), draws the message ([`cows`]) if
+//!    core 1 wants messages in one form only, and returns effects: a frame for core 1, and the reply.
 //! 4. `net::effects::apply` puts the frame into core 1's mailbox ([`net::mesh`]), waiting if that is full,
 //!    then queues the reply.
-//! 5. On core 1 `net::pump` takes the frame; [`shard::Shard::on_frame`] checks that the claim still stands.
+//! 5. On core 1 `net::pump` takes the frame; [`shard::Shard::on_frame`] checks that the claim still stands, and
+//!    draws the message in tux's form if nobody has yet.
 //! 6. The payload goes to tux's `net::send_queue::SendQueue`, and all that turns have queued for tux leaves in
 //!    one write when `net::flush` runs.
 //!

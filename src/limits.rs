@@ -14,7 +14,8 @@ pub const LINE_BYTES_MAX: usize = 4096;
 pub const SENDQ_BYTES_MAX: usize = 256 * 1024;
 
 /// Fewest bytes that a message counts towards [`SENDQ_BYTES_MAX`]: in `off` it may have 12, but it takes a
-/// chunk of 32 in a queue whose room doubles, and two allocations of 48.
+/// chunk of 24 in a queue whose room doubles, and allocations of 48, 32 and 32: the block, its bytes, and the core's
+/// reference to it.
 pub const SENDQ_MESSAGE_BYTES_MIN: usize = 160;
 
 /// How far over its limit a send queue may go, as a multiple of it, and for how long: a burst that a reader
@@ -147,7 +148,7 @@ pub const FLOOD_DEBT_MAX: Duration = Duration::from_secs(30);
 pub const CONNECTIONS_PER_ADDRESS: usize = 64;
 
 /// Who is exempt from flood control, from the limit on connections of an address and from [`LOGIN_TIMEOUT`]:
-/// this machine itself, since whoever is on it has other ways, and bridges and bots are.
+/// this machine itself by its loopback addresses, since whoever is on it has other ways, and bridges and bots are.
 pub const LOOPBACK: &str = "127.0.0.0/8,::1";
 
 /// Other people's messages that may wait for all connections together: this part of the memory that the

@@ -1,7 +1,7 @@
 //! The atomics that claims are made of: the standard library's.
 //!
 //! Under the feature `shuttle`, which is for tests only, they are those of `explored`, so that an
-//! explorer of schedules comes between any two of their steps (`tests/claims.rs`).
+//! explorer of schedules comes between any two of their steps (`tests/claims/`).
 
 #[cfg(feature = "shuttle")]
 pub(super) use super::explored::{AtomicU64, AtomicUsize, zeros};

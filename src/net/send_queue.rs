@@ -17,7 +17,7 @@ use crate::faults::{self, Point};
 use crate::limits::{READ_BYTES, SENDQ_GRACE, SENDQ_MESSAGE_BYTES_MIN, SENDQ_OVERRUN, WRITE_SLICES_MAX};
 use crate::shard::Payload;
 
-/// Room for chunks that an emptied queue keeps: 8 of 32 bytes are nothing, those of a full queue are kilobytes.
+/// Room for chunks that an emptied queue keeps: 8 of 24 bytes are nothing, those of a full queue are kilobytes.
 const CHUNKS_KEPT: usize = 8;
 
 /// The queue would hold more of other people's messages than it ever may.

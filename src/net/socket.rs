@@ -16,9 +16,8 @@ use rustix::ioctl::{Getter, Opcode, ioctl};
 use rustix::net::{RecvFlags, recv};
 use socket2::Socket as RawSocket;
 
-use super::reactor::{End, Reactor, Watch};
-
 use super::half_open::Flight;
+use super::reactor::{End, Reactor, Watch};
 
 /// Linux's values; no peer that went away may raise SIGPIPE, and nothing here may block.
 const MSG_DONTWAIT: i32 = 0x40;
