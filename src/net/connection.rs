@@ -176,11 +176,11 @@ impl Connection {
         true
     }
 
-    /// Gives up on what is still queued for a connection that ends.
-    pub(super) fn abandon(&self) {
-        self.abandoned.set(true);
+    /// Gives up on what is still queued for a connection that ends; `false` if that has been done.
+    pub(super) fn abandon(&self) -> bool {
         self.queue.borrow_mut().clear();
         self.wake();
+        !self.abandoned.replace(true)
     }
 
     pub(super) fn ending(&self) -> Option<Ending> {

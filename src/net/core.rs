@@ -179,6 +179,13 @@ impl Core {
         self.end(connection, CloseReason::Fault.into());
     }
 
+    /// Gives up what still waits for a connection that ends.
+    pub(super) fn give_up(&self, connection: &Connection) {
+        if connection.abandon() {
+            self.log.emit(Event::Abandoned { connection: connection.name });
+        }
+    }
+
     /// What somebody is told last whose connection ends for this reason.
     pub(super) fn last_line(&self, reason: CloseReason) -> Option<Cow<'static, str>> {
         reason.last_line(self.settings.login_timeout.unwrap_or_default())

@@ -7,7 +7,7 @@ use super::clock;
 use super::connection::{Connection, Ending};
 use super::core::Core;
 use super::effects;
-use crate::events::{CloseReason, Event};
+use crate::events::CloseReason;
 use crate::limits::{HEARTBEAT, HOUSEKEEPING, LAST_OUTPUT_STALL, LOOKED_AFTER_AT_ONCE, SENDQ_GRACE};
 
 /// Beats for as long as the core lives.
@@ -97,7 +97,7 @@ fn cut_if_stalled(core: &Core, connection: &Connection) {
     let stalled = clock::now().saturating_duration_since(since);
     match connection.ending() {
         None if stalled >= core.settings.sendq_stall => core.end(connection, CloseReason::Stalled.into()),
-        Some(_) if stalled >= LAST_OUTPUT_STALL => give_up(core, connection),
+        Some(_) if stalled >= LAST_OUTPUT_STALL => core.give_up(connection),
         _ => {}
     }
 }
@@ -106,14 +106,8 @@ fn cut_if_stalled(core: &Core, connection: &Connection) {
 fn end_or_give_up(core: &Core, connection: &Connection, reason: CloseReason) {
     match connection.ending() {
         None => core.end(connection, reason.into()),
-        Some(_) => give_up(core, connection),
+        Some(_) => core.give_up(connection),
     }
-}
-
-/// Gives up what still waits for a connection that ends.
-fn give_up(core: &Core, connection: &Connection) {
-    connection.abandon();
-    core.log.emit(Event::Abandoned { connection: connection.name });
 }
 
 /// Ends a connection that has sent no line for too long.

@@ -14,7 +14,7 @@ use super::flush;
 use super::socket::Socket;
 use super::throttle;
 use super::turn::Turn;
-use crate::events::{CloseReason, Event};
+use crate::events::CloseReason;
 use crate::limits::{LAST_OUTPUT_STALL, LINGER, LINGER_LOOK, SENDQ_OWN_BYTES, TURN_LINES};
 use crate::protocol::line::LineBuffer;
 use crate::shard::Outcome;
@@ -147,30 +147,31 @@ async fn close(core: &Rc<Core>, connection: &Rc<Connection>) {
 async fn see_off(core: &Rc<Core>, connection: &Connection) {
     let socket = connection.socket();
     let arrived = async {
-        if is_taken(core, socket).await {
+        if is_taken(core, connection).await {
             core.reactor.sleep(LINGER).await;
         } else {
+            core.give_up(connection);
             socket.reset_on_close();
-            core.log.emit(Event::Abandoned { connection: connection.name });
         }
     };
     discard(core, socket).or(arrived).await;
 }
 
-/// Waits until the peer's kernel has all that was sent, our FIN included; `false` if it stops taking any.
-async fn is_taken(core: &Core, socket: &Socket) -> bool {
+/// Waits until the peer's kernel has all that was sent, our FIN included; `false` if it stops taking any, or was
+/// given up.
+async fn is_taken(core: &Core, connection: &Connection) -> bool {
     let mut left = u32::MAX;
     let mut since = clock::now();
     loop {
         // Most peers have ended by then, and need not be asked.
         core.reactor.sleep(LINGER_LOOK).await;
-        let now_left = socket.unacknowledged_bytes();
+        let now_left = connection.socket().unacknowledged_bytes();
         if now_left == 0 {
             return true;
         }
         if now_left < left {
             (left, since) = (now_left, clock::now());
-        } else if clock::now().saturating_duration_since(since) >= LAST_OUTPUT_STALL {
+        } else if connection.is_abandoned() || clock::now().saturating_duration_since(since) >= LAST_OUTPUT_STALL {
             return false;
         }
     }
