@@ -197,6 +197,15 @@ impl Server {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("one's own child").count()
     }
 
+    /// Waits until it has closed so many descriptors that at most `count` are open.
+    pub fn wait_for_descriptors(&self, count: usize) {
+        let deadline = Instant::now() + GUARD;
+        while self.descriptors() > count {
+            assert!(Instant::now() < deadline, "{} descriptors instead of {count}", self.descriptors());
+            std::thread::yield_now();
+        }
+    }
+
     /// A figure from its /proc/PID/status, in KiB.
     pub fn kib_of(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server runs");
@@ -382,14 +391,6 @@ impl Client {
             }
             // Once all of it is here the server may go, but nothing is lost any more; the next read tells.
             let _ = self.stream.write_all(b"who\n");
-        }
-    }
-
-    /// After the server's end: types until the server has forgotten the connection and answers by RST.
-    pub fn type_until_forgotten(&mut self) {
-        let deadline = Instant::now() + GUARD;
-        while self.stream.write_all(b"who\n").is_ok() {
-            assert!(Instant::now() < deadline, "the server never closes");
         }
     }
 
