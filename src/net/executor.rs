@@ -164,6 +164,8 @@ pub(super) fn block_on_reactor<T>(
     Ok(executor.run(reactor.noted(async {
         glommio::spawn_local(Rc::clone(&reactor).drive()).detach();
         let outcome = main(Rc::clone(&reactor)).await;
+        // The kernel keeps a socket that was closed until it has heard that nobody watches it any more.
+        reactor.breathe().await;
         reactor.stop();
         outcome
     })))
