@@ -94,8 +94,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BYTES", env = "COWCHAT_SENDQ_BYTES_MAX", default_value_t = limits::SENDQ_BYTES_MAX, value_parser = parse_sendq_bytes)]
     pub sendq_bytes_max: usize,
 
-    /// Time that they may wait while the connection takes nothing at all, as 10s, 500ms or 2m
-    #[arg(long, value_name = "TIME", env = "COWCHAT_SENDQ_STALL", default_value = "10s", value_parser = parse_time)]
+    /// Time that they may wait while the connection takes nothing at all, as 10s or 2m (1s or more)
+    #[arg(long, value_name = "TIME", env = "COWCHAT_SENDQ_STALL", default_value = "10s", value_parser = parse_stall)]
     pub sendq_stall: Duration,
 
     /// Other people's messages that may wait for all connections together, in bytes; one that waits for
@@ -282,6 +282,11 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     let time = digits.parse::<u32>().ok().map(|count| Duration::from_millis(u64::from(count) * milliseconds));
     time.filter(|time| (Duration::from_millis(1)..=Duration::from_hours(24)).contains(time))
         .ok_or_else(|| "use a whole number and a unit, such as 10s, 500ms or 2m (1ms to 24 hours)".to_owned())
+}
+
+fn parse_stall(text: &str) -> Result<Duration, String> {
+    let time = parse_time(text).ok().filter(|time| *time >= limits::SENDQ_STALL_MIN);
+    time.ok_or_else(|| "use a whole number and a unit, such as 10s or 2m (1s to 24 hours)".to_owned())
 }
 
 /// A time of whole seconds, or `off`.

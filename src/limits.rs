@@ -32,6 +32,9 @@ pub const SENDQ_BYTES_MIN: usize = 32 * 1024;
 /// How long other people's messages may wait for a connection that takes nothing at all.
 pub const SENDQ_STALL: Duration = Duration::from_secs(10);
 
+/// Shortest [`SENDQ_STALL`]: whether a peer has taken anything is looked at once a second ([`HOUSEKEEPING`]).
+pub const SENDQ_STALL_MIN: Duration = Duration::from_secs(1);
+
 /// How long the last output of a connection that has ended may wait, here or in the kernel, for a peer that takes
 /// nothing. Nobody is kept waiting by that but a descriptor, and nobody is to be cut for his own replies, however
 /// slowly he reads them: as long as a guest may stay without a line.

@@ -302,7 +302,7 @@ fn twenty_thousand_pipelined_lines_are_all_answered_however_slowly_the_replies_a
 
 #[test]
 fn others_messages_make_a_stalled_reader_close_and_its_own_replies_do_not() {
-    let server = Server::with(&["--sendq-stall", "200ms", "--sendq-bytes-max", ROOMY]);
+    let server = Server::with(&["--sendq-stall", "1s", "--sendq-bytes-max", ROOMY]);
     // Both take nothing any more; the one waits for its own replies, the other keeps somebody waiting.
     let mut own = connect_narrow(server.address).logged_in("aya");
     let asker = own.stream().try_clone().expect("a descriptor");

@@ -188,7 +188,7 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--sendq-bytes-max", "1"], "--sendq-bytes-max", "use a whole number from 32768 to 1073741824"),
         (&["--sendq-bytes-max", "32767"], "--sendq-bytes-max", number),
         (&["--sendq-bytes-max", "1073741825"], "--sendq-bytes-max", number),
-        (&["--sendq-stall", "5"], "--sendq-stall", "such as 10s, 500ms or 2m"),
+        (&["--sendq-stall", "5"], "--sendq-stall", "such as 10s or 2m"),
         (&["--mailbox-frames", "0"], "--mailbox-frames", "use a whole number from 1 to 1048576"),
         (&["--mailbox-frames", "1048577"], "--mailbox-frames", number),
         (&["--drain-timeout", "10"], "--drain-timeout", "such as 10s, 500ms or 2m"),
@@ -205,6 +205,7 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--flood-exempt", "10.0.0.0/33"], "--flood-exempt", "10.0.0.0/8,2001:db8::/32,192.0.2.1, or none"),
         (&["--connections-per-address", "0"], "--connections-per-address", "use a whole number from 1 to 1048576"),
         (&["--address-exempt", "none,::1"], "--address-exempt", "use networks and addresses"),
+        (&["--sendq-stall", "999ms"], "--sendq-stall", "(1s to 24 hours)"),
         (&["--keepalive", "32768s"], "--keepalive", "(1s to 32767s), or off"),
         (&["--user-timeout", "4s"], "--user-timeout", "(5s to 24 hours), or off"),
         (&["--connections-max", "0"], "--connections-max", "use a whole number from 1"),
@@ -268,7 +269,7 @@ fn both_ends_of_each_range_are_allowed() {
         ["--user-timeout", "1440m"],
     ];
     let times =
-        [["--sendq-stall", "1ms", "--drain-timeout", "1ms"], ["--sendq-stall", "1440m", "--drain-timeout", "1440m"]];
+        [["--sendq-stall", "1s", "--drain-timeout", "1ms"], ["--sendq-stall", "1440m", "--drain-timeout", "1440m"]];
     for (flags, times) in [least, most].iter().zip(times) {
         let server = started(serve(&[&flags.concat()[..], &times].concat()));
         assert_eq!(server.connect().ask("who"), NOBODY);
@@ -612,7 +613,7 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
     expect("cow-dir", &["<DIR>", "several times"]);
     expect("line-bytes-max", &["<BYTES>", "in bytes", "[default: 4096]"]);
     expect("sendq-bytes-max", &["<BYTES>", "in bytes", "[default: 262144]"]);
-    expect("sendq-stall", &["<TIME>", "500ms", "[default: 10s]"]);
+    expect("sendq-stall", &["<TIME>", "1s or more", "[default: 10s]"]);
     expect(
         "queues-bytes-total",
         &["<BYTES>", "in bytes", "[default: a quarter of the memory that the process may have]"],
