@@ -207,7 +207,7 @@ pub const RING_COMPLETIONS: u32 = 4096;
 
 /// Fewest of these that one call posts if there are so many: 20 since Linux 6.13 (IO_LOCAL_TW_DEFAULT_MAX), all
 /// of them before.
-pub const RING_POSTED_AT_ONCE: u32 = 20;
+pub const RING_POSTED_AT_ONCE: usize = 20;
 
 /// A core whose tasks wake each other looks at its ring when all of them have run, but not sooner than this after
 /// the last time: as long as ten lines take, and a hundred times as long as the look.

@@ -217,13 +217,13 @@ impl Reactor {
             None => check_entered(ring.submit_and_wait(1)),
         }
         // A call posts a few only, and what is left must not wait until all who can run have run again.
-        for _ in 0..RING_COMPLETIONS / RING_POSTED_AT_ONCE {
-            let queue = ring.submission();
-            let is_all = !queue.taskrun() || queue.cq_overflow();
-            drop(queue);
-            if is_all {
+        let mut posted = 0;
+        loop {
+            let all = ring.completion().len();
+            if all - posted < RING_POSTED_AT_ONCE || !ring.submission().taskrun() {
                 break;
             }
+            posted = all;
             check_entered(ring.submit_and_wait(0));
         }
     }
