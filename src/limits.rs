@@ -163,9 +163,8 @@ pub const QUEUES_MEMORY_PART: u64 = 4;
 pub const QUEUES_GRACE: Duration = Duration::from_millis(100);
 
 /// Own beats for which a core hears nothing of another before it no longer leaves it to that one to cut its
-/// queue, which is the largest: the two of [`QUEUES_GRACE`] and four more, 0.3 s, since the other's turns delay
-/// its beats.
-pub const QUEUES_BEATS_MISSED_MAX: u32 = 6;
+/// queue, which is the largest: a second of them, as [`STALL_NOTICED`]. One that is only busy beats late.
+pub const QUEUES_BEATS_MISSED_MAX: u32 = 20;
 
 /// Bytes read from a socket at once, into one buffer per core.
 pub const READ_BYTES: usize = 16 * 1024;
@@ -173,7 +172,7 @@ pub const READ_BYTES: usize = 16 * 1024;
 /// Frames that the pump takes from the inbox before it flushes: one turn, unless [`TURN_TIME`] ends it.
 pub const TURN_FRAMES: usize = 256;
 
-/// Lines of one connection executed before it flushes and lets others run: one turn, likewise.
+/// Lines of one connection executed before others run: one turn, likewise.
 pub const TURN_LINES: usize = 64;
 
 /// Longest turn. Most lines and frames take 2 us, but drawing a text of 4 KB takes charasay a millisecond,

@@ -43,6 +43,9 @@ pub(super) async fn run(core: &Rc<Core>, listener: &Listening, began: Instant) {
         is_deaf && core.connection_count() == 0 && core.refusing.get() == 0
     })
     .await;
+    // What still keeps sockets of connections that are over.
+    core.over_limit.take();
+    flush::flush(core).await;
 }
 
 /// Tells the others that nothing more will come from here, and waits until all of them have said the same.

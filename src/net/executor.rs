@@ -166,6 +166,7 @@ pub(super) fn block_on_reactor<T>(
         let outcome = main(Rc::clone(&reactor)).await;
         // The kernel keeps a socket that was closed until it has heard that nobody watches it any more.
         reactor.breathe().await;
+        reactor.settle().await;
         reactor.stop();
         outcome
     })))
@@ -183,6 +184,7 @@ async fn serve(
     let listener = Rc::new(plan.listener.watched_by(&reactor).map_err(CoreError::Listener)?);
     let core = Core::new(plan.id, common.settings, common.shards, plan.mesh, Rc::clone(&reactor), metrics, common.log);
     reactor.spawn(heartbeat::run(Rc::clone(&core)));
+    reactor.spawn(heartbeat::keep_house(Rc::clone(&core)));
     reactor.spawn(flush::run(Rc::clone(&core)));
     reactor.spawn(pump::run(Rc::clone(&core), plan.inbox));
     reactor.spawn(listener::accept_loop(Rc::clone(&core), Rc::clone(&listener)));

@@ -65,7 +65,7 @@ impl Unflushed {
         self.connections.borrow().len()
     }
 
-    /// All that was there is written: what is there now has come since.
+    /// Much of what was there is written: from now on what is there waits anew.
     fn restart_clock(&self) {
         self.since.set((self.len() > 0).then(Instant::now));
     }

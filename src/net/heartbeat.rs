@@ -1,7 +1,6 @@
 //! A core's beat: it does what has to be done now and then, and a core that rests shows by it that it lives.
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use super::clock;
 use super::connection::{Connection, Ending};
@@ -12,7 +11,6 @@ use crate::limits::{HEARTBEAT, HOUSEKEEPING, LAST_OUTPUT_STALL, LOOKED_AFTER_AT_
 
 /// Beats for as long as the core lives.
 pub(super) async fn run(core: Rc<Core>) {
-    let mut housekeeping = Instant::now() + HOUSEKEEPING;
     loop {
         core.reactor.sleep(HEARTBEAT).await;
         cut_the_slow(&core).await;
@@ -20,11 +18,14 @@ pub(super) async fn run(core: Rc<Core>) {
         if !core.is_draining() && effects::tell_untold(&core) {
             core.unflushed.flush_soon();
         }
-        let now = Instant::now();
-        if now >= housekeeping {
-            housekeeping = now + HOUSEKEEPING;
-            look_after_all(&core).await;
-        }
+    }
+}
+
+/// Looks after everybody now and then, for as long as the core lives. With many that takes longer than a beat.
+pub(super) async fn keep_house(core: Rc<Core>) {
+    loop {
+        core.reactor.sleep(HOUSEKEEPING).await;
+        look_after_all(&core).await;
     }
 }
 

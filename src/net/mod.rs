@@ -7,12 +7,13 @@
 //! - `serve`: one task per `connection`, which reads, executes lines and waits for its `socket`;
 //! - `pump`: one task that delivers what other cores send over the [`mesh`];
 //! - `flush`: one task that writes what the turns of the others have queued, by the `send_ring`;
-//! - `heartbeat`: one task that runs however little there is to do, and looks after connections that stalled, are silent or
-//!   gone;
+//! - `heartbeat`: a task that runs however little there is to do, and another that looks after connections that
+//!   stalled, are silent or gone;
 //! - [`reactor`]: one task that waits for the kernel when nobody else can run, and for the [`doorbell`];
 //! - `drain`: the way out.
 //!
-//! What they decide by, arithmetic only: [`flood`], [`silence`], [`half_open`], [`budget`].
+//! What they decide by, arithmetic only: [`flood`], [`silence`], [`half_open`], [`budget`]; and how long somebody
+//! has been waited for, by the `clock`.
 //!
 //! What the turns of them all queue for a connection leaves in one write when all have had theirs. No borrow of
 //! a core's state is held over an `.await`.

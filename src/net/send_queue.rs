@@ -103,7 +103,7 @@ impl SendQueue {
         self.chunks.is_empty()
     }
 
-    /// By [`clock`]: since when the socket has taken nothing of what waits, if that is so.
+    /// By `clock`: since when the socket has taken nothing of what waits, if that is so.
     pub fn blocked_since(&self) -> Option<Instant> {
         self.blocked_since
     }
