@@ -35,9 +35,10 @@ pub const SENDQ_STALL: Duration = Duration::from_secs(10);
 /// Shortest [`SENDQ_STALL`]: whether a peer has taken anything is looked at once a second ([`HOUSEKEEPING`]).
 pub const SENDQ_STALL_MIN: Duration = Duration::from_secs(1);
 
-/// How long the last output of a connection that has ended may wait, here or in the kernel, for a peer that takes
-/// nothing. Nobody is kept waiting by that but a descriptor, and nobody is to be cut for his own replies, however
-/// slowly he reads them: as long as a guest may stay without a line.
+/// How long the last output of a connection that has ended may wait for a peer that takes nothing; also in the
+/// kernel, unless the peer has ended, too: then it is the kernel's. Nobody is kept waiting by that but a
+/// descriptor, and nobody is to be cut for his own replies, however slowly he reads them: as long as a guest may
+/// stay without a line.
 pub const LAST_OUTPUT_STALL: Duration = Duration::from_secs(600);
 
 /// A connection executes no further line of its own while its send queue holds more bytes than this:
