@@ -16,6 +16,10 @@ use crate::events::CloseReason;
 pub enum Counter {
     /// Connections accepted and taken in.
     Accepted,
+    /// Times that the core could not accept any more, for lack of descriptors most likely.
+    AcceptFailures,
+    /// Times that it could again.
+    AcceptRecoveries,
     /// Of those, connections closed, for whatever reason.
     Closed,
     /// Lines executed.
@@ -81,6 +85,12 @@ impl Metrics {
     /// Connections that ended for this reason, or were not let in, over all cores.
     pub fn ended(&self, reason: CloseReason) -> u64 {
         self.cores.iter().map(|core| core.ended[reason as usize].load(Ordering::Acquire)).sum()
+    }
+
+    /// Whether some core can not accept at the moment.
+    pub fn lacks_descriptors(&self) -> bool {
+        let recoveries = self.total(Counter::AcceptRecoveries);
+        self.total(Counter::AcceptFailures) > recoveries
     }
 
     /// Connections open now, over all cores; exact but for what happens meanwhile.

@@ -24,6 +24,7 @@ use crate::limits::{
     ACCEPT_BACKOFF, BACKLOG, BIND_PATIENCE, KEEPALIVE_INTERVAL_PART, KEEPALIVE_PROBES, REFUSED_LINGERING_MAX,
     SOCKET_SEND_BUFFER_BYTES, TURN_ACCEPTS,
 };
+use crate::metrics::Counter;
 use crate::protocol::reply::{SERVER_IS_FULL, SHUTTING_DOWN};
 
 /// Classic BPF, as in linux/filter.h: load the byte at a constant offset, jump if it has any of these bits,
@@ -166,6 +167,11 @@ impl Listening {
         poll(&mut listener, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
+    /// Whether there is a descriptor beyond the spare one.
+    fn is_room(&self) -> bool {
+        self.has_spare() && spare_descriptor().is_some()
+    }
+
     fn has_spare(&self) -> bool {
         self.spare.borrow().is_some()
     }
@@ -188,14 +194,15 @@ pub(super) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
     let mut turn = Turn::of(TURN_ACCEPTS);
     while !core.is_draining() {
         match listener.take_waiting() {
-            Ok((socket, _)) if is_failing && (!listener.has_spare() || spare_descriptor().is_none()) => {
-                // There was room only because another core let go of its spare: give that back.
+            Ok((socket, _)) if core.metrics.all().lacks_descriptors() && !listener.is_room() => {
+                // There was a descriptor only because a core has let go of its spare one: give that back.
                 tell_and_drop(&core, socket, CloseReason::ServerFull, SERVER_IS_FULL);
                 listener.renew_spare();
                 core.reactor.sleep(ACCEPT_BACKOFF).await;
             }
             Ok((socket, peer)) => {
                 if std::mem::take(&mut is_failing) {
+                    core.metrics.add(Counter::AcceptRecoveries, 1);
                     core.log.emit(Event::AcceptRecovered { shard: core.id });
                     listener.renew_spare();
                 }
@@ -218,6 +225,7 @@ pub(super) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
             }
             Err(error) => {
                 if !std::mem::replace(&mut is_failing, true) {
+                    core.metrics.add(Counter::AcceptFailures, 1);
                     core.log.emit(Event::AcceptFailed { shard: core.id, error: error.to_string() });
                 }
                 // Out of descriptors, most likely: give up the spare one to tell those who wait.
