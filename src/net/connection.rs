@@ -78,7 +78,7 @@ pub(super) struct Connection {
     /// It stands in the core's list of those to flush.
     pub(super) is_unflushed: Cell<bool>,
     /// It stands in the core's list of those for whom more waits than should.
-    pub(super) is_watched: Cell<bool>,
+    pub(super) is_listed_as_over: Cell<bool>,
     /// Set once, by whoever ends it.
     ending: Cell<Option<Ending>>,
     /// Its last output is not worth waiting for any more.
@@ -116,7 +116,7 @@ impl Connection {
             socket,
             queue: RefCell::default(),
             is_unflushed: Cell::new(false),
-            is_watched: Cell::new(false),
+            is_listed_as_over: Cell::new(false),
             ending: Cell::new(None),
             abandoned: Cell::new(false),
             cow: Cell::new(None),

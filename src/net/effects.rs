@@ -154,7 +154,7 @@ fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
                 Ok(Fill::Within) => {}
                 Ok(Fill::Over) => {
                     outflow.delivered.is_too_much = true;
-                    if !receiver.is_watched.replace(true) {
+                    if !receiver.is_listed_as_over.replace(true) {
                         core.over_limit.borrow_mut().push(Rc::clone(receiver));
                     }
                 }

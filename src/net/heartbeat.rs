@@ -38,8 +38,8 @@ async fn cut_the_slow(core: &Rc<Core>) {
     }
     let stays = |connection: &Rc<Connection>| {
         // One that ends is over when its task is; what then still waits for it must not keep it here.
-        connection.is_watched.set(connection.is_over() && connection.ending().is_none());
-        connection.is_watched.get()
+        connection.is_listed_as_over.set(connection.is_over() && connection.ending().is_none());
+        connection.is_listed_as_over.get()
     };
     core.over_limit.borrow_mut().extend(all.into_iter().filter(stays));
 }
