@@ -115,13 +115,13 @@ pub const KEEPALIVE_PROBES: u32 = 3;
 /// Longest [`KEEPALIVE`] that the kernel takes: TCP_KEEPIDLE has 15 bits of seconds.
 pub const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
 
-/// How long what was sent may stay unacknowledged before the peer counts as gone: eight retransmissions or
+/// How long what was sent may stay unacknowledged before the peer counts as gone: seven retransmissions or
 /// so. The kernel by itself would try for 15 minutes, and keepalive does not probe while something is on its
 /// way.
 pub const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Shortest [`USER_TIMEOUT`]: who has only closed his window has to be noticed before it is over, and
-/// [`HOUSEKEEPING`] looks once a second.
+/// Shortest [`USER_TIMEOUT`]: three or four retransmissions, since the first come after a fifth of a second and each
+/// pause is twice as long as the last; [`HOUSEKEEPING`] looks once a second.
 pub const USER_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 
 /// How long somebody who is not logged in may send no line: he holds a descriptor and a kilobyte, no name, so

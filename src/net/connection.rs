@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use super::budget::Load;
+use super::clock;
 use super::flood::Bucket;
 use super::half_open::Patience;
 use super::send_queue::{Fill, Overflow, Progress, SendQueue};
@@ -97,7 +98,7 @@ pub(super) struct Connection {
     pub(super) may_look_on: bool,
     /// Its place among those of its address, until it is forgotten.
     pub(super) place: Cell<Option<Place>>,
-    /// How long it waits for a peer that may have gone.
+    /// What its peer has left unanswered.
     patience: Cell<Patience>,
 }
 
@@ -206,24 +207,19 @@ impl Connection {
         queue.blocked_since()
     }
 
-    /// Sees to it that the kernel gives up on a peer that does not acknowledge what was sent for `timeout`,
-    /// and only on such a one (`half_open`). Whether it has gone without the kernel's noticing. To be called once
-    /// a second; costs nothing where nothing was written.
-    pub(super) fn watch_peer(&self, timeout: Duration) -> bool {
+    /// Whether the peer has gone without the kernel's noticing: it has not acknowledged for `timeout` what was sent
+    /// (`half_open`). To be called once a second; costs nothing where nothing was written.
+    pub(super) fn is_gone(&self, timeout: Duration) -> bool {
         let before = self.patience.get();
         if !self.queue.borrow_mut().take_written() && before == Patience::Rest {
             return false;
         }
-        let socket = &self.socket;
-        let flight = socket.flight();
         // Where nobody can tell, the kernel's own patience has to do.
-        let patience = flight.map_or(Patience::Closed, Patience::after);
-        let is_timed = patience == Patience::Timed;
-        if is_timed != (before == Patience::Timed) {
-            socket.set_user_timeout(is_timed.then_some(timeout));
-        }
+        let Some(flight) = self.socket.flight() else { return false };
+        let now = clock::now();
+        let patience = before.after(flight, now);
         self.patience.set(patience);
-        flight.is_some_and(|flight| patience.is_over(flight, timeout))
+        patience.is_over(flight, now, timeout)
     }
 
     /// How much of other people's messages waits for it.

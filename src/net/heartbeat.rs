@@ -87,7 +87,7 @@ fn look_after(core: &Core, connection: &Rc<Connection>) {
     if !core.is_draining() {
         close_if_silent(core, connection);
     }
-    if core.settings.user_timeout.is_some_and(|timeout| connection.watch_peer(timeout)) {
+    if core.settings.user_timeout.is_some_and(|timeout| connection.is_gone(timeout)) {
         end_or_give_up(core, connection, CloseReason::PeerGone);
     }
 }

@@ -341,7 +341,7 @@ mod tests {
                 assert_eq!(socket.tcp_keepalive_time().expect("a socket"), seconds(time));
                 assert_eq!(socket.tcp_keepalive_interval().expect("a socket"), seconds(interval));
                 assert_eq!(socket.tcp_keepalive_retries().expect("a socket"), KEEPALIVE_PROBES);
-                assert_eq!(socket.tcp_user_timeout().expect("a socket"), None, "it is for those in flight only");
+                assert_eq!(socket.tcp_user_timeout().expect("a socket"), None, "it ends live peers");
                 assert_eq!(socket.send_buffer_size().expect("a socket"), 2 * SOCKET_SEND_BUFFER_BYTES);
             }
         }

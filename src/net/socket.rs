@@ -108,12 +108,6 @@ impl Socket {
         })
     }
 
-    /// Has the kernel give up on a peer that acknowledges nothing for this long.
-    pub(super) fn set_user_timeout(&self, timeout: Option<Duration>) {
-        // On a socket that has failed there is nobody to wait for.
-        let _ = self.socket.set_tcp_user_timeout(timeout);
-    }
-
     /// What has broken it off, if anything has; also while there is something left to read. To be asked once.
     pub(super) fn failure(&self) -> Option<io::Error> {
         if self.watch.end() == End::Broken { self.socket.take_error().ok().flatten() } else { None }
