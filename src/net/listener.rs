@@ -146,7 +146,8 @@ impl Listening {
     /// them they get their last line on the spare one, one after the other. Returns whether it has ended; if not,
     /// somebody waits for whom there is not even that one, and it has to be called again.
     pub(super) fn empty_and_end(&self, core: &Rc<Core>) -> bool {
-        for _ in 0..BACKLOG {
+        // The kernel's queue holds one more than it was asked for, and handshakes come to their end meanwhile.
+        for _ in 0..2 * BACKLOG {
             match self.take_waiting() {
                 Ok((socket, peer)) if self.has_spare() => admit(core, socket, peer),
                 Ok((socket, _)) => tell_and_drop(core, socket, CloseReason::Shutdown, SHUTTING_DOWN),
