@@ -7,7 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly descriptors_to_start=96    # limits::DESCRIPTORS_MIN
 readonly descriptors_to_test=2500   # several tests at once that open hundreds of connections or a thousand
-readonly memlock_kib=512            # glommio refuses to start below
+readonly memlock_to_start=512       # KiB: glommio refuses to start below
+readonly memlock_per_core=512       # limits::MEMLOCK_PER_CORE in KiB, which a user without CAP_IPC_LOCK needs
 readonly kernel_least=5.13          # polls of io_uring that tell of more than one change
 lacking=0
 
@@ -93,13 +94,26 @@ check_descriptors() {
     fi
 }
 
+# Whether no limit on locked memory holds for this user but the one that glommio asks for.
+may_lock_all() {
+    local capabilities
+    capabilities=$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)
+    ((0x${capabilities:-0} >> 14 & 1))
+}
+
+# All servers of a user count together: each thread of the tests has up to two of them, with two cores each.
 check_memlock() {
-    local limit
+    local limit threads wanted=$memlock_to_start fewer=
     limit=$(ulimit -Sl)
-    if [ "$limit" = unlimited ] || [ "$limit" -ge "$memlock_kib" ]; then
+    threads=${RUST_TEST_THREADS:-$(nproc)}
+    if ! may_lock_all; then
+        wanted=$((threads * 4 * memlock_per_core))
+        fewer=", or give the tests fewer threads by RUST_TEST_THREADS"
+    fi
+    if [ "$limit" = unlimited ] || [ "$limit" -ge "$wanted" ]; then
         ok "lockable memory: $limit KiB"
     else
-        lacks "lockable memory: $limit KiB; run ulimit -l $memlock_kib (the hard limit is $(ulimit -Hl))"
+        lacks "lockable memory: $limit KiB; run ulimit -l $wanted (the hard limit is $(ulimit -Hl))$fewer"
     fi
 }
 

@@ -240,7 +240,7 @@ fn parse_sendq_bytes(text: &str) -> Result<usize, String> {
 
 fn parse_queues_bytes(text: &str) -> Result<u64, String> {
     let number = text.parse().ok().filter(|&number| number > 0);
-    number.ok_or_else(|| "use a whole number of bytes".to_owned())
+    number.ok_or_else(|| "use a whole number of bytes, from 1".to_owned())
 }
 
 fn parse_burst(text: &str) -> Result<u32, String> {

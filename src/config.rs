@@ -14,14 +14,17 @@ use rustix::thread::{CpuSet, sched_getaffinity};
 
 use crate::addresses::Networks;
 use crate::cli::{LineRate, ServeArgs};
-use crate::cow_dir::{self, CowDirError};
+use crate::cow_dir::{self, CowDirError, Skipped};
+use crate::cows::Herd;
 use crate::cows::bubble::Bubble;
+use crate::cows::herd::HerdError;
 use crate::limits::{
-    CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MOTD_BYTES_MAX,
-    QUEUES_MEMORY_PART,
+    CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MEMLOCK_PER_CORE,
+    MOTD_BYTES_MAX, QUEUES_MEMORY_PART,
 };
 use crate::memory;
 use crate::protocol::command::Art;
+use crate::retry;
 
 /// glommio refuses to start below this much lockable memory, in bytes.
 const MEMLOCK_MIN: u64 = 512 * 1024;
@@ -39,16 +42,14 @@ pub struct Config {
     pub header: bool,
     /// How messages are drawn for who has not asked for anything else.
     pub art: Art,
-    /// What speech bubbles look like.
-    pub bubble: Bubble,
-    /// Cows of each breed.
-    pub herd_size: u32,
+    /// All cows.
+    pub herd: Arc<Herd>,
     /// Messages to everybody that each core keeps; 0 for none.
     pub history_messages: usize,
     /// Said to everybody who connects.
     pub motd: Option<Arc<[u8]>>,
-    /// The cows of `--cow-dir`, and the files that are none.
-    pub cow_files: cow_dir::Loaded,
+    /// Files of `--cow-dir` that are no cows.
+    pub cow_files_skipped: Vec<Skipped>,
     /// Longest input line in bytes.
     pub line_bytes_max: usize,
     /// Other people's messages that may wait for one connection, in bytes.
@@ -107,6 +108,9 @@ pub enum ConfigError {
     /// A directory of cows can not be read.
     #[error(transparent)]
     CowDir(#[from] CowDirError),
+    /// The cows can not be put together.
+    #[error(transparent)]
+    Herd(#[from] HerdError),
     /// Too few descriptors to serve anybody.
     #[error(
         "{0} file descriptors are too few: run `ulimit -n {DESCRIPTORS_MIN}` or more, or set LimitNOFILE in the unit"
@@ -148,11 +152,14 @@ pub enum ConfigError {
         /// For one.
         one: usize,
     },
-    /// Too little lockable memory for the rings.
+    /// Too little lockable memory for the rings, by RLIMIT_MEMLOCK or because other processes of the same user
+    /// have locked the rest.
     #[error(
-        "{0} bytes of lockable memory are too few for io_uring: run `ulimit -l 512` or more, or set LimitMEMLOCK in the unit"
+        "too little lockable memory for the rings of {0} core{s}: run `ulimit -l {kib}` or more, set LimitMEMLOCK in the unit, or give fewer --cores",
+        s = if *.0 == 1 { "" } else { "s" },
+        kib = memlock_wanted(*.0) / 1024
     )]
-    TooLittleMemlock(u64),
+    TooLittleMemlock(usize),
     /// io_uring is forbidden.
     #[error(
         "io_uring is forbidden here ({0}): in a container allow io_uring_setup, io_uring_enter and io_uring_register in its \
@@ -161,7 +168,7 @@ pub enum ConfigError {
     )]
     UringForbidden(io::Error),
     /// io_uring does not work for another reason.
-    #[error("io_uring does not work here ({0}): it needs Linux 5.13 or later, and lockable memory (ulimit -l)")]
+    #[error("io_uring does not work here ({0}): it needs Linux 5.13 or later")]
     UringBroken(io::Error),
 }
 
@@ -171,22 +178,24 @@ impl Config {
     /// # Errors
     /// The first thing that an operator has to change.
     pub fn new(args: &ServeArgs) -> Result<Self, ConfigError> {
-        check_io_uring()?;
         let cpus = usable_cpus();
         let cores = pinning(args.cores, &cpus);
+        check_io_uring(cores.len())?;
         let connections_max = connections_max(args.connections_max, cores.len())?;
         let bubble = Bubble::new(&args.bubble, args.width).unwrap_or_default();
+        let cow_files = cow_dir::load(&args.cow_dir, bubble)?;
+        let mut breeds = Herd::builtin(bubble)?;
+        breeds.extend(cow_files.cows);
         Ok(Config {
             listen: args.listen,
             cores,
             cpus: cpus.len(),
             header: !args.no_header,
             art: args.art,
-            bubble,
-            herd_size: args.herd,
+            herd: Arc::new(Herd::new(breeds, args.herd, bubble)?),
             history_messages: args.history,
             motd: args.motd.as_ref().map(read_motd).transpose()?,
-            cow_files: cow_dir::load(&args.cow_dir, bubble)?,
+            cow_files_skipped: cow_files.skipped,
             line_bytes_max: args.line_bytes_max,
             sendq_bytes_max: args.sendq_bytes_max,
             sendq_stall: args.sendq_stall,
@@ -282,12 +291,17 @@ fn read_motd(path: &PathBuf) -> Result<Arc<[u8]>, ConfigError> {
     Ok(text.into())
 }
 
+/// Lockable memory with which so many cores start on any kernel, in bytes.
+fn memlock_wanted(cores: usize) -> u64 {
+    cores as u64 * MEMLOCK_PER_CORE
+}
+
 /// Sets up a ring and takes it down again, and makes the other two calls on it: glommio panics where one of them
-/// is forbidden.
-fn check_io_uring() -> Result<(), ConfigError> {
+/// is forbidden. Whether the lockable memory is enough for all cores shows only when they start.
+fn check_io_uring(cores: usize) -> Result<(), ConfigError> {
     let memlock = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
     if memlock < MEMLOCK_MIN {
-        return Err(ConfigError::TooLittleMemlock(memlock));
+        return Err(ConfigError::TooLittleMemlock(cores));
     }
     let may_use_all_of_it = |ring: IoUring| {
         // Enters the kernel, though with nothing to do.
@@ -295,13 +309,14 @@ fn check_io_uring() -> Result<(), ConfigError> {
         ring.submitter().register_probe(&mut Probe::new())?;
         Ok(ring.params().is_feature_resource_tagging())
     };
-    match IoUring::new(8).and_then(may_use_all_of_it) {
+    match retry::on(io::ErrorKind::OutOfMemory, || IoUring::new(8)).and_then(may_use_all_of_it) {
         // As old as polls that tell of more than one change; nothing else shows them.
         Ok(true) => Ok(()),
         Ok(false) => Err(ConfigError::UringBroken(io::ErrorKind::Unsupported.into())),
         Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => {
             Err(ConfigError::UringForbidden(error))
         }
+        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => Err(ConfigError::TooLittleMemlock(cores)),
         Err(error) => Err(ConfigError::UringBroken(error)),
     }
 }

@@ -36,7 +36,7 @@
 //! # The map: a folder is an import rule
 //! `main` -> [`server`], [`client`] -> ...; [`server`] -> [`notify`], [`net`] -> [`shard`] -> [`protocol`],
 //! [`cows`], [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]; [`addresses`],
-//! [`memory`] and [`limits`] know nobody. Never upward, no circles; only `net` knows glommio and flume, only
+//! [`memory`] and [`limits`] know nobody, [`retry`] only those. Never upward, no circles; only `net` knows glommio and flume, only
 //! [`cows`] charasay, only [`notify`] sd-notify; `tests/architecture.rs` holds the rule. [`faults`] is nothing in
 //! a release build: it is where tests have the server panic or stall.
 
@@ -55,6 +55,7 @@ pub mod metrics;
 pub mod net;
 pub mod notify;
 pub mod protocol;
+pub mod retry;
 pub mod server;
 pub mod shard;
 pub mod shutdown;

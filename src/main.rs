@@ -8,13 +8,16 @@ use std::process::ExitCode;
 use clap::Parser;
 use cowchat::cli::{Cli, Command};
 use cowchat::config::{Config, ConfigError};
+use cowchat::server::ServerError;
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cowchat: {error:#}");
-            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+            let is_to_be_changed =
+                error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(ServerError::Config(_)));
+            ExitCode::from(if is_to_be_changed { 2 } else { 1 })
         }
     }
 }

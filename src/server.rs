@@ -1,6 +1,6 @@
 //! Boot, supervision, shutdown: what happens around the cores.
 //!
-//! Boot order: signals, log, herd, listeners, cores; the ready line is printed and the service manager told
+//! Boot order: signals, log, listeners, cores; the ready line is printed and the service manager told
 //! when every core accepts. From then on this thread waits for one of three things: a signal, a core that
 //! ended, a deadline.
 
@@ -11,9 +11,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::addresses::Addresses;
-use crate::config::Config;
-use crate::cows::Herd;
-use crate::cows::herd::HerdError;
+use crate::config::{Config, ConfigError};
 use crate::directory::ShardId;
 use crate::events::{CloseReason, Event, Log, LogWriter};
 use crate::limits::{STALL_NOTICED, WATCH_INTERVAL};
@@ -39,9 +37,9 @@ pub enum ServerError {
         /// The kernel's word.
         error: io::Error,
     },
-    /// The cows can not be put together.
+    /// Something has to be changed first that shows only when cores start.
     #[error(transparent)]
-    Herd(#[from] HerdError),
+    Config(ConfigError),
     /// A thread or a signal handler can not be had.
     #[error("can not start: {0}")]
     Start(#[from] io::Error),
@@ -89,17 +87,14 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     if config.is_crowded() {
         log.emit(Event::Unpinned { cores: config.cores.len(), cpus: config.cpus });
     }
-    for file in &config.cow_files.skipped {
+    for file in &config.cow_files_skipped {
         log.emit(Event::CowSkipped { path: file.path.clone(), reason: file.reason.to_string() });
     }
     let metrics = Metrics::new(config.cores.len());
-    let mut breeds = Herd::builtin(config.bubble)?;
-    breeds.extend(config.cow_files.cows.iter().cloned());
-    let herd = Arc::new(Herd::new(breeds, config.herd_size, config.bubble)?);
     let (address, listeners) = listener::bind(config.listen, config.cores.len(), config.keepalive)
         .map_err(|error| ServerError::Bind { address: config.listen, error })?;
-    let cows = herd.len();
-    let common = common(&config, herd, Arc::clone(&metrics), log.clone());
+    let cows = config.herd.len();
+    let common = common(&config, Arc::clone(&metrics), log.clone());
 
     let manager = Manager::from_environment();
     let mut server = Server { cores: Vec::new(), waking, log, metrics, manager };
@@ -141,7 +136,7 @@ fn announce(address: SocketAddr, cores: usize, cows: usize) -> io::Result<String
     std::thread::Builder::new().name("announce".to_owned()).spawn(write).map(|_| said)
 }
 
-fn common(config: &Config, herd: Arc<Herd>, metrics: Arc<Metrics>, log: Log) -> Common {
+fn common(config: &Config, metrics: Arc<Metrics>, log: Log) -> Common {
     let rules = Rules {
         header: config.header,
         art: config.art,
@@ -149,7 +144,7 @@ fn common(config: &Config, herd: Arc<Herd>, metrics: Arc<Metrics>, log: Log) -> 
         line_bytes_max: config.line_bytes_max,
     };
     Common {
-        shards: shard::Common::new(herd, config.cores.len(), rules),
+        shards: shard::Common::new(Arc::clone(&config.herd), config.cores.len(), rules),
         metrics,
         log,
         settings: Settings {
@@ -186,6 +181,9 @@ impl Server {
         while ready < self.cores.len() {
             match self.waking.recv() {
                 Ok(Wake::Core(Report::Ready(_))) => ready += 1,
+                Ok(Wake::Core(Report::Ended(_, Err(CoreError::Rings(error))))) if is_of_memory(&error) => {
+                    return Err(ServerError::Config(ConfigError::TooLittleMemlock(self.cores.len())));
+                }
                 Ok(Wake::Core(Report::Ended(shard, result))) => return Err(ended_early(shard, result)),
                 Ok(Wake::Signal(signal)) => return Ok(Some(signal)),
                 Err(mpsc::RecvError) => unreachable!("the cores and the signal watcher hold senders"),
@@ -317,6 +315,10 @@ impl Pulses {
     fn all_beat(&self) -> bool {
         !self.stalled.contains(&true)
     }
+}
+
+fn is_of_memory(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::OutOfMemory
 }
 
 fn ended_early(shard: ShardId, result: Result<(), CoreError>) -> ServerError {

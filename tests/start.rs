@@ -13,7 +13,9 @@ use std::time::Instant;
 
 use cowchat::limits::{DESCRIPTORS_MIN, DESCRIPTORS_RESERVED, MOTD_BYTES_MAX};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{
+    CapabilitySet, CpuSet, remove_capability_from_bounding_set, sched_getaffinity, sched_setaffinity,
+};
 use support::{Client, GUARD, Guarded, Server, bpf, confine, cowchat};
 
 const NOBODY: &str = "Registered users: (none)";
@@ -193,7 +195,7 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--mailbox-frames", "1048577"], "--mailbox-frames", number),
         (&["--drain-timeout", "10"], "--drain-timeout", "such as 10s, 500ms or 2m"),
         (&["--drain-timeout", "0s"], "--drain-timeout", "1ms to 24 hours"),
-        (&["--queues-bytes-total", "0"], "--queues-bytes-total", "use a whole number of bytes"),
+        (&["--queues-bytes-total", "0"], "--queues-bytes-total", "use a whole number of bytes, from 1"),
         (&["--queues-bytes-total", "262143"], "--queues-bytes-total", "is less than --sendq-bytes-max 262144"),
         (&["--login-timeout", "600"], "--login-timeout", "such as 600s or 10m (1s to 24 hours), or off"),
         (&["--login-timeout", "1500ms"], "--login-timeout", "use whole seconds or minutes"),
@@ -212,6 +214,7 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--connections-max", "999999999"], "--connections-max", "run `ulimit -n "),
         (&["--herd", "0"], "--herd", "use a whole number from 1 to 1048576"),
         (&["--herd", "1048577"], "--herd", number),
+        (&["--herd", "1048576", "--cow-dir", "/usr/share/cowsay/cows"], "--herd", "is too large: ask for a smaller"),
         (&["--width", "9"], "--width", "use a whole number from 10 to 400"),
         (&["--width", "401"], "--width", number),
         (&["--history", "10001"], "--history", "use a whole number from 0 to 10000"),
@@ -433,10 +436,10 @@ fn too_few_descriptors_or_too_little_memory_to_lock_are_named_with_the_limit() {
     for (ulimit, fix) in [
         ("-n 64", "run `ulimit -n 96` or more"),
         (&format!("-n {too_few}"), "run `ulimit -n 96` or more"),
-        ("-l 100", "run `ulimit -l 512` or more"),
-        ("-l 511", "run `ulimit -l 512` or more"),
+        ("-l 100", "run `ulimit -l 1024` or more"),
+        ("-l 511", "run `ulimit -l 1024` or more"),
     ] {
-        let said = refusal(under(ulimit, &serve(&[])), 2);
+        let said = refusal(under(ulimit, &serve(&["--cores", "2"])), 2);
         assert!(said.contains(fix), "under ulimit {ulimit}: {said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
@@ -445,9 +448,31 @@ fn too_few_descriptors_or_too_little_memory_to_lock_are_named_with_the_limit() {
     assert!(said.contains("`ulimit -n ") && said.contains("fewer --cores"), "{said}");
 }
 
+/// Does `act` on a thread without CAP_IPC_LOCK, so that a limit on what it starts holds for root, too.
+fn limited<T: Send>(act: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|threads| {
+        let act = threads.spawn(|| {
+            // Who is not root has it no more.
+            let _ = remove_capability_from_bounding_set(CapabilitySet::IPC_LOCK);
+            act()
+        });
+        act.join().expect("it did not panic")
+    })
+}
+
 #[test]
-fn exactly_enough_memory_to_lock_is_enough() {
-    let server = started(under("-l 512", &serve(&["--cores", "2"])));
+fn memory_to_lock_for_each_core_is_enough_and_too_little_is_named_before_anybody_is_served() {
+    let said = limited(|| refusal(under("-l 512", &serve(&["--cores", "16"])), 2));
+    let advice = said.lines().last().expect("it says something");
+    assert!(advice.contains("the rings of 16 cores: run `ulimit -l 8192` or more"), "{said}");
+    assert!(!said.contains("listening"), "{said}");
+    // What other servers of the same user lock counts, too: those of other tests, unless they are root's.
+    let mut command = serve(&["--cores", "2"]);
+    if rustix::process::geteuid().is_root() {
+        command = under("-l 1024", &command);
+    }
+    let server = limited(|| started(command));
+    assert!(!server.log().iter().any(|line| line.contains("no ring for sends")), "{:?}", server.log());
     let mut receiver = server.login_on(0, "tux");
     assert_eq!(server.login_on(1, "ferris").ask("say tux hi"), "Sent to tux");
     receiver.expect_message("ferris", true, "hi");

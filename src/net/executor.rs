@@ -20,6 +20,7 @@ use crate::directory::ShardId;
 use crate::events::Log;
 use crate::limits::{EXECUTOR_PREEMPTION, EXECUTOR_RING_DEPTH, IO_MEMORY_BYTES};
 use crate::metrics::{CoreMetrics, Metrics};
+use crate::retry;
 use crate::shard;
 
 /// What all cores have in common.
@@ -70,9 +71,9 @@ pub enum CoreError {
         /// The kernel's word.
         error: io::Error,
     },
-    /// The executor can not be made.
+    /// The rings can not be had, of the reactor or of the executor.
     #[error("can not set up io_uring: {0}")]
-    Executor(String),
+    Rings(io::Error),
     /// The listener can not be kept from blocking.
     #[error("can not set up its listener: {0}")]
     Listener(io::Error),
@@ -144,7 +145,8 @@ pub fn block_on<T>(
         cpus.set(cpu);
         sched_setaffinity(None, &cpus).map_err(|error| CoreError::Pin { cpu, error: error.into() })?;
     }
-    let reactor = Reactor::new(doorbell).map_err(|error| CoreError::Executor(error.to_string()))?;
+    let reactor =
+        retry::on(io::ErrorKind::OutOfMemory, || Reactor::new(Arc::clone(&doorbell))).map_err(CoreError::Rings)?;
     block_on_reactor(reactor, main)
 }
 
@@ -153,14 +155,16 @@ pub(super) fn block_on_reactor<T>(
     reactor: Rc<Reactor>,
     main: impl AsyncFnOnce(Rc<Reactor>) -> T,
 ) -> Result<T, CoreError> {
-    // The thread is pinned already, and what glommio starts inherits that.
-    let executor = LocalExecutorBuilder::new(Placement::Unbound)
-        .name("core")
-        .ring_depth(EXECUTOR_RING_DEPTH)
-        .io_memory(IO_MEMORY_BYTES)
-        .preempt_timer(EXECUTOR_PREEMPTION)
-        .make()
-        .map_err(|error| CoreError::Executor(error.to_string()))?;
+    let executor = || {
+        // The thread is pinned already, and what glommio starts inherits that.
+        let builder = LocalExecutorBuilder::new(Placement::Unbound)
+            .name("core")
+            .ring_depth(EXECUTOR_RING_DEPTH)
+            .io_memory(IO_MEMORY_BYTES)
+            .preempt_timer(EXECUTOR_PREEMPTION);
+        Ok(builder.make()?)
+    };
+    let executor = retry::on(io::ErrorKind::OutOfMemory, executor).map_err(CoreError::Rings)?;
     Ok(executor.run(reactor.noted(async {
         glommio::spawn_local(Rc::clone(&reactor).drive()).detach();
         let outcome = main(Rc::clone(&reactor)).await;

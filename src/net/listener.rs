@@ -7,7 +7,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockFilter, Socket as RawSocket, TcpKeepalive, Type};
@@ -21,11 +21,12 @@ use super::terms::Terms;
 use super::turn::Turn;
 use crate::events::{CloseReason, Event};
 use crate::limits::{
-    ACCEPT_BACKOFF, BACKLOG, BIND_PATIENCE, KEEPALIVE_INTERVAL_PART, KEEPALIVE_PROBES, REFUSED_LINGERING_MAX,
+    ACCEPT_BACKOFF, BACKLOG, KEEPALIVE_INTERVAL_PART, KEEPALIVE_PROBES, REFUSED_LINGERING_MAX,
     SOCKET_SEND_BUFFER_BYTES, TURN_ACCEPTS,
 };
 use crate::metrics::Counter;
 use crate::protocol::reply::{SERVER_IS_FULL, SHUTTING_DOWN};
+use crate::retry;
 
 /// Classic BPF, as in linux/filter.h: load the byte at a constant offset, jump if it has any of these bits,
 /// end with a constant, the number of bytes of the packet to keep.
@@ -51,20 +52,15 @@ pub struct Listener(RawSocket);
 /// others afterwards: so a second server is refused, also one that starts at the same moment.
 ///
 /// # Errors
-/// [`io::ErrorKind::AddrInUse`] when the port stays taken for [`BIND_PATIENCE`]; whatever else the
+/// [`io::ErrorKind::AddrInUse`] when the port stays taken for [`START_PATIENCE`](crate::limits::START_PATIENCE); whatever else the
 /// kernel says.
 pub fn bind(address: SocketAddr, cores: usize, keepalive: Option<Duration>) -> io::Result<(SocketAddr, Vec<Listener>)> {
-    let patience = Instant::now() + BIND_PATIENCE;
-    let first = loop {
+    let first = retry::on(io::ErrorKind::AddrInUse, || {
         let socket = new_socket(address, keepalive)?;
-        match socket.bind(&address.into()).and_then(|()| socket.listen(BACKLOG)) {
-            Ok(()) => break socket,
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < patience => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            Err(error) => return Err(error),
-        }
-    };
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket)
+    })?;
     first.set_reuse_port(true)?;
     let bound = first.local_addr()?;
     let address = bound.as_socket().unwrap_or(address);
