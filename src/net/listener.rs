@@ -25,7 +25,6 @@ use crate::limits::{
     SOCKET_SEND_BUFFER_BYTES, TURN_ACCEPTS,
 };
 use crate::metrics::Counter;
-use crate::protocol::reply::{SERVER_IS_FULL, SHUTTING_DOWN};
 use crate::retry;
 
 /// Classic BPF, as in linux/filter.h: load the byte at a constant offset, jump if it has any of these bits,
@@ -146,7 +145,7 @@ impl Listening {
         for _ in 0..2 * BACKLOG {
             match self.take_waiting() {
                 Ok((socket, peer)) if self.has_spare() => admit(core, socket, peer),
-                Ok((socket, _)) => tell_and_drop(core, socket, CloseReason::Shutdown, SHUTTING_DOWN),
+                Ok((socket, peer)) => refuse_at_once(core, socket, peer, CloseReason::Shutdown),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(_) if self.give_up_spare() => {}
@@ -191,9 +190,9 @@ pub(super) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
     let mut turn = Turn::of(TURN_ACCEPTS);
     while !core.is_draining() {
         match listener.take_waiting() {
-            Ok((socket, _)) if core.metrics.all().lacks_descriptors() && !listener.is_room() => {
+            Ok((socket, peer)) if core.metrics.all().lacks_descriptors() && !listener.is_room() => {
                 // There was a descriptor only because a core has let go of its spare one: give that back.
-                tell_and_drop(&core, socket, CloseReason::ServerFull, SERVER_IS_FULL);
+                refuse_at_once(&core, socket, peer, CloseReason::ServerFull);
                 listener.renew_spare();
                 core.reactor.sleep(ACCEPT_BACKOFF).await;
             }
@@ -227,7 +226,7 @@ pub(super) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
                 }
                 // Out of descriptors, most likely: give up the spare one to tell those who wait.
                 listener.give_up_spare();
-                turn_away_waiting(&core, &listener);
+                refuse_waiting(&core, &listener);
                 listener.renew_spare();
                 core.reactor.sleep(ACCEPT_BACKOFF).await;
             }
@@ -255,21 +254,23 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Tells those who wait, one after the other on the same descriptor, that there is no room.
-fn turn_away_waiting(core: &Core, listener: &Listening) {
+fn refuse_waiting(core: &Core, listener: &Listening) {
     for _ in 0..TURN_ACCEPTS {
-        let Ok((socket, _)) = listener.take_waiting() else { return };
-        tell_and_drop(core, socket, CloseReason::ServerFull, SERVER_IS_FULL);
+        let Ok((socket, peer)) = listener.take_waiting() else { return };
+        refuse_at_once(core, socket, peer, CloseReason::ServerFull);
     }
 }
 
-/// Tells a newcomer why he is not let in, and closes: another is to have his descriptor.
-fn tell_and_drop(core: &Core, socket: RawSocket, reason: CloseReason, last_line: &str) {
-    core.metrics.add_ended(reason);
-    send_away(&socket, last_line);
+/// Refuses a newcomer, and closes: another is to have his descriptor.
+fn refuse_at_once(core: &Core, socket: RawSocket, peer: Option<SocketAddr>, reason: CloseReason) {
+    tell_refused(core, &socket, peer, reason);
 }
 
-/// Tells a newcomer why it is not let in, and waits for nothing.
-fn send_away(socket: &RawSocket, last_line: &str) {
+/// Tells a newcomer why he is not let in, and the log and the counters, too. Waits for nothing.
+fn tell_refused(core: &Core, socket: &RawSocket, peer: Option<SocketAddr>, reason: CloseReason) {
+    core.metrics.add_ended(reason);
+    core.log.emit(Event::Refused { shard: core.id, peer, reason });
+    let last_line = core.last_line(reason).unwrap_or_default();
     // A new socket's buffer is empty: it takes one line, or the peer is gone.
     let _ = socket.set_nonblocking(true);
     let _ = socket.send(last_line.as_bytes());
@@ -287,12 +288,7 @@ fn send_away(socket: &RawSocket, last_line: &str) {
 fn admit(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>) {
     let terms = match Terms::of(core, peer) {
         Ok(terms) => terms,
-        Err(reason) => {
-            core.metrics.add_ended(reason);
-            core.log.emit(Event::Refused { shard: core.id, peer, reason });
-            turn_away(core, socket, &core.last_line(reason).unwrap_or_default());
-            return;
-        }
+        Err(reason) => return refuse(core, socket, peer, reason),
     };
     let connection = core.open(Socket::new(&core.reactor, socket), peer, terms);
     if let Some(motd) = &core.settings.motd {
@@ -301,10 +297,10 @@ fn admit(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>) {
     core.reactor.spawn(serve::run(Rc::clone(core), connection));
 }
 
-/// Tells a newcomer why it is not let in. It gets the same care as anybody's last line, but not for
-/// more than [`REFUSED_LINGERING_MAX`] at once: it is descriptors that are scarce.
-fn turn_away(core: &Rc<Core>, socket: RawSocket, last_line: &str) {
-    send_away(&socket, last_line);
+/// Refuses a newcomer. His last line gets the same care as anybody's, but not that of more than
+/// [`REFUSED_LINGERING_MAX`] at once: it is descriptors that are scarce.
+fn refuse(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>, reason: CloseReason) {
+    tell_refused(core, &socket, peer, reason);
     if core.refusing.get() < REFUSED_LINGERING_MAX {
         core.refusing.set(core.refusing.get() + 1);
         let core = Rc::clone(core);
