@@ -3,7 +3,7 @@
 # times in a row, which must not fail once; and the figures that belong to the promises in tests/RELIABILITY.md.
 # Times and percentiles among those are shown and fail nothing. Stops at the first failure.
 # On two cores the figures take two minutes beside the building, and all of it 40; how long each step took is in
-# the table at the end. A figure is given up after 20 minutes.
+# the table at the end. What takes longer than 30 minutes is given up and has failed.
 # COWCHAT_SOAK_RUNS: how often the suite runs (default 20).
 # COWCHAT_SOAK_ONLY: figures, for these alone.
 set -euo pipefail
@@ -17,6 +17,9 @@ readonly cases=100000
 readonly chunkings=1000000
 readonly endless=1024
 readonly runs=${COWCHAT_SOAK_RUNS:-20}
+readonly only=${COWCHAT_SOAK_ONLY:-}
+readonly patience=30m
+readonly descriptors_needed=5000 # 2,000 racers, with two in the test for each and some more
 readonly racers=2000
 readonly releases=100
 readonly talkers=64
@@ -24,10 +27,21 @@ readonly numbers=10000
 readonly full_queues=1000
 readonly stalls=5
 readonly stall_messages=2000
+
+# $*: what has to be changed first.
+refuse() {
+    printf '%s\n' "$*" >&2
+    exit 2
+}
+
+[[ $runs =~ ^[1-9][0-9]*$ ]] || refuse "COWCHAT_SOAK_RUNS=$runs: use a whole number from 1"
+[[ $only =~ ^(figures)?$ ]] || refuse "COWCHAT_SOAK_ONLY=$only: use figures, or leave it out"
 # Each client is a descriptor of the server's and two of a test's, which has some more.
 ulimit -n "$(ulimit -Hn)"
 descriptors=$(ulimit -n)
 [ "$descriptors" != unlimited ] || descriptors=1048576
+[ "$descriptors" -ge "$descriptors_needed" ] ||
+    refuse "$descriptors file descriptors are too few: allow $descriptors_needed or more (ulimit -Hn, LimitNOFILE)"
 readonly idle=$((descriptors > 20000 ? 19000 : descriptors - 1000))
 readonly drained=$((descriptors > 11000 ? 5000 : (descriptors - 1000) / 2))
 rows=()
@@ -74,18 +88,39 @@ figure() {
     done <<<"$found"
 }
 
+# Variables for the command that follows them.
+with() {
+    while [[ $1 == *=* ]]; do
+        local -x "$1"
+        shift
+    done
+    "$@"
+}
+
+# cargo test, which by itself is content when no test's name is as asked.
+cargo_test() {
+    local output code=0
+    output=$(mktemp)
+    timeout "$patience" cargo test --locked "$@" 2>&1 | tee "$output" || code=$?
+    if [ "$code" -eq 0 ] && ! grep -Eq '^test result: ok\. [1-9]' "$output"; then
+        printf 'no test ran: cargo test %s\n' "$*" >&2
+        code=1
+    fi
+    rm -f "$output"
+    return "$code"
+}
+
 # $1: what; $2: how many; $3: the file of tests; $4: how its tests' names begin that print the figure; the rest:
 # what they are told by their environment. As a release, but for the faults on purpose, which that does not have.
 figure_of_tests() {
     local what=$1 count=$2 file=$3 names=$4 release=(--release)
     shift 4
     [ "$file" != own_faults ] || release=()
-    figure "$what" "$count" 'figure: ' env "$@" \
-        timeout 20m cargo test --locked "${release[@]}" --test "$file" -- --nocapture "$names"
+    figure "$what" "$count" 'figure: ' with "$@" cargo_test "${release[@]}" --test "$file" -- --nocapture "$names"
 }
 
 stampede() {
-    timeout 20m cargo bench --locked --bench stampede -- "$@"
+    timeout "$patience" cargo bench --locked --bench stampede -- "$@"
 }
 
 figures() {
@@ -106,27 +141,27 @@ figures() {
 }
 
 any_chunks() {
-    env PROPTEST_CASES="$chunkings" cargo test --locked --release --lib any_split_of_any_bytes &&
-        env PROPTEST_CASES="$chunkings" cargo test --locked --release --test framing any_bytes_in_any_chunks
+    with PROPTEST_CASES="$chunkings" cargo_test --release --lib any_split_of_any_bytes &&
+        with PROPTEST_CASES="$chunkings" cargo_test --release --test framing any_bytes_in_any_chunks
 }
 
 whole_suite() {
     local run
     for ((run = 1; run <= runs; run++)); do
         printf '\n== run %s of %s\n' "$run" "$runs"
-        cargo test --locked || { printf 'run %s of %s failed\n' "$run" "$runs" >&2; return 1; }
+        cargo_test || { printf 'run %s of %s failed\n' "$run" "$runs" >&2; return 1; }
     done
 }
 
 figures
-[ "${COWCHAT_SOAK_ONLY:-}" != figures ] || exit 0
-soak "simulation, seeds of $steps steps" "$seeds" env COWCHAT_SIM_SEEDS="$seeds" COWCHAT_SIM_STEPS="$steps" \
-    cargo test --locked --release --test simulation
-soak "claims, schedules of each kind" "$schedules" env COWCHAT_CLAIMS_SCHEDULES="$schedules" \
-    cargo test --locked --release --features shuttle --test claims
-soak "protocol properties, cases each" "$cases" env PROPTEST_CASES="$cases" cargo test --locked --release --lib --test framing
+[ -z "$only" ] || exit 0
+soak "simulation, seeds of $steps steps" "$seeds" with COWCHAT_SIM_SEEDS="$seeds" COWCHAT_SIM_STEPS="$steps" \
+    cargo_test --release --test simulation
+soak "claims, schedules of each kind" "$schedules" with COWCHAT_CLAIMS_SCHEDULES="$schedules" \
+    cargo_test --release --features shuttle --test claims
+soak "protocol properties, cases each" "$cases" with PROPTEST_CASES="$cases" cargo_test --release --lib --test framing
 soak "input in any chunks (I13), cases" "$chunkings" any_chunks
-soak "a line without an end, MB" "$endless" env COWCHAT_ENDLESS_MB="$endless" cargo test --locked --release --test faults \
+soak "a line without an end, MB" "$endless" with COWCHAT_ENDLESS_MB="$endless" cargo_test --release --test faults \
     after_every_fault
-soak "no faults on purpose in a release" 1 cargo test --locked --release --test own_faults
+soak "no faults on purpose in a release" 1 cargo_test --release --test own_faults
 soak "whole suite, runs" "$runs" whole_suite
