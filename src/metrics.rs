@@ -16,12 +16,12 @@ use crate::events::CloseReason;
 pub enum Counter {
     /// Connections accepted and taken in.
     Accepted,
+    /// Of those, connections closed, for whatever reason.
+    Closed,
     /// Times that the core could not accept any more, for lack of descriptors most likely.
     AcceptFailures,
     /// Times that it could again.
     AcceptRecoveries,
-    /// Of those, connections closed, for whatever reason.
-    Closed,
     /// Lines executed.
     Lines,
     /// Lines refused because they came too soon after others.
