@@ -101,14 +101,8 @@ fn numbered_messages_of_many_talkers_arrive_in_order_and_once_and_none_is_lost()
             scope.spawn(move || {
                 for first in (0..lines).step_by(AHEAD) {
                     let line = |n: usize| match n % 2 {
-                        0 => format!(
-                            "say {neighbour} {n}
-"
-                        ),
-                        _ => format!(
-                            "yield {n}
-"
-                        ),
+                        0 => format!("say {neighbour} {n}\n"),
+                        _ => format!("yield {n}\n"),
                     };
                     let lines: String = (first..first + AHEAD).map(line).collect();
                     sender.write_all(lines.as_bytes()).expect("the server reads");
