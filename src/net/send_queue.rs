@@ -440,6 +440,7 @@ mod tests {
         assert_eq!(queue.write_by(block).expect("no error"), Progress::Blocked);
         assert_eq!(queue.blocked_since(), Some(since), "still the same stall");
         assert_eq!(queue.head(), b"reply\n");
+        queue.blocked_since = Some(since - Duration::from_secs(1));
         queue.note_progress();
         assert!(queue.blocked_since() >= Some(since), "the peer has read, so the clock starts anew");
         queue.advance(2);
