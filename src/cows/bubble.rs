@@ -129,6 +129,9 @@ mod tests {
     }
 
     proptest! {
+        // PROPTEST_CASES asks for more.
+        #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(4000), ..Default::default() })]
+
         #[test]
         fn a_short_bubble_of_any_text_is_charasays(text in "[ -~]{0,44}|[ a-zé世\u{301}-]{0,44}|x{35,45}") {
             // Not `prop_assume`: of a hundred thousand cases more are blank than proptest lets pass.
