@@ -391,14 +391,33 @@ fn who_reads_a_little_at_a_time_through_a_small_window_is_not_gone() {
 /// A new user of that cow who asks and asks and reads nothing, at last not asking either: the server, which has
 /// no room for more replies, has stopped reading.
 fn login_and_stop_reading(server: &Server, cow: &str) -> Client {
+    // Ten times what the kernel keeps on both sides and the server reads before it notices.
+    const TAKEN_MAX: usize = 2 << 20;
     let client = connect_narrow(server.address).logged_in(cow);
     let mut stream = client.stream();
     stream.set_write_timeout(Some(Duration::from_millis(300))).expect("a TCP socket");
+    SockRef::from(stream).set_send_buffer_size(16 << 10).expect("a TCP socket");
     let questions = "cows\n".repeat(5_000);
-    let refused = std::iter::repeat_with(|| stream.write(questions.as_bytes())).find_map(Result::err);
-    let refused = refused.map(|error| error.kind());
-    assert!(matches!(refused, Some(ErrorKind::WouldBlock | ErrorKind::TimedOut)), "{refused:?}");
+    let mut taken = 0;
+    let refused = loop {
+        assert!(taken <= TAKEN_MAX, "who reads no reply is read on: {taken} bytes of questions");
+        match stream.write(questions.as_bytes()) {
+            Ok(count) => taken += count,
+            Err(error) => break error.kind(),
+        }
+    };
+    assert!(matches!(refused, ErrorKind::WouldBlock | ErrorKind::TimedOut), "{refused:?}");
     client
+}
+
+#[test]
+fn whoever_does_not_read_his_replies_is_not_read_any_more() {
+    let server = Server::start();
+    let _there = login_and_stop_reading(&server, "mew");
+    let _also_there = login_and_stop_reading(&server, "tux");
+    for core in [0, 1] {
+        assert_eq!(server.connect_on(core).ask("who"), "Registered users: mew, tux", "nobody else waits for them");
+    }
 }
 
 #[test]
