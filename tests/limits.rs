@@ -518,6 +518,31 @@ fn however_many_queues_are_full_all_together_take_no_more_than_the_budget() {
     assert_eq!(sender.ask("who mew"), "Registered users: mew");
 }
 
+#[test]
+fn one_for_whom_too_much_waits_is_cut_even_if_nobody_says_anything_more() {
+    const MIB: usize = 1 << 20;
+    // Long lines, so that all of it is queued in a moment, and only a few when it is too much already.
+    let flags = ["--art", "off", "--line-bytes-max", "65536", "--sendq-bytes-max", "1048576", "--sendq-stall", "10m"];
+    let server = Server::with(&flags);
+    for core in [0, 1] {
+        let reader = connect_narrow(server.address).logged_in("mew");
+        let mut sender = server.login_on(core, "tux");
+        // The kernel takes less than half a MiB of it; twice the limit would cut him at once.
+        let text = "moo ".repeat(15_000);
+        let says = MIB * 3 / 2 / text.len();
+        sender.send_raw(format!("say mew {text}\n").repeat(says).as_bytes());
+        for _ in 0..says {
+            let reply = sender.read_line();
+            // On a machine that was slow he has been cut by now.
+            assert!(reply == "Sent to mew" || reply == "error: cow mew is not logged in", "{reply}");
+        }
+        let closed = server.wait_for_log(&format!("connection={} cow=mew reason=", server.name_of(&reader)));
+        assert!(closed.ends_with("reason=\"slow consumer\""), "{closed}");
+        assert_eq!(sender.ask("who"), "Registered users: tux");
+        sender.quit();
+    }
+}
+
 /// What the `n`th cow of a herd has behind its name.
 fn number(n: usize) -> String {
     if n == 1 { String::new() } else { format!("#{n}") }
