@@ -55,3 +55,40 @@ impl Timers {
         self.waiting.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::task::Wake;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Says when it is woken, by its number.
+    struct Sleeper(u64, Arc<Mutex<Vec<u64>>>);
+
+    impl Wake for Sleeper {
+        fn wake(self: Arc<Self>) {
+            self.1.lock().expect("no panic").push(self.0);
+        }
+    }
+
+    #[test]
+    fn all_whose_time_has_come_are_woken_in_the_order_of_their_times() {
+        let (mut timers, woken, began) = (Timers::default(), Arc::default(), Instant::now());
+        let after = |millis| began + Duration::from_millis(millis);
+        for millis in [30, 10, 40, 20, 10] {
+            let key = timers.key(after(millis));
+            timers.set(key, &Arc::new(Sleeper(millis, Arc::clone(&woken))).into());
+        }
+        for (now, first, so_far) in [
+            (9, Some(10), &[][..]),
+            (10, Some(20), &[10, 10]),
+            (39, Some(40), &[10, 10, 20, 30]),
+            (50, None, &[10, 10, 20, 30, 40]),
+        ] {
+            timers.fire(after(now));
+            assert_eq!((timers.first(), &woken.lock().expect("no panic")[..]), (first.map(after), so_far), "at {now}");
+        }
+    }
+}
