@@ -60,12 +60,13 @@ fn a_release_does_not_know_the_word_that_arms_them() {
 
 #[cfg(debug_assertions)]
 mod armed {
+    use std::fs;
     use std::net::{TcpListener, TcpStream};
     use std::time::{Duration, Instant};
 
     use socket2::SockRef;
 
-    use super::support::{Client, GUARD, connect_narrow, count_of, message};
+    use super::support::{Client, GUARD, Server, connect_narrow, count_of, message};
     use super::{server_with, talk};
 
     // Faults of one session.
@@ -354,9 +355,49 @@ mod armed {
         }
     }
 
+    /// How often that core has come to rest: its thread gave up its CPU by itself.
+    fn rests(server: &Server, core: usize) -> u64 {
+        let threads = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("the server runs");
+        let name = format!("Name:\tcore-{core}\n");
+        let status =
+            |thread: std::io::Result<fs::DirEntry>| fs::read_to_string(thread.ok()?.path().join("status")).ok();
+        let status = threads.filter_map(status).find(|status| status.starts_with(&name)).expect("the core runs");
+        let rests = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        rests.and_then(|rests| rests.trim().parse().ok()).expect("a number")
+    }
+
+    const LAST_LINE: &str = "* the server is shutting down\n";
+
+    #[test]
+    fn what_a_core_that_stood_still_acknowledges_in_a_drain_arrives_before_the_last_line_elsewhere() {
+        // The others look a thousand times a second whether it has said its end, and rest in between; before that,
+        // while they let handshakes end, only as often as their hearts beat.
+        const RESTS: u64 = 50;
+        for stalled in [0, 1] {
+            let stalls = Stalls::new();
+            let mut server = server_with(&stalls.fault("boom"), &["--drain-timeout", "10m"]);
+            let mut tux = server.login_on(stalled, "tux");
+            let mut aya = server.login_on(1 - stalled, "aya");
+            tux.send("say aya boom");
+            let stall = stalls.begin();
+            server.signal("TERM");
+            server.wait_for_log("SIGTERM: draining ");
+            let (before, deadline) = (rests(&server, 1 - stalled), Instant::now() + GUARD);
+            while rests(&server, 1 - stalled) < before + RESTS {
+                assert!(Instant::now() < deadline, "core {} does not wait", 1 - stalled);
+                std::thread::yield_now();
+            }
+            aya.expect_silence();
+            drop(stall);
+            assert_eq!(tux.read_to_end(), format!("Sent to aya\n{LAST_LINE}"));
+            assert_eq!(aya.read_to_end(), message("tux", true, "boom") + LAST_LINE);
+            drop((tux, aya));
+            assert_eq!(server.wait().code(), Some(0));
+        }
+    }
+
     #[test]
     fn a_core_that_stands_still_takes_the_last_line_from_nobody_elses_users() {
-        const LAST_LINE: &str = "* the server is shutting down\n";
         // With room in its mailbox, and with somebody who waits for that.
         for (stalled, frames) in [(0, "4096"), (1, "1")] {
             let stalls = Stalls::new();
