@@ -357,13 +357,15 @@ fn a_peer_that_acknowledges_nothing_is_gone_and_one_that_does_not_read_is_not() 
 #[test]
 fn who_reads_a_little_at_a_time_through_a_small_window_is_not_gone() {
     const QUESTIONS: usize = 20_000;
-    const TIMES: usize = 110;
-    let bytes_at_once = |reader| 256 + 128 * reader;
-    // Ten replies a second to who is not exempt: that is the clock by which the others read, for more than twice
-    // the time after which a peer is gone.
-    let flags = ["--flood-exempt", "127.0.0.1", "--flood-burst", "1", "--flood-rate", "10/s"];
+    const A_SECOND: usize = 17;
+    const TIMES: usize = 8 * A_SECOND;
+    let bytes_at_once = |reader| 256 + 64 * reader;
+    // So many replies to who is not exempt are the clock by which the others read, for longer than it takes until
+    // a peer is gone; and never for long at the same moments at which the server looks.
+    let rate = format!("{A_SECOND}/s");
+    let flags = ["--flood-exempt", "127.0.0.1", "--flood-burst", "1", "--flood-rate", &rate];
     let server = Server::with(&[&["--user-timeout", "5s", "--keepalive", "off"][..], &flags].concat());
-    let mut readers: Vec<Client> = (0..8).map(|_| connect_narrow(server.address)).collect();
+    let mut readers: Vec<Client> = (0..24).map(|_| connect_narrow(server.address)).collect();
     let streams: Vec<_> = readers.iter().map(|reader| reader.stream().try_clone().expect("a descriptor")).collect();
     thread::scope(|scope| {
         for stream in &streams {
