@@ -224,7 +224,7 @@ fn a_yield_counts_and_reaches_the_others_on_every_core() {
 }
 
 #[test]
-fn who_reads_a_byte_at_a_time_gets_every_message_whole() {
+fn through_a_small_window_every_message_arrives_whole() {
     let server = Server::with(&["--sendq-bytes-max", ROOMY]);
     let mut receiver = connect_narrow(server.address).logged_in("mew");
     let mut near = server.login_on(0, "tux");
@@ -280,7 +280,7 @@ fn a_slow_consumer_is_cut_with_a_prefix_and_frees_its_cow_and_nobody_else_notice
 }
 
 #[test]
-fn twenty_thousand_pipelined_lines_are_all_answered_however_slowly_the_replies_are_read() {
+fn twenty_thousand_pipelined_lines_are_all_answered_through_a_small_window() {
     let server = Server::start();
     let mut client = connect_narrow(server.address);
     let mut sender = client.stream().try_clone().expect("a descriptor");
