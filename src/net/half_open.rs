@@ -51,7 +51,7 @@ pub enum Patience {
     Rest,
     /// Something waits for its window to open.
     Closed,
-    /// Something is in flight, at each look since then by [`clock`](super::clock).
+    /// Something is in flight, and the peer was not heard of since then by [`clock`](super::clock).
     InFlight(Instant),
 }
 
@@ -60,9 +60,10 @@ impl Patience {
     pub fn after(self, flight: Flight, now: Instant) -> Self {
         match flight {
             Flight { packets: 0, unsent: 0, .. } => Patience::Rest,
-            Flight { packets: 1.., window: 1.., .. } => match self {
-                Patience::InFlight(since) => Patience::InFlight(since),
-                Patience::Rest | Patience::Closed => Patience::InFlight(now),
+            Flight { packets: 1.., window: 1.., unheard, .. } => match self {
+                Patience::InFlight(since) if unheard >= now.saturating_duration_since(since) => self,
+                // What follows each other so closely that each look finds some of it waits from anew.
+                _ => Patience::InFlight(now),
             },
             _ => Patience::Closed,
         }
@@ -127,6 +128,23 @@ mod tests {
         assert!(!look(12, 1, 8 * SECOND), "from now on something does");
         assert!(!look(16, 1, 12 * SECOND));
         assert!(look(17, 1, 13 * SECOND));
+    }
+
+    #[test]
+    fn time_in_which_nobody_could_look_is_held_against_nobody() {
+        let began = Instant::now();
+        let mut patience = Patience::Rest;
+        let mut look = |second: u32, unheard| {
+            let (now, flight) = (began + second * SECOND, Flight { unheard, ..flight(1, 9, 0) });
+            patience = patience.after(flight, now);
+            patience.is_over(flight, now, TIMEOUT)
+        };
+        // He is sent something all the time, and answers.
+        assert!((0..35).all(|second| !look(second, SECOND / 12)));
+        // The process was stopped for a minute; what he is sent now he can not have answered yet.
+        assert!(!look(35, 60 * SECOND));
+        assert!(!look(38, 63 * SECOND));
+        assert!(look(39, 64 * SECOND));
     }
 
     #[test]
