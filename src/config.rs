@@ -296,6 +296,14 @@ fn memlock_wanted(cores: usize) -> u64 {
     cores as u64 * MEMLOCK_PER_CORE
 }
 
+/// What has to be changed when the kernel has refused a ring for one of so many cores, if that may be the limit on
+/// locked memory; if not, there may be some again later.
+pub fn too_little_memlock(cores: usize, error: &io::Error) -> Option<ConfigError> {
+    let limit = getrlimit(Resource::Memlock).current.unwrap_or(u64::MAX);
+    let is_too_little = error.kind() == io::ErrorKind::OutOfMemory && limit < memlock_wanted(cores);
+    is_too_little.then_some(ConfigError::TooLittleMemlock(cores))
+}
+
 /// Sets up a ring and takes it down again, and makes the other two calls on it: glommio panics where one of them
 /// is forbidden. Whether the lockable memory is enough for all cores shows only when they start.
 fn check_io_uring(cores: usize) -> Result<(), ConfigError> {
@@ -316,8 +324,7 @@ fn check_io_uring(cores: usize) -> Result<(), ConfigError> {
         Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => {
             Err(ConfigError::UringForbidden(error))
         }
-        Err(error) if error.kind() == io::ErrorKind::OutOfMemory => Err(ConfigError::TooLittleMemlock(cores)),
-        Err(error) => Err(ConfigError::UringBroken(error)),
+        Err(error) => Err(too_little_memlock(cores, &error).unwrap_or(ConfigError::UringBroken(error))),
     }
 }
 

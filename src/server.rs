@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::addresses::Addresses;
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 use crate::directory::ShardId;
 use crate::events::{CloseReason, Event, Log, LogWriter};
 use crate::limits::{STALL_NOTICED, WATCH_INTERVAL};
@@ -181,10 +181,9 @@ impl Server {
         while ready < self.cores.len() {
             match self.waking.recv() {
                 Ok(Wake::Core(Report::Ready(_))) => ready += 1,
-                Ok(Wake::Core(Report::Ended(_, Err(CoreError::Rings(error))))) if is_of_memory(&error) => {
-                    return Err(ServerError::Config(ConfigError::TooLittleMemlock(self.cores.len())));
+                Ok(Wake::Core(Report::Ended(shard, result))) => {
+                    return Err(ended_at_start(self.cores.len(), shard, result));
                 }
-                Ok(Wake::Core(Report::Ended(shard, result))) => return Err(ended_early(shard, result)),
                 Ok(Wake::Signal(signal)) => return Ok(Some(signal)),
                 Err(mpsc::RecvError) => unreachable!("the cores and the signal watcher hold senders"),
             }
@@ -317,8 +316,13 @@ impl Pulses {
     }
 }
 
-fn is_of_memory(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::OutOfMemory
+fn ended_at_start(cores: usize, shard: ShardId, result: Result<(), CoreError>) -> ServerError {
+    if let Err(CoreError::Rings(error)) = &result
+        && let Some(to_be_changed) = config::too_little_memlock(cores, error)
+    {
+        return ServerError::Config(to_be_changed);
+    }
+    ended_early(shard, result)
 }
 
 fn ended_early(shard: ShardId, result: Result<(), CoreError>) -> ServerError {

@@ -51,7 +51,7 @@ pub struct Listener(RawSocket);
 /// others afterwards: so a second server is refused, also one that starts at the same moment.
 ///
 /// # Errors
-/// [`io::ErrorKind::AddrInUse`] when the port stays taken for [`START_PATIENCE`](crate::limits::START_PATIENCE); whatever else the
+/// [`io::ErrorKind::AddrInUse`] when the port stays taken for as long as [`retry`] tries; whatever else the
 /// kernel says.
 pub fn bind(address: SocketAddr, cores: usize, keepalive: Option<Duration>) -> io::Result<(SocketAddr, Vec<Listener>)> {
     let first = retry::on(io::ErrorKind::AddrInUse, || {
