@@ -51,7 +51,7 @@ pub enum Patience {
     Rest,
     /// Something waits for its window to open.
     Closed,
-    /// Something is in flight, and the peer was not heard of since then by [`clock`](super::clock).
+    /// Something is in flight, and the peer was not heard of since then, by the clock for patience.
     InFlight(Instant),
 }
 
