@@ -8,14 +8,14 @@
 //!   long, and even who reads 2 KB a second, since a window opens only when much of the buffer is free.
 //!   Without it nobody was ended who answers.
 //! - To set it only while something is in flight to an open window does not help: of 40 who read 5 KB a second
-//!   through a small window all were ended after 6 s. The kernel then counts from the first time that the window
-//!   was closed.
+//!   through a small window all were ended after 6 s, most likely because the kernel counts from the first time that
+//!   the window was closed.
 //! - It ends idle peers at the first keepalive probe without an answer, after 72 s with a keepalive of 60 s
 //!   and three probes: one lost packet. Without it the third one counts, after 93 s.
 //! - It is still in force when the socket is closed, so that who reads his last replies slowly loses them.
 //!
-//! So it would break the promise that nobody who reads is cut for his own replies, and is never set. Instead it is
-//! looked once a second, only at sockets that were written to, how long ago the peer was heard of: who acknowledges
+//! So it would break the promise that nobody who reads is cut for his own replies, and is never set. Instead a look
+//! once a second, only at sockets that were written to, asks how long ago the peer was heard of: who acknowledges
 //! anything, or answers a probe, is there.
 //!
 //! Who goes away while his window is closed leaves the kernel's probes unanswered, of which it sends 15 before
