@@ -42,6 +42,9 @@ pub struct Common {
     /// write for each receiver and turn (not for idle, slow and flood)
     #[arg(long, global = true)]
     pub floor: bool,
+    /// Run the same against another build of the server, too: the commit before, for example
+    #[arg(long, global = true, value_name = "BINARY")]
+    pub against: Option<PathBuf>,
     /// Text of a message in bytes; the first 27 are the token by which it is counted
     #[arg(long, global = true, value_name = "BYTES", default_value_t = 36, value_parser = clap::value_parser!(u32).range(27..=4000))]
     pub payload: u32,

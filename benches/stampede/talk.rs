@@ -21,7 +21,7 @@ pub const WARM_UP: f64 = 0.1;
 
 /// The servers of a comparison and what they deliver.
 pub struct Field {
-    /// The server, then the floors if they were asked for.
+    /// The server, then another build of it and the floors, if they were asked for.
     pub targets: Vec<Target>,
     /// How their messages look.
     pub gallery: Gallery,
@@ -30,13 +30,16 @@ pub struct Field {
 }
 
 impl Field {
-    /// A server with names for so many clients, and floors that deliver the same.
+    /// A server with names for this many clients, and what it is compared with.
     ///
     /// # Errors
     /// When one of them does not start.
     pub fn prepare(common: &Common, clients: usize) -> anyhow::Result<Field> {
         let names = target::names(clients);
         let mut targets = vec![target::server(common, clients)?];
+        if let Some(binary) = &common.against {
+            targets.push(target::other_server(binary, common, clients)?);
+        }
         let recipe = target::recipe(targets[0].address, &names, common.payload as usize)?;
         if common.floor {
             targets.push(target::floor(false, None, &recipe)?);

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, bail};
@@ -19,7 +19,7 @@ const LOG_LINES_SHOWN: usize = 12;
 /// A process to be measured.
 #[derive(Debug)]
 pub struct Target {
-    /// `server`, `floor, one write` or `floor, coalescing`.
+    /// `server`, `other server`, `floor, one write` or `floor, coalescing`.
     pub label: &'static str,
     /// Where it listens.
     pub address: SocketAddr,
@@ -49,8 +49,21 @@ pub fn server(common: &Common, clients: usize) -> anyhow::Result<Target> {
     if let (Some(address), Some(pid)) = (common.addr, common.pid) {
         return Ok(Target { label: "server", address, pid, child: None, log: None });
     }
-    let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("stampede-{}.log", std::process::id()));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cowchat"));
+    start_server("server", Path::new(env!("CARGO_BIN_EXE_cowchat")), common, clients)
+}
+
+/// Another build of the server, with the same flags.
+///
+/// # Errors
+/// When it does not start.
+pub fn other_server(binary: &Path, common: &Common, clients: usize) -> anyhow::Result<Target> {
+    start_server("other server", binary, common, clients)
+}
+
+fn start_server(label: &'static str, binary: &Path, common: &Common, clients: usize) -> anyhow::Result<Target> {
+    let log = format!("stampede-{}-{}.log", std::process::id(), label.replace(' ', "-"));
+    let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(log);
+    let mut command = Command::new(binary);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COWCHAT_")) {
         command.env_remove(name);
     }
@@ -61,7 +74,7 @@ pub fn server(common: &Common, clients: usize) -> anyhow::Result<Target> {
     }
     command.args(common.server_args.split_whitespace());
     command.stdin(Stdio::null()).stderr(File::create(&log).context("the server's log")?);
-    start("server", command, None, Some(log))
+    start(label, command, None, Some(log))
 }
 
 /// A floor that delivers what `recipe` says.
