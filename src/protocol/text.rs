@@ -10,6 +10,7 @@ use unicode_width::UnicodeWidthChar;
 
 use crate::limits::{COMBINING_MARKS_MAX, ECHO_CHARS_MAX};
 
+const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 const ESC: char = '\x1b';
 const BEL: char = '\x07';
 /// ST, the end of a control string, as one C1 character; in seven bits it is ESC `\`.
@@ -17,47 +18,75 @@ const STRING_TERMINATOR: char = '\u{9c}';
 
 /// `line` as text that is safe to show to anybody.
 ///
-/// Invalid UTF-8 becomes U+FFFD; a TAB, a line separator and a paragraph separator become a blank;
-/// control characters (C0, DEL, C1) go, and so do complete escape sequences (ECMA-48: CSI, control
+/// Invalid UTF-8 becomes U+FFFD, and a run of these one; a TAB, a line separator and a paragraph separator become a
+/// blank; control characters (C0, DEL, C1) go, and so do complete escape sequences (ECMA-48: CSI, control
 /// strings such as OSC and DCS, two-character and intermediate ones) - of an incomplete one only the
 /// introducer, so that no text is swallowed; bidi controls, zero-width and other invisible characters
 /// go; of the combining marks on one base the first [`COMBINING_MARKS_MAX`] stay.
 ///
-/// Printable ASCII, the usual case, is borrowed.
+/// Text that is safe already, the usual case, is borrowed.
 pub fn sanitize(line: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(line);
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+    // Nearly every line is ASCII or at least valid, and both are much quicker to see than what is not.
+    let text = str::from_utf8(line).map_or_else(|_| String::from_utf8_lossy(line), Cow::Borrowed);
+    if is_printable_ascii(line) {
         return text;
     }
-    let mut safe = String::with_capacity(text.len());
-    let mut marks = 0;
-    let mut rest = &*text;
-    while let Some(character) = rest.chars().next() {
-        if is_introducer(character) {
-            let length = escape_sequence_bytes(rest).unwrap_or(character.len_utf8());
-            rest = &rest[length..];
-            continue;
-        }
-        rest = &rest[character.len_utf8()..];
-        match character {
+    match without_what_is_unsafe(&text) {
+        None => text,
+        Some(safe) => Cow::Owned(safe),
+    }
+}
+
+/// Looks at all bytes, many at once: there is no way out before the last.
+fn is_printable_ascii(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |so_far, byte| so_far & matches!(byte, b' '..=b'~'))
+}
+
+/// See [`sanitize`]; `None` if that would change nothing.
+fn without_what_is_unsafe(text: &str) -> Option<String> {
+    let mut safe: Option<String> = None;
+    // What stands between `kept` and `at` is safe and not yet copied.
+    let (mut at, mut kept) = (0, 0);
+    let (mut marks, mut last) = (0, None);
+    while let Some(character) = text[at..].chars().next() {
+        let mut length = character.len_utf8();
+        let put = match character {
+            _ if is_letter_of_its_own(character) => {
+                marks = 0;
+                Some(character)
+            }
             '\t' | '\u{2028}' | '\u{2029}' => {
                 marks = 0;
-                safe.push(' ');
+                Some(' ')
             }
-            _ if character.is_control() || is_invisible(character) => {}
+            REPLACEMENT if last == Some(REPLACEMENT) => None,
+            _ if is_introducer(character) => {
+                length = escape_sequence_bytes(&text[at..]).unwrap_or(length);
+                None
+            }
+            _ if character.is_control() || is_invisible(character) => None,
             _ if joins_its_base(character) => {
                 marks += 1;
-                if marks <= COMBINING_MARKS_MAX {
-                    safe.push(character);
-                }
+                (marks <= COMBINING_MARKS_MAX).then_some(character)
             }
             _ => {
                 marks = 0;
-                safe.push(character);
+                Some(character)
             }
+        };
+        if put != Some(character) {
+            let safe = safe.get_or_insert_with(|| String::with_capacity(text.len()));
+            safe.push_str(&text[kept..at]);
+            safe.extend(put);
+            kept = at + length;
         }
+        last = put.or(last);
+        at += length;
     }
-    Cow::Owned(safe)
+    if let Some(safe) = &mut safe {
+        safe.push_str(&text[kept..]);
+    }
+    safe
 }
 
 /// Whether nothing would be seen of `text`.
@@ -85,6 +114,18 @@ fn is_invisible(character: char) -> bool {
         | '\u{1d173}'..='\u{1d17a}'
         | '\u{e0000}'..='\u{e00ff}'
         | '\u{e01f0}'..='\u{e0fff}')
+}
+
+/// Whether `character` is one of those that most texts are made of: none of them is invisible, a control, a mark or the
+/// replacement character. Whatever is not among them is asked for one by one, which takes longer.
+fn is_letter_of_its_own(character: char) -> bool {
+    matches!(character,
+        ' '..='~'
+        | '\u{a1}'..='\u{ac}' | '\u{ae}'..='\u{2ff}' // Latin
+        | '\u{370}'..='\u{377}' | '\u{391}'..='\u{3a1}' | '\u{3a3}'..='\u{482}' | '\u{48a}'..='\u{52f}' // Greek, Cyrillic
+        | '\u{3041}'..='\u{3096}' | '\u{309b}'..='\u{30ff}' // Kana
+        | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' // Ideographs
+        | '\u{ac00}'..='\u{d7a3}') // Hangul
 }
 
 /// Whether a terminal draws `character` into the cell of the one before it.
@@ -170,8 +211,25 @@ mod tests {
     }
 
     #[test]
-    fn invalid_utf8_becomes_the_replacement_character() {
+    fn text_that_is_safe_is_borrowed_in_any_script() {
+        for text in ["привет, мир", "今日は 良い天気", "e\u{301} ❤\u{fe0f} 👍🏽", "café"] {
+            assert!(matches!(sanitize(text.as_bytes()), Cow::Borrowed(same) if same == text));
+        }
+    }
+
+    #[test]
+    fn what_is_known_at_first_sight_would_be_found_by_asking_too() {
+        for character in (char::MIN..=char::MAX).filter(|character| is_letter_of_its_own(*character)) {
+            let is_odd = character.is_control() || is_invisible(character) || is_introducer(character);
+            assert!(!is_odd && !joins_its_base(character) && character != REPLACEMENT, "{character:?}");
+        }
+    }
+
+    #[test]
+    fn invalid_utf8_becomes_the_replacement_character_and_a_run_of_these_one() {
         assert_eq!(sanitize(b"a\xffb\xc3"), "a\u{fffd}b\u{fffd}");
+        assert_eq!(sanitize(&[b'\xfe'; 4000]), "\u{fffd}");
+        assert_eq!(sanitize(b"a\xff\x00\xfe\x1b[31m\xe2\x82 \xff\xef\xbf\xbdb"), "a\u{fffd} \u{fffd}b");
         assert_eq!(sanitize("привет".as_bytes()), "привет");
     }
 
