@@ -1,7 +1,7 @@
 //! What one step of a message's path costs, room by room:
 //!
 //! - `line`: bytes to lines; `command`: a line to a command; `sanitize`: making a line safe
-//! - `draw`: a picture, as charasay alone draws it and as the herd does with its cached bodies
+//! - `draw`: a picture, as charasay alone draws it and as the herd does; `scripts`: texts that are not ASCII, or odd
 //! - `directory`: claiming and looking up a cow
 //! - `shard`: the commands that walk all cows, `who` and `cows`
 //! - `hop`: from one core to another and back over the mesh, one frame alone and 256 at once
@@ -38,8 +38,26 @@ use cowchat::protocol::name::Name;
 use cowchat::protocol::text::sanitize;
 use cowchat::shard::{Common, Drawing, Form, Frame, Message, Rules, Shard, name};
 
-/// How messages are drawn unless somebody asks for anything else.
-const COLOR: Form = Form { art: Art::Color, numbered: false };
+/// A sentence, a paragraph, a page, the longest line.
+const TEXT_BYTES: [usize; 4] = [36, 250, 1000, LINE_BYTES_MAX];
+
+/// What other scripts cost, and what costs most.
+const SCRIPTS: [(&str, &str); 14] = [
+    ("cyrillic", "Вчера забор у реки опять упал, и половина из нас пошла посмотреть, как там. "),
+    ("cjk", "昨日川のそばの柵がまた倒れて私たちの半分は向こう側を見に行きました。"),
+    ("hangul", "어제 강가의 울타리가 또 쓰러져서 우리 절반은 건너편을 보러 갔다. "),
+    ("emoji", "🐄🌾🐮🥛😀🎉"),
+    ("emoji and words", "moo 🐄 yes 🌾 hay 👍🏽 ok ❤\u{fe0f} "),
+    ("families", "👩\u{200d}👩\u{200d}👧\u{200d}👦"),
+    ("flags", "🇩🇪🇫🇷🇯🇵"),
+    ("marks", "e\u{301}\u{302}\u{303}\u{304}"),
+    ("arabic ligatures", "لا"),
+    ("devanagari conjuncts", "क\u{94d}"),
+    ("wide, one word", "世"),
+    ("blanks between two", "a                                                                              "),
+    ("no blanks", "x"),
+    ("one byte and a blank", "x "),
+];
 
 /// Texts of 2, 36, 120 and 250 bytes: a greeting, a sentence, three of them, a paragraph.
 const TEXTS: [&str; 4] = [
@@ -96,23 +114,55 @@ fn sanitizing(c: &mut Criterion) {
     group.finish();
 }
 
+/// A message as it is sent, in one form: its text kept, its bubble and its body drawn.
 fn draw(c: &mut Criterion) {
     let mut group = c.benchmark_group("draw");
     let herd = builtin();
     let [tux, _] = two_cows(&herd);
     let drawing = Drawing { herd: &herd, header: true };
-    // The longest line there may be: it bounds how long one message keeps a core from everybody else.
-    let longest = TEXTS[3].repeat(LINE_BYTES_MAX / TEXTS[3].len());
-    for text in TEXTS.into_iter().chain([&*longest]) {
-        group.bench_with_input(BenchmarkId::new("charasay", text.len()), text, |b, text| {
+    for text in TEXTS {
+        group.bench_with_input(BenchmarkId::new("charasay, color", text.len()), text, |b, text| {
             let chara = Chara::Builtin("tux".to_owned());
             b.iter(|| format_character(black_box(text), &chara, BUBBLE_COLUMNS, BubbleType::Cowsay).map(|s| s.len()));
         });
-        group.bench_with_input(BenchmarkId::new("herd", text.len()), text, |b, text| {
-            b.iter(|| Message::new(tux, black_box(text), false).draw(drawing, COLOR).len());
-        });
+    }
+    for art in [Art::Color, Art::Small] {
+        let form = Form { art, numbered: false };
+        for bytes in TEXT_BYTES {
+            let text = repeated(TEXTS[3], bytes);
+            group.throughput(Throughput::Bytes(text.len() as u64));
+            group.bench_with_input(BenchmarkId::new(art.name(), text.len()), &text, |b, text| {
+                b.iter(|| Message::new(tux, black_box(text), false).draw(drawing, form).len());
+            });
+        }
     }
     group.finish();
+}
+
+/// Texts of other scripts, and those that cost most: time has to grow with their length and not faster.
+fn scripts(c: &mut Criterion) {
+    let mut group = c.benchmark_group("scripts");
+    let herd = builtin();
+    let [tux, _] = two_cows(&herd);
+    let drawing = Drawing { herd: &herd, header: true };
+    let form = Form { art: Art::Small, numbered: false };
+    for (name, piece) in SCRIPTS {
+        for bytes in [256, 1024, LINE_BYTES_MAX] {
+            let text = repeated(piece, bytes);
+            group.throughput(Throughput::Bytes(text.len() as u64));
+            group.bench_with_input(BenchmarkId::new(name, bytes), &text, |b, text| {
+                b.iter(|| Message::new(tux, black_box(text), false).draw(drawing, form).len());
+            });
+        }
+    }
+    group.finish();
+}
+
+/// As many whole characters of `piece`, again and again, as fit into `bytes`.
+fn repeated(piece: &str, bytes: usize) -> String {
+    let mut text: String = piece.chars().cycle().take(bytes).collect();
+    text.truncate(text.floor_char_boundary(bytes));
+    text
 }
 
 fn directory(c: &mut Criterion) {
@@ -285,7 +335,7 @@ fn builtin() -> Herd {
 
 /// charasay's cows, each so many times.
 fn herd_of(size: u32) -> Herd {
-    let cows = Herd::builtin(Bubble::default()).expect("charasay's cows are a bubble and a body");
+    let cows = Herd::builtin(&Bubble::default()).expect("charasay's cows are a bubble and a body");
     Herd::new(cows, size, Bubble::default()).expect("24 names")
 }
 
@@ -305,6 +355,6 @@ fn short() -> Criterion {
 criterion_group! {
     name = rooms;
     config = short();
-    targets = line, command, sanitizing, draw, directory, shard, hop
+    targets = line, command, sanitizing, draw, scripts, directory, shard, hop
 }
 criterion_main!(rooms);

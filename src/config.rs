@@ -183,8 +183,8 @@ impl Config {
         check_io_uring(cores.len())?;
         let connections_max = connections_max(args.connections_max, cores.len())?;
         let bubble = Bubble::new(&args.bubble, args.width).unwrap_or_default();
-        let cow_files = cow_dir::load(&args.cow_dir, bubble)?;
-        let mut breeds = Herd::builtin(bubble)?;
+        let cow_files = cow_dir::load(&args.cow_dir, &bubble)?;
+        let mut breeds = Herd::builtin(&bubble)?;
         breeds.extend(cow_files.cows);
         Ok(Config {
             listen: args.listen,

@@ -93,7 +93,7 @@ pub struct CowDirError {
 ///
 /// # Errors
 /// When a directory can not be read.
-pub fn load(directories: &[PathBuf], bubble: Bubble) -> Result<Loaded, CowDirError> {
+pub fn load(directories: &[PathBuf], bubble: &Bubble) -> Result<Loaded, CowDirError> {
     let mut loaded = Loaded::default();
     let mut origins = BTreeMap::new();
     for directory in directories {
@@ -137,7 +137,7 @@ impl Kind {
 }
 
 /// The cow of one file. `origins` are the files of the cows so far.
-fn cow(path: &Path, kind: Kind, bubble: Bubble, origins: &BTreeMap<String, PathBuf>) -> Result<Cow, Reason> {
+fn cow(path: &Path, kind: Kind, bubble: &Bubble, origins: &BTreeMap<String, PathBuf>) -> Result<Cow, Reason> {
     let name = path.file_stem().and_then(OsStr::to_str).filter(|name| is_name(name)).ok_or(Reason::Name)?;
     if BUILTIN_NAMES.contains(&name) {
         return Err(Reason::Builtin(name.to_owned()));

@@ -26,8 +26,9 @@ pub const SENDQ_OVERRUN: usize = 2;
 /// See [`SENDQ_OVERRUN`].
 pub const SENDQ_GRACE: Duration = Duration::from_millis(100);
 
-/// Smallest send queue that can be asked for: one message of the longest line in the largest picture.
-pub const SENDQ_BYTES_MIN: usize = 32 * 1024;
+/// Smallest send queue that can be asked for: one message of the longest line in the largest picture, which has a bubble
+/// of [`BUBBLE_BYTES_MAX`], a body of [`COW_BODY_BYTES_MAX`] and a header.
+pub const SENDQ_BYTES_MIN: usize = 40 * 1024;
 
 /// How long other people's messages may wait for a connection that takes nothing at all.
 pub const SENDQ_STALL: Duration = Duration::from_secs(10);
@@ -181,8 +182,8 @@ pub const TURN_FRAMES: usize = 256;
 /// Lines of one connection executed before others run: one turn, likewise.
 pub const TURN_LINES: usize = 64;
 
-/// Longest turn. Most lines and frames take 2 us, but drawing a text of 4 KB takes charasay a millisecond,
-/// and accepting, reading and everybody else's lines wait meanwhile.
+/// Longest turn. Most lines and frames take 2 us, but the longest text may take a hundred, and accepting, reading and
+/// everybody else's lines wait meanwhile.
 pub const TURN_TIME: Duration = Duration::from_millis(1);
 
 /// Sends of one batch, after which the reactor is polled: at 3-6 us each, about a millisecond.
@@ -280,7 +281,7 @@ pub const HISTORY_REPLY_BYTES_MAX: usize = 128 * 1024;
 /// Messages that a history may be asked to keep.
 pub const HISTORY_MESSAGES_MAX: usize = 10_000;
 
-/// Bytes that one core's history may take, texts and bubbles: 4,000 messages of a line, 100 of the longest.
+/// Bytes that one core's history may take: 10,000 messages of a line, 250 of the longest.
 pub const HISTORY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Characters of a user's word that an error echoes.
@@ -290,18 +291,22 @@ pub const ECHO_CHARS_MAX: usize = 64;
 /// to paint over a neighbour's lines.
 pub const COMBINING_MARKS_MAX: usize = 4;
 
-/// Column at which charasay wraps a message, unless another is asked for.
+/// Columns of a message's text, unless others are asked for.
 pub const BUBBLE_COLUMNS: usize = 40;
 
 /// Columns that can be asked for. A word and its frame need a few; on a line of 400 nothing wraps any more.
 pub const BUBBLE_COLUMNS_ALLOWED: [usize; 2] = [10, 400];
 
+/// Largest bubble that a line of [`LINE_BYTES_MAX`] can have, in bytes, of all texts that were tried. Ten columns filled
+/// by halves are 680 lines with sides of 11 bytes each, and every second byte is an invalid one that becomes three.
+pub const BUBBLE_BYTES_MAX: usize = 18 * 1024;
+
 /// Largest cow file in bytes: four times the largest picture, since a variable's definition and escapes take
 /// more room in the file than in the picture.
 pub const COW_FILE_BYTES_MAX: usize = 64 * 1024;
 
-/// Largest body of a cow that a file brings, in bytes: with the bubble of the longest line, which has 14.4 KB
-/// at most, a message is to fit into [`SENDQ_BYTES_MIN`]. The largest of charasay's has 8.5 KB.
+/// Largest body of a cow that a file brings, in bytes: with [`BUBBLE_BYTES_MAX`] a message has to fit into
+/// [`SENDQ_BYTES_MIN`]. The largest of charasay's has 8.5 KB.
 pub const COW_BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// Breeds that files may add: in a herd of one, all of them in a `cows` reply, 34 bytes each, stay below
@@ -311,9 +316,6 @@ pub const COW_FILES_MAX: usize = 1000;
 /// Longest value of a variable in a `.chara` file, in bytes. Both colours of one place take 36; charasay draws
 /// a file in memory that this many times its size bounds.
 pub const CHARA_COLOR_BYTES_MAX: usize = 64;
-
-/// Columns up to which bubbles of one line are kept: those of the usual width, and 30 KB for the widest.
-pub const SHORT_COLUMNS_MAX: usize = 80;
 
 /// Longest `--motd` file in bytes: greetings count as own bytes, see [`SENDQ_OWN_BYTES`].
 pub const MOTD_BYTES_MAX: usize = 64 * 1024;

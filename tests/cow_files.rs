@@ -13,7 +13,7 @@ use std::process::Command;
 
 use charasay::bubbles::{BubbleType, SpeechBubble};
 use cowchat::limits::{COW_BODY_BYTES_MAX, COW_FILE_BYTES_MAX, COW_FILES_MAX};
-use support::{Client, Server, cowchat};
+use support::{Client, SENDQ_BYTES_MIN, Server, cowchat};
 
 /// Where Debian's package puts the original and its cows.
 const ORIGINAL: &str = "/usr/games/cowsay";
@@ -259,7 +259,7 @@ fn files_and_pictures_have_a_largest_size() {
 fn a_message_of_the_largest_cow_fits_into_the_smallest_send_queue() {
     let cow = format!("$the_cow = <<EOC;\n{}\nEOC\n", "x".repeat(COW_BODY_BYTES_MAX));
     let cows = Cows::new("queue", &[("large.cow", &cow)]);
-    let server = Server::with(&["--cow-dir", cows.path(), "--sendq-bytes-max", "32768", "--sendq-stall", "1m"]);
+    let server = Server::with(&["--cow-dir", cows.path(), "--sendq-bytes-max", SENDQ_BYTES_MIN, "--sendq-stall", "1m"]);
     let mut tux = server.login("tux");
     // Words of 21 columns do not share a line of 40: as many lines as a text of 4096 bytes can have.
     let text = "moomoomoomoomoomoomoo ".repeat(4096 / 22);

@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 use std::{fs, thread};
 
-use support::{Client, GUARD, Server, connect_narrow, count_of, message, picture};
+use support::{Client, GUARD, SENDQ_BYTES_MIN, Server, connect_narrow, count_of, message, picture};
 
 /// Room for everything that a test sends, so that nobody is cut for the speed of the machine.
 const ROOMY: &str = "1073741824";
@@ -150,22 +150,36 @@ fn full_mailboxes_both_ways_throttle_and_neither_deadlock_nor_drop() {
 }
 
 #[test]
-fn a_message_is_what_charasay_draws_for_any_text() {
+fn a_message_is_what_charasay_draws_around_the_lines_of_any_text() {
     let server = Server::start();
     let mut tux = server.login_on(0, "tux");
     for (core, cow) in [(0, "mew"), (1, "kirby")] {
         let mut receiver = server.login_on(core, cow);
-        for text in [
-            "hi there",
-            "a somewhat longer message, which does not fit into forty columns and is wrapped",
-            "  leading blanks",
-            "it's ok",
-            "wide 世界 and combining e\u{301}",
-            "https://example.org/a/very/long/path/that/breaks-at-its/slashes-and-hyphens",
-            "onewordthatislongerthanfortycolumnsandmustbebrokensomewhereinbetween",
+        for (text, lines) in [
+            ("hi there", "hi there"),
+            (
+                "a somewhat longer message, which does not fit into forty columns and is wrapped",
+                "a somewhat longer message, which does\nnot fit into forty columns and is\nwrapped",
+            ),
+            ("  leading blanks", "  leading blanks"),
+            ("it's ok", "it's ok"),
+            ("wide 世界 and combining e\u{301}", "wide 世界 and combining e\u{301}"),
+            ("世界".repeat(15).as_str(), &format!("{}\n{}", "世界".repeat(10), "世界".repeat(5))),
+            (
+                "see https://example.org/a/very/long/path/that/is-cut-at-the-width now",
+                "see\nhttps://example.org/a/very/long/path/tha\nt/is-cut-at-the-width now",
+            ),
+            (
+                "onewordthatislongerthanfortycolumnsandmustbebrokensomewhereinbetween",
+                "onewordthatislongerthanfortycolumnsandmu\nstbebrokensomewhereinbetween",
+            ),
+            (
+                "Вчера забор у реки опять упал, и половина из нас пошла посмотреть.",
+                "Вчера забор у реки опять упал, и\nполовина из нас пошла посмотреть.",
+            ),
         ] {
             assert_eq!(tux.ask(&format!("say {cow} {text}")), format!("Sent to {cow}"));
-            receiver.expect_message("tux", true, text);
+            receiver.expect_message("tux", true, lines);
         }
     }
 }
@@ -250,7 +264,7 @@ fn through_a_small_window_every_message_arrives_whole() {
 
 #[test]
 fn a_slow_consumer_is_cut_with_a_prefix_and_frees_its_cow_and_nobody_else_notices() {
-    let server = Server::with(&["--sendq-bytes-max", "32768"]);
+    let server = Server::with(&["--sendq-bytes-max", SENDQ_BYTES_MIN]);
     for core in [0, 1] {
         let mut slow = connect_narrow(server.address).logged_in("mew");
         let mut tux = server.login_on(core, "tux");
@@ -362,7 +376,7 @@ fn a_receiver_that_goes_away_in_the_middle_of_it_harms_nobody() {
 
 #[test]
 fn one_who_goes_while_too_much_waits_for_him_leaves_nothing_behind() {
-    let server = Server::with(&["--sendq-bytes-max", "32768", "--herd", "2"]);
+    let server = Server::with(&["--sendq-bytes-max", SENDQ_BYTES_MIN, "--herd", "2"]);
     let mut talker = server.login("tux");
     let descriptors = || fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("the server runs").count();
     let before = descriptors();
@@ -419,7 +433,7 @@ fn a_client_whose_input_never_ends_does_not_keep_its_core_for_itself() {
 
 #[test]
 fn a_message_longer_than_the_send_queue_reaches_a_reader() {
-    let server = Server::with(&["--line-bytes-max", "65536", "--sendq-bytes-max", "32768"]);
+    let server = Server::with(&["--line-bytes-max", "65536", "--sendq-bytes-max", SENDQ_BYTES_MIN]);
     let mut tux = server.login("tux");
     for core in [0, 1] {
         let mut mew = server.login_on(core, "mew");

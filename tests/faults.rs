@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use socket2::{SockFilter, SockRef};
-use support::{Client, GUARD, Server, all_cows, connect_narrow, message};
+use support::{Client, GUARD, SENDQ_BYTES_MIN, Server, all_cows, connect_narrow, message};
 
 /// A fault: what the client does, alone on its connection, and why that ends then, as the log says.
 struct Fault {
@@ -106,7 +106,7 @@ struct Stage {
 
 impl Stage {
     fn new() -> Stage {
-        Stage::on(Server::with(&["--sendq-bytes-max", "32768"]))
+        Stage::on(Server::with(&["--sendq-bytes-max", SENDQ_BYTES_MIN]))
     }
 
     fn on(server: Server) -> Stage {

@@ -11,7 +11,7 @@ use charasay::bubbles::BubbleType;
 use charasay::{Chara, format_character};
 use cowchat::cows::{plain, small};
 use cowchat::protocol::reply::HELP;
-use support::{Client, Server, all_cows, message, picture};
+use support::{Client, Server, all_cows, filled, message, picture};
 
 const ARTS: [&str; 4] = ["color", "plain", "small", "off"];
 
@@ -314,9 +314,9 @@ fn whoever_comes_next_is_not_numbered_and_has_the_usual_art() {
 
 // Bubbles.
 
-/// The block that charasay draws so.
+/// The block that charasay draws around the text in its lines.
 fn drawn(cow: &str, text: &str, columns: usize, kind: BubbleType) -> String {
-    let drawn = format_character(text, &Chara::Builtin(cow.to_owned()), columns, kind);
+    let drawn = format_character(&filled(text, columns), &Chara::Builtin(cow.to_owned()), columns, kind);
     format!("{cow} says to you:\n{}\n", drawn.expect("charasay draws"))
 }
 

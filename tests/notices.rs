@@ -8,7 +8,7 @@ mod support;
 use std::thread;
 use std::time::Instant;
 
-use support::{Client, Server, connect_narrow, message};
+use support::{Client, SENDQ_BYTES_MIN, Server, connect_narrow, message};
 
 /// A client on that core that is told who comes and goes.
 fn listener(server: &Server, core: usize, cow: &str) -> Client {
@@ -50,7 +50,7 @@ fn whoever_asked_is_told_of_every_login_and_every_way_to_leave_on_both_cores() {
 
 #[test]
 fn a_slow_consumer_that_is_cut_has_left() {
-    let server = Server::with(&["--sendq-bytes-max", "32768"]);
+    let server = Server::with(&["--sendq-bytes-max", SENDQ_BYTES_MIN]);
     let mut listeners = listeners(&server, ["tux", "aya"]);
     let _slow = connect_narrow(server.address).logged_in("kirby");
     listeners.iter_mut().for_each(|listener| listener.expect("* kirby has joined\n"));

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use rustix::thread::{
     CapabilitySet, CpuSet, remove_capability_from_bounding_set, sched_getaffinity, sched_setaffinity,
 };
-use support::{Client, GUARD, Guarded, Server, bpf, confine, cowchat};
+use support::{Client, GUARD, Guarded, SENDQ_BYTES_MIN, Server, bpf, confine, cowchat};
 
 const NOBODY: &str = "Registered users: (none)";
 const FULL: &str = "error: server is full\n";
@@ -187,7 +187,7 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--line-bytes-max", "0"], "--line-bytes-max", "use a whole number from 16 to 65536"),
         (&["--line-bytes-max", "15"], "--line-bytes-max", number),
         (&["--line-bytes-max", "65537"], "--line-bytes-max", number),
-        (&["--sendq-bytes-max", "1"], "--sendq-bytes-max", "use a whole number from 32768 to 1073741824"),
+        (&["--sendq-bytes-max", "1"], "--sendq-bytes-max", "use a whole number from 40960 to 1073741824"),
         (&["--sendq-bytes-max", "32767"], "--sendq-bytes-max", number),
         (&["--sendq-bytes-max", "1073741825"], "--sendq-bytes-max", number),
         (&["--sendq-stall", "5"], "--sendq-stall", "such as 10s or 2m"),
@@ -245,8 +245,8 @@ fn wrong_flags_are_named_together_with_the_fix() {
 fn both_ends_of_each_range_are_allowed() {
     let least = [
         ["--line-bytes-max", "16"],
-        ["--sendq-bytes-max", "32768"],
-        ["--queues-bytes-total", "32768"],
+        ["--sendq-bytes-max", SENDQ_BYTES_MIN],
+        ["--queues-bytes-total", SENDQ_BYTES_MIN],
         ["--mailbox-frames", "1"],
         ["--login-timeout", "1s"],
         ["--idle-timeout", "1s"],

@@ -19,7 +19,7 @@ const SAMPLE: &str = "moo";
 /// The body of a built-in cow in colour: everything below such a bubble, without an LF at its end.
 ///
 /// `None` if there is no such cow, or charasay draws it other than as a bubble and a body.
-pub fn builtin_body(name: &str, bubble: Bubble) -> Option<String> {
+pub fn builtin_body(name: &str, bubble: &Bubble) -> Option<String> {
     // charasay panics on a name that it does not have.
     if !BUILTIN_NAMES.contains(&name) {
         return None;
@@ -31,7 +31,7 @@ pub fn builtin_body(name: &str, bubble: Bubble) -> Option<String> {
 ///
 /// # Errors
 /// When charasay would not draw all of it, or draw more than text and colours.
-pub fn chara_body(source: &str, bubble: Bubble) -> Result<String, CharaError> {
+pub fn chara_body(source: &str, bubble: &Bubble) -> Result<String, CharaError> {
     chara::check(source)?;
     // Only the variants of `Chara` that read files can panic. A CR would be drawn.
     let body = body(&Chara::Raw(source.replace("\r\n", "\n")), bubble);
@@ -42,7 +42,7 @@ pub fn chara_body(source: &str, bubble: Bubble) -> Result<String, CharaError> {
     Ok(body)
 }
 
-fn body(chara: &Chara, bubble: Bubble) -> Option<String> {
+fn body(chara: &Chara, bubble: &Bubble) -> Option<String> {
     let whole = format_character(SAMPLE, chara, bubble.columns(), bubble.kind()).ok()?;
     whole.strip_prefix(&bubble.draw(SAMPLE)).map(str::to_owned)
 }
@@ -59,7 +59,7 @@ mod tests {
             // One kind with all cows: they have no more in common than that.
             let cows = if name == "cowsay" { &BUILTIN_NAMES[..] } else { &["tux", "cow"] };
             for cow in cows {
-                let body = builtin_body(cow, bubble).expect("a built-in cow has a body");
+                let body = builtin_body(cow, &bubble).expect("a built-in cow has a body");
                 for text in
                     ["hi", "a longer message that has to be wrapped at forty columns", "привет, 世界 😀", "  x  y", "-"]
                 {
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_has_no_body() {
-        assert_eq!(builtin_body("nosuch", Bubble::default()), None);
+        assert_eq!(builtin_body("nosuch", &Bubble::default()), None);
     }
 
     /// A file of charasay's form that draws this picture.
@@ -85,10 +85,10 @@ mod tests {
         let source = file("  $t\n    $a$x moo");
         let drawn = "  \\ \n    \u{1b}[48;5;16m  \u{1b}[49m   moo";
         let bubble = Bubble::default();
-        assert_eq!(chara_body(&source, bubble).as_deref(), Ok(drawn));
-        assert_eq!(chara_body(&source.replace('\n', "\r\n"), bubble).as_deref(), Ok(drawn));
+        assert_eq!(chara_body(&source, &bubble).as_deref(), Ok(drawn));
+        assert_eq!(chara_body(&source.replace('\n', "\r\n"), &bubble).as_deref(), Ok(drawn));
         let think = Bubble::new("think", 40).expect("a kind");
-        assert_eq!(chara_body(&source, think), Ok(drawn.replace('\\', "o")));
+        assert_eq!(chara_body(&source, &think), Ok(drawn.replace('\\', "o")));
         let whole = format_character("hi", &Chara::Raw(source), bubble.columns(), bubble.kind());
         assert_eq!(bubble.draw("hi") + drawn, whole.expect("charasay draws"));
     }
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_file_that_draws_nothing_is_refused() {
         for source in ["", "\n", "# moo\n", &file(""), &file("  "), &file("\\e[31m  ")] {
-            let refused = chara_body(source, Bubble::default());
+            let refused = chara_body(source, &Bubble::default());
             assert_eq!(refused, Err(CharaError { line: None, problem: Problem::Blank }), "{source}");
         }
     }
@@ -110,7 +110,7 @@ mod tests {
                 0..8,
             ),
         ) {
-            if let Ok(body) = chara_body(&lines.join("\n"), Bubble::default()) {
+            if let Ok(body) = chara_body(&lines.join("\n"), &Bubble::default()) {
                 prop_assert!(is_colour_only(&body), "{:?}", body);
             }
         }

@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::bubble::{Bubble, ShortBubbles};
+use super::bubble::Bubble;
 use super::{art, plain};
 use crate::limits::HERD_COWS_MAX;
 
@@ -83,7 +83,7 @@ pub struct Herd {
     /// Sorted by name.
     breeds: Vec<Cow>,
     size: u32,
-    bubbles: ShortBubbles,
+    bubble: Bubble,
 }
 
 impl Herd {
@@ -102,14 +102,14 @@ impl Herd {
         if size == 0 || breeds.len().saturating_mul(size as usize) > HERD_COWS_MAX {
             return Err(HerdError::Size { breeds: breeds.len(), size });
         }
-        Ok(Herd { breeds, size, bubbles: ShortBubbles::new(bubble) })
+        Ok(Herd { breeds, size, bubble })
     }
 
     /// charasay's 24 breeds, as they look below such a bubble. Takes some 20 ms.
     ///
     /// # Errors
     /// When charasay's pictures are not what [`art::builtin_body`] expects.
-    pub fn builtin(bubble: Bubble) -> Result<Vec<Cow>, HerdError> {
+    pub fn builtin(bubble: &Bubble) -> Result<Vec<Cow>, HerdError> {
         let cow = |name: &'static str| {
             let colour = art::builtin_body(name, bubble).ok_or(HerdError::NoBody(name))?;
             let plain = plain::shade(&colour);
@@ -160,9 +160,9 @@ impl Herd {
         &self.breeds[breed.index()].name
     }
 
-    /// The bubble around `text`, which is sanitized and not blank: several lines, each with its LF.
-    pub fn bubble(&self, text: &str) -> String {
-        self.bubbles.draw(text)
+    /// What its cows speak in.
+    pub fn bubble(&self) -> &Bubble {
+        &self.bubble
     }
 
     /// What stands below a bubble that such a cow has said, in colour; no LF at its end.
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn the_builtin_herd_has_charasays_cows_sorted() {
-        let herd = Herd::new(Herd::builtin(Bubble::default()).expect("charasay's cows"), 1, Bubble::default());
+        let herd = Herd::new(Herd::builtin(&Bubble::default()).expect("charasay's cows"), 1, Bubble::default());
         let herd = herd.expect("distinct names");
         let names: Vec<&str> = herd.breeds().map(|breed| herd.name(breed)).collect();
         assert_eq!((names.len(), herd.len()), (24, 24));

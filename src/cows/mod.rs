@@ -10,5 +10,6 @@ pub mod classic;
 pub mod herd;
 pub mod plain;
 pub mod small;
+mod wrap;
 
 pub use herd::{Breed, CowId, Herd};

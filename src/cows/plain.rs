@@ -170,7 +170,7 @@ mod tests {
     fn bodies() -> impl Iterator<Item = (&'static str, String)> {
         BUILTIN_NAMES
             .into_iter()
-            .map(|name| (name, builtin_body(name, Bubble::default()).expect("a built-in cow has a body")))
+            .map(|name| (name, builtin_body(name, &Bubble::default()).expect("a built-in cow has a body")))
     }
 
     /// Each line's characters with their backgrounds.

@@ -167,11 +167,6 @@ impl<'s> Execution<'s> {
         let (wants, own) = (self.roster.wants(), self.roster.form(self.from));
         let is_wanted = |form| wants.users_anywhere(form) > u32::from(form == own);
         let message = self.message(sender, text, false, is_wanted);
-        if self.history.is_on() {
-            // Every core keeps it with its bubble, even if nobody wants that now: a fault in drawing it is to
-            // end this session, and not the core that it reaches.
-            message.said().size_bytes(&self.common.herd);
-        }
         let frame = Frame::Yield { message, author };
         self.forward = Forward::ToOthers(frame.clone());
         self.local = Some(frame);

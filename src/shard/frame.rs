@@ -75,24 +75,25 @@ pub struct Drawing<'h> {
     pub header: bool,
 }
 
-/// Who said what, and the bubble around it once that is drawn: most of the work.
-#[derive(Debug)]
+/// Who said what.
+#[derive(Debug, Clone)]
 pub struct Said {
     sender: CowId,
     text: Box<str>,
-    bubble: OnceLock<Box<str>>,
 }
 
 impl Said {
-    fn bubble(&self, herd: &Herd) -> &str {
-        self.bubble.get_or_init(|| {
-            faults::at(Point::Draw, self.text.as_bytes());
-            herd.bubble(&self.text).into()
-        })
+    /// The whole block in this form.
+    ///
+    /// If the picture fails it comes without one: a fault in drawing what one user has sent must not end the session
+    /// of another.
+    pub fn draw_or_spell(&self, drawing: Drawing<'_>, to_you: bool, form: Form) -> String {
+        let drawn = catch_unwind(AssertUnwindSafe(|| self.draw(drawing, to_you, form)));
+        drawn.unwrap_or_else(|_| self.draw(drawing, to_you, Form { art: Art::Off, ..form }))
     }
 
     /// The whole block in this form.
-    pub fn draw(&self, drawing: Drawing<'_>, to_you: bool, form: Form) -> String {
+    fn draw(&self, drawing: Drawing<'_>, to_you: bool, form: Form) -> String {
         let herd = drawing.herd;
         let header = Header { name: name(herd, self.sender), to_you };
         let pushed = if form.numbered { PUSHED } else { "" };
@@ -102,22 +103,28 @@ impl Said {
             Art::Small => small::BODY,
             Art::Off => return format!("{pushed}{header} {}\n", self.text),
         };
-        let bubble = self.bubble(herd);
-        // Exactly as long as it gets: drawing a message is mostly copying it, and once is enough.
+        faults::at(Point::Draw, self.text.as_bytes());
         let header = if drawing.header || form.numbered { format!("{pushed}{header}\n") } else { String::new() };
-        [&header, bubble, body, "\n"].concat()
+        let bubble = herd.bubble().lay_out(&self.text);
+        // Exactly as long as it gets: drawing a message is mostly copying it, and once is enough.
+        let mut block = String::with_capacity(header.len() + bubble.bytes() + body.len() + 1);
+        block.push_str(&header);
+        bubble.draw_into(&mut block);
+        block.push_str(body);
+        block.push('\n');
+        block
     }
 
-    /// Bytes that it takes, its bubble included, which is drawn for that if it was not yet.
-    pub fn size_bytes(&self, herd: &Herd) -> usize {
-        size_of::<Said>() + self.text.len() + self.bubble(herd).len()
+    /// Bytes of memory that it takes.
+    pub fn size_bytes(&self) -> usize {
+        size_of::<Said>() + self.text.len()
     }
 }
 
 /// What somebody says to others, and its drawings once there are some.
 #[derive(Debug)]
 pub struct Message {
-    said: Arc<Said>,
+    said: Said,
     to_you: bool,
     blocks: [OnceLock<Block>; Form::COUNT],
 }
@@ -125,28 +132,34 @@ pub struct Message {
 impl Message {
     /// `text`, sanitized, said by `sender`, to one cow or to all; not yet drawn.
     pub fn new(sender: CowId, text: &str, to_you: bool) -> Arc<Self> {
-        let said = Arc::new(Said { sender, text: text.into(), bubble: OnceLock::new() });
+        let said = Said { sender, text: text.into() };
         Arc::new(Message { said, to_you, blocks: Default::default() })
     }
 
     /// What was said.
-    pub fn said(&self) -> &Arc<Said> {
+    pub fn said(&self) -> &Said {
         &self.said
     }
 
-    /// The message in this form, drawn now if nobody has yet.
+    /// The message in this form, drawn now if nobody has yet. A fault in that is the caller's.
     pub fn draw(&self, drawing: Drawing<'_>, form: Form) -> &Block {
-        self.blocks[form.index()].get_or_init(|| self.said.draw(drawing, self.to_you, form).into())
+        self.block(form, || self.said.draw(drawing, self.to_you, form))
     }
 
-    /// This core's reference to the message in this form.
-    ///
-    /// If it can not be drawn it comes without a picture: who receives is not to suffer from a fault that is
-    /// in what somebody else has sent.
+    /// This core's reference to the message in this form, by [`Said::draw_or_spell`] if nobody has drawn it yet.
     pub fn payload(&self, drawing: Drawing<'_>, form: Form) -> Payload {
-        let drawn = catch_unwind(AssertUnwindSafe(|| self.draw(drawing, form)));
-        let block = drawn.unwrap_or_else(|_| self.draw(drawing, Form { art: Art::Off, ..form }));
+        let block = self.block(form, || self.said.draw_or_spell(drawing, self.to_you, form));
         Payload(Rc::new(block.clone()))
+    }
+
+    /// The drawing in this form, by `draw` if there is none. Two cores may draw at the same time, and the first to be
+    /// done wins: no core waits for another.
+    fn block(&self, form: Form, draw: impl FnOnce() -> String) -> &Block {
+        let block = &self.blocks[form.index()];
+        if block.get().is_none() {
+            let _ = block.set(draw().into());
+        }
+        block.get().expect("it is set")
     }
 }
 

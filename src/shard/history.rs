@@ -1,7 +1,6 @@
 //! The last messages to everybody, as one core's users saw them: bounded in number and in bytes.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::frame::{Drawing, Form, Said};
 use crate::limits::{HISTORY_BYTES_MAX, HISTORY_REPLY_BYTES_MAX, HISTORY_REPLY_MESSAGES_MAX};
@@ -9,7 +8,7 @@ use crate::limits::{HISTORY_BYTES_MAX, HISTORY_REPLY_BYTES_MAX, HISTORY_REPLY_ME
 /// A ring of what was said, oldest first.
 #[derive(Debug)]
 pub(super) struct History {
-    said: VecDeque<Arc<Said>>,
+    said: VecDeque<Said>,
     bytes: usize,
     messages_max: usize,
 }
@@ -25,15 +24,15 @@ impl History {
     }
 
     /// Remembers what was said, and forgets the oldest that it takes the place of.
-    pub(super) fn record(&mut self, said: &Arc<Said>, drawing: Drawing<'_>) {
+    pub(super) fn record(&mut self, said: &Said) {
         if !self.is_on() {
             return;
         }
-        self.said.push_back(Arc::clone(said));
-        self.bytes += said.size_bytes(drawing.herd);
+        self.said.push_back(said.clone());
+        self.bytes += said.size_bytes();
         while self.said.len() > self.messages_max || self.bytes > HISTORY_BYTES_MAX {
             let Some(oldest) = self.said.pop_front() else { break };
-            self.bytes -= oldest.size_bytes(drawing.herd);
+            self.bytes -= oldest.size_bytes();
         }
     }
 
@@ -42,7 +41,7 @@ impl History {
         let mut room = HISTORY_REPLY_BYTES_MAX;
         let newest_first = self.said.iter().rev().take(wanted.min(HISTORY_REPLY_MESSAGES_MAX));
         let fitting = newest_first.map_while(|said| {
-            let block = said.draw(drawing, false, form);
+            let block = said.draw_or_spell(drawing, false, form);
             room = room.checked_sub(block.len())?;
             Some(block)
         });
@@ -70,7 +69,7 @@ mod tests {
 
     fn say(history: &mut History, herd: &Herd, text: &str) {
         let tux = herd.find("tux", 1).expect("tux");
-        history.record(Message::new(tux, text, false).said(), Drawing { herd, header: true });
+        history.record(Message::new(tux, text, false).said());
     }
 
     #[test]
@@ -90,7 +89,7 @@ mod tests {
         for _ in 0..HISTORY_BYTES_MAX / long.len() * 2 {
             say(&mut history, &herd, &long);
         }
-        let bytes: usize = history.said.iter().map(|said| said.size_bytes(&herd)).sum();
+        let bytes: usize = history.said.iter().map(|said| said.size_bytes()).sum();
         assert_eq!(bytes, history.bytes);
         assert!((HISTORY_BYTES_MAX / 2..=HISTORY_BYTES_MAX).contains(&bytes), "{bytes}");
         let color = Form { art: Art::Color, numbered: false };

@@ -286,7 +286,7 @@ impl Shard {
                 (receiver, ToWhom::Anybody)
             }
             None => {
-                self.history.record(message.said(), self.common.drawing());
+                self.history.record(message.said());
                 (self.roster.registered(), ToWhom::NotAuthor)
             }
         };

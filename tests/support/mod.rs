@@ -22,6 +22,9 @@ use charasay::{Chara, format_character};
 /// After this long a wait counts as a hang. No test passes or fails by how long anything takes below it.
 pub const GUARD: Duration = Duration::from_secs(60);
 
+/// The smallest `--sendq-bytes-max` that can be asked for.
+pub const SENDQ_BYTES_MIN: &str = "40960";
+
 /// How many there are to be of something: `ci/soak.sh` says by this variable, and else so many.
 pub fn count_of(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |count| count.parse().expect("a number"))
@@ -411,7 +414,27 @@ pub fn message(from: &str, to_you: bool, text: &str) -> String {
     format!("{from} {header}:\n{}", picture(from, text))
 }
 
-/// What charasay itself draws, and the LF after it.
+/// `text` in lines as a server fills them, joined by LF: for texts without wide characters, whose words stand one blank
+/// apart. Lines that it has already stay.
+pub fn filled(text: &str, columns: usize) -> String {
+    let width = |text: &str| text.chars().count();
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.split('\n') {
+        for (at, word) in line.split(' ').enumerate() {
+            match lines.last_mut().filter(|last| at > 0 && width(last) + 1 + width(word) <= columns) {
+                Some(last) => *last += &format!(" {word}"),
+                None if word.is_empty() => lines.push(String::new()),
+                None => {
+                    let characters: Vec<char> = word.chars().collect();
+                    lines.extend(characters.chunks(columns).map(String::from_iter));
+                }
+            }
+        }
+    }
+    lines.join("\n")
+}
+
+/// What charasay itself draws around the text in its lines, and the LF after it.
 pub fn picture(cow: &str, text: &str) -> String {
     static DRAWN: LazyLock<Mutex<HashMap<(String, String), String>>> = LazyLock::new(Mutex::default);
     let mut drawn = DRAWN.lock().expect("no panic");
@@ -419,7 +442,7 @@ pub fn picture(cow: &str, text: &str) -> String {
     entry
         .or_insert_with(|| {
             let chara = Chara::Builtin(cow.to_owned());
-            format_character(text, &chara, 40, BubbleType::Cowsay).expect("charasay draws") + "\n"
+            format_character(&filled(text, 40), &chara, 40, BubbleType::Cowsay).expect("charasay draws") + "\n"
         })
         .clone()
 }
