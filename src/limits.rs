@@ -219,6 +219,17 @@ pub const RING_POSTED_AT_ONCE: usize = 20;
 /// the last time: as long as ten lines take, and a hundred times as long as the look.
 pub const LOOK_INTERVAL: Duration = Duration::from_micros(100);
 
+/// A yield that takes this long was to a thread that computes: clients and other cores block after some hundred
+/// microseconds, unless the machine is full of work for them.
+pub const YIELD_LONG: Duration = Duration::from_millis(1);
+
+/// Events that make a long yield worth its time: where clients keep the machine full there are dozens.
+pub const YIELD_WORTH: usize = 4;
+
+/// How long a core does not yield after a long one that was not worth it: threads that compute cost it a slice (3 ms on
+/// Linux 6.18) in this time, a tenth.
+pub const YIELD_PAUSE: Duration = Duration::from_millis(30);
+
 /// Depth of each of glommio's three rings, which have one timer to watch.
 pub const EXECUTOR_RING_DEPTH: usize = 128;
 

@@ -44,6 +44,11 @@ impl Doorbell {
         }
     }
 
+    /// Whether somebody has rung since the core last looked, for a core that is awake.
+    pub(super) fn is_rung(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == RUNG
+    }
+
     /// Before the core sleeps: `false` if somebody has rung, and it must not.
     pub(super) fn fall_asleep(&self) -> bool {
         self.state.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()

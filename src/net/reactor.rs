@@ -29,13 +29,16 @@ use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use pin_project_lite::pin_project;
 use rustix::event::PollFlags;
+use rustix::thread::sched_yield;
 
 use self::sources::Sources;
 pub(super) use self::sources::{End, Watch};
 use self::timers::Timers;
 use super::clock;
 use super::doorbell::Doorbell;
-use crate::limits::{LOOK_INTERVAL, RING_COMPLETIONS, RING_POSTED_AT_ONCE, RING_SUBMISSIONS};
+use crate::limits::{
+    LOOK_INTERVAL, RING_COMPLETIONS, RING_POSTED_AT_ONCE, RING_SUBMISSIONS, YIELD_LONG, YIELD_PAUSE, YIELD_WORTH,
+};
 use crate::metrics::{CoreMetrics, Counter};
 
 /// Names a completion of the doorbell's poll.
@@ -90,6 +93,8 @@ pub struct Reactor {
     /// Where the beats of the core's heart are counted.
     heart: OnceCell<CoreMetrics>,
     looked: Cell<Instant>,
+    /// Before this it does not yield its CPU.
+    yields_from: Cell<Instant>,
     is_over: Cell<bool>,
 }
 
@@ -115,6 +120,7 @@ impl Reactor {
             others_ran: Cell::new(true),
             heart: OnceCell::new(),
             looked: Cell::new(Instant::now()),
+            yields_from: Cell::new(Instant::now()),
             is_over: Cell::new(false),
         });
         reactor.arm_doorbell();
@@ -173,11 +179,16 @@ impl Reactor {
     /// Submits, collects, and wakes whom it concerns; sleeps until there is somebody if it may.
     fn look(&self, may_sleep: bool) {
         let is_all = self.fill();
+        let is_idle = may_sleep && is_all && !self.has_news();
+        let yielded = if is_idle { self.yield_to_others() } else { Duration::ZERO };
         let now = Instant::now();
         let timeout = self.timers.borrow().first().map(|at| at.saturating_duration_since(now));
-        let sleeps = may_sleep && is_all && timeout != Some(Duration::ZERO) && self.doorbell.fall_asleep();
+        let sleeps = is_idle && !self.has_news() && timeout != Some(Duration::ZERO) && self.doorbell.fall_asleep();
         self.enter(sleeps, timeout);
-        self.collect();
+        let events = self.collect();
+        if yielded >= YIELD_LONG && events < YIELD_WORTH {
+            self.yields_from.set(now + YIELD_PAUSE);
+        }
         if self.doorbell.answer() {
             self.heard.set(self.heard.get() + 1);
             self.listening.take().into_iter().for_each(Waker::wake);
@@ -187,6 +198,27 @@ impl Reactor {
         clock::note_look(now);
         self.timers.borrow_mut().fire(now);
         self.breathing.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Lets the other threads of this CPU run before the core sleeps; returns how long they did.
+    ///
+    /// They are often other cores, or clients on the same machine, and what they do is work for this core: to yield costs
+    /// less than to sleep and be woken, and there is more to do at once. Alone on its CPU a thread goes on at once. But a
+    /// thread that computes keeps the CPU for a whole slice, where a core that is woken would get it back sooner. After
+    /// a yield of that kind, which has brought little to do, the core sleeps without yielding for [`YIELD_PAUSE`].
+    fn yield_to_others(&self) -> Duration {
+        let began = Instant::now();
+        if began < self.yields_from.get() {
+            return Duration::ZERO;
+        }
+        sched_yield();
+        began.elapsed()
+    }
+
+    /// Whether there is something to do, as far as that can be seen without a system call.
+    fn has_news(&self) -> bool {
+        let mut ring = self.ring.borrow_mut();
+        ring.submission().taskrun() || !ring.completion().is_empty() || self.doorbell.is_rung()
     }
 
     /// Moves what is to be submitted into the ring; `false` if some of it did not fit.
@@ -236,11 +268,14 @@ impl Reactor {
         }
     }
 
-    fn collect(&self) {
+    /// Takes in what the ring says, and wakes whom it concerns; returns how many events that were.
+    fn collect(&self) -> usize {
         let mut ring = self.ring.borrow_mut();
         let mut sources = self.sources.borrow_mut();
         let mut is_deaf = false;
+        let mut events = 0;
         for completion in ring.completion() {
+            events += 1;
             let goes_on = cqueue::more(completion.flags());
             match completion.user_data() {
                 NOBODY => {}
@@ -259,6 +294,7 @@ impl Reactor {
         if is_deaf {
             self.arm_doorbell();
         }
+        events
     }
 
     fn submit_poll(&self, descriptor: i32, events: PollFlags, user_data: u64) {
