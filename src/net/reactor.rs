@@ -423,7 +423,10 @@ mod tests {
     use crate::limits::LOOK_GAP_MAX;
     use rustix::event::{EventfdFlags, eventfd};
     use rustix::fd::OwnedFd;
+    use std::io::Write;
+    use std::net::Shutdown;
     use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
 
     /// Runs `main` as a core's main task, over a ring of each kind.
     fn run(main: impl AsyncFn(Rc<Reactor>)) {
@@ -493,6 +496,36 @@ mod tests {
             for (watch, event) in watches.iter().zip(&events) {
                 assert!(futures_lite::future::poll_once(is_readable(watch, event)).await.is_some());
             }
+        });
+    }
+
+    #[test]
+    fn what_is_supposed_to_be_empty_is_asked_again_unless_it_has_ended() {
+        run(async |reactor| {
+            let (ours, theirs) = UnixStream::pair().expect("descriptors");
+            let watch = reactor.watch(ours.as_fd());
+            let is_readable = async || {
+                let readable = poll_fn(|cx| watch.poll_readable(cx, ours.as_fd()));
+                futures_lite::future::poll_once(readable).await.is_some()
+            };
+            reactor.breathe().await;
+            (&theirs).write_all(b"moo\n").expect("connected");
+            while !is_readable().await {
+                reactor.breathe().await;
+            }
+            watch.note_perhaps_empty();
+            assert!(!is_readable().await);
+            watch.look_again();
+            assert!(is_readable().await);
+            watch.note_empty();
+            watch.look_again();
+            assert!(!is_readable().await, "the kernel has said so");
+            theirs.shutdown(Shutdown::Write).expect("connected");
+            while !is_readable().await {
+                reactor.breathe().await;
+            }
+            watch.note_perhaps_empty();
+            assert!(is_readable().await, "the end is yet to be read");
         });
     }
 

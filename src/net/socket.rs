@@ -137,13 +137,23 @@ impl Socket {
         loop {
             ready!(self.watch.poll_readable(cx, self.descriptor()));
             match recv(&self.socket, &mut *into, RecvFlags::DONTWAIT).map_err(io::Error::from) {
-                // A short read does not say that nothing is left: it ends before urgent data, too.
-                Ok((count, _)) => return Poll::Ready(Ok(count)),
+                Ok((count, _)) => {
+                    if count < into.len() && into[..count].ends_with(b"\n") {
+                        self.watch.note_perhaps_empty();
+                    }
+                    return Poll::Ready(Ok(count));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch.note_empty(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+
+    /// Has the next read ask the kernel again, if the last one only supposed that nothing was left. To be called now and
+    /// then.
+    pub(super) fn look_again(&self) {
+        self.watch.look_again();
     }
 
     /// Sends FIN after what has been handed over. A peer that is gone needs none.

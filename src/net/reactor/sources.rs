@@ -57,6 +57,8 @@ pub(super) struct Source {
     wants_write: bool,
     wants_end: bool,
     is_readable: bool,
+    /// That it is not is supposed, and was not said by the kernel.
+    is_supposed: bool,
     is_writable: bool,
     end: End,
     /// By [`Direction`]: a poll is under way in the ring.
@@ -188,7 +190,29 @@ impl Watch {
 
     /// The socket had nothing to read.
     pub(in crate::net) fn note_empty(&self) {
-        self.with(|source| source.is_readable = false);
+        self.with(|source| (source.is_readable, source.is_supposed) = (false, false));
+    }
+
+    /// A read took less than there was room for, up to the end of a line: nothing is left, most likely. It may have ended
+    /// before urgent data, so [`Watch::look_again`] has to be called some time. What has ended is read to its end.
+    pub(in crate::net) fn note_perhaps_empty(&self) {
+        self.with(|source| {
+            if source.end == End::Unheard {
+                (source.is_readable, source.is_supposed) = (false, true);
+            }
+        });
+    }
+
+    /// Has its reader ask the kernel, if it was only supposed that there is nothing to read.
+    pub(in crate::net) fn look_again(&self) {
+        let waker = self.with(|source| {
+            if !std::mem::take(&mut source.is_supposed) {
+                return None;
+            }
+            source.is_readable = true;
+            if source.wants_read { source.waker.take() } else { None }
+        });
+        waker.into_iter().for_each(Waker::wake);
     }
 
     /// The socket did not take all that it was offered.
