@@ -197,7 +197,10 @@ impl LineBuffer {
     /// Appends to the unfinished line; one byte over what it may have is kept as the mark of a line too long.
     fn keep(&mut self, run: &[u8]) {
         let room = self.line_bytes_max + ID_BYTES_MAX + 1 - (self.bytes.len() - self.unfinished);
-        self.bytes.extend_from_slice(&run[..run.len().min(room)]);
+        let run = &run[..run.len().min(room)];
+        // And for its LF, which mostly follows.
+        self.bytes.reserve(run.len() + 1);
+        self.bytes.extend_from_slice(run);
     }
 
     fn forget_taken(&mut self) {

@@ -187,6 +187,12 @@ pub struct Header<'a> {
     pub to_you: bool,
 }
 
+impl Header<'_> {
+    /// Bytes that one has at most, what stands before it and the character after it included: a request id of 0, a breed
+    /// of 32, a number of 10.
+    pub const BYTES_MAX: usize = PUSHED.len() + 32 + 1 + 10 + " says to you:".len() + 1;
+}
+
 impl Display for Header<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} says{}:", self.name, if self.to_you { " to you" } else { "" })

@@ -4,6 +4,7 @@
 //! there are: by the core that it comes from, as far as that knows what is wanted. A core takes one reference
 //! to a drawing, and its receivers share that without atomics.
 
+use std::fmt::Write;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -41,6 +42,9 @@ pub enum Frame {
     /// The sending core is shutting down and will send nothing more.
     End,
 }
+
+/// Why writing to a string never fails.
+pub(super) const INTO_MEMORY: &str = "writing to memory does not fail";
 
 /// How a connection wants what others send it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,14 +105,20 @@ impl Said {
             Art::Color => herd.colour(self.sender.breed()),
             Art::Plain => herd.plain(self.sender.breed()),
             Art::Small => small::BODY,
-            Art::Off => return format!("{pushed}{header} {}\n", self.text),
+            Art::Off => {
+                let mut block = with_room_for(self.text.len());
+                write!(block, "{pushed}{header} ").expect(INTO_MEMORY);
+                block.push_str(&self.text);
+                block.push('\n');
+                return block;
+            }
         };
         faults::at(Point::Draw, self.text.as_bytes());
-        let header = if drawing.header || form.numbered { format!("{pushed}{header}\n") } else { String::new() };
         let bubble = herd.bubble().lay_out(&self.text);
-        // Exactly as long as it gets: drawing a message is mostly copying it, and once is enough.
-        let mut block = String::with_capacity(header.len() + bubble.bytes() + body.len() + 1);
-        block.push_str(&header);
+        let mut block = with_room_for(bubble.bytes() + body.len());
+        if drawing.header || form.numbered {
+            writeln!(block, "{pushed}{header}").expect(INTO_MEMORY);
+        }
         bubble.draw_into(&mut block);
         block.push_str(body);
         block.push('\n');
@@ -119,6 +129,11 @@ impl Said {
     pub fn size_bytes(&self) -> usize {
         size_of::<Said>() + self.text.len()
     }
+}
+
+/// A block with room for a header, so many bytes and an LF: drawing is mostly copying, and once is enough.
+fn with_room_for(bytes: usize) -> String {
+    String::with_capacity(Header::BYTES_MAX + bytes + 1)
 }
 
 /// What somebody says to others, and its drawings once there are some.
@@ -165,11 +180,11 @@ impl Message {
 
 /// The bytes of a block, shared by all cores. An `Arc<[u8]>` would copy them once more to get there.
 #[derive(Debug, Clone)]
-pub struct Block(Arc<Box<[u8]>>);
+pub struct Block(Arc<Vec<u8>>);
 
 impl From<String> for Block {
     fn from(block: String) -> Self {
-        Block(Arc::new(block.into_bytes().into()))
+        Block(Arc::new(block.into_bytes()))
     }
 }
 

@@ -18,7 +18,7 @@ mod roster;
 mod wants;
 
 use std::cell::OnceCell;
-use std::io::Write;
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -255,15 +255,15 @@ impl Shard {
             }
         };
         let reply = reply.unwrap_or_else(Reply::Refused);
-        let mut bytes = Vec::with_capacity(32);
+        let mut text = String::with_capacity(32);
         let written = match id {
-            Ok((Some(id), _)) => writeln!(bytes, "{id} {reply}"),
-            _ => writeln!(bytes, "{reply}"),
+            Ok((Some(id), _)) => writeln!(text, "{id} {reply}"),
+            _ => writeln!(text, "{reply}"),
         };
-        written.expect("writing to memory does not fail");
+        written.expect(frame::INTO_MEMORY);
         let Execution { forward, local, outcome, blocks, receivers, .. } = execution;
-        blocks.iter().for_each(|block| bytes.extend_from_slice(block.as_bytes()));
-        Effects { forward, reply: bytes, local, outcome, receivers }
+        blocks.iter().for_each(|block| text.push_str(block));
+        Effects { forward, reply: text.into_bytes(), local, outcome, receivers }
     }
 
     /// Decides who on this core gets what a frame brings at `now`, a time that only grows; `None` if nobody
