@@ -6,12 +6,15 @@
 #[path = "../benches/stampede/ledger.rs"]
 #[allow(dead_code, reason = "the bench uses all of it")]
 mod ledger;
+#[path = "../benches/stampede/texts.rs"]
+mod texts;
 #[path = "../benches/stampede/wire.rs"]
 #[allow(dead_code, reason = "the bench uses all of it")]
 mod wire;
 
 use ledger::{Faults, Ledger};
-use wire::{Gallery, Garbled, Item, Token, padding};
+use texts::Texts;
+use wire::{Gallery, Garbled, Item, TOKEN_BYTES, Token};
 
 /// What the ledger says when these numbers came on one lane and 4 were sent.
 fn faults(came: &[u32]) -> Faults {
@@ -70,31 +73,37 @@ fn a_token_reads_as_it_was_written() {
 
 const TOKEN: Token = Token { sender: 1, number: 7, yielded: 3 };
 
-/// Two clients, `cow` and `tux`, whose messages are a token in three lines, with a header or without.
-fn gallery(header: bool) -> Gallery {
-    let mut gallery = Gallery::new(vec!["cow".to_owned(), "tux".to_owned()]);
-    for name in ["cow", "tux"] {
-        gallery.learn(name, &block(name, Token { sender: 0, number: 1, yielded: 0 }, header)).expect("a token");
-    }
-    gallery
+/// Two clients, `cow` and `tux`, whose messages are a text in three lines, with a header or without.
+fn gallery(texts: Texts, header: bool) -> Gallery {
+    let names = ["cow", "tux"];
+    let token = Token { sender: 0, number: 1, yielded: 0 };
+    let of_first: Vec<_> = (0..texts.len()).map(|text| block("cow", token, texts.rest(text), header)).collect();
+    let of_others = [block("tux", token, texts.rest(0), header)];
+    Gallery::learn(names.map(str::to_owned).to_vec(), texts, &of_first, &of_others).expect("messages with tokens")
 }
 
-fn block(name: &str, token: Token, header: bool) -> Vec<u8> {
+fn block(name: &str, token: Token, rest: &[u8], header: bool) -> Vec<u8> {
     let says = if token.yielded > 0 { "says" } else { "says to you" };
     let header = if header { format!("{name} {says}:\n") } else { String::new() };
-    let token = String::from_utf8(token.bytes().to_vec()).expect("ASCII");
-    format!("{header} ____\n<  {token}  >\n----\n\x1b[31m({name})\n\n").into_bytes()
+    let text = [&token.bytes()[..], rest].concat();
+    let text = String::from_utf8(text).expect("a text");
+    format!("{header} ____\n<  {text}  >\n----\n\x1b[31m({name})\n\n").into_bytes()
+}
+
+/// A text that is a token and nothing else.
+fn token_alone() -> Texts {
+    Texts::of_bytes(TOKEN_BYTES)
 }
 
 #[test]
 fn messages_and_replies_are_told_apart_however_they_are_split() {
     for header in [true, false] {
-        let gallery = gallery(header);
+        let gallery = gallery(token_alone(), header);
         let private = Token { yielded: 0, ..TOKEN };
         let mut input = b"Sent to 20 cows\nSent to tux\n".to_vec();
-        input.extend(block("tux", TOKEN, header));
+        input.extend(block("tux", TOKEN, b"", header));
         input.extend(b"error: login first\n");
-        input.extend(block("tux", private, header));
+        input.extend(block("tux", private, b"", header));
         let mut items = Vec::new();
         let mut from = 0;
         for to in 0..=input.len() {
@@ -110,36 +119,61 @@ fn messages_and_replies_are_told_apart_however_they_are_split() {
 
 #[test]
 fn a_block_with_one_wrong_byte_is_garbled() {
-    let gallery = gallery(true);
-    let whole = block("tux", TOKEN, true);
+    let gallery = gallery(token_alone(), true);
+    let whole = block("tux", TOKEN, b"", true);
     assert_eq!(gallery.next(&whole), Ok(Some((Item::Delivery(TOKEN), whole.len()))));
     let token_at = whole.windows(1).position(|byte| byte == b"@").expect("a token");
-    for at in (0..whole.len()).filter(|at| !(token_at..token_at + wire::TOKEN_BYTES).contains(at)) {
+    for at in (0..whole.len()).filter(|at| !(token_at..token_at + TOKEN_BYTES).contains(at)) {
         let mut broken = whole.clone();
         broken[at] ^= 1;
         // A wrong first byte may make it wait for a line that never ends; it is never taken for a message.
         assert!(matches!(gallery.next(&broken), Err(Garbled) | Ok(None)), "byte {at}");
     }
-    let private = block("tux", Token { yielded: 0, ..TOKEN }, true);
+    let private = block("tux", Token { yielded: 0, ..TOKEN }, b"", true);
     assert!(gallery.next(&[&private[..], &whole].concat()).is_ok());
-    assert_eq!(gallery.next(&block("cow", TOKEN, true)), Err(Garbled), "tux's token from cow");
+    assert_eq!(gallery.next(&block("cow", TOKEN, b"", true)), Err(Garbled), "tux's token from cow");
 }
 
 #[test]
-fn the_gallery_draws_what_it_has_learnt() {
-    for (sender, name) in [(0, "cow"), (1, "tux")] {
-        let (mut drawn, at) = gallery(true).block(sender, true);
-        let token = Token { sender, ..TOKEN };
-        drawn[at..at + wire::TOKEN_BYTES].copy_from_slice(&token.bytes());
-        assert_eq!(drawn, block(name, token, true));
+fn the_gallery_knows_each_text_of_each_cow() {
+    let texts = Texts::of_a_chat();
+    for header in [true, false] {
+        let gallery = gallery(texts.clone(), header);
+        for (sender, name) in [(0, "cow"), (1, "tux")] {
+            for number in 0..texts.len() as u32 {
+                for yielded in [0, number] {
+                    let token = Token { sender, number, yielded };
+                    let whole = block(name, token, texts.rest(texts.index(token)), header);
+                    let (before, after) = gallery.pieces(token);
+                    assert_eq!([before.concat(), token.bytes().to_vec(), after.concat()].concat(), whole);
+                    assert_eq!(gallery.next(&whole), Ok(Some((Item::Delivery(token), whole.len()))));
+                    let other = Token { number: number + 1, ..token };
+                    let other = block(name, other, texts.rest(texts.index(token)), header);
+                    assert!(!matches!(gallery.next(&other), Ok(Some(_))), "the text of another token");
+                }
+            }
+        }
     }
 }
 
 #[test]
 fn a_text_has_the_length_asked_for_and_does_not_end_in_a_blank() {
     for bytes in [27, 28, 29, 36, 250] {
-        let padding = padding(bytes);
-        assert_eq!(padding.len(), bytes - wire::TOKEN_BYTES);
-        assert!(!padding.ends_with(b" "));
+        let texts = Texts::of_bytes(bytes);
+        assert_eq!((texts.len(), texts.rest(0).len()), (1, bytes - TOKEN_BYTES));
+        assert!(!texts.rest(0).ends_with(b" "));
     }
+}
+
+#[test]
+fn a_chat_is_as_long_and_as_foreign_as_it_says() {
+    let texts = Texts::of_a_chat();
+    let mut bytes: Vec<usize> = (0..texts.len()).map(|text| TOKEN_BYTES + texts.rest(text).len()).collect();
+    bytes.sort_unstable();
+    let count = |length| bytes.iter().filter(|bytes| **bytes == length).count();
+    assert_eq!((count(500), count(150)), (texts.len() / 100, texts.len() / 10));
+    assert!((38..=42).contains(&bytes[texts.len() / 2]), "{bytes:?}");
+    let foreign = (0..texts.len()).filter(|text| !texts.rest(*text).is_ascii()).count();
+    assert_eq!(foreign, texts.len() / 20);
+    assert!((0..texts.len()).all(|text| std::str::from_utf8(texts.rest(text)).is_ok()));
 }

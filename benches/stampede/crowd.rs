@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
-use crate::wire::{Gallery, Item, Token, padding};
+use crate::wire::{Gallery, Item, Token};
 
 /// One read takes at most this: 14 colour messages.
 const SCRATCH_BYTES: usize = 64 * 1024;
@@ -241,33 +241,33 @@ pub fn read_line(stream: &mut TcpStream) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
-/// Logs in as `cow`, says a text of `bytes` bytes to itself, and gives back that message as it came.
-pub fn fetch_block(address: SocketAddr, cow: &str, bytes: usize) -> anyhow::Result<Vec<u8>> {
+/// Logs in as `cow`, says these texts to itself, each after a token, and gives back the messages as they came.
+pub fn fetch_blocks(address: SocketAddr, cow: &str, token: Token, rests: &[&[u8]]) -> anyhow::Result<Vec<Vec<u8>>> {
     let mut stream = connect(address).context("nobody listens there")?;
     stream.write_all(format!("login {cow}\n").as_bytes())?;
     let reply = read_line(&mut stream)?;
     if reply != format!("Logged in as {cow}") {
         bail!("{cow} has to be free: {reply}");
     }
-    let token = Token { sender: 0, number: 0, yielded: 0 };
-    let text = [&token.bytes()[..], &padding(bytes)].concat();
-    stream.write_all(&[b"say ", cow.as_bytes(), b" ", &text, b"\nhelp\n"].concat())?;
-    let mut block = read_line(&mut stream)?.into_bytes();
-    if block != format!("Sent to {cow}").into_bytes() {
-        bail!("{cow} can not talk to itself: {}", String::from_utf8_lossy(&block));
-    }
-    block.clear();
-    // The message is over where the reply to `help` begins.
-    let end = loop {
-        let line = read_line(&mut stream)?;
-        if line.starts_with("commands: ") {
-            break block.len();
+    let blocks = rests.iter().map(|rest| {
+        stream.write_all(&[b"say ", cow.as_bytes(), b" ", &token.bytes(), rest, b"\nhelp\n"].concat())?;
+        let reply = read_line(&mut stream)?;
+        if reply != format!("Sent to {cow}") {
+            bail!("{cow} can not talk to itself: {reply}");
         }
-        block.extend_from_slice(line.as_bytes());
-        block.push(b'\n');
-    };
-    block.truncate(end);
+        let mut block = Vec::new();
+        // The message is over where the reply to `help` begins.
+        loop {
+            let line = read_line(&mut stream)?;
+            if line.starts_with("commands: ") {
+                return Ok(block);
+            }
+            block.extend_from_slice(line.as_bytes());
+            block.push(b'\n');
+        }
+    });
+    let blocks = blocks.collect::<anyhow::Result<Vec<_>>>()?;
     stream.write_all(b"quit\n")?;
     stream.read_to_end(&mut Vec::new())?;
-    Ok(block)
+    Ok(blocks)
 }

@@ -13,7 +13,7 @@ use hdrhistogram::Histogram;
 
 use crate::crowd::{After, Crowd};
 use crate::ledger::{Faults, Ledger};
-use crate::wire::{Gallery, Item, Token, padding};
+use crate::wire::{Gallery, Item, Token};
 
 /// Nothing has come for so long: it will not come.
 const STALL: Duration = Duration::from_secs(5);
@@ -40,13 +40,11 @@ pub struct Script {
     pub yields: u32,
     /// Registered clients beside these that may or may not be there at any moment.
     pub others: usize,
-    /// Bytes of a text.
-    pub payload: usize,
 }
 
 impl Script {
     /// Senders yield, one message each at a time, and nobody answers or just listens.
-    pub fn to_all(senders: usize, payload: usize) -> Script {
+    pub fn to_all(senders: usize) -> Script {
         Script {
             clients: senders,
             senders,
@@ -56,7 +54,6 @@ impl Script {
             answer: false,
             yields: 100,
             others: 0,
-            payload,
         }
     }
 
@@ -100,7 +97,6 @@ pub struct Exchange<'a> {
     crowd: Crowd,
     gallery: &'a Gallery,
     script: &'a Script,
-    padding: Vec<u8>,
     ledger: Ledger,
     said: Vec<Said>,
     under_way: usize,
@@ -127,7 +123,6 @@ impl<'a> Exchange<'a> {
             crowd,
             gallery,
             script,
-            padding: padding(script.payload),
             ledger: Ledger::new(script.lanes()),
             said: (0..script.senders).map(|_| Said::default()).collect(),
             under_way: 0,
@@ -324,7 +319,8 @@ impl<'a> Exchange<'a> {
             self.line.push(b' ');
         }
         self.line.extend_from_slice(&token.bytes());
-        self.line.extend_from_slice(&self.padding);
+        let texts = self.gallery.texts();
+        self.line.extend_from_slice(texts.rest(texts.index(token)));
         self.line.push(b'\n');
         let left = if to_all { self.script.audience() } else { 1 };
         said.flights.push_back(Flight { sent_at: at, left });

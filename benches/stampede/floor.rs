@@ -1,7 +1,7 @@
 //! The floor: what a server has to pay at least, to compare with in the same minute on the same machine.
 //!
-//! One thread, bare epoll, no cores, no limits, no sanitizing, no drawing: the blocks are ready-made and only
-//! the token is written into them. It speaks just enough of the protocol (`login`, `say`, `yield`, `quit`,
+//! One thread, bare epoll, no cores, no limits, no sanitizing, no wrapping: a message is put together from ready-made
+//! pieces. It speaks just enough of the protocol (`login`, `say`, `yield`, `quit`,
 //! `help`) for the clients to notice no difference. One kind writes each message to each receiver at once;
 //! the other joins what one turn brings for a receiver into one write. With a [`Fault`] it misbehaves once,
 //! to show that the clients find out.
@@ -16,7 +16,7 @@ use rustix::event::epoll::EventFlags;
 use slab::Slab;
 
 use crate::crowd::Poll;
-use crate::wire::{Gallery, TOKEN_BYTES};
+use crate::wire::{Gallery, Token};
 
 const LISTENER: usize = usize::MAX - 1;
 
@@ -48,8 +48,6 @@ struct Conn {
     stream: TcpStream,
     /// Which of the names it has.
     name: Option<usize>,
-    /// Its messages to one and to all but for the token, and the token's place.
-    ready: [Option<(Vec<u8>, usize)>; 2],
     /// What this turn brought, as places in the arena.
     pieces: Vec<Range<usize>>,
     /// What the socket did not take.
@@ -166,8 +164,8 @@ impl Floor {
                     stream.set_nonblocking(true)?;
                     let entry = self.conns.vacant_entry();
                     self.poll.add(&stream, entry.key(), EventFlags::IN)?;
-                    let (ready, backlog, unread) = ([None, None], Vec::new(), Vec::new());
-                    entry.insert(Conn { stream, name: None, ready, pieces: Vec::new(), backlog, unread });
+                    let (backlog, unread) = (Vec::new(), Vec::new());
+                    entry.insert(Conn { stream, name: None, pieces: Vec::new(), backlog, unread });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error).context("the floor can not accept"),
@@ -199,7 +197,7 @@ impl Floor {
         if let Some(text) = line.strip_prefix(b"yield ") {
             let count = self.registered.len() - 1;
             self.reply(number, format!("Sent to {count} {}\n", if count == 1 { "cow" } else { "cows" }).as_bytes());
-            let block = self.draw(number, true, text);
+            let block = self.draw(text);
             for at in 0..self.registered.len() {
                 let receiver = self.registered[at];
                 if receiver != number {
@@ -212,7 +210,7 @@ impl Floor {
                 return self.reply(number, b"error: not logged in\n");
             };
             self.reply(number, &[b"Sent to ", name, b"\n"].concat());
-            let block = self.draw(number, false, &rest[(name.len() + 1).min(rest.len())..]);
+            let block = self.draw(&rest[(name.len() + 1).min(rest.len())..]);
             self.deliver(receiver, block);
         } else if let Some(name) = line.strip_prefix(b"login ") {
             let free = self.names.get(name).copied().filter(|&name| self.owners[name].is_none());
@@ -230,14 +228,16 @@ impl Floor {
         }
     }
 
-    /// Puts the sender's block with this text's token into the arena.
-    fn draw(&mut self, number: usize, to_all: bool, text: &[u8]) -> Range<usize> {
-        let Conn { name, ready, .. } = &mut self.conns[number];
-        let gallery = &self.gallery;
-        let ready = &mut ready[usize::from(to_all)];
-        let (block, at) = ready.get_or_insert_with(|| gallery.block(name.unwrap_or(0), to_all));
-        block[*at..*at + TOKEN_BYTES].copy_from_slice(&text[..TOKEN_BYTES]);
-        stage(&mut self.arena, block)
+    /// Puts the message that has this text into the arena; nothing if the text has no token.
+    fn draw(&mut self, text: &[u8]) -> Range<usize> {
+        let from = self.arena.len();
+        if let Some(token) = Token::parse(text).filter(|token| token.sender < self.gallery.names().len()) {
+            let (before, after) = self.gallery.pieces(token);
+            before.into_iter().for_each(|piece| self.arena.extend_from_slice(piece));
+            self.arena.extend_from_slice(&token.bytes());
+            after.into_iter().for_each(|piece| self.arena.extend_from_slice(piece));
+        }
+        from..self.arena.len()
     }
 
     fn deliver(&mut self, receiver: usize, block: Range<usize>) {

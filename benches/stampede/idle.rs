@@ -54,6 +54,7 @@ pub fn run(report: &mut Report, common: &Common, clients: usize, registered: boo
     report.say(&format!("kernel memory, both ends, about   {kernel_kib:>10.2} KiB a connection"));
     report.say(&format!("CPU at rest                       {rest_ms:>10.2} ms a second and core"));
     report.say(&format!("wake-ups at rest                  {rest_switches:>10.2} a second and core"));
+    report.say_load();
     let mut figures = json!({
         "arrival_cpu_us": arrival_us,
         "rss_kib_per_connection": rss_kib,
@@ -62,9 +63,7 @@ pub fn run(report: &mut Report, common: &Common, clients: usize, registered: boo
         "rest_switches_per_second_and_core": rest_switches,
     });
     if registered {
-        let (window, payload) = (1, common.payload as usize);
-        let to_all = Script { window, ..Script::to_all(1, payload) };
-        let script = Script { clients, ..to_all };
+        let script = Script { clients, ..Script::to_all(1) };
         let mut exchange = Exchange::new(crowd, &field.gallery, &script);
         exchange.drive(Instant::now(), &mut || {})?;
         exchange.land(&mut || {})?;

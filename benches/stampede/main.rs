@@ -23,6 +23,7 @@ mod slow;
 mod storm;
 mod talk;
 mod target;
+mod texts;
 mod wire;
 
 use std::process::ExitCode;
@@ -71,7 +72,7 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
         Workload::Fanout { receivers, senders, window, rate, plot } => {
             let mut measured = Vec::new();
             for receivers in receivers {
-                let to_all = Script::to_all(senders, common.payload as usize);
+                let to_all = Script::to_all(senders);
                 let pace = rate.map(|rate| Duration::from_secs(1) / rate);
                 let script = Script { clients: receivers + senders, window, pace, ..to_all };
                 let how = match rate {
@@ -86,7 +87,7 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
             }
         }
         Workload::Say { pairs_of_cows } => {
-            let script = Script { answer: true, ..pairs(pairs_of_cows * 2, 0, &common) };
+            let script = Script { answer: true, ..pairs(pairs_of_cows * 2, 0) };
             let title = format!("say: {pairs_of_cows} pairs");
             talk(&mut report, &common, &script, &title, "say")?;
         }
@@ -94,7 +95,7 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
             if clients % 2 == 1 {
                 bail!("mix needs an even number of clients: everybody has a partner");
             }
-            let script = pairs(clients as usize, yields, &common);
+            let script = pairs(clients as usize, yields);
             let title = format!("mix: {clients} clients, {yields} % of the lines are yields");
             talk(&mut report, &common, &script, &title, "mix")?;
         }
@@ -107,12 +108,7 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
         }
         Workload::Idle { clients, registered } => idle::run(&mut report, &common, clients, registered)?,
         Workload::Slow { receivers, stalled, window } => {
-            let script = Script {
-                clients: receivers + 1,
-                window,
-                others: stalled,
-                ..Script::to_all(1, common.payload as usize)
-            };
+            let script = Script { clients: receivers + 1, window, others: stalled, ..Script::to_all(1) };
             let field = Field::prepare(&common, script.clients + stalled)?;
             let parameters = parameters("slow", &script, &common, field.block_bytes());
             slow::run(&mut report, &common, &script, &field, &parameters)?;
@@ -121,7 +117,7 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
         Workload::Flood { pairs_of_cows, rate } => {
             let common = flood::flags(&common);
             let pace = Some(Duration::from_secs(1) / rate);
-            let script = Script { pace, ..pairs(pairs_of_cows * 2, 0, &common) };
+            let script = Script { pace, ..pairs(pairs_of_cows * 2, 0) };
             let field = Field::prepare(&common, script.clients + common.pairs as usize)?;
             let parameters = parameters("flood", &script, &common, field.block_bytes());
             flood::run(&mut report, &common, &script, &field, &parameters)?;
@@ -143,8 +139,10 @@ fn talk(
     let parameters = parameters(workload, script, common, bytes);
     let runs = converse(report, common, script, &field, &parameters)?;
     let title = format!(
-        "{title}; texts of {} bytes, blocks of {bytes}; {} runs of {} s, medians",
-        script.payload, common.pairs, common.seconds
+        "{title}; {}, blocks of {bytes}; {} runs of {} s, medians",
+        common.texts().map_or("texts of a chat".to_owned(), |bytes| format!("texts of {bytes} bytes")),
+        common.pairs,
+        common.seconds
     );
     report.table(&title, "delivery", &runs);
     blame(report, &field);
@@ -152,8 +150,8 @@ fn talk(
 }
 
 /// A script in which everybody has a partner.
-fn pairs(clients: usize, yields: u32, common: &Common) -> Script {
-    Script { senders: clients, clients, paired: true, yields, ..Script::to_all(clients, common.payload as usize) }
+fn pairs(clients: usize, yields: u32) -> Script {
+    Script { senders: clients, clients, paired: true, yields, ..Script::to_all(clients) }
 }
 
 fn parameters(workload: &str, script: &Script, common: &Common, block_bytes: usize) -> serde_json::Value {
@@ -165,7 +163,7 @@ fn parameters(workload: &str, script: &Script, common: &Common, block_bytes: usi
         "rate": script.pace.map(|pace| 1.0 / pace.as_secs_f64()),
         "yields_percent": script.yields,
         "never_reading": script.others,
-        "payload_bytes": script.payload,
+        "text_bytes": common.texts(),
         "block_bytes": block_bytes,
         "cores": common.cores,
         "server_args": common.server_args,
@@ -191,7 +189,7 @@ fn be_a_floor(coalesce: bool, fault: Option<&str>) -> anyhow::Result<()> {
 /// A floor that does nothing wrong must pass, and one wrong delivery must show as what it is.
 fn self_test(report: &Report) -> anyhow::Result<bool> {
     let common = Cli::parse_from(["stampede", "self-test"]).common;
-    let script = Script { clients: 5, window: 4, ..Script::to_all(2, common.payload as usize) };
+    let script = Script { clients: 5, window: 4, ..Script::to_all(2) };
     let field = Field::prepare(&common, script.clients)?;
     let mut passed = true;
     for fault in std::iter::once(None).chain(floor::Fault::ALL.iter().map(|(name, _)| Some(*name))) {

@@ -1,4 +1,4 @@
-//! What the kernel knows about a process: CPU time, switches, memory. And about this machine.
+//! What the kernel knows about a process: CPU time, switches, memory. And about this machine, and how busy it is.
 //!
 //! CPU time is taken from each thread's `schedstat`, in nanoseconds, user and system together; a process's
 //! `stat` counts ticks of 10 ms.
@@ -9,6 +9,9 @@ use std::process::Command;
 
 use anyhow::Context;
 use serde_json::{Value, json};
+
+/// Linux counts the CPU time of a machine in hundredths of a second for user space (USER_HZ).
+const NS_PER_TICK: u64 = 10_000_000;
 
 /// What a process has used so far.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,6 +45,28 @@ impl Usage {
     pub fn since(self, earlier: Usage) -> Usage {
         Usage { cpu_ns: self.cpu_ns - earlier.cpu_ns, switches: self.switches.saturating_sub(earlier.switches) }
     }
+}
+
+/// The machine's load average over the last minute.
+///
+/// # Errors
+/// When /proc is not there.
+pub fn load() -> io::Result<f64> {
+    let load = fs::read_to_string("/proc/loadavg")?;
+    Ok(load.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(f64::NAN))
+}
+
+/// CPU time of everybody on this machine so far, and what its host has taken for others, in nanoseconds. Exact to some
+/// ticks of 10 ms.
+///
+/// # Errors
+/// When /proc is not there.
+pub fn machine_cpu_ns() -> io::Result<u64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    // user, nice, system, idle, iowait, irq, softirq, steal; guests are part of user.
+    let fields: Vec<u64> = stat.split_whitespace().skip(1).take(8).filter_map(|field| field.parse().ok()).collect();
+    let busy = fields.iter().enumerate().filter(|(place, _)| !matches!(place, 3 | 4));
+    Ok(busy.map(|(_, ticks)| ticks).sum::<u64>() * NS_PER_TICK)
 }
 
 /// Resident memory of a process in bytes.

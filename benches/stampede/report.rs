@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Common;
 use crate::ledger::Faults;
-use crate::procfs::{Usage, provenance};
+use crate::procfs::{Usage, load, provenance};
 
 /// Percentiles that are printed; the last is the maximum.
 const PERCENTILES: [(&str, f64); 4] = [("p50", 50.0), ("p99", 99.0), ("p99_9", 99.9), ("max", 100.0)];
@@ -31,6 +31,8 @@ pub struct Figures {
     pub server: Usage,
     /// Of this process.
     pub generator: Usage,
+    /// CPU time of everybody else on the machine meanwhile.
+    pub others_ns: u64,
     /// In nanoseconds.
     pub latency: Histogram<u64>,
     /// What must be zero.
@@ -63,6 +65,7 @@ impl Figures {
             "server_switches_per_event": per_event(self.server.switches),
             "generator_cpu_us_per_event": per_event(self.generator.cpu_ns) / 1000.0,
             "generator_cores": self.generator.cpu_ns as f64 / 1e9 / self.seconds,
+            "others_cores": self.others_ns as f64 / 1e9 / self.seconds,
             "lost": self.faults.lost,
             "repeated": self.faults.repeated,
             "reordered": self.faults.reordered,
@@ -82,6 +85,8 @@ pub struct Report {
     is_json: bool,
     out: Option<std::fs::File>,
     provenance: Value,
+    /// The machine's load before the first run.
+    load_before: f64,
     /// Faults of all runs so far.
     pub faults: Faults,
 }
@@ -94,7 +99,8 @@ impl Report {
     pub fn new(common: &Common) -> anyhow::Result<Report> {
         let open = |path| OpenOptions::new().create(true).append(true).open(path);
         let out = common.out.as_ref().map(open).transpose().context("--out can not be written")?;
-        Ok(Report { is_json: common.json, out, provenance: provenance(), faults: Faults::default() })
+        let (provenance, load_before) = (provenance(), load()?);
+        Ok(Report { is_json: common.json, out, provenance, load_before, faults: Faults::default() })
     }
 
     /// Writes a line of JSON.
@@ -102,6 +108,7 @@ impl Report {
         let mut line = parameters.clone();
         merge(&mut line, figures);
         line["machine"] = self.provenance.clone();
+        line["load_before"] = json!(self.load_before);
         if self.is_json {
             println!("{line}");
         }
@@ -126,6 +133,14 @@ impl Report {
         }
     }
 
+    /// Says how busy the machine was.
+    pub fn say_load(&self) {
+        self.say(&format!(
+            "load before the first run: {:.2}; generator, others: CPU time, of one CPU",
+            self.load_before
+        ));
+    }
+
     /// The medians of `runs`, which are grouped by pair: each pair has one of each target, the first of which
     /// the others are compared with. `event` is the noun for what is counted.
     pub fn table(&self, title: &str, event: &str, runs: &[Vec<Figures>]) {
@@ -133,8 +148,8 @@ impl Report {
         self.say(&format!("\n{title}\n"));
         let cost = format!("us/{event}");
         self.say(&format!(
-            "{:<19}{cost:>12}{:>8}{:>9}{:>9}{:>9}{:>9}{:>9}{:>10}{:>11}",
-            "", "ratio", "/CPU s", "p50 us", "p99 us", "p99.9 us", "max us", "switches", "generator"
+            "{:<19}{cost:>12}{:>8}{:>9}{:>9}{:>9}{:>9}{:>9}{:>10}{:>11}{:>9}",
+            "", "ratio", "/CPU s", "p50 us", "p99 us", "p99.9 us", "max us", "switches", "generator", "others"
         ));
         for target in first.iter().map(|figures| figures.target) {
             let of = |figure: &dyn Fn(&Figures) -> f64| median(column(runs, target).map(figure).collect());
@@ -146,16 +161,18 @@ impl Report {
             let [p50, p99, p99_9, max] = std::array::from_fn(|at| of(&|figures| figures.latency_us()[at]));
             let switches = of(&|figures| figures.server.switches as f64 / figures.events.max(1) as f64);
             let generator = of(&|figures| figures.generator.cpu_ns as f64 / 1e7 / figures.seconds);
+            let others = of(&|figures| figures.others_ns as f64 / 1e7 / figures.seconds);
             let rate = 1e6 / cost;
             self.say(&format!(
                 "{target:<19}{cost:>12.2}{ratio:>8}{rate:>9.0}{p50:>9.0}{p99:>9.0}{p99_9:>9.0}{max:>9.0}{switches:>10.3}\
-                 {generator:>9.0} %"
+                 {generator:>9.0} %{others:>7.0} %"
             ));
         }
         if first.len() > 1 {
             let name = first[0].target;
             self.say(&format!("\nratio: CPU time of \"{name}\", to that of the line in each pair; switches: voluntary, for one {event}"));
         }
+        self.say_load();
         let counted: u64 = runs.iter().flatten().map(|figures| figures.events).sum();
         let faults = runs.iter().flatten().fold(Faults::default(), |faults, figures| faults.plus(figures.faults));
         let Faults { lost, repeated, reordered, broken } = faults;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::cli::Common;
 use crate::crowd::Crowd;
 use crate::exchange::{Exchange, Script};
-use crate::procfs::Usage;
+use crate::procfs::{Usage, machine_cpu_ns};
 use crate::report::{Figures, Report, progress};
 use crate::storm::Storm;
 use crate::target::{self, Target};
@@ -40,7 +40,7 @@ impl Field {
         if let Some(binary) = &common.against {
             targets.push(target::other_server(binary, common, clients)?);
         }
-        let recipe = target::recipe(targets[0].address, &names, common.payload as usize)?;
+        let recipe = target::recipe(targets[0].address, &names, common.texts())?;
         if common.floor {
             targets.push(target::floor(false, None, &recipe)?);
             targets.push(target::floor(true, None, &recipe)?);
@@ -48,9 +48,9 @@ impl Field {
         Ok(Field { targets, gallery: target::gallery(&recipe)?, recipe })
     }
 
-    /// Bytes of a message of the first client to all.
+    /// Bytes of a message of the first client, in the mean over all texts.
     pub fn block_bytes(&self) -> usize {
-        self.gallery.block(0, true).0.len()
+        self.gallery.mean_block_bytes()
     }
 }
 
@@ -190,6 +190,7 @@ pub struct Stopwatch {
     began: Instant,
     server: Usage,
     generator: Usage,
+    machine_ns: u64,
 }
 
 impl Stopwatch {
@@ -199,7 +200,7 @@ impl Stopwatch {
     /// When the target is gone.
     pub fn start(target: &Target) -> anyhow::Result<Stopwatch> {
         let (server, generator) = (Usage::of(target.pid)?, Usage::of(std::process::id())?);
-        Ok(Stopwatch { began: Instant::now(), server, generator })
+        Ok(Stopwatch { began: Instant::now(), server, generator, machine_ns: machine_cpu_ns()? })
     }
 
     /// Until now; what was counted is for the caller to fill in.
@@ -207,12 +208,16 @@ impl Stopwatch {
     /// # Errors
     /// When the target is gone.
     pub fn stop(&self, target: &Target) -> anyhow::Result<Figures> {
+        let server = Usage::of(target.pid)?.since(self.server);
+        let generator = Usage::of(std::process::id())?.since(self.generator);
+        let machine_ns = machine_cpu_ns()? - self.machine_ns;
         Ok(Figures {
             target: target.label,
             events: 0,
             seconds: self.began.elapsed().as_secs_f64(),
-            server: Usage::of(target.pid)?.since(self.server),
-            generator: Usage::of(std::process::id())?.since(self.generator),
+            server,
+            generator,
+            others_ns: machine_ns.saturating_sub(server.cpu_ns + generator.cpu_ns),
             latency: crate::exchange::histogram(),
             faults: crate::ledger::Faults::default(),
             complaint: None,

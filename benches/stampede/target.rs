@@ -10,8 +10,9 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use crate::cli::Common;
-use crate::crowd::fetch_block;
-use crate::wire::Gallery;
+use crate::crowd::fetch_blocks;
+use crate::texts::Texts;
+use crate::wire::{Gallery, Token};
 
 /// Lines of the server's log that are shown when something went wrong.
 const LOG_LINES_SHOWN: usize = 12;
@@ -132,15 +133,26 @@ impl Drop for Target {
     }
 }
 
-/// What a floor has to know: names, and each cow's block as the server at `address` draws it.
+/// What a floor has to know: names and texts, and how the server at `address` draws them. `bytes` of a text, or else
+/// those of a chat.
 ///
 /// # Errors
 /// When a cow is taken.
-pub fn recipe(address: SocketAddr, names: &[String], bytes: usize) -> anyhow::Result<Value> {
+pub fn recipe(address: SocketAddr, names: &[String], bytes: Option<usize>) -> anyhow::Result<Value> {
     let cows = names.len().min(charasay::BUILTIN_CHARA.len());
-    let block = |name: &String| anyhow::Ok(String::from_utf8(fetch_block(address, name, bytes)?)?);
-    let blocks = names[..cows].iter().map(block).collect::<Result<Vec<_>, _>>()?;
-    Ok(json!({ "names": names, "blocks": blocks }))
+    let texts = texts(bytes);
+    let rests: Vec<&[u8]> = (0..texts.len()).map(|index| texts.rest(index)).collect();
+    let fetch = |name: &String, rests: &[&[u8]]| {
+        let blocks = fetch_blocks(address, name, Token { sender: 0, number: 0, yielded: 0 }, rests)?.into_iter();
+        blocks.map(|block| Ok(String::from_utf8(block)?)).collect::<anyhow::Result<Vec<_>>>()
+    };
+    let of_first = fetch(&names[0], &rests)?;
+    let of_others = names[1..cows].iter().map(|name| fetch(name, &rests[..1])).collect::<Result<Vec<_>, _>>()?;
+    Ok(json!({ "names": names, "text_bytes": bytes, "of_first": of_first, "of_others": of_others.concat() }))
+}
+
+fn texts(bytes: Option<usize>) -> Texts {
+    bytes.map_or_else(Texts::of_a_chat, Texts::of_bytes)
 }
 
 /// The gallery that a recipe describes.
@@ -148,11 +160,9 @@ pub fn recipe(address: SocketAddr, names: &[String], bytes: usize) -> anyhow::Re
 /// # Errors
 /// When it is none.
 pub fn gallery(recipe: &Value) -> anyhow::Result<Gallery> {
-    let texts = |key: &str| recipe[key].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let mut gallery = Gallery::new(texts("names").map(str::to_owned).collect());
-    for (name, block) in texts("names").zip(texts("blocks")) {
-        let learnt = gallery.learn(name, block.as_bytes());
-        learnt.map_err(|_| anyhow::anyhow!("no token in what {name} says: {block:?}"))?;
-    }
-    Ok(gallery)
+    let list = |key: &str| recipe[key].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+    let blocks = |key: &str| list(key).map(String::into_bytes).collect::<Vec<_>>();
+    let texts = texts(recipe["text_bytes"].as_u64().map(|bytes| bytes as usize));
+    let learned = Gallery::learn(list("names").collect(), texts, &blocks("of_first"), &blocks("of_others"));
+    learned.map_err(|_| anyhow::anyhow!("messages differ in more than text and cow: {}", recipe["of_first"][0]))
 }

@@ -1,15 +1,21 @@
 //! What goes over the wire, as a client sees it: a token in every text, and blocks known byte by byte.
 //!
-//! Before a run one message of each cow is fetched ([`Gallery::learn`]). All further messages of that cow
-//! differ in the token alone, which is of fixed length, so a delivery is found by its first line, compared
+//! Before a run one message of each cow and of each text is fetched ([`Gallery::learn`]). All further messages
+//! differ from these in the token alone, which is of fixed length, so a delivery is found by its first line, compared
 //! whole and skipped at the speed of `memcmp`: the clients must cost less than the server. Pure, for
 //! `tests/stampede.rs`.
+
+use crate::texts::Texts;
 
 /// `@SSSSSS.NNNNNNNNN.YYYYYYYYY`: sender, number, number among its yields.
 pub const TOKEN_BYTES: usize = 27;
 
 /// Longest first lines before a token: a name, ` says to you:`, and the top of a bubble of 40 columns.
 const PROLOGUE_BYTES_MAX: usize = 256;
+
+/// What follows the sender's name in a message to one cow, and in one to all.
+const PRIVATELY: &[u8] = b" says to you:";
+const TO_ALL: &[u8] = b" says:";
 
 /// First words of all replies that a workload can see.
 const REPLIES: [&[u8]; 7] = [b"Sent to ", b"Logged in as ", b"Goodbye.", b"error: ", b"commands: ", b"Art is ", b"* "];
@@ -56,16 +62,6 @@ impl Token {
     }
 }
 
-/// The rest of a text of `bytes` bytes that begins with a token; nothing when the token is all.
-pub fn padding(bytes: usize) -> Vec<u8> {
-    let mut padding: Vec<u8> = b" moo".iter().copied().cycle().take(bytes.saturating_sub(TOKEN_BYTES)).collect();
-    if let Some(last) = padding.last_mut() {
-        // A blank at the end of a line would not count.
-        *last = b'o';
-    }
-    padding
-}
-
 /// What a client finds in its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Item {
@@ -83,46 +79,56 @@ pub enum Item {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Garbled;
 
-/// How one cow's message looks, without the sender's name at its front.
+/// What stands around the token in a message's bubble.
 #[derive(Debug, Clone)]
-struct Shape {
-    rest: Vec<u8>,
-    token_at: usize,
+struct Around {
+    before: Vec<u8>,
+    after: Vec<u8>,
 }
 
-/// The messages of all cows, as this server draws them.
+/// The messages of all cows, as this server draws them: a header, the bubble of a text, and the body of a cow.
 #[derive(Debug, Clone, Default)]
 pub struct Gallery {
-    /// For each cow: for one, for everybody.
-    cows: Vec<[Shape; 2]>,
+    /// By text.
+    bubbles: Vec<Around>,
+    /// By cow.
+    bodies: Vec<Vec<u8>>,
     /// Whether a message begins with the sender's name.
     named: bool,
     names: Vec<String>,
+    texts: Texts,
 }
 
 impl Gallery {
-    /// An empty one, for clients of these names; client `i` is drawn like cow `i % cows`.
-    pub fn new(names: Vec<String>) -> Gallery {
-        Gallery { names, ..Gallery::default() }
-    }
-
-    /// Takes what the next cow in order said to itself.
+    /// For clients of these names, of whom client `i` is drawn like cow `i % cows`, from what was said: by the first cow
+    /// to itself all `texts`, by each other cow the first of them.
     ///
     /// # Errors
-    /// When there is no token in it.
-    pub fn learn(&mut self, name: &str, block: &[u8]) -> Result<(), Garbled> {
-        self.named = block.starts_with(name.as_bytes());
-        let rest = if self.named { &block[name.len()..] } else { block };
-        let to_all = match rest.strip_prefix(b" says to you:") {
-            Some(rest) => [b" says:", rest].concat(),
-            None => rest.to_vec(),
+    /// When these are not messages that differ in text and cow alone.
+    pub fn learn(
+        names: Vec<String>,
+        texts: Texts,
+        of_first: &[Vec<u8>],
+        of_others: &[Vec<u8>],
+    ) -> Result<Gallery, Garbled> {
+        let named = of_first.first().zip(names.first()).is_some_and(|(block, name)| block.starts_with(name.as_bytes()));
+        let split = |block: &[u8], cow: usize| {
+            let head = if named { [names[cow].as_bytes(), PRIVATELY].concat() } else { Vec::new() };
+            let rest = block.strip_prefix(&head[..]).ok_or(Garbled)?;
+            let at = memchr::memchr(b'@', rest).filter(|&at| Token::parse(&rest[at..]).is_some()).ok_or(Garbled)?;
+            Ok(Around { before: rest[..at].to_vec(), after: rest[at + TOKEN_BYTES..].to_vec() })
         };
-        let shape = |rest: Vec<u8>| {
-            let token_at = memchr::memchr(b'@', &rest).filter(|&at| Token::parse(&rest[at..]).is_some());
-            token_at.map(|token_at| Shape { rest, token_at }).ok_or(Garbled)
-        };
-        self.cows.push([shape(rest.to_vec())?, shape(to_all)?]);
-        Ok(())
+        let mut bubbles = of_first.iter().map(|block| split(block, 0)).collect::<Result<Vec<_>, _>>()?;
+        // What all messages of a cow end with is its body, or a little more, which makes no difference.
+        let body = bubbles.iter().map(|bubble| &bubble.after[..]).reduce(common_end).ok_or(Garbled)?.to_vec();
+        bubbles.iter_mut().for_each(|bubble| bubble.after.truncate(bubble.after.len() - body.len()));
+        let mut bodies = vec![body];
+        for (place, block) in of_others.iter().enumerate() {
+            let Around { before, after } = split(block, place + 1)?;
+            let body = after.strip_prefix(&bubbles[0].after[..]).filter(|_| before == bubbles[0].before);
+            bodies.push(body.ok_or(Garbled)?.to_vec());
+        }
+        Ok(Gallery { bubbles, bodies, named, names, texts })
     }
 
     /// Names of all clients.
@@ -130,11 +136,29 @@ impl Gallery {
         &self.names
     }
 
-    /// The block in which `sender` says something, and the token's place in it.
-    pub fn block(&self, sender: usize, to_all: bool) -> (Vec<u8>, usize) {
-        let shape = &self.cows[sender % self.cows.len()][usize::from(to_all)];
-        let name = if self.named { self.names[sender].as_bytes() } else { b"" };
-        ([name, &shape.rest].concat(), name.len() + shape.token_at)
+    /// What the clients say.
+    pub fn texts(&self) -> &Texts {
+        &self.texts
+    }
+
+    /// What stands before and after the token in the message that has it, in pieces.
+    pub fn pieces(&self, token: Token) -> ([&[u8]; 3], [&[u8]; 2]) {
+        let Around { before, after } = &self.bubbles[self.texts.index(token)];
+        let body = &self.bodies[token.sender % self.bodies.len()];
+        let (name, says) = match (self.named, token.yielded) {
+            (false, _) => (&b""[..], &b""[..]),
+            (true, 0) => (self.names[token.sender].as_bytes(), PRIVATELY),
+            (true, _) => (self.names[token.sender].as_bytes(), TO_ALL),
+        };
+        ([name, says, before], [after, body])
+    }
+
+    /// The bytes of a message in the mean over all texts, of the first cow to itself.
+    pub fn mean_block_bytes(&self) -> usize {
+        let around = |bubble: &Around| bubble.before.len() + bubble.after.len();
+        let bubbles = self.bubbles.iter().map(around).sum::<usize>() / self.bubbles.len();
+        let head = if self.named { self.names[0].len() + PRIVATELY.len() } else { 0 };
+        head + bubbles + TOKEN_BYTES + self.bodies[0].len()
     }
 
     /// The first item of `input` and its length, or `None` when more has to come first.
@@ -155,20 +179,32 @@ impl Gallery {
             return Ok(None);
         }
         let token = Token::parse(&input[at..]).filter(|token| token.sender < self.names.len()).ok_or(Garbled)?;
-        let shape = &self.cows[token.sender % self.cows.len()][usize::from(token.yielded > 0)];
-        let name = if self.named { self.names[token.sender].as_bytes() } else { b"" };
-        let length = name.len() + shape.rest.len();
-        if at != name.len() + shape.token_at {
+        let (before, after) = self.pieces(token);
+        if at != before.iter().map(|piece| piece.len()).sum::<usize>() {
             return Err(Garbled);
         }
+        let length = at + TOKEN_BYTES + after.iter().map(|piece| piece.len()).sum::<usize>();
         if input.len() < length {
             return Ok(None);
         }
-        let (before, after) = (&shape.rest[..shape.token_at], &shape.rest[shape.token_at + TOKEN_BYTES..]);
-        let is_whole =
-            input.starts_with(name) && input[name.len()..at] == *before && input[at + TOKEN_BYTES..length] == *after;
+        let is_whole = is_made_of(&input[..at], before) && is_made_of(&input[at + TOKEN_BYTES..length], after);
         if is_whole { Ok(Some((Item::Delivery(token), length))) } else { Err(Garbled) }
     }
+}
+
+/// Whether `bytes` are these pieces, one after the other.
+fn is_made_of<const N: usize>(mut bytes: &[u8], pieces: [&[u8]; N]) -> bool {
+    pieces.into_iter().all(|piece| {
+        let rest = bytes.strip_prefix(piece);
+        bytes = rest.unwrap_or_default();
+        rest.is_some()
+    })
+}
+
+/// What both end with.
+fn common_end<'b>(one: &'b [u8], other: &'b [u8]) -> &'b [u8] {
+    let equal = one.iter().rev().zip(other.iter().rev()).take_while(|(a, b)| a == b).count();
+    &one[one.len() - equal..]
 }
 
 fn reply(line: &[u8]) -> Item {
