@@ -18,6 +18,7 @@ use crate::cow_dir::{self, CowDirError, Skipped};
 use crate::cows::Herd;
 use crate::cows::bubble::Bubble;
 use crate::cows::herd::HerdError;
+use crate::events::Level;
 use crate::limits::{
     CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MEMLOCK_PER_CORE,
     MOTD_BYTES_MAX, QUEUES_MEMORY_PART,
@@ -85,7 +86,7 @@ pub struct Config {
     /// How long a shutdown may take.
     pub drain_timeout: Duration,
     /// Least important events to log.
-    pub log: tracing::Level,
+    pub log: Level,
 }
 
 /// What is wrong with the configuration or the machine; each says what to change.
@@ -214,9 +215,9 @@ impl Config {
             mailbox_frames: args.mailbox_frames,
             drain_timeout: args.drain_timeout,
             log: match args.log.as_str() {
-                "error" => tracing::Level::ERROR,
-                "warn" => tracing::Level::WARN,
-                _ => tracing::Level::INFO,
+                "error" => Level::Error,
+                "warn" => Level::Warn,
+                _ => Level::Info,
             },
         })
     }

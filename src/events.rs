@@ -1,22 +1,12 @@
-//! What is worth telling the operator: typed events, written to the log by a thread of their own.
-//!
-//! A core hands over a small value and goes on; formatting and the write to stderr happen elsewhere, so
-//! a stuck terminal stops nobody. No event carries a message's text.
+//! What is worth telling the operator: typed events, which [`crate::log`] writes. No event carries a message's text.
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-use tracing::Level;
+use std::time::Duration;
 
 use crate::directory::ShardId;
-use crate::limits::{LOG_EVENTS, LOG_GATHERING, LOG_PATIENCE, LOG_WRITE_BYTES};
 use crate::protocol::reply::{CLOSED_IDLE, SERVER_IS_FULL, SHUTTING_DOWN, TOO_MANY_FROM_ADDRESS, closed_not_logged_in};
 
 /// A connection's name in the log: core, and its number among those the core has accepted.
@@ -30,7 +20,7 @@ pub struct ConnectionName {
 
 impl fmt::Display for ConnectionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.shard, self.number)
+        write!(f, "{}.{}", self.shard.index(), self.number)
     }
 }
 
@@ -137,6 +127,28 @@ impl CloseReason {
     }
 }
 
+/// How important an event is; the most important level is the least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Something failed.
+    Error,
+    /// Something should be looked at.
+    Warn,
+    /// Something happened.
+    Info,
+}
+
+impl Level {
+    /// Its name in a log line, as wide as all others.
+    pub fn label(self) -> &'static str {
+        match self {
+            Level::Error => "ERROR",
+            Level::Warn => " WARN",
+            Level::Info => " INFO",
+        }
+    }
+}
+
 /// Something that happened.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the log lines below say what each is")]
@@ -162,7 +174,8 @@ pub enum Event {
 }
 
 impl Event {
-    fn level(&self) -> Level {
+    /// How important it is.
+    pub fn level(&self) -> Level {
         match self {
             Event::Unpinned { .. }
             | Event::NoSendRing { .. }
@@ -171,9 +184,9 @@ impl Event {
             | Event::Recovered { .. }
             | Event::DrainTimedOut { .. }
             | Event::Mishaps { .. }
-            | Event::Lost { .. } => Level::WARN,
-            Event::AcceptFailed { .. } | Event::Fault { .. } => Level::ERROR,
-            _ => Level::INFO,
+            | Event::Lost { .. } => Level::Warn,
+            Event::AcceptFailed { .. } | Event::Fault { .. } => Level::Error,
+            _ => Level::Info,
         }
     }
 }
@@ -244,147 +257,5 @@ impl fmt::Display for Event {
             }
             Event::Lost { events } => write!(f, "{events} log lines were lost: stderr is too slow"),
         }
-    }
-}
-
-/// Pause between two tries to hand in the last entry while the log is full.
-const STOP_RETRY: Duration = Duration::from_millis(10);
-
-/// What the log thread is sent.
-#[derive(Debug)]
-enum Entry {
-    Event(Event),
-    Stop,
-}
-
-/// Where events are handed in; cheap to clone, never waits.
-#[derive(Debug, Clone)]
-pub struct Log {
-    entries: SyncSender<Entry>,
-    level: Level,
-    /// Events that did not fit since the last one that did.
-    lost: Arc<AtomicU64>,
-}
-
-/// The thread that writes; dropping it waits until what has been handed in is written, for
-/// [`LOG_PATIENCE`] at most.
-#[derive(Debug)]
-pub struct LogWriter {
-    log: Log,
-    /// Disconnected when the thread ends.
-    writing: Receiver<()>,
-}
-
-impl Log {
-    /// Hands in one event. When the log is [`LOG_EVENTS`] behind it is dropped and counted.
-    pub fn emit(&self, event: Event) {
-        if event.level() > self.level {
-            return;
-        }
-        if self.entries.try_send(Entry::Event(event)).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl LogWriter {
-    /// Starts writing events of `level` and more important ones to stderr.
-    ///
-    /// # Errors
-    /// When the thread can not be started.
-    pub fn start(level: Level) -> std::io::Result<LogWriter> {
-        let (sender, entries) = sync_channel(LOG_EVENTS);
-        let log = Log { entries: sender, level, lost: Arc::default() };
-        let lost = Arc::clone(&log.lost);
-        let lines = Lines::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(level)
-            .with_target(false)
-            .with_ansi(false)
-            .log_internal_errors(false)
-            .with_writer({
-                let lines = lines.clone();
-                move || lines.clone()
-            })
-            .finish();
-        let (end, writing) = sync_channel(1);
-        let write = move || {
-            let _end: SyncSender<()> = end;
-            tracing::subscriber::with_default(subscriber, || {
-                while let Ok(first) = entries.recv() {
-                    // Who hands in an event while nobody waits for one need not wake anybody.
-                    std::thread::park_timeout(LOG_GATHERING);
-                    let more = std::iter::from_fn(|| entries.try_recv().ok());
-                    for entry in std::iter::once(first).chain(more) {
-                        let Entry::Event(event) = entry else {
-                            lines.write_out(0);
-                            return;
-                        };
-                        write_line(&event);
-                        match lost.swap(0, Ordering::Relaxed) {
-                            0 => {}
-                            events => write_line(&Event::Lost { events }),
-                        }
-                        lines.write_out(LOG_WRITE_BYTES);
-                    }
-                    lines.write_out(0);
-                }
-            });
-        };
-        std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
-        Ok(LogWriter { log, writing })
-    }
-
-    /// Where to hand events in.
-    pub fn log(&self) -> Log {
-        self.log.clone()
-    }
-}
-
-impl Drop for LogWriter {
-    fn drop(&mut self) {
-        let deadline = Instant::now() + LOG_PATIENCE;
-        let mut left = LOG_PATIENCE;
-        // A full log may be a busy one; only one that stays full is stuck.
-        while let Err(TrySendError::Full(_)) = self.log.entries.try_send(Entry::Stop)
-            && !left.is_zero()
-        {
-            std::thread::park_timeout(STOP_RETRY.min(left));
-            left = deadline.saturating_duration_since(Instant::now());
-        }
-        let _ = self.writing.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-    }
-}
-
-/// Log lines on their way to stderr, where many leave in one write.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    /// Writes them out if they are more than so many bytes. What stderr does not take is lost.
-    fn write_out(&self, bytes: usize) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.len() > bytes {
-            let _ = std::io::stderr().write_all(&lines);
-            lines.clear();
-        }
-    }
-}
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-fn write_line(event: &Event) {
-    match event.level() {
-        Level::ERROR => tracing::error!("{event}"),
-        Level::WARN => tracing::warn!("{event}"),
-        _ => tracing::info!("{event}"),
     }
 }

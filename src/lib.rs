@@ -50,6 +50,7 @@ pub mod directory;
 pub mod events;
 pub mod faults;
 pub mod limits;
+pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod net;

@@ -335,9 +335,10 @@ pub const MOTD_BYTES_MAX: usize = 64 * 1024;
 /// and the count is logged, since a stuck terminal must not stop a core.
 pub const LOG_EVENTS: usize = 32_768;
 
-/// How long the log thread waits for more once it has something to write: a storm of logins wakes it 500 times a
-/// second instead of once for each line, and whoever reads along notices nothing.
-pub const LOG_GATHERING: Duration = Duration::from_millis(2);
+/// How long the log thread waits for more once it has something to write: a storm of logins wakes it 100 times a
+/// second instead of once for each line, and whoever reads along notices nothing. Meanwhile come 600 lines, a fiftieth
+/// of [`LOG_EVENTS`].
+pub const LOG_GATHERING: Duration = Duration::from_millis(10);
 
 /// Bytes of log lines that leave in one write, if there are so many.
 pub const LOG_WRITE_BYTES: usize = 64 * 1024;

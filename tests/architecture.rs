@@ -12,7 +12,7 @@ use clap::CommandFactory;
 use cowchat::cli::Cli;
 
 /// Each room (a folder or file of src/) and the rooms that it may import. Downwards only.
-const MAY_IMPORT: [(&str, &[&str]); 22] = [
+const MAY_IMPORT: [(&str, &[&str]); 23] = [
     ("main", &["cli", "client", "config", "server"]),
     ("lib", &[]),
     (
@@ -24,6 +24,7 @@ const MAY_IMPORT: [(&str, &[&str]); 22] = [
             "directory",
             "events",
             "limits",
+            "log",
             "metrics",
             "net",
             "notify",
@@ -31,12 +32,28 @@ const MAY_IMPORT: [(&str, &[&str]); 22] = [
             "shutdown",
         ],
     ),
-    ("config", &["addresses", "cli", "cow_dir", "cows", "limits", "memory", "protocol", "retry"]),
+    ("config", &["addresses", "cli", "cow_dir", "cows", "events", "limits", "memory", "protocol", "retry"]),
     ("cli", &["addresses", "cows", "limits", "protocol"]),
     ("cow_dir", &["cows", "limits"]),
-    ("net", &["addresses", "cows", "directory", "events", "faults", "limits", "metrics", "protocol", "retry", "shard"]),
+    (
+        "net",
+        &[
+            "addresses",
+            "cows",
+            "directory",
+            "events",
+            "faults",
+            "limits",
+            "log",
+            "metrics",
+            "protocol",
+            "retry",
+            "shard",
+        ],
+    ),
     ("shard", &["cows", "directory", "faults", "limits", "metrics", "protocol"]),
     ("events", &["directory", "limits", "protocol"]),
+    ("log", &["events", "limits"]),
     ("metrics", &["directory", "events"]),
     ("directory", &["cows", "limits"]),
     ("protocol", &["limits"]),
