@@ -189,8 +189,12 @@ pub const TURN_TIME: Duration = Duration::from_millis(1);
 /// Sends of one batch, after which the reactor is polled: at 3-6 us each, about a millisecond.
 pub const RING_SENDS: usize = 256;
 
-/// Longest pause before a large flush that follows another; otherwise as long as that took. A flush to 1,000
-/// takes 3 ms.
+/// The pause after a large flush that has joined messages, as a multiple of the time that it took: with 4 senders of 8
+/// messages each to 1,000 receivers, 3 took 7 % less CPU time than 1, 4 no less than 3. After a flush of single messages
+/// there is none: it saved nothing there.
+pub const GATHERING_FLUSHES: u32 = 3;
+
+/// Longest such pause. A flush to 1,000 takes 3 ms.
 pub const GATHERING_MAX: Duration = Duration::from_millis(10);
 
 /// Fewer connections than these are written to one by one: the ring's own system call costs as much as it saves.
