@@ -118,8 +118,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME", env = "COWCHAT_IDLE_TIMEOUT", default_value = "off", value_parser = parse_seconds_or_off)]
     pub idle_timeout: TimeOrOff,
 
-    /// Lines of one connection that are executed as fast as they come (1 to 1000000); a yield counts as one
-    /// line and one more for each 100 receivers
+    /// Lines of one connection that are executed as fast as they come (1 to 1000000); a line counts as one, and one
+    /// more for each 512 bytes of it, 100 receivers of a yield and 16 KiB of its reply
     #[arg(long, value_name = "LINES", env = "COWCHAT_FLOOD_BURST", default_value_t = limits::FLOOD_BURST, value_parser = parse_burst)]
     pub flood_burst: u32,
 

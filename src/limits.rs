@@ -146,9 +146,19 @@ pub const FLOOD_RATE: u32 = 5;
 /// in which a bucket counts.
 pub const FLOOD_LINES_MAX: usize = 1_000_000;
 
-/// Receivers of a `yield` that cost its sender as much as a line of his: a delivery takes 2 to 7 us, so that is
-/// half a millisecond of a core.
+/// Receivers of a `yield` that cost its sender as much as a line more. A delivery takes 2 to 12 us of a core, by the
+/// length of the message, so that is a millisecond at most. At [`FLOOD_RATE`] lines may cost 2 ms each if no client is
+/// to take more than 1 % of a core; `cargo bench --bench stampede -- price` measures what they do cost.
 pub const FLOOD_RECEIVERS: u64 = 100;
+
+/// Bytes of a line that cost as much as a line more, and so do as many bytes that are in no line: telnet commands, and
+/// what a line has too much. To read and draw them takes 20 us at most, but a longer message takes longer to deliver
+/// to each receiver, too. A line of RFC 1459 has 512 bytes.
+pub const FLOOD_BYTES: u64 = 512;
+
+/// Bytes of a reply that cost as much as a line more: `who`, `cows` and `history` print up to 128 KiB, for which they take
+/// a millisecond and a half. So even the longest history costs less than [`FLOOD_BURST`].
+pub const FLOOD_REPLY_BYTES: u64 = 16 * 1024;
 
 /// A line that would have to wait for longer than this is refused: its sender should know.
 pub const FLOOD_DEBT_MAX: Duration = Duration::from_secs(30);

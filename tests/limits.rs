@@ -108,6 +108,28 @@ fn a_yield_costs_a_line_more_for_each_hundred_receivers() {
 }
 
 #[test]
+fn bytes_cost_as_much_as_lines_whether_they_are_in_one_or_not() {
+    let flags = ["--flood-burst", "1", "--flood-rate", "100/s", "--flood-exempt", "none"];
+    let server = Server::with(&flags);
+    let text = "x".repeat(4000);
+    for (bytes, lines) in [
+        // Each of the eight counts as eight.
+        (format!("{text}\n").repeat(8).into_bytes(), 8 * 8),
+        (format!("{}\n", text.repeat(16)).into_bytes(), 16 * 4000 / 512),
+        ([&b"\xff\xf1".repeat(32_000)[..], b"\n"].concat(), 64_000 / 512),
+    ] {
+        let mut client = server.connect();
+        let began = Instant::now();
+        client.send_raw(&bytes);
+        client.send("who");
+        while client.read_line() != NOBODY {}
+        // But for the burst, and for what is rounded.
+        let least = Duration::from_millis(10) * (lines - 4);
+        assert!(began.elapsed() >= least, "{:?} of {least:?}", began.elapsed());
+    }
+}
+
+#[test]
 fn who_is_in_debt_is_not_read_but_his_cow_is_free_when_he_goes() {
     let server = Server::with(&["--flood-burst", "1", "--flood-rate", "1/m", "--flood-exempt", "none"]);
     let in_debt = |cow: &str| {

@@ -39,7 +39,7 @@ pub struct Common {
     #[arg(long, global = true, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub pairs: u32,
     /// Run the same against two floors: bare epoll servers, one with a write for each message, one with a
-    /// write for each receiver and turn (not for idle, slow and flood)
+    /// write for each receiver and turn (not for idle, slow, flood and price)
     #[arg(long, global = true)]
     pub floor: bool,
     /// Run the same against another build of the server, too: the commit before, for example
@@ -147,6 +147,12 @@ pub enum Workload {
         /// Messages a second of each, whoever has got the last ones; latency is from when a message was due
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         rate: u32,
+    },
+    /// What the most expensive lines cost, and what flood control charges for them
+    Price {
+        /// Receivers of a yield
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        receivers: usize,
     },
     /// Show that a server that loses, repeats, reorders or breaks one delivery is found out
     SelfTest,

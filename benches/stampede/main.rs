@@ -17,6 +17,7 @@ mod floor;
 mod idle;
 mod ledger;
 mod plot;
+mod price;
 mod procfs;
 mod report;
 mod slow;
@@ -63,8 +64,9 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     let mut report = Report::new(&common)?;
-    if common.floor && matches!(workload, Workload::Idle { .. } | Workload::Slow { .. } | Workload::Flood { .. }) {
-        bail!("idle, slow and flood have no floor to stand on: leave --floor out");
+    use Workload::{Flood, Idle, Price, Slow};
+    if common.floor && matches!(workload, Flood { .. } | Idle { .. } | Price { .. } | Slow { .. }) {
+        bail!("idle, slow, flood and price have no floor to stand on: leave --floor out");
     }
     match workload {
         Workload::Floor { coalesce, fault } => be_a_floor(coalesce, fault.as_deref())?,
@@ -107,6 +109,7 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
             blame(&report, &field);
         }
         Workload::Idle { clients, registered } => idle::run(&mut report, &common, clients, registered)?,
+        Workload::Price { receivers } => price::run(&mut report, &common, receivers)?,
         Workload::Slow { receivers, stalled, window } => {
             let script = Script { clients: receivers + 1, window, others: stalled, ..Script::to_all(1) };
             let field = Field::prepare(&common, script.clients + stalled)?;

@@ -70,7 +70,7 @@ fn start_server(label: &'static str, binary: &Path, common: &Common, clients: us
     }
     command.args(["serve", "--listen", "127.0.0.1:0", "--cores", &common.cores.to_string()]);
     let rounds = clients.div_ceil(charasay::BUILTIN_CHARA.len());
-    if rounds > 1 {
+    if rounds > 1 && !common.server_args.contains("--herd") {
         command.args(["--herd", &rounds.to_string()]);
     }
     command.args(common.server_args.split_whitespace());

@@ -68,6 +68,8 @@ pub(super) struct Read {
     pub(super) open: bool,
     /// Others could run meanwhile.
     pub(super) waited: bool,
+    /// Bytes that are in no line.
+    pub(super) wasted: usize,
 }
 
 /// What a connection's task shares with those who have something for it.
@@ -357,8 +359,8 @@ impl Connection {
                 return Poll::Pending;
             };
             faults::at(Point::Read, &buffer[..count]);
-            lines.feed(&buffer[..count]);
-            Poll::Ready(Ok(Read { open: count > 0, waited }))
+            let wasted = lines.feed(&buffer[..count]);
+            Poll::Ready(Ok(Read { open: count > 0, waited, wasted }))
         });
         let outcome: io::Result<Read> = self.attend(read).await?;
         outcome.map_err(Ending::of_read)

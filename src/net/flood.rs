@@ -6,7 +6,33 @@
 
 use std::time::Duration;
 
-use crate::limits::{FLOOD_DEBT_MAX, FLOOD_RECEIVERS};
+use crate::limits::{FLOOD_BYTES, FLOOD_DEBT_MAX, FLOOD_RECEIVERS, FLOOD_REPLY_BYTES};
+
+/// What a bucket is charged, in parts of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Price(u64);
+
+impl Price {
+    /// Parts of one line: each receiver and each byte that is in no line is a whole number of them.
+    const LINE: u64 = FLOOD_RECEIVERS * FLOOD_BYTES;
+
+    /// Of a line of `bytes`, answered by `reply_bytes`, that also reaches so many `receivers`.
+    pub fn of_line(bytes: usize, receivers: usize, reply_bytes: usize) -> Self {
+        let lines = 1 + bytes as u64 / FLOOD_BYTES + reply_bytes as u64 / FLOOD_REPLY_BYTES;
+        let receivers = (receivers as u64).saturating_mul(Self::LINE / FLOOD_RECEIVERS);
+        Price(lines.saturating_mul(Self::LINE).saturating_add(receivers))
+    }
+
+    /// Of so many bytes that are in no line.
+    pub fn of_waste(bytes: usize) -> Self {
+        Price((bytes as u64).saturating_mul(Self::LINE / FLOOD_BYTES))
+    }
+
+    /// How many lines it is as much as.
+    pub fn in_lines(self) -> f64 {
+        self.0 as f64 / Self::LINE as f64
+    }
+}
 
 /// How many lines a connection may have executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +51,10 @@ impl Rate {
         Rate { whole: (u64::from(burst.max(1)).saturating_mul(per) / lines).max(1), lines, per }
     }
 
-    /// The microseconds that a line is worth which also reaches so many others.
-    fn cost(self, receivers: usize) -> u64 {
-        let shares = FLOOD_RECEIVERS.saturating_add(receivers as u64);
+    /// The microseconds that something of this price is worth.
+    fn cost(self, price: Price) -> u64 {
         // Rounded up: whoever sends for a year gets no line too many.
-        shares.saturating_mul(self.per).div_ceil(FLOOD_RECEIVERS * self.lines)
+        price.0.saturating_mul(self.per).div_ceil(Price::LINE * self.lines)
     }
 }
 
@@ -80,10 +105,10 @@ impl Bucket {
         Duration::from_micros(wait)
     }
 
-    /// A line has run at `now` that also reaches so many others.
-    pub fn charge(&mut self, now: Duration, rate: Rate, receivers: usize) {
+    /// Something of this price was done at `now`.
+    pub fn charge(&mut self, now: Duration, rate: Rate, price: Price) {
         if !self.is_exempt() {
-            self.0 = self.0.max(micros(now)).saturating_add(rate.cost(receivers)).min(u64::MAX - 1);
+            self.0 = self.0.max(micros(now)).saturating_add(rate.cost(price)).min(u64::MAX - 1);
         }
     }
 }
@@ -99,11 +124,16 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// A short line for so many.
+    fn to(receivers: usize) -> Price {
+        Price::of_line(40, receivers, 20)
+    }
+
     /// Lines without receivers that run at `now`, one after the other.
     fn lines(bucket: &mut Bucket, now: Duration, rate: Rate) -> usize {
         let mut count = 0;
         while bucket.wait(now, rate).is_zero() {
-            bucket.charge(now, rate, 0);
+            bucket.charge(now, rate, to(0));
             count += 1;
         }
         count
@@ -129,9 +159,21 @@ mod tests {
         let rate = Rate::new(10, 5, SECOND);
         for (receivers, wait) in [(0, 0), (100, 0), (899, 0), (900, 1), (1400, 1_000_001), (100_000, 198_200_001)] {
             let mut bucket = Bucket::FULL;
-            bucket.charge(SECOND, rate, receivers);
+            bucket.charge(SECOND, rate, to(receivers));
             assert_eq!(bucket.wait(SECOND, rate), Duration::from_micros(wait), "{receivers} receivers");
         }
+    }
+
+    #[test]
+    fn a_long_line_and_a_long_reply_cost_more_and_each_byte_that_is_in_no_line_its_part() {
+        let lines = |bytes, reply_bytes| Price::of_line(bytes, 0, reply_bytes).in_lines();
+        assert_eq!([lines(0, 0), lines(511, 16_383), lines(512, 0), lines(0, 16_384)], [1.0, 1.0, 2.0, 2.0]);
+        assert_eq!([lines(4096, 0), lines(4096, 131_072)], [9.0, 17.0]);
+        assert_eq!([Price::of_waste(512).in_lines(), Price::of_waste(128).in_lines()], [1.0, 0.25]);
+        let rate = Rate::new(1, 5, SECOND);
+        let mut bucket = Bucket::FULL;
+        (0..1024).for_each(|_| bucket.charge(SECOND, rate, Price::of_waste(1)));
+        assert_eq!(bucket.wait(SECOND, rate), Duration::from_micros(1024 * 391 - 200_000 + 1));
     }
 
     #[test]
@@ -139,7 +181,7 @@ mod tests {
         let rate = Rate::new(10, 5, SECOND);
         let pace = |receivers| {
             let mut bucket = Bucket::FULL;
-            bucket.charge(SECOND, rate, receivers);
+            bucket.charge(SECOND, rate, to(receivers));
             bucket.pace(SECOND, rate)
         };
         assert_eq!(pace(0), Pace::Now);
@@ -152,12 +194,12 @@ mod tests {
     #[test]
     fn an_exempt_bucket_never_empties() {
         let mut bucket = Bucket::EXEMPT;
-        bucket.charge(SECOND, Rate::new(1, 1, SECOND), usize::MAX);
+        bucket.charge(SECOND, Rate::new(1, 1, SECOND), to(usize::MAX));
         assert!(bucket.wait(SECOND, Rate::new(1, 1, SECOND)).is_zero());
         let mut bucket = Bucket::FULL;
-        bucket.charge(SECOND, Rate::new(1, 1, SECOND), usize::MAX);
+        bucket.charge(SECOND, Rate::new(1, 1, SECOND), to(usize::MAX));
         assert!(
-            bucket != Bucket::EXEMPT && !bucket.wait(Duration::from_hours(1 << 20), Rate::new(1, 1, SECOND)).is_zero()
+            bucket != Bucket::EXEMPT && !bucket.wait(Duration::from_hours(1 << 16), Rate::new(1, 1, SECOND)).is_zero()
         );
     }
 
@@ -166,18 +208,19 @@ mod tests {
         fn however_lines_come_their_worth_is_bounded_by_burst_and_rate(
             burst in 1..1000_u32,
             lines_a_second in 1..1000_u32,
-            tries in proptest::collection::vec((0..2_000_000_u64, 0..3000_usize), 1..200),
+            tries in proptest::collection::vec((0..2_000_000_u64, 0..3000_usize, 0..9000_usize, 0..99_000_usize), 1..200),
         ) {
             let rate = Rate::new(burst, lines_a_second, SECOND);
             let mut bucket = Bucket::FULL;
             let (mut now, mut worth, mut last) = (0_u64, 0.0_f64, 0.0_f64);
-            for (pause, receivers) in tries {
+            for (pause, receivers, bytes, reply_bytes) in tries {
                 now += pause;
                 let time = Duration::from_micros(now);
                 let wait = bucket.wait(time, rate);
                 if wait.is_zero() {
-                    bucket.charge(time, rate, receivers);
-                    last = 1.0 + receivers as f64 / FLOOD_RECEIVERS as f64;
+                    let price = Price::of_line(bytes, receivers, reply_bytes);
+                    bucket.charge(time, rate, price);
+                    last = price.in_lines();
                     worth += last;
                 } else {
                     // It waits exactly as long as it has to.
@@ -197,7 +240,7 @@ mod tests {
             for n in 0..count {
                 let now = Duration::from_micros((n * 1_000_001).div_ceil(u64::from(lines_a_second)) + 2 * n);
                 prop_assert!(bucket.wait(now, rate).is_zero(), "line {n}");
-                bucket.charge(now, rate, 0);
+                bucket.charge(now, rate, to(0));
             }
         }
     }

@@ -11,7 +11,7 @@ use futures_lite::FutureExt;
 
 use super::connection::{Connection, Ending};
 use super::core::Core;
-use super::flood::Pace;
+use super::flood::{Pace, Price};
 use super::flush;
 use crate::protocol::line::{LineBuffer, LineTooLong};
 use crate::shard::{Effects, Shard};
@@ -46,12 +46,24 @@ pub(super) fn execute(core: &Core, connection: &Connection, line: Result<&[u8], 
         return core.with_shard(|shard| shard.on_line_too_soon(connection.id, line));
     }
     let effects = core.on_line(connection.id, line);
+    let bytes = line.map_or_else(|LineTooLong { start }| start.len(), <[u8]>::len);
+    charge(core, connection, || Price::of_line(bytes, effects.receivers, effects.reply.len()));
+    effects
+}
+
+/// Charges for bytes that were read and are in no line.
+pub(super) fn charge_waste(core: &Core, connection: &Connection, bytes: usize) {
+    if bytes > 0 {
+        charge(core, connection, || Price::of_waste(bytes));
+    }
+}
+
+fn charge(core: &Core, connection: &Connection, price: impl FnOnce() -> Price) {
     let mut bucket = connection.bucket.get();
     if !bucket.is_exempt() {
-        bucket.charge(core.now(), core.settings.flood, effects.receivers);
+        bucket.charge(core.now(), core.settings.flood, price());
         connection.bucket.set(bucket);
     }
-    effects
 }
 
 fn pace(core: &Core, connection: &Connection) -> Pace {

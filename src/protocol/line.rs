@@ -85,9 +85,11 @@ impl LineBuffer {
         }
     }
 
-    /// Takes in what one read brought.
-    pub fn feed(&mut self, mut input: &[u8]) {
+    /// Takes in what one read brought. Returns how many of these bytes are in no line: telnet commands, and what a line has
+    /// too much.
+    pub fn feed(&mut self, mut input: &[u8]) -> usize {
         self.forget_taken();
+        let (read, before) = (input.len(), self.bytes.len());
         while let Some(&first) = input.first() {
             if self.telnet == Telnet::Data && !self.carriage_return {
                 let run = memchr3(LF, CR, IAC, input).unwrap_or(input.len());
@@ -102,6 +104,7 @@ impl LineBuffer {
                 input = &input[1..];
             }
         }
+        read.saturating_sub(self.bytes.len() - before)
     }
 
     /// The peer will send no more: what is left counts as a line, unless nothing is left.
@@ -341,6 +344,16 @@ mod tests {
         assert_eq!(buffer.next_line(), Some(Ok(&b"who"[..])));
         assert_eq!(buffer.next_line(), None);
         assert_eq!(buffer.capacity_bytes(), 0);
+    }
+
+    #[test]
+    fn bytes_that_are_in_no_line_are_counted() {
+        let mut buffer = LineBuffer::new(8);
+        assert_eq!(buffer.feed(b"who\ncows"), 0);
+        assert_eq!(buffer.feed(b"\xff\xf1\xff\xfb\x01\r\n"), 6, "two telnet commands and a CR");
+        assert_eq!(buffer.feed(&[b'x'; 1000]), 1000 - (8 + ID_BYTES_MAX + 1));
+        assert_eq!(buffer.feed(&[b'x'; 1000]), 1000);
+        assert_eq!(buffer.feed(b"\xff\xff\n"), 2);
     }
 
     proptest! {

@@ -88,11 +88,11 @@ impl<'s> Execution<'s> {
         let matching = || self.matching(Prefix::new(prefix));
         let taken = matching().flat_map(|(breed, numbers)| directory.taken(breed, numbers));
         let names: Vec<_> = taken.map(|cow| self.name(cow)).take(WHO_NAMES_MAX).collect();
-        // A short list is all there is to count.
-        let all = if names.len() < WHO_NAMES_MAX {
-            names.len()
-        } else {
-            matching().map(|(breed, numbers)| directory.count_taken(breed, numbers)).sum()
+        let all = match names.len() {
+            // A short list is all there is to count.
+            few @ ..WHO_NAMES_MAX => few,
+            _ if prefix.is_empty() => directory.claimed(),
+            _ => matching().map(|(breed, numbers)| directory.count_taken(breed, numbers)).sum(),
         };
         Reply::Registered { more: all.saturating_sub(names.len()), names }
     }
