@@ -26,7 +26,9 @@ use rustix::thread::{CpuSet, sched_getaffinity};
 use cowchat::cows::bubble::Bubble;
 use cowchat::cows::{CowId, Herd};
 use cowchat::directory::{Claims, ConnectionId, Directory, ShardId};
-use cowchat::limits::{BUBBLE_COLUMNS, LINE_BYTES_MAX, MAILBOX_FRAMES, READ_BYTES, TURN_FRAMES};
+use cowchat::limits::{
+    BUBBLE_COLUMNS, BUBBLE_COLUMNS_ALLOWED, LINE_BYTES_MAX, MAILBOX_FRAMES, READ_BYTES, TURN_FRAMES,
+};
 use cowchat::metrics::{CoreMetrics, Metrics};
 use cowchat::net::doorbell::Doorbell;
 use cowchat::net::executor::block_on;
@@ -42,7 +44,7 @@ use cowchat::shard::{Common, Drawing, Form, Frame, Message, Rules, Shard, name};
 const TEXT_BYTES: [usize; 4] = [36, 250, 1000, LINE_BYTES_MAX];
 
 /// What other scripts cost, and what costs most.
-const SCRIPTS: [(&str, &str); 14] = [
+const SCRIPTS: [(&str, &str); 15] = [
     ("cyrillic", "Вчера забор у реки опять упал, и половина из нас пошла посмотреть, как там. "),
     ("cjk", "昨日川のそばの柵がまた倒れて私たちの半分は向こう側を見に行きました。"),
     ("hangul", "어제 강가의 울타리가 또 쓰러져서 우리 절반은 건너편을 보러 갔다. "),
@@ -52,6 +54,7 @@ const SCRIPTS: [(&str, &str); 14] = [
     ("flags", "🇩🇪🇫🇷🇯🇵"),
     ("marks", "e\u{301}\u{302}\u{303}\u{304}"),
     ("arabic ligatures", "لا"),
+    ("variants", "\u{627}\u{fe0f}"),
     ("devanagari conjuncts", "क\u{94d}"),
     ("wide, one word", "世"),
     ("blanks between two", "a                                                                              "),
@@ -68,6 +71,9 @@ const TEXTS: [&str; 4] = [
      It is wetter. The clover is good, though, and nobody minds if you stand in the shade all day, so we \
      stayed until the farmer came with the young dog.",
 ];
+
+/// Those of them that cost most on wide lines.
+const WORST_WIDE: [&str; 3] = ["families", "arabic ligatures", "variants"];
 
 fn line(c: &mut Criterion) {
     let mut group = c.benchmark_group("line");
@@ -142,18 +148,22 @@ fn draw(c: &mut Criterion) {
 /// Texts of other scripts, and those that cost most: time has to grow with their length and not faster.
 fn scripts(c: &mut Criterion) {
     let mut group = c.benchmark_group("scripts");
-    let herd = builtin();
-    let [tux, _] = two_cows(&herd);
-    let drawing = Drawing { herd: &herd, header: true };
     let form = Form { art: Art::Small, numbered: false };
-    for (name, piece) in SCRIPTS {
-        for bytes in [256, 1024, LINE_BYTES_MAX] {
-            let text = repeated(piece, bytes);
-            group.throughput(Throughput::Bytes(text.len() as u64));
-            group.bench_with_input(BenchmarkId::new(name, bytes), &text, |b, text| {
-                b.iter(|| Message::new(tux, black_box(text), false).draw(drawing, form).len());
-            });
-        }
+    let usual =
+        SCRIPTS.into_iter().flat_map(|script| [256, 1024, LINE_BYTES_MAX].map(|bytes| (script, bytes, BUBBLE_COLUMNS)));
+    let wide = SCRIPTS.into_iter().filter(|(name, _)| WORST_WIDE.contains(name));
+    let wide = wide.map(|script| (script, LINE_BYTES_MAX, BUBBLE_COLUMNS_ALLOWED[1]));
+    for ((name, piece), bytes, columns) in usual.chain(wide) {
+        let bubble = Bubble::new("cowsay", columns).expect("a kind");
+        let cows = Herd::builtin(&bubble).expect("charasay's cows are a bubble and a body");
+        let herd = Herd::new(cows, 1, bubble).expect("24 names");
+        let [tux, _] = two_cows(&herd);
+        let drawing = Drawing { herd: &herd, header: true };
+        let text = repeated(piece, bytes);
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_with_input(BenchmarkId::new(name, format!("{bytes}, {columns} columns")), &text, |b, text| {
+            b.iter(|| Message::new(tux, black_box(text), false).draw(drawing, form).len());
+        });
     }
     group.finish();
 }
