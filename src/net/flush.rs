@@ -80,11 +80,13 @@ impl Unflushed {
         until.checked_duration_since(Instant::now())
     }
 
-    /// A flush to so many connections, begun then, is done; whether it has joined messages.
-    fn note_flush(&self, connections: usize, has_joined: bool, began: Instant) {
-        let gathers = has_joined && connections >= RING_SENDS;
-        let pause = || (began.elapsed() * GATHERING_FLUSHES).min(GATHERING_MAX);
-        self.gathering.set(gathers.then(|| Instant::now() + pause()));
+    /// Has the next large flush wait, if one that began at `began` has joined messages for most of a large number of
+    /// connections.
+    fn gather_after(&self, Written { connections, joined }: Written, began: Instant) {
+        if connections >= RING_SENDS && joined > connections / 2 {
+            let pause = (began.elapsed() * GATHERING_FLUSHES).min(GATHERING_MAX);
+            self.gathering.set(Some(Instant::now() + pause));
+        }
     }
 
     /// Has the flusher run when all who can run now have run.
@@ -157,36 +159,48 @@ pub(super) fn write_alone(core: &Core, connection: &Connection) {
 /// to by one of them.
 pub(super) async fn flush(core: &Rc<Core>) {
     effects::tell_changes(core);
-    let (all, began) = (core.unflushed.len(), Instant::now());
-    let mut left = all;
+    let (mut left, began) = (core.unflushed.len(), Instant::now());
+    let mut all = Written::default();
     while left > 0 {
         let written = write_some(core, left.min(RING_SENDS));
-        if written == 0 {
+        if written.connections == 0 {
             // Another flush has written them.
             break;
         }
-        left -= written;
+        left -= written.connections;
+        all.connections += written.connections;
+        all.joined += written.joined;
         if left > 0 {
             core.reactor.breathe().await;
         }
     }
-    let has_joined = core.unflushed.batch.borrow_mut().forget_runs();
+    core.unflushed.batch.borrow_mut().runs.clear();
     core.unflushed.restart_clock();
-    core.unflushed.note_flush(all, has_joined, began);
+    core.unflushed.gather_after(all, began);
 }
 
-/// Writes what was queued for the first `most` connections. Returns how many there were.
-fn write_some(core: &Core, most: usize) -> usize {
+/// What a flush has written.
+#[derive(Debug, Clone, Copy, Default)]
+struct Written {
+    /// Connections that were written to.
+    connections: usize,
+    /// Those of them that waited for several messages, the same as others.
+    joined: usize,
+}
+
+/// Writes what was queued for the first `most` connections.
+fn write_some(core: &Core, most: usize) -> Written {
     let connections: Vec<_> = std::iter::from_fn(|| core.unflushed.next()).take(most).collect();
     // Whoever stands in the list no more and is not written to would wait for the next message.
-    core.all_or_nothing(|| {
+    let joined = core.all_or_nothing(|| {
         if connections.len() < RING_SENDS_WORTH {
             connections.iter().for_each(|connection| write(core, connection, || connection.write_now()));
+            0
         } else {
-            core.unflushed.batch.borrow_mut().send(core, &connections);
+            core.unflushed.batch.borrow_mut().send(core, &connections)
         }
     });
-    connections.len()
+    Written { connections: connections.len(), joined }
 }
 
 /// Writes to a connection. What goes wrong in that, an error or a fault, is the end of it and of nobody else.
@@ -231,21 +245,17 @@ struct Offered<'c> {
 }
 
 impl Batch {
-    /// Forgets the runs of this flush; returns whether it has joined any.
-    fn forget_runs(&mut self) -> bool {
-        self.runs.drain(..).any(|run| !run.joined.is_empty())
-    }
-
-    fn send(&mut self, core: &Core, connections: &[Rc<Connection>]) {
+    /// Writes to all of them. Returns to how many messages were joined.
+    fn send(&mut self, core: &Core, connections: &[Rc<Connection>]) -> usize {
         let Some(ring) = self.ring.take() else {
             connections.iter().for_each(|connection| write(core, connection, || connection.write_now()));
-            return;
+            return 0;
         };
         let offers: Vec<_> = connections.iter().map(|connection| connection.offer()).collect();
         let ways: Vec<Way> = offers.iter().map(|offer| self.way(offer.as_ref().map(|(queue, _)| &**queue))).collect();
         let mut sends: Vec<Send<'_>> = Vec::with_capacity(offers.len());
         let mut offered = Vec::with_capacity(offers.len());
-        let mut alone = Vec::new();
+        let (mut alone, mut joined) = (Vec::new(), 0);
         for ((connection, offer), way) in connections.iter().zip(&offers).zip(ways) {
             let Some((queue, socket)) = offer else { continue };
             let bytes = match way {
@@ -254,7 +264,10 @@ impl Batch {
                     continue;
                 }
                 Way::Piece => queue.head(),
-                Way::Run(run) => &self.runs[run].joined,
+                Way::Run(run) => {
+                    joined += 1;
+                    &self.runs[run].joined
+                }
             };
             sends.push((socket.descriptor(), bytes));
             offered.push(Offered { connection, bytes: bytes.len(), sent: None });
@@ -272,6 +285,7 @@ impl Batch {
             });
         }
         alone.into_iter().for_each(|connection| write(core, connection, || connection.write_now()));
+        joined
     }
 
     fn way(&mut self, queue: Option<&SendQueue>) -> Way {
