@@ -197,11 +197,7 @@ impl fmt::Display for Event {
             Event::Unpinned { cores, cpus } => {
                 write!(f, "{cores} cores on {cpus} CPUs: they are not pinned and will take turns")
             }
-            Event::CowSkipped { path, reason } => {
-                // A file's name may hold anything: it is to be one line, and no escape.
-                let line = format!("cow file {} is skipped: {reason}", path.display());
-                f.write_str(&line.replace(char::is_control, "?"))
-            }
+            Event::CowSkipped { path, reason } => write!(f, "cow file {} is skipped: {reason}", path.display()),
             Event::Accepted { connection, peer } => {
                 write!(f, "accepted connection={connection}")?;
                 peer.map_or(Ok(()), |peer| write!(f, " peer={peer}"))

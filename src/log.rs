@@ -57,7 +57,7 @@ impl LogWriter {
     /// Starts writing events of `level` and more important ones to stderr.
     ///
     /// # Errors
-    /// When the thread can not be started.
+    /// When the thread cannot be started.
     pub fn start(level: Level) -> std::io::Result<LogWriter> {
         let (sender, entries) = sync_channel(LOG_EVENTS);
         let log = Log { entries: sender, level, lost: Arc::default() };
@@ -117,6 +117,11 @@ fn write_all(entries: &Receiver<Entry>, lost: &AtomicU64) {
     }
 }
 
+/// Whether there is a control character in `text`, or a byte that may begin one.
+fn may_have_controls(text: &str) -> bool {
+    text.bytes().fold(false, |so_far, byte| so_far | matches!(byte, 0..=0x1f | 0x7f | 0xc2))
+}
+
 /// Log lines on their way to stderr.
 #[derive(Debug, Default)]
 struct Lines {
@@ -135,12 +140,41 @@ impl Lines {
             self.written = humantime::format_rfc3339_seconds(whole).to_string().trim_end_matches('Z').to_owned();
         }
         let (second, micros, level) = (&self.written, since.subsec_micros(), event.level().label());
-        writeln!(self.text, "{second}.{micros:06}Z {level} {event}").expect("writing to memory does not fail");
+        let begin = self.text.len();
+        write!(self.text, "{second}.{micros:06}Z {level} {event}").expect("writing to memory does not fail");
+        // A file's name or a panic's message may hold anything: an event is one line, and no escape.
+        if may_have_controls(&self.text[begin..]) {
+            let line = self.text.split_off(begin);
+            self.text.push_str(&line.replace(char::is_control, "?"));
+        }
+        self.text.push('\n');
     }
 
     /// Writes all of them. What stderr does not take is lost.
     fn write_out(&mut self) {
         let _ = std::io::stderr().write_all(self.text.as_bytes());
         self.text.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::ShardId;
+    use crate::events::ConnectionName;
+
+    #[test]
+    fn an_event_is_one_line_without_escapes() {
+        let connection = ConnectionName { shard: ShardId::new(1), number: 7 };
+        let mut lines = Lines::default();
+        for message in ["é a\nb", "\x1b[31m\u{9b}1m", "fine"] {
+            lines.add(
+                UNIX_EPOCH + Duration::from_micros(1_500_000),
+                &Event::Fault { connection, message: message.to_owned() },
+            );
+        }
+        let begin = "1970-01-01T00:00:01.500000Z ERROR internal fault, session ended connection=1.7 panic=";
+        let expected = ["\"é a?b\"", "\"?[31m?1m\"", "\"fine\""].map(|end| format!("{begin}{end}\n"));
+        assert_eq!(lines.text, expected.concat());
     }
 }
