@@ -253,7 +253,7 @@ pub fn fetch_blocks(address: SocketAddr, cow: &str, token: Token, rests: &[&[u8]
         stream.write_all(&[b"say ", cow.as_bytes(), b" ", &token.bytes(), rest, b"\nhelp\n"].concat())?;
         let reply = read_line(&mut stream)?;
         if reply != format!("Sent to {cow}") {
-            bail!("{cow} can not talk to itself: {reply}");
+            bail!("{cow} cannot talk to itself: {reply}");
         }
         let mut block = Vec::new();
         // The message is over where the reply to `help` begins.

@@ -1,14 +1,15 @@
 //! What single lines cost the server, and what flood control charges for them: the most expensive inputs there are.
 //!
 //! A client that is exempt sends a line again and again, the next when the last one is answered. Its cost, divided by its
-//! price in lines and multiplied by the rate, is what a client that is not exempt can take of a core.
+//! price in lines and multiplied by the rate, is what a client that is not exempt can take of a core. So with bytes that
+//! are in no line, and with a line that comes byte by byte.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::time::Instant;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use cowchat::limits::{FLOOD_RATE, HISTORY_MESSAGES_MAX, LINE_BYTES_MAX};
+use cowchat::limits::{FLOOD_RATE, FLOOD_READ_BYTES, HISTORY_MESSAGES_MAX, LINE_BYTES_MAX};
 use cowchat::net::flood::Price;
 use serde_json::json;
 
@@ -17,6 +18,7 @@ use crate::crowd::connect;
 use crate::exchange::{Exchange, Script};
 use crate::report::Report;
 use crate::talk::{Field, Stopwatch, gather, seconds};
+use crate::target::Target;
 
 /// Cows of each breed: `who` and `cows` look at all of them.
 const HERD: &str = "--herd 1048576";
@@ -24,17 +26,32 @@ const HERD: &str = "--herd 1048576";
 /// Messages that fill a history more than a reply can hold.
 const HISTORY_FILL: usize = 100;
 
-/// Texts that take long to make safe or to draw, by the piece that they repeat.
-const TEXTS: [(&str, &str); 8] = [
-    ("ASCII", "moo "),
-    ("Cyrillic", "\u{43c}\u{443} "),
-    ("ideographs", "\u{725b}"),
-    ("families", "\u{1f469}\u{200d}\u{1f469}\u{200d}\u{1f467} "),
-    ("marks", "e\u{301}\u{302}\u{303}\u{304}"),
-    ("ligatures", "\u{644}\u{627}"),
-    ("conjuncts", "\u{915}\u{94d}"),
-    ("escapes", "\u{1b}[31m\u{1b}]0;x\u{7}m"),
+/// Texts that take long to make safe or to draw, or become long, by the piece that they repeat.
+const TEXTS: [(&str, &[u8]); 10] = [
+    ("ASCII", b"moo "),
+    ("Cyrillic", "\u{43c}\u{443} ".as_bytes()),
+    ("ideographs", "\u{725b}".as_bytes()),
+    ("families", "\u{1f469}\u{200d}\u{1f469}\u{200d}\u{1f467} ".as_bytes()),
+    ("marks", "e\u{301}\u{302}\u{303}\u{304}".as_bytes()),
+    ("ligatures", "\u{644}\u{627}".as_bytes()),
+    ("variants", "\u{627}\u{fe0f}".as_bytes()),
+    ("conjuncts", "\u{915}\u{94d}".as_bytes()),
+    ("escapes", b"\x1b[31m\x1b]0;x\x07m"),
+    ("invalid bytes", b"\xff."),
 ];
+
+/// Bytes that are in no line, by the piece that they repeat.
+const WASTE: [(&str, &[u8]); 2] = [("telnet commands", b"\xff\xf1"), ("a line without end", b"x")];
+
+/// Bytes of these that are sent at once.
+const WASTE_BYTES: usize = 1 << 20;
+
+/// Bytes of a line that come one by one, and the pause after each.
+const TRICKLE_BYTES: u32 = 1000;
+const TRICKLE_PAUSE: Duration = Duration::from_micros(400);
+
+/// Lines by which it is measured what the end of a reply costs.
+const HELPS: u32 = 2000;
 
 /// Lines that ask for something.
 const QUESTIONS: [&str; 9] = ["", "help all", "who", "who x", "cows", "login x", "say x x", "art color", "history"];
@@ -50,21 +67,33 @@ pub fn run(report: &mut Report, common: &Common, receivers: usize) -> anyhow::Re
     let me = &field.gallery.names()[receivers + 1];
     report.say(&format!("\nprice: of a core that one client may take at {FLOOD_RATE} lines a second\n"));
     report.say(&format!("{:<44}{:>12}{:>10}{:>12}", "line", "us", "in lines", "of a core"));
-    let mut asker = Asker::new(field.targets[0].address, me)?;
+    let mut asker = Asker::new(&field, me)?;
     for (name, piece) in TEXTS {
         let text = repeated(piece, LINE_BYTES_MAX - me.len() - "say  ".len());
-        (0..HISTORY_FILL / TEXTS.len()).try_for_each(|_| asker.ask(&format!("yield {text}")).map(drop))?;
-        let (cost, price) = asker.measure(&field, &common, &format!("say {me} {text}"))?;
+        let to_all = [b"yield ", &text[..]].concat();
+        (0..HISTORY_FILL / TEXTS.len()).try_for_each(|_| asker.ask(&to_all).map(drop))?;
+        let (cost, price) = asker.measure(&common, &[b"say ", me.as_bytes(), b" ", &text].concat())?;
         row(report, &common, &format!("say, {} bytes, {name}", text.len()), cost, price)?;
     }
+    for (name, piece) in WASTE {
+        let cost = asker.cost_of(1, |asker| asker.ask(&repeated(piece, WASTE_BYTES)).map(drop))?;
+        row(report, &common, &format!("{WASTE_BYTES} bytes, {name}"), cost, Price::of_waste(WASTE_BYTES))?;
+    }
+    let cost = asker.cost_of(TRICKLE_BYTES, |asker| {
+        asker.stream.write_all(b"x")?;
+        std::thread::sleep(TRICKLE_PAUSE);
+        Ok(())
+    })?;
+    row(report, &common, "a byte of a line, which comes by itself", cost, Price::of_waste(FLOOD_READ_BYTES))?;
+    asker.ask(b"")?;
     // `who` lists them all.
     let script = Script { clients: receivers + 1, ..Script::to_all(1) };
     let crowd = gather(&field.targets[0], &field, script.clients)?;
     for line in QUESTIONS {
-        let (cost, price) = asker.measure(&field, &common, line)?;
+        let (cost, price) = asker.measure(&common, line.as_bytes())?;
         row(report, &common, &format!("{line:?}"), cost, price)?;
     }
-    asker.ask("quit").ok();
+    asker.ask(b"quit").ok();
     let mut exchange = Exchange::new(crowd, &field.gallery, &script);
     let stopwatch = Stopwatch::start(&field.targets[0])?;
     exchange.drive(Instant::now() + seconds(common.seconds), &mut || {})?;
@@ -89,39 +118,43 @@ fn row(report: &mut Report, common: &Common, name: &str, cost_us: f64, price: Pr
     report.line(&parameters, &json!({ "server_cpu_us": cost_us, "price_lines": lines, "share_of_a_core": share }))
 }
 
-/// As many whole characters of `piece`, again and again, as fit into `bytes`.
-fn repeated(piece: &str, bytes: usize) -> String {
-    let mut text = piece.repeat(bytes / piece.len() + 1);
-    text.truncate(text.floor_char_boundary(bytes));
-    text.trim_end().to_owned()
+/// `piece` again and again, as often as it fits into `bytes`.
+fn repeated(piece: &[u8], bytes: usize) -> Vec<u8> {
+    piece.repeat(bytes / piece.len())
 }
 
 /// A client that asks one thing after the other.
-struct Asker {
+struct Asker<'a> {
+    target: &'a Target,
     stream: TcpStream,
     input: BufReader<TcpStream>,
     asked: u64,
+    /// CPU time of the server for the line that ends a reply, in microseconds.
+    help_us: f64,
 }
 
-impl Asker {
-    fn new(address: SocketAddr, cow: &str) -> anyhow::Result<Asker> {
-        let stream = connect(address)?;
-        let mut asker = Asker { input: BufReader::new(stream.try_clone()?), stream, asked: 0 };
-        asker.ask(&format!("login {cow}"))?;
+impl<'a> Asker<'a> {
+    fn new(field: &'a Field, cow: &str) -> anyhow::Result<Asker<'a>> {
+        let target = &field.targets[0];
+        let stream = connect(target.address)?;
+        let mut asker = Asker { target, input: BufReader::new(stream.try_clone()?), stream, asked: 0, help_us: 0.0 };
+        asker.ask(format!("login {cow}").as_bytes())?;
+        // Of two such lines.
+        asker.help_us = asker.cost_of(HELPS, |asker| asker.ask(b"help").map(drop))? / 2.0;
         Ok(asker)
     }
 
     /// Sends a line and reads until all that it brought has come. Returns the bytes of its reply.
-    fn ask(&mut self, line: &str) -> anyhow::Result<usize> {
+    fn ask(&mut self, line: &[u8]) -> anyhow::Result<usize> {
         self.asked += 2;
         let (id, last) = (format!("{} ", self.asked), format!("{} ", self.asked + 1));
         // What the line brings is over where the reply to another begins.
-        self.stream.write_all(format!("{id}{line}\n{last}help\n").as_bytes())?;
+        self.stream.write_all(&[id.as_bytes(), line, b"\n", last.as_bytes(), b"help\n"].concat())?;
         let (mut reply_bytes, mut is_reply, mut input) = (0, false, Vec::new());
         loop {
             input.clear();
             if self.input.read_until(b'\n', &mut input)? == 0 {
-                bail!("the server closed the connection after {line:?}");
+                bail!("the server closed the connection after {:?}", String::from_utf8_lossy(line));
             }
             if input.starts_with(last.as_bytes()) {
                 return Ok(reply_bytes);
@@ -133,16 +166,24 @@ impl Asker {
     }
 
     /// CPU time of the server for a line in microseconds, and its price.
-    fn measure(&mut self, field: &Field, common: &Common, line: &str) -> anyhow::Result<(f64, Price)> {
+    fn measure(&mut self, common: &Common, line: &[u8]) -> anyhow::Result<(f64, Price)> {
         let reply_bytes = self.ask(line)?;
-        let reply_bytes = if line.starts_with("say") { 0 } else { reply_bytes };
-        let stopwatch = Stopwatch::start(&field.targets[0])?;
-        let (until, mut count) = (Instant::now() + seconds(common.seconds), 0);
+        let reply_bytes = if line.starts_with(b"say") { 0 } else { reply_bytes };
+        let until = Instant::now() + seconds(common.seconds);
+        let stopwatch = Stopwatch::start(self.target)?;
+        let mut count = 0;
         while Instant::now() < until {
             self.ask(line)?;
             count += 1;
         }
-        let cost = stopwatch.stop(&field.targets[0])?.server.cpu_ns as f64 / 1000.0 / f64::from(count);
+        let cost = stopwatch.stop(self.target)?.server.cpu_ns as f64 / 1000.0 / f64::from(count) - self.help_us;
         Ok((cost, Price::of_line(line.len(), 0, reply_bytes)))
+    }
+
+    /// CPU time of the server for one of `count` acts, in microseconds.
+    fn cost_of(&mut self, count: u32, mut act: impl FnMut(&mut Self) -> anyhow::Result<()>) -> anyhow::Result<f64> {
+        let stopwatch = Stopwatch::start(self.target)?;
+        (0..count).try_for_each(|_| act(self))?;
+        Ok(stopwatch.stop(self.target)?.server.cpu_ns as f64 / 1000.0 / f64::from(count))
     }
 }

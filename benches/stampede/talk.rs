@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::bail;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
@@ -41,6 +42,9 @@ impl Field {
             targets.push(target::other_server(binary, common, clients)?);
         }
         let recipe = target::recipe(targets[0].address, &names, common.texts())?;
+        if common.against.is_some() && target::recipe(targets[1].address, &names, common.texts())? != recipe {
+            bail!("--against: that server draws other pictures, so its deliveries cannot be compared");
+        }
         if common.floor {
             targets.push(target::floor(false, None, &recipe)?);
             targets.push(target::floor(true, None, &recipe)?);
@@ -210,7 +214,7 @@ impl Stopwatch {
     pub fn stop(&self, target: &Target) -> anyhow::Result<Figures> {
         let server = Usage::of(target.pid)?.since(self.server);
         let generator = Usage::of(std::process::id())?.since(self.generator);
-        let machine_ns = machine_cpu_ns()? - self.machine_ns;
+        let machine_ns = machine_cpu_ns()?.saturating_sub(self.machine_ns);
         Ok(Figures {
             target: target.label,
             events: 0,
