@@ -119,7 +119,7 @@ pub struct ServeArgs {
     pub idle_timeout: TimeOrOff,
 
     /// Lines of one connection that are executed as fast as they come (1 to 1000000); a line counts as one, and one
-    /// more for each 512 bytes of it, 100 receivers of a yield and 16 KiB of its reply
+    /// more for each 512 bytes of it, 100 receivers of a yield and 16 KiB of its reply; bytes in no line count, too
     #[arg(long, value_name = "LINES", env = "COWCHAT_FLOOD_BURST", default_value_t = limits::FLOOD_BURST, value_parser = parse_burst)]
     pub flood_burst: u32,
 

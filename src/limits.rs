@@ -152,9 +152,13 @@ pub const FLOOD_LINES_MAX: usize = 1_000_000;
 pub const FLOOD_RECEIVERS: u64 = 100;
 
 /// Bytes of a line that cost as much as a line more, and so do as many bytes that are in no line: telnet commands, and
-/// what a line has too much. To read and draw them takes 20 us at most, but a longer message takes longer to deliver
-/// to each receiver, too. A line of RFC 1459 has 512 bytes.
+/// the excess of a line that is too long. To read and draw them takes 30 us at most, but a longer message takes longer
+/// to deliver to each receiver, too. A line of RFC 1459 has 512 bytes.
 pub const FLOOD_BYTES: u64 = 512;
+
+/// What a read that ends no line is charged, in such bytes: an eighth of a line. It wakes the core like one that does,
+/// 25 us where nothing else does, so that a line may be sent byte by byte, as by telnet clients, but not for ever.
+pub const FLOOD_READ_BYTES: usize = 64;
 
 /// Bytes of a reply that cost as much as a line more: `who`, `cows` and `history` print up to 128 KiB, for which they take
 /// a millisecond and a half. So even the longest history costs less than [`FLOOD_BURST`].
@@ -192,7 +196,7 @@ pub const TURN_FRAMES: usize = 256;
 /// Lines of one connection executed before others run: one turn, likewise.
 pub const TURN_LINES: usize = 64;
 
-/// Longest turn. Most lines and frames take 2 us, but the longest text may take a hundred, and accepting, reading and
+/// Longest turn. Most lines and frames take 2 us, but the longest text may take 250, and accepting, reading and
 /// everybody else's lines wait meanwhile.
 pub const TURN_TIME: Duration = Duration::from_millis(1);
 
@@ -233,16 +237,16 @@ pub const RING_POSTED_AT_ONCE: usize = 20;
 /// the last time: as long as ten lines take, and a hundred times as long as the look.
 pub const LOOK_INTERVAL: Duration = Duration::from_micros(100);
 
-/// A yield that takes this long was to a thread that computes: clients and other cores block after some hundred
+/// A yield of the CPU that takes this long was to a thread that computes: clients and other cores block after some hundred
 /// microseconds, unless the machine is full of work for them.
-pub const YIELD_LONG: Duration = Duration::from_millis(1);
+pub const CPU_YIELD_LONG: Duration = Duration::from_millis(1);
 
 /// Events that make a long yield worth its time: where clients keep the machine full there are dozens.
-pub const YIELD_WORTH: usize = 4;
+pub const CPU_YIELD_WORTH: usize = 4;
 
 /// How long a core does not yield after a long one that was not worth it: threads that compute cost it a slice (3 ms on
 /// Linux 6.18) in this time, a tenth.
-pub const YIELD_PAUSE: Duration = Duration::from_millis(30);
+pub const CPU_YIELD_PAUSE: Duration = Duration::from_millis(30);
 
 /// Depth of each of glommio's three rings, which have one timer to watch.
 pub const EXECUTOR_RING_DEPTH: usize = 128;
@@ -322,9 +326,10 @@ pub const BUBBLE_COLUMNS: usize = 40;
 /// Columns that can be asked for. A word and its frame need a few; on a line of 400 nothing wraps any more.
 pub const BUBBLE_COLUMNS_ALLOWED: [usize; 2] = [10, 400];
 
-/// Largest bubble that a line of [`LINE_BYTES_MAX`] can have, in bytes, of all texts that were tried. Ten columns filled
-/// by halves are 680 lines with sides of 11 bytes each, and every second byte is an invalid one that becomes three.
-pub const BUBBLE_BYTES_MAX: usize = 18 * 1024;
+/// Largest bubble that a line of [`LINE_BYTES_MAX`] can have, in bytes, of all texts that were tried. Ten columns are filled
+/// worst by words of five, of which every second byte is an invalid one that becomes three: at most 682 lines of 11
+/// bytes, 5 of padding and 11 of sides, and 98 of edges.
+pub const BUBBLE_BYTES_MAX: usize = 19 * 1024;
 
 /// Largest cow file in bytes: four times the largest picture, since a variable's definition and escapes take
 /// more room in the file than in the picture.
@@ -350,7 +355,7 @@ pub const MOTD_BYTES_MAX: usize = 64 * 1024;
 pub const LOG_EVENTS: usize = 32_768;
 
 /// How long the log thread waits for more once it has something to write: a storm of logins wakes it 100 times a
-/// second instead of once for each line, and whoever reads along notices nothing. Meanwhile come 600 lines, a fiftieth
+/// second instead of once for each line, and a reader of the log notices nothing. Meanwhile come 600 lines, a fiftieth
 /// of [`LOG_EVENTS`].
 pub const LOG_GATHERING: Duration = Duration::from_millis(10);
 

@@ -129,6 +129,37 @@ fn bytes_cost_as_much_as_lines_whether_they_are_in_one_or_not() {
     }
 }
 
+/// Whether the server has read all that this client has sent, as the kernel says (proc_net_tcp in its documentation).
+fn is_read(client: &Client) -> bool {
+    let hex = |address: SocketAddr| match address {
+        SocketAddr::V4(address) => format!("{:08X}:{:04X}", u32::from(*address.ip()).swap_bytes(), address.port()),
+        SocketAddr::V6(_) => panic!("an IPv4 client"),
+    };
+    let stream = client.stream();
+    let [ours, theirs] = [stream.local_addr(), stream.peer_addr()].map(|address| hex(address.expect("connected")));
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+    let queues = |local: &str, remote: &str| {
+        let ends = format!("{local} {remote} ");
+        let row = table.lines().find(|row| row.contains(&ends)).expect("a connection");
+        row.split_whitespace().nth(4).expect("its queues").to_owned()
+    };
+    queues(&ours, &theirs).starts_with("00000000:") && queues(&theirs, &ours).ends_with(":00000000")
+}
+
+#[test]
+fn bytes_that_come_one_by_one_cost_more_than_their_line() {
+    let server = Server::with(&["--flood-burst", "10", "--flood-rate", "1/m", "--flood-exempt", "none"]);
+    let mut client = server.connect();
+    // Each costs an eighth of a line and a little: of the burst, one line is left.
+    for _ in 0..72 {
+        client.send_raw(b" ");
+        while !is_read(&client) {}
+    }
+    client.send_raw(&b"who\n".repeat(3));
+    let replies = [(); 3].map(|()| client.read_line());
+    assert_eq!([&replies[0], &replies[2]], [NOBODY, "error: slow down"], "{replies:?}");
+}
+
 #[test]
 fn who_is_in_debt_is_not_read_but_his_cow_is_free_when_he_goes() {
     let server = Server::with(&["--flood-burst", "1", "--flood-rate", "1/m", "--flood-exempt", "none"]);

@@ -16,14 +16,14 @@ impl Price {
     /// Parts of one line: each receiver and each byte that is in no line is a whole number of them.
     const LINE: u64 = FLOOD_RECEIVERS * FLOOD_BYTES;
 
-    /// Of a line of `bytes`, answered by `reply_bytes`, that also reaches so many `receivers`.
+    /// Of a line of `bytes`, answered by `reply_bytes`, that reaches `receivers` others.
     pub fn of_line(bytes: usize, receivers: usize, reply_bytes: usize) -> Self {
         let lines = 1 + bytes as u64 / FLOOD_BYTES + reply_bytes as u64 / FLOOD_REPLY_BYTES;
         let receivers = (receivers as u64).saturating_mul(Self::LINE / FLOOD_RECEIVERS);
         Price(lines.saturating_mul(Self::LINE).saturating_add(receivers))
     }
 
-    /// Of so many bytes that are in no line.
+    /// Of bytes that are in no line.
     pub fn of_waste(bytes: usize) -> Self {
         Price((bytes as u64).saturating_mul(Self::LINE / FLOOD_BYTES))
     }
@@ -124,7 +124,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A short line for so many.
+    /// A short line for this many receivers.
     fn to(receivers: usize) -> Price {
         Price::of_line(40, receivers, 20)
     }

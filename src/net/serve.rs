@@ -97,7 +97,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
         }
         connection.silence.begin(core.clock());
         let read = connection.read(&core.read_buffer, &mut lines).await?;
-        throttle::charge_waste(core, connection, read.wasted);
+        throttle::charge_read(core, connection, read.wasted, lines.has_line());
         open = read.open;
         if read.waited {
             turn = Turn::of(TURN_LINES);

@@ -13,6 +13,7 @@ use super::connection::{Connection, Ending};
 use super::core::Core;
 use super::flood::{Pace, Price};
 use super::flush;
+use crate::limits::FLOOD_READ_BYTES;
 use crate::protocol::line::{LineBuffer, LineTooLong};
 use crate::shard::{Effects, Shard};
 
@@ -51,8 +52,9 @@ pub(super) fn execute(core: &Core, connection: &Connection, line: Result<&[u8], 
     effects
 }
 
-/// Charges for bytes that were read and are in no line.
-pub(super) fn charge_waste(core: &Core, connection: &Connection, bytes: usize) {
+/// Charges for a read of which these bytes are in no line, and which has ended a line or not.
+pub(super) fn charge_read(core: &Core, connection: &Connection, wasted_bytes: usize, has_line: bool) {
+    let bytes = wasted_bytes + if has_line { 0 } else { FLOOD_READ_BYTES };
     if bytes > 0 {
         charge(core, connection, || Price::of_waste(bytes));
     }
