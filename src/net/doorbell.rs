@@ -45,7 +45,7 @@ impl Doorbell {
     }
 
     /// Whether somebody has rung since the core last looked, for a core that is awake.
-    pub(super) fn is_rung(&self) -> bool {
+    pub(super) fn is_notified(&self) -> bool {
         self.state.load(Ordering::Relaxed) == RUNG
     }
 

@@ -83,7 +83,7 @@ async fn look_after_all(core: &Rc<Core>) {
 }
 
 fn look_after(core: &Core, connection: &Rc<Connection>) {
-    connection.socket().look_again();
+    connection.socket().recheck_readable();
     cut_if_stalled(core, connection);
     if !core.is_draining() {
         close_if_silent(core, connection);

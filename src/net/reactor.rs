@@ -4,11 +4,11 @@
 //! wakes (its three rings have their timers and cancellations), which is more than most lines cost; and it can
 //! sleep with runnable tasks queued. So its executor runs the tasks here and never sleeps: one more task, the
 //! *driver*, is always runnable, and when nobody else was, it sleeps itself, in the one system call that
-//! submits, waits and collects.
+//! submits, waits and collects. Before that it yields the CPU once: another thread there may have work for it.
 //!
 //! Readiness is told by edges: a poll for input is armed once for each socket's life, one for room when the socket
 //! was first full, and they say when something has changed. What the kernel said last is kept here until a call
-//! on the socket disproves it.
+//! on the socket disproves it, or makes it so unlikely that the owner may go on without asking.
 
 mod sources;
 mod timers;
@@ -37,7 +37,8 @@ use self::timers::Timers;
 use super::clock;
 use super::doorbell::Doorbell;
 use crate::limits::{
-    LOOK_INTERVAL, RING_COMPLETIONS, RING_POSTED_AT_ONCE, RING_SUBMISSIONS, YIELD_LONG, YIELD_PAUSE, YIELD_WORTH,
+    CPU_YIELD_LONG, CPU_YIELD_PAUSE, CPU_YIELD_WORTH, LOOK_INTERVAL, RING_COMPLETIONS, RING_POSTED_AT_ONCE,
+    RING_SUBMISSIONS,
 };
 use crate::metrics::{CoreMetrics, Counter};
 
@@ -73,6 +74,12 @@ fn check_entered(entered: io::Result<usize>) {
     {
         panic!("io_uring failed: {error}");
     }
+}
+
+/// Whether a yield of the CPU was worth the time that it took: it was short, or has brought events or another core's
+/// frames.
+fn is_cpu_yield_worthwhile(took: Duration, events: usize, has_frames: bool) -> bool {
+    took < CPU_YIELD_LONG || events >= CPU_YIELD_WORTH || has_frames
 }
 
 /// A core's reactor, see the module.
@@ -179,21 +186,23 @@ impl Reactor {
     /// Submits, collects, and wakes whom it concerns; sleeps until there is somebody if it may.
     fn look(&self, may_sleep: bool) {
         let is_all = self.fill();
-        let is_idle = may_sleep && is_all && !self.has_news();
-        let yielded = if is_idle { self.yield_to_others() } else { Duration::ZERO };
-        let now = Instant::now();
-        let timeout = self.timers.borrow().first().map(|at| at.saturating_duration_since(now));
+        let first_timer = self.timers.borrow().first();
+        let is_idle = may_sleep && is_all && first_timer.is_none_or(|at| at > Instant::now()) && !self.has_news();
+        let yielded = if is_idle { self.yield_cpu() } else { Duration::ZERO };
+        let timeout = first_timer.map(|at| at.saturating_duration_since(Instant::now()));
         let sleeps = is_idle && !self.has_news() && timeout != Some(Duration::ZERO) && self.doorbell.fall_asleep();
         self.enter(sleeps, timeout);
         let events = self.collect();
-        if yielded >= YIELD_LONG && events < YIELD_WORTH {
-            self.yields_from.set(now + YIELD_PAUSE);
+        let rung = self.doorbell.answer();
+        let now = Instant::now();
+        // What has come while the core slept is not what the yield has brought.
+        if !is_cpu_yield_worthwhile(yielded, events, rung && !sleeps) {
+            self.yields_from.set(now + CPU_YIELD_PAUSE);
         }
-        if self.doorbell.answer() {
+        if rung {
             self.heard.set(self.heard.get() + 1);
             self.listening.take().into_iter().for_each(Waker::wake);
         }
-        let now = Instant::now();
         self.looked.set(now);
         clock::note_look(now);
         self.timers.borrow_mut().fire(now);
@@ -205,8 +214,8 @@ impl Reactor {
     /// They are often other cores, or clients on the same machine, and what they do is work for this core: to yield costs
     /// less than to sleep and be woken, and there is more to do at once. Alone on its CPU a thread goes on at once. But a
     /// thread that computes keeps the CPU for a whole slice, where a core that is woken would get it back sooner. After
-    /// a yield of that kind, which has brought little to do, the core sleeps without yielding for [`YIELD_PAUSE`].
-    fn yield_to_others(&self) -> Duration {
+    /// a yield of that kind, which has brought little to do, the core sleeps without yielding for [`CPU_YIELD_PAUSE`].
+    fn yield_cpu(&self) -> Duration {
         let began = Instant::now();
         if began < self.yields_from.get() {
             return Duration::ZERO;
@@ -218,7 +227,7 @@ impl Reactor {
     /// Whether there is something to do, as far as that can be seen without a system call.
     fn has_news(&self) -> bool {
         let mut ring = self.ring.borrow_mut();
-        ring.submission().taskrun() || !ring.completion().is_empty() || self.doorbell.is_rung()
+        ring.submission().taskrun() || !ring.completion().is_empty() || self.doorbell.is_notified()
     }
 
     /// Moves what is to be submitted into the ring; `false` if some of it did not fit.
@@ -500,7 +509,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_supposed_to_be_empty_is_asked_again_unless_it_has_ended() {
+    fn a_cpu_yield_is_worth_its_time_if_it_is_short_or_brings_work() {
+        let moment = Duration::from_nanos(1);
+        assert!(is_cpu_yield_worthwhile(CPU_YIELD_LONG - moment, 0, false));
+        assert!(!is_cpu_yield_worthwhile(CPU_YIELD_LONG, CPU_YIELD_WORTH - 1, false));
+        assert!(is_cpu_yield_worthwhile(CPU_YIELD_LONG, CPU_YIELD_WORTH, false));
+        assert!(is_cpu_yield_worthwhile(CPU_YIELD_LONG, 0, true));
+    }
+
+    #[test]
+    fn a_core_that_pauses_does_not_yield() {
+        run(async |reactor| {
+            reactor.yields_from.set(Instant::now() + Duration::from_secs(3600));
+            assert_eq!(reactor.yield_cpu(), Duration::ZERO);
+            reactor.yields_from.set(Instant::now());
+            assert!(reactor.yield_cpu() > Duration::ZERO);
+        });
+    }
+
+    #[test]
+    fn readiness_that_was_cleared_unconfirmed_is_asked_again() {
         run(async |reactor| {
             let (ours, theirs) = UnixStream::pair().expect("descriptors");
             let watch = reactor.watch(ours.as_fd());
@@ -513,18 +541,18 @@ mod tests {
             while !is_readable().await {
                 reactor.breathe().await;
             }
-            watch.note_perhaps_empty();
+            watch.clear_readable_unconfirmed();
             assert!(!is_readable().await);
-            watch.look_again();
+            watch.recheck_readable();
             assert!(is_readable().await);
             watch.note_empty();
-            watch.look_again();
+            watch.recheck_readable();
             assert!(!is_readable().await, "the kernel has said so");
             theirs.shutdown(Shutdown::Write).expect("connected");
             while !is_readable().await {
                 reactor.breathe().await;
             }
-            watch.note_perhaps_empty();
+            watch.clear_readable_unconfirmed();
             assert!(is_readable().await, "the end is yet to be read");
         });
     }

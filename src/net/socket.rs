@@ -138,8 +138,9 @@ impl Socket {
             ready!(self.watch.poll_readable(cx, self.descriptor()));
             match recv(&self.socket, &mut *into, RecvFlags::DONTWAIT).map_err(io::Error::from) {
                 Ok((count, _)) => {
+                    // To ask for more would nearly always find nothing, and cost a system call.
                     if count < into.len() && into[..count].ends_with(b"\n") {
-                        self.watch.note_perhaps_empty();
+                        self.watch.clear_readable_unconfirmed();
                     }
                     return Poll::Ready(Ok(count));
                 }
@@ -150,10 +151,9 @@ impl Socket {
         }
     }
 
-    /// Has the next read ask the kernel again, if the last one only supposed that nothing was left. To be called now and
-    /// then.
-    pub(super) fn look_again(&self) {
-        self.watch.look_again();
+    /// Reads again if the last read only assumed that nothing was left. To be called now and then.
+    pub(super) fn recheck_readable(&self) {
+        self.watch.recheck_readable();
     }
 
     /// Sends FIN after what has been handed over. A peer that is gone needs none.

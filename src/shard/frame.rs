@@ -131,7 +131,7 @@ impl Said {
     }
 }
 
-/// A block with room for a header, so many bytes and an LF: drawing is mostly copying, and once is enough.
+/// A block with room for a header, this many bytes and an LF: drawing is mostly copying, and once is enough.
 fn with_room_for(bytes: usize) -> String {
     String::with_capacity(Header::BYTES_MAX + bytes + 1)
 }

@@ -57,8 +57,8 @@ pub(super) struct Source {
     wants_write: bool,
     wants_end: bool,
     is_readable: bool,
-    /// That it is not is supposed, and was not said by the kernel.
-    is_supposed: bool,
+    /// That it is not readable was assumed, not said by the kernel.
+    is_unconfirmed: bool,
     is_writable: bool,
     end: End,
     /// By [`Direction`]: a poll is under way in the ring.
@@ -190,23 +190,24 @@ impl Watch {
 
     /// The socket had nothing to read.
     pub(in crate::net) fn note_empty(&self) {
-        self.with(|source| (source.is_readable, source.is_supposed) = (false, false));
+        self.with(|source| (source.is_readable, source.is_unconfirmed) = (false, false));
     }
 
     /// A read took less than there was room for, up to the end of a line: nothing is left, most likely. It may have ended
-    /// before urgent data, so [`Watch::look_again`] has to be called some time. What has ended is read to its end.
-    pub(in crate::net) fn note_perhaps_empty(&self) {
+    /// before urgent data, so [`Watch::recheck_readable`] has to be called some time. A connection that the peer has ended
+    /// stays readable, so that its end is read.
+    pub(in crate::net) fn clear_readable_unconfirmed(&self) {
         self.with(|source| {
             if source.end == End::Unheard {
-                (source.is_readable, source.is_supposed) = (false, true);
+                (source.is_readable, source.is_unconfirmed) = (false, true);
             }
         });
     }
 
-    /// Has its reader ask the kernel, if it was only supposed that there is nothing to read.
-    pub(in crate::net) fn look_again(&self) {
+    /// Has the reader ask the kernel, if it was only assumed that there is nothing to read.
+    pub(in crate::net) fn recheck_readable(&self) {
         let waker = self.with(|source| {
-            if !std::mem::take(&mut source.is_supposed) {
+            if !std::mem::take(&mut source.is_unconfirmed) {
                 return None;
             }
             source.is_readable = true;
