@@ -1,7 +1,7 @@
 //! The speech bubble over a cow: one of charasay's five, as wide as the server likes it.
 //!
 //! Corners, sides and padding are charasay's to the byte, learned from what it draws when the server starts. Only the
-//! lines of the text are ours ([`super::wrap`]): charasay looks for the best fit of all lines together, which takes
+//! lines of the text are ours (`wrap.rs`): charasay looks for the best fit of all lines together, which takes
 //! hundreds of times as long as drawing them.
 
 use charasay::bubbles::{BubbleType, SpeechBubble};
