@@ -133,7 +133,7 @@ fn draw(c: &mut Criterion) {
         });
     }
     for art in [Art::Color, Art::Small] {
-        let form = Form { art, numbered: false };
+        let form = Form::of(art);
         for bytes in TEXT_BYTES {
             let text = repeated(TEXTS[3], bytes);
             group.throughput(Throughput::Bytes(text.len() as u64));
@@ -148,7 +148,7 @@ fn draw(c: &mut Criterion) {
 /// Texts of other scripts, and those that cost most: time has to grow with their length and not faster.
 fn scripts(c: &mut Criterion) {
     let mut group = c.benchmark_group("scripts");
-    let form = Form { art: Art::Small, numbered: false };
+    let form = Form::of(Art::Small);
     let usual =
         SCRIPTS.into_iter().flat_map(|script| [256, 1024, LINE_BYTES_MAX].map(|bytes| (script, bytes, BUBBLE_COLUMNS)));
     let wide = SCRIPTS.into_iter().filter(|(name, _)| WORST_WIDE.contains(name));
@@ -205,7 +205,7 @@ fn shard(c: &mut Criterion) {
             let asking = ConnectionId::new(cows);
             for line in ["who", "who tux#42", "cows"] {
                 group.bench_function(BenchmarkId::new(line, format!("{cows} cows, {how} registered")), |b| {
-                    b.iter(|| shard.on_line(asking, Ok(black_box(line.as_bytes()))).reply.len());
+                    b.iter(|| shard.on_line(asking, black_box(line.as_bytes()).into()).reply.len());
                 });
             }
         }
@@ -224,7 +224,7 @@ fn registered(herd: Herd, every: usize) -> Shard {
     let cows: Vec<CowId> = named.step_by(every).collect();
     for (place, &cow) in cows.iter().enumerate() {
         let login = format!("login {}", name(&herd, cow));
-        shard.on_line(ConnectionId::new(place), Ok(login.as_bytes()));
+        shard.on_line(ConnectionId::new(place), login.as_bytes().into());
     }
     assert_eq!(shard.registered().len(), cows.len());
     shard

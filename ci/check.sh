@@ -33,6 +33,8 @@ install_missing() {
     command -v cc >/dev/null || packages+=(gcc libc6-dev)
     command -v git >/dev/null || packages+=(git)
     grep -Eq '^[[:space:]]+-N[[:space:]]' <<<"$nc_help" || packages+=(netcat-openbsd)
+    command -v telnet >/dev/null || packages+=(telnet)
+    command -v script >/dev/null || packages+=(bsdutils)
     [ -x /usr/games/cowsay ] || packages+=(cowsay)
     command -v systemd-analyze >/dev/null || packages+=(systemd)
     if [ "${#packages[@]}" -eq 0 ] || [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then

@@ -189,6 +189,8 @@ check_ipv6
 check_program cc "glommio's build compiles C" "install gcc and libc6-dev"
 check_program git "glommio's build runs it" "install git"
 check_nc
+check_program telnet "tests talk through it" "install telnet"
+check_program script "tests run telnet in a terminal of its" "install bsdutils"
 check_cowsay
 check_systemd
 check_cargo

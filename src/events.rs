@@ -51,6 +51,8 @@ pub enum CloseReason {
     Shutdown,
     /// A fault of the server's own while it served this session.
     Fault,
+    /// It spoke HTTP or TLS.
+    Foreign,
     /// There was no room for one more.
     ServerFull,
     /// Its address has as many connections as one may have.
@@ -59,7 +61,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them.
-    pub const ALL: [CloseReason; 14] = {
+    pub const ALL: [CloseReason; 15] = {
         use CloseReason::*;
         [
             Quit,
@@ -74,6 +76,7 @@ impl CloseReason {
             Idle,
             Shutdown,
             Fault,
+            Foreign,
             ServerFull,
             AddressFull,
         ]
@@ -94,6 +97,7 @@ impl CloseReason {
             CloseReason::Idle => "idle",
             CloseReason::Shutdown => "shutdown",
             CloseReason::Fault => "internal fault",
+            CloseReason::Foreign => "wrong protocol",
             CloseReason::ServerFull => "server full",
             CloseReason::AddressFull => "address full",
         }
@@ -108,7 +112,7 @@ impl CloseReason {
             CloseReason::Idle => Some(CLOSED_IDLE.into()),
             CloseReason::ServerFull => Some(SERVER_IS_FULL.into()),
             CloseReason::AddressFull => Some(TOO_MANY_FROM_ADDRESS.into()),
-            // Who quits has his reply, who has closed reads no more, and who is cut has a prefix of what was
+            // Who quits or speaks another protocol has his reply, who has closed reads no more, and who is cut has a prefix of what was
             // sent.
             _ => None,
         }
@@ -117,7 +121,7 @@ impl CloseReason {
     /// Whether what is queued for the connection is still written before it closes.
     pub fn is_orderly(self) -> bool {
         use CloseReason::*;
-        matches!(self, Quit | EndOfInput | NotLoggedIn | Idle | Shutdown)
+        matches!(self, Quit | EndOfInput | NotLoggedIn | Idle | Shutdown | Foreign)
     }
 
     /// Whether it reads too slowly or not at all, so that the kernel is to forget what it still holds for it.

@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
-/// Longest input line in bytes, after telnet bytes are gone and without its CR and LF.
-/// RFC 1459 allows 512, a tweet is 280: 4096 (one page) leaves room for a poem.
-pub const LINE_BYTES_MAX: usize = 4096;
+/// Longest input line in bytes, after telnet bytes are gone and without its CR and LF. A terminal hands over 4,095 bytes
+/// of a typed line and drops the rest without a word (N_TTY_BUF_SIZE), so a longer limit would never be told of.
+/// RFC 1459 allows 512: there is room for a poem.
+pub const LINE_BYTES_MAX: usize = 4000;
 
 /// Other people's messages that may wait for one connection, in bytes, before it is cut as a slow
 /// consumer. A message is 1.7 to 8.7 KB in colour, so 256 KiB is 30 to 150 messages behind.

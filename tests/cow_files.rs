@@ -261,9 +261,9 @@ fn a_message_of_the_largest_cow_fits_into_the_smallest_send_queue() {
     let cows = Cows::new("queue", &[("large.cow", &cow)]);
     let server = Server::with(&["--cow-dir", cows.path(), "--sendq-bytes-max", SENDQ_BYTES_MIN, "--sendq-stall", "1m"]);
     let mut tux = server.login("tux");
-    // Words of 21 columns do not share a line of 40: as many lines as a text of 4096 bytes can have.
-    let text = "moomoomoomoomoomoomoo ".repeat(4096 / 22);
-    assert_eq!(server.login("large").ask(&format!("say tux {}", text.trim_end())[..4096]), "Sent to tux");
+    // Words of 21 columns do not share a line of 40: as many lines as a text of 4000 bytes can have.
+    let line = format!("say tux {}", "moomoomoomoomoomoomoo ".repeat(4000 / 22 + 1));
+    assert_eq!(server.login("large").ask(&line[..4000]), "Sent to tux");
     assert_eq!(tux.read_line(), "large says to you:");
     while tux.read_line() != "x".repeat(COW_BODY_BYTES_MAX) {}
     assert_eq!(tux.ask("who tux"), "Registered users: tux");

@@ -169,7 +169,7 @@ fn every_reply_begins_with_the_id_of_its_line() {
         let expected = format!(
             "1 Registered users: (none)\n2 error: login first\n3 Logged in as tux\n\
              4 error: unknown command nosuch (try help)\n5 error: usage: say COW TEXT\n6 Sent to 0 cows\n\
-             007 Registered users: tux\n8 Registered users: tux\n9 {HELP}\n10 {HELP}\n11 Registered users: tux\n\
+             007 Registered users: tux\n8 Registered users: tux\n9 {HELP}\n10 {HELP}\n11 Registered users: tux\r\n\
              0 Registered users: tux\n13 error: unknown command 14 (try help)\n\
              15 error: you are already logged in as tux\nRegistered users: tux\n123456789012345678 Goodbye.\n"
         );
@@ -181,12 +181,12 @@ fn every_reply_begins_with_the_id_of_its_line() {
 fn what_is_no_id_changes_nothing_and_eighteen_digits_are_one() {
     let server = Server::start();
     let mut tux = server.login("tux");
-    for digits in [19, 20, 100, 4092] {
+    for digits in [19, 20, 100, 3996] {
         for rest in ["", " who"] {
             assert_eq!(tux.ask(&("9".repeat(digits) + rest)), "error: id too long");
         }
     }
-    assert_eq!(tux.ask(&"9".repeat(4097)), "error: line too long (max 4096 bytes)");
+    assert_eq!(tux.ask(&"9".repeat(4001)), "error: line too long (max 4000 bytes)");
     for (line, word) in [("12x who", "12x"), ("-1 who", "-1"), ("+1 who", "+1"), ("1.5", "1.5"), ("#1 who", "#1")] {
         assert_eq!(tux.ask(line), format!("error: unknown command {word} (try help)"));
     }
@@ -212,15 +212,15 @@ fn an_id_and_the_blank_after_it_do_not_count_towards_the_length_of_a_line() {
             // The echo of a word is cut.
             _ => format!("{reply_id}error: unknown command {}", "x".repeat(64)),
         };
-        let too_long = format!("{reply_id}error: line too long (max 4096 bytes)");
+        let too_long = format!("{reply_id}error: line too long (max 4000 bytes)");
         for _ in 0..2 {
-            let reply = client.ask(&line(4096));
+            let reply = client.ask(&line(4000));
             assert!(reply.starts_with(&unknown), "{id:?} {counted:?}: {reply}");
-            assert_eq!(client.ask(&line(4097)), too_long, "{id:?} {counted:?}");
+            assert_eq!(client.ask(&line(4001)), too_long, "{id:?} {counted:?}");
             assert_eq!(client.ask(&line(100_000)), too_long, "{id:?} {counted:?}");
         }
         // In pieces, and ended by the end of input.
-        for piece in [line(4097), "\n".to_owned(), line(4096)].concat().as_bytes().chunks(1000) {
+        for piece in [line(4001), "\n".to_owned(), line(4000)].concat().as_bytes().chunks(1000) {
             client.send_raw(piece);
         }
         client.half_close();
@@ -233,7 +233,7 @@ fn an_id_and_the_blank_after_it_do_not_count_towards_the_length_of_a_line() {
 fn a_line_too_long_with_an_id_numbers_its_sender_like_any_other() {
     let server = Server::start();
     let mut tux = server.login("tux");
-    assert_eq!(tux.ask(&format!("12 {}", "x".repeat(5000))), "12 error: line too long (max 4096 bytes)");
+    assert_eq!(tux.ask(&format!("12 {}", "x".repeat(5000))), "12 error: line too long (max 4000 bytes)");
     assert_eq!(own_block(&mut tux, "tux", "hi"), "0 ".to_owned() + &message("tux", true, "hi"));
 }
 
@@ -288,6 +288,56 @@ fn last_lines_begin_with_zero_for_whoever_has_sent_an_id_guests_too() {
     for mut client in numbered {
         assert_eq!(client.read_to_end(), format!("0 {LAST_LINE}"));
     }
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+/// A line sent as Windows does, and its reply without the line end that it must have.
+fn ask_windows(client: &mut Client, line: &str) -> String {
+    client.send_raw(format!("{line}\r\n").as_bytes());
+    let reply = client.read_line();
+    reply.strip_suffix('\r').unwrap_or_else(|| panic!("{line} is answered by {reply:?}")).to_owned()
+}
+
+#[test]
+fn lines_end_as_those_of_the_client_do_in_whatever_it_is_sent() {
+    let mut server = Server::with(&["--history", "9"]);
+    for core in [0, 1] {
+        let mut sender = server.login("cow");
+        let mut unix = server.login_on(core, "tux");
+        let mut windows = server.connect_on(core);
+        assert_eq!(ask_windows(&mut windows, "login mew"), "Logged in as mew");
+        assert_eq!(ask_windows(&mut windows, "notify on"), "Notices are on");
+        for art in ARTS {
+            choose(&mut unix, art);
+            assert_eq!(ask_windows(&mut windows, &format!("art {art}")), format!("Art is {art}"));
+            assert_eq!(sender.ask("yield two words"), "Sent to 2 cows");
+            let block = message_in(art, "cow", false, "two words");
+            unix.expect(&block);
+            windows.expect(&block.replace('\n', "\r\n"));
+        }
+        assert_eq!(ask_windows(&mut windows, "history 1"), "History: 1 message");
+        windows.expect("cow says: two words\r\n");
+        assert_eq!(sender.ask("quit"), "Goodbye.");
+        windows.expect("* cow has left\r\n");
+        // The last line that it sent decides, and it may send one of the other kind.
+        assert_eq!(windows.ask("notify off"), "Notices are off");
+        assert_eq!(unix.ask("say mew hi"), "Sent to mew");
+        windows.expect("tux says to you: hi\n");
+        // Who speaks telnet has lines end so for good.
+        windows.send_raw(b"\xff\xf1who mew\n");
+        windows.expect("Registered users: mew\r\n");
+        assert_eq!(unix.ask("say mew hi"), "Sent to mew");
+        windows.expect("tux says to you: hi\r\n");
+        windows.send("quit");
+        windows.expect("Goodbye.\r\n");
+        assert_eq!(unix.ask("quit"), "Goodbye.");
+        unix.read_to_end();
+        windows.read_to_end();
+    }
+    let mut last = server.connect();
+    assert_eq!(ask_windows(&mut last, "who"), "Registered users: (none)");
+    server.signal("TERM");
+    assert_eq!(last.read_to_end(), LAST_LINE.replace('\n', "\r\n"));
     assert_eq!(server.wait().code(), Some(0));
 }
 

@@ -629,7 +629,7 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
     expect("history", &["<N>", "[default: 0]"]);
     expect("motd", &["<FILE>", "64 KiB"]);
     expect("cow-dir", &["<DIR>", "several times"]);
-    expect("line-bytes-max", &["<BYTES>", "in bytes", "[default: 4096]"]);
+    expect("line-bytes-max", &["<BYTES>", "in bytes", "[default: 4000]"]);
     expect("sendq-bytes-max", &["<BYTES>", "in bytes", "[default: 262144]"]);
     expect("sendq-stall", &["<TIME>", "1s or more", "[default: 10s]"]);
     expect(

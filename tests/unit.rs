@@ -157,7 +157,7 @@ fn a_server_needs_no_system_call_that_the_unit_forbids() {
     let mut never_reading = connect_narrow(server.address);
     never_reading.expect("Moo!\n");
     let _never_reading = never_reading.logged_in("ferris");
-    let long = format!("yield {}", "x".repeat(4000));
+    let long = format!("yield {}", "x".repeat(3900));
     std::thread::scope(|scope| {
         for mut receiver in receivers {
             scope.spawn(move || receiver.read_to_end());

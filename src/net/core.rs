@@ -31,7 +31,7 @@ use crate::faults::{self, Point};
 use crate::limits::READ_BYTES;
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter};
-use crate::protocol::line::LineTooLong;
+use crate::protocol::line::Line;
 use crate::shard::{self, Change, Effects, Shard};
 
 /// The limits and texts in force, from the command line.
@@ -235,9 +235,9 @@ impl Core {
 
     /// Decides what a line means. A panic in that concerns nobody but who sent the line, unless it left the
     /// shard half changed.
-    pub(super) fn on_line(&self, from: ConnectionId, line: Result<&[u8], LineTooLong<'_>>) -> Effects {
+    pub(super) fn on_line(&self, from: ConnectionId, line: Line<'_>) -> Effects {
         let mut shard = self.shard.borrow_mut();
-        faults::at(Point::Line, line.unwrap_or_default());
+        faults::at(Point::Line, line.bytes.unwrap_or_default());
         shard.on_line(from, line)
     }
 

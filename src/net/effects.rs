@@ -17,6 +17,7 @@ use crate::directory::ShardId;
 use crate::events::CloseReason;
 use crate::faults::{self, Point};
 use crate::metrics::Counter;
+use crate::protocol::telnet::Answer;
 use crate::shard::{Change, Delivery, Effects, Forward, Frame, Outcome, Payload};
 
 /// What has become of a line's effects.
@@ -74,7 +75,7 @@ fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects
             tell_changes(core);
         }
         Outcome::Quit(Some(cow)) => core.note_change(Change::Left(cow)),
-        Outcome::Quit(None) | Outcome::Unchanged => {}
+        Outcome::Quit(None) | Outcome::Unchanged | Outcome::Foreign => {}
     }
     effects.outcome
 }
@@ -243,6 +244,17 @@ pub(super) fn tell_and_end(core: &Core, connection: &Rc<Connection>, reason: Clo
         queue_own(core, connection, last_line.into_bytes());
     }
     core.end(connection, reason.into());
+}
+
+/// Answers telnet commands.
+pub(super) fn answer(core: &Core, connection: &Rc<Connection>, answer: Answer) {
+    let bytes = match answer {
+        Answer::Commands(bytes) => bytes,
+        Answer::Here { times } => {
+            core.with_shard(|shard| shard.on_are_you_there(connection.id)).repeat(times).into_bytes()
+        }
+    };
+    queue_own(core, connection, bytes);
 }
 
 /// Queues bytes of the connection's own: a reply, a greeting, a last line.

@@ -48,13 +48,19 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
     // It goes on over reads: a connection whose input never ends must let others run, too.
     let mut turn = Turn::of(TURN_LINES);
     loop {
-        while lines.has_line() {
-            connection.silence.end();
+        while lines.has_more() {
+            if lines.has_line() {
+                connection.silence.end();
+            }
             may_go_on(core, connection).await?;
             // Asked after every wait: a line executed once the other cores have been told that nothing more
             // will come would be acknowledged and lost.
             if core.is_draining() {
                 break;
+            }
+            if let Some(answer) = lines.next_answer() {
+                effects::answer(core, connection, answer);
+                continue;
             }
             if let Some(wait) = throttle::wait(core, connection, &lines) {
                 // Rare, so what it takes is not kept for every connection.
@@ -67,8 +73,10 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
                 Applied::Done(outcome) => outcome,
                 Applied::Waits(rest) => rest.await?,
             };
-            if let Outcome::Quit(_) = outcome {
-                return Ok(CloseReason::Quit);
+            match outcome {
+                Outcome::Quit(_) => return Ok(CloseReason::Quit),
+                Outcome::Foreign => return Ok(CloseReason::Foreign),
+                Outcome::Unchanged | Outcome::LoggedIn(_) => {}
             }
             if turn.step() {
                 if turn.is_large() {
@@ -105,7 +113,8 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
             core.reactor.breathe().await;
             turn = Turn::of(TURN_LINES);
         }
-        if !open {
+        // A TLS handshake has no lines that would end.
+        if !open || connection.cow().is_none() && lines.begins_like_tls() {
             lines.finish();
         }
     }

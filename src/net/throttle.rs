@@ -14,7 +14,7 @@ use super::core::Core;
 use super::flood::{Pace, Price};
 use super::flush;
 use crate::limits::FLOOD_READ_BYTES;
-use crate::protocol::line::{LineBuffer, LineTooLong};
+use crate::protocol::line::{Line, LineBuffer};
 use crate::shard::{Effects, Shard};
 
 /// How long the next of `lines` has to wait, if it has to.
@@ -42,13 +42,12 @@ pub(super) async fn pause(core: &Rc<Core>, connection: &Connection, time: Durati
 
 /// Has a line executed that has not to wait, or refused if it comes much too soon. Nobody has to wait to
 /// quit.
-pub(super) fn execute(core: &Core, connection: &Connection, line: Result<&[u8], LineTooLong<'_>>) -> Effects {
-    if pace(core, connection) != Pace::Now && !line.is_ok_and(Shard::is_free) {
+pub(super) fn execute(core: &Core, connection: &Connection, line: Line<'_>) -> Effects {
+    if pace(core, connection) != Pace::Now && !line.bytes.is_ok_and(Shard::is_free) {
         return core.with_shard(|shard| shard.on_line_too_soon(connection.id, line));
     }
     let effects = core.on_line(connection.id, line);
-    let bytes = line.map_or_else(|LineTooLong { start }| start.len(), <[u8]>::len);
-    charge(core, connection, || Price::of_line(bytes, effects.receivers, effects.reply.len()));
+    charge(core, connection, || Price::of_line(line.start().len(), effects.receivers, effects.reply.len()));
     effects
 }
 

@@ -122,6 +122,8 @@ pub enum Refusal<'a> {
     LineTooLong(usize),
     #[error("slow down")]
     SlowDown,
+    #[error("this is a chat for nc, not for HTTP or TLS")]
+    Foreign,
 }
 
 impl Display for Reply<'_> {
@@ -230,6 +232,9 @@ pub const PUSHED: &str = "0 ";
 
 /// The reply to `help`, and to a blank line.
 pub const HELP: &str = "commands: who, cows, login COW, say COW TEXT, yield TEXT, quit";
+
+/// What a telnet client is told that asks whether anybody is there.
+pub const HERE: &str = "* the server is here\n";
 
 /// What a connection is told last when the server shuts down.
 pub const SHUTTING_DOWN: &str = "* the server is shutting down\n";

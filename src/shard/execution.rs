@@ -174,6 +174,12 @@ impl<'s> Execution<'s> {
         Ok(Reply::SentToCows(others))
     }
 
+    /// Refuses a client of another protocol once and for all.
+    pub(super) fn turn_away<'a>(&mut self) -> Result<Reply<'a>, Refusal<'a>> {
+        self.outcome = Outcome::Foreign;
+        Err(Refusal::Foreign)
+    }
+
     fn quit(&mut self) -> Reply<'s> {
         self.outcome = Outcome::Quit(self.roster.leave(self.from));
         Reply::Goodbye

@@ -53,20 +53,33 @@ pub struct Form {
     pub art: Art,
     /// It has sent a request id: what is not a reply begins with an id of 0, and every message has a header.
     pub numbered: bool,
+    /// It ends lines with CR LF, and so do those that it is sent.
+    pub crlf: bool,
 }
 
 impl Form {
     /// How many forms there are.
-    pub const COUNT: usize = Art::ALL.len() * 2;
+    pub const COUNT: usize = Art::ALL.len() * 4;
 
     /// All of them.
     pub fn all() -> impl Iterator<Item = Form> {
-        Art::ALL.into_iter().flat_map(|art| [false, true].map(|numbered| Form { art, numbered }))
+        let rest = [(false, false), (false, true), (true, false), (true, true)];
+        Art::ALL.into_iter().flat_map(move |art| rest.map(|(numbered, crlf)| Form { art, numbered, crlf }))
     }
 
     /// Its place among them.
     pub fn index(self) -> usize {
-        self.art as usize * 2 + usize::from(self.numbered)
+        self.art as usize * 4 + usize::from(self.numbered) * 2 + usize::from(self.crlf)
+    }
+
+    /// A form in which nothing is asked for but an art.
+    pub fn of(art: Art) -> Self {
+        Form { art, numbered: false, crlf: false }
+    }
+
+    /// `lines`, each ended by LF, as they are sent in this form.
+    pub(super) fn end_lines(self, lines: String) -> String {
+        if self.crlf { lines.replace('\n', "\r\n") } else { lines }
     }
 }
 
@@ -98,6 +111,10 @@ impl Said {
 
     /// The whole block in this form.
     fn draw(&self, drawing: Drawing<'_>, to_you: bool, form: Form) -> String {
+        form.end_lines(self.draw_lines(drawing, to_you, form))
+    }
+
+    fn draw_lines(&self, drawing: Drawing<'_>, to_you: bool, form: Form) -> String {
         let herd = drawing.herd;
         let header = Header { name: name(herd, self.sender), to_you };
         let pushed = if form.numbered { PUSHED } else { "" };

@@ -60,7 +60,7 @@ mod tests {
     use crate::protocol::command::Art;
     use crate::shard::Message;
 
-    const OFF: Form = Form { art: Art::Off, numbered: false };
+    const OFF: Form = Form { art: Art::Off, numbered: false, crlf: false };
 
     fn herd() -> Herd {
         let cow = Cow { name: "tux".to_owned(), colour: "C".to_owned(), plain: "P".to_owned() };
@@ -92,7 +92,7 @@ mod tests {
         let bytes: usize = history.said.iter().map(|said| said.size_bytes()).sum();
         assert_eq!(bytes, history.bytes);
         assert!((HISTORY_BYTES_MAX / 2..=HISTORY_BYTES_MAX).contains(&bytes), "{bytes}");
-        let color = Form { art: Art::Color, numbered: false };
+        let color = Form::of(Art::Color);
         let given = history.last(99, Drawing { herd: &herd, header: true }, color);
         let bytes: usize = given.iter().map(String::len).sum();
         assert!((HISTORY_REPLY_BYTES_MAX / 2..=HISTORY_REPLY_BYTES_MAX).contains(&bytes), "{bytes}");

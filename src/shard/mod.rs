@@ -32,9 +32,10 @@ use crate::directory::{Claims, ConnectionId, Directory, ShardId};
 use crate::limits::LINE_BYTES_MAX;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::protocol::command::{Art, Command, Standing, split_id};
-use crate::protocol::line::LineTooLong;
+use crate::protocol::foreign;
+use crate::protocol::line::Line;
 use crate::protocol::name::Name;
-use crate::protocol::reply::{Notice, PUSHED, Refusal, Reply};
+use crate::protocol::reply::{HERE, Notice, PUSHED, Refusal, Reply};
 use crate::protocol::text::sanitize;
 use execution::Execution;
 use history::History;
@@ -136,6 +137,8 @@ pub enum Outcome {
     LoggedIn(CowId),
     /// Gone; the cow, if there was one, is free.
     Quit(Option<CowId>),
+    /// A client of another protocol, which has been told so and is to be left.
+    Foreign,
 }
 
 /// Something for users of this core, and who gets it.
@@ -186,16 +189,16 @@ impl Delivery<'_> {
     }
 }
 
-/// A line of the server's own as it is sent to who wants things in this form.
+/// A line of the server's own, ending in LF, as it is sent to who wants things in this form.
 fn pushed(form: Form, line: &str) -> String {
-    format!("{}{line}", if form.numbered { PUSHED } else { "" })
+    form.end_lines(format!("{}{line}", if form.numbered { PUSHED } else { "" }))
 }
 
 impl Shard {
     /// The shard `id` of a server, nobody registered.
     pub fn new(id: ShardId, common: Common, metrics: CoreMetrics) -> Self {
         let claims = Claims::new(Arc::clone(&common.directory), id);
-        let usual_form = Form { art: common.rules.art, numbered: false };
+        let usual_form = Form::of(common.rules.art);
         let roster = Roster::new(id, claims, Arc::clone(&common.wants), usual_form);
         let history = History::new(common.rules.history_messages);
         Shard { id, common, roster, history, notices: Notices::default(), metrics }
@@ -217,13 +220,13 @@ impl Shard {
     }
 
     /// Decides what one line of `from` means. A claim or a release that it asks for is done on return.
-    pub fn on_line(&mut self, from: ConnectionId, line: Result<&[u8], LineTooLong<'_>>) -> Effects {
+    pub fn on_line(&mut self, from: ConnectionId, line: Line<'_>) -> Effects {
         self.metrics.add(Counter::Lines, 1);
         self.answer(from, line, false)
     }
 
     /// Refuses a line that came too soon; nothing else comes of it.
-    pub fn on_line_too_soon(&mut self, from: ConnectionId, line: Result<&[u8], LineTooLong<'_>>) -> Effects {
+    pub fn on_line_too_soon(&mut self, from: ConnectionId, line: Line<'_>) -> Effects {
         self.metrics.add(Counter::LinesTooSoon, 1);
         self.answer(from, line, true)
     }
@@ -237,17 +240,18 @@ impl Shard {
     }
 
     /// Executes a line, or refuses it if it came too soon.
-    fn answer(&mut self, from: ConnectionId, line: Result<&[u8], LineTooLong<'_>>, too_soon: bool) -> Effects {
-        let safe = sanitize(line.unwrap_or_else(|LineTooLong { start }| start));
+    fn answer(&mut self, from: ConnectionId, line: Line<'_>, too_soon: bool) -> Effects {
+        let safe = sanitize(line.start());
         let id = split_id(&safe);
-        if matches!(id, Ok((Some(_), _))) {
-            let form = self.roster.form(from);
-            self.roster.set_form(from, Form { numbered: true, ..form });
-        }
+        let form = self.roster.form(from);
+        let form = Form { numbered: form.numbered || matches!(id, Ok((Some(_), _))), crlf: line.crlf, ..form };
+        self.roster.set_form(from, form);
         let line_bytes_max = self.common.rules.line_bytes_max;
         let mut execution = Execution::new(self, from);
-        let reply = match (line, &id) {
+        let is_foreign = || line.is_tls() || foreign::is_http(&safe, line.bytes.is_ok());
+        let reply = match (line.bytes, &id) {
             _ if too_soon => Err(Refusal::SlowDown),
+            _ if execution.standing() == Standing::Guest && is_foreign() => execution.turn_away(),
             (Err(_), _) => Err(Refusal::LineTooLong(line_bytes_max)),
             (Ok(_), Err(refusal)) => Err(refusal.clone()),
             (Ok(_), Ok((_, line))) => {
@@ -256,9 +260,10 @@ impl Shard {
         };
         let reply = reply.unwrap_or_else(Reply::Refused);
         let mut text = String::with_capacity(32);
+        let end = if line.crlf { "\r\n" } else { "\n" };
         let written = match id {
-            Ok((Some(id), _)) => writeln!(text, "{id} {reply}"),
-            _ => writeln!(text, "{reply}"),
+            Ok((Some(id), _)) => write!(text, "{id} {reply}{end}"),
+            _ => write!(text, "{reply}{end}"),
         };
         written.expect(frame::INTO_MEMORY);
         let Execution { forward, local, outcome, blocks, receivers, .. } = execution;
@@ -309,6 +314,13 @@ impl Shard {
     /// The place of `connection` may be used by another one from now on.
     pub fn on_forget(&mut self, connection: ConnectionId) {
         self.roster.forget(connection);
+    }
+
+    /// What is sent to `connection`, which speaks telnet and asks whether anybody is there.
+    pub fn on_are_you_there(&mut self, connection: ConnectionId) -> String {
+        let form = Form { crlf: true, ..self.roster.form(connection) };
+        self.roster.set_form(connection, form);
+        pushed(form, HERE)
     }
 
     /// A line of the server's own, ending in LF, as it is sent to `connection`.
@@ -364,6 +376,7 @@ mod tests {
     use crate::cows::bubble::Bubble;
     use crate::cows::herd::Cow;
     use crate::metrics::Metrics;
+    use crate::protocol::line::LineTooLong;
 
     #[test]
     fn a_line_that_comes_too_soon_is_refused_with_its_id_and_nothing_comes_of_it() {
@@ -379,11 +392,12 @@ mod tests {
             (b"quit", "error: slow down\n"),
             (b"", "error: slow down\n"),
         ] {
-            let effects = shard.on_line_too_soon(user, Ok(line));
+            let effects = shard.on_line_too_soon(user, line.into());
             assert_eq!(String::from_utf8(effects.reply).expect("ASCII"), reply);
             assert!(matches!((effects.outcome, effects.forward), (Outcome::Unchanged, Forward::Nowhere)));
         }
-        assert_eq!(shard.on_line_too_soon(user, Err(LineTooLong { start: b"7 x" })).reply, b"7 error: slow down\n");
+        let too_long = Line { bytes: Err(LineTooLong { start: b"7 x" }), crlf: true };
+        assert_eq!(shard.on_line_too_soon(user, too_long).reply, b"7 error: slow down\r\n");
         assert_eq!(shard.cow(user), None);
         assert_eq!((metrics.all().total(Counter::Lines), metrics.all().total(Counter::LinesTooSoon)), (0, 5));
     }
@@ -416,13 +430,15 @@ mod tests {
             String::from_utf8(delivery.payload(receiver.form).to_vec()).expect("ASCII")
         };
         for line in [b"login aya".as_slice(), b"notify on"] {
-            shards[1].on_line(listener, Ok(line));
+            shards[1].on_line(listener, line.into());
         }
-        let Outcome::LoggedIn(tux) = shards[0].on_line(user, Ok(b"login tux")).outcome else { panic!("free") };
+        let Outcome::LoggedIn(tux) = shards[0].on_line(user, (&b"login tux"[..]).into()).outcome else {
+            panic!("free")
+        };
         assert_eq!(shards[0].on_close(user), Some(tux));
         assert_eq!(told(&mut shards[1], Change::Left(tux)), "* tux has left\n");
         // Somebody has come before that is told.
-        shards[1].on_line(user, Ok(b"login tux"));
+        shards[1].on_line(user, (&b"login tux"[..]).into());
         assert_eq!(told(&mut shards[1], Change::Joined(tux)), "* tux has joined\n");
         assert_eq!(told(&mut shards[1], Change::Left(tux)), "* 0 more joined, 1 more left\n");
         // On the core where he left nothing can have come between.

@@ -113,7 +113,7 @@ impl Core {
     }
 
     fn line(&mut self, connection: ConnectionPlace, line: &str) -> (String, Effects) {
-        let effects = self.shard.on_line(ConnectionId::new(connection), Ok(line.as_bytes()));
+        let effects = self.shard.on_line(ConnectionId::new(connection), line.as_bytes().into());
         (String::from_utf8(effects.reply.clone()).expect("replies are UTF-8"), effects)
     }
 

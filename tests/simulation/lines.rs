@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use cowchat::directory::ConnectionId;
 use cowchat::protocol::command::Art;
-use cowchat::protocol::line::LineTooLong;
+use cowchat::protocol::line::{Line, LineTooLong};
 use cowchat::shard::{Change, Effects, Forward, Outcome};
 
 use crate::words::{name_of, reply, text_of, tokens_of, without_id};
@@ -51,7 +51,7 @@ impl World {
                 if session.is_some() { "error: usage: say COW TEXT" } else { "error: login first" },
             ),
             90..91 => {
-                let line = Err(LineTooLong { start: b"moo" });
+                let line = Line { bytes: Err(LineTooLong { start: b"moo" }), crlf: false };
                 let effects = self.shards[place.0].on_line(ConnectionId::new(place.1), line);
                 assert_eq!(effects.reply, b"error: line too long (max 100 bytes)\n");
                 self.connection(place).wire.push_own(&effects.reply);
@@ -178,7 +178,7 @@ impl World {
         let id = format!("{} ", self.random.u64(..1_000_000_000_000_000_000));
         let numbered = self.random.u8(..20) == 0;
         let id = if numbered { id } else { String::new() };
-        let effects = self.shards[place.0].on_line(ConnectionId::new(place.1), Ok((id.clone() + line).as_bytes()));
+        let effects = self.shards[place.0].on_line(ConnectionId::new(place.1), (id.clone() + line).as_bytes().into());
         assert!(effects.reply.starts_with(id.as_bytes()), "the reply has the line's id");
         self.connection(place).form.numbered |= numbered;
         effects

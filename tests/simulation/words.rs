@@ -29,7 +29,7 @@ pub fn name_of(cow: usize) -> String {
 }
 
 /// Every message has one of these, whoever gets it.
-pub const FORM_OF_TOKENS: Form = Form { art: Art::Off, numbered: false };
+pub const FORM_OF_TOKENS: Form = Form { art: Art::Off, numbered: false, crlf: false };
 
 /// The message is in the form that its receiver asked for.
 pub fn check_form(block: &[u8], form: Form, token: Token) {

@@ -211,7 +211,7 @@ impl World {
                 1..4 => Appetite::Small(random.usize(1..200)),
                 _ => Appetite::Full,
             };
-            let form = Form { art: Art::Color, numbered: false };
+            let form = Form::of(Art::Color);
             let wire = Wire::new(appetite, *sendq_bytes_max);
             Connection { session: None, form, listening: false, waiting: None, wire }
         })

@@ -329,10 +329,15 @@ impl Client {
 
     /// The next line, without its LF.
     pub fn read_line(&mut self) -> String {
+        String::from_utf8(self.read_line_bytes()).expect("the server speaks UTF-8")
+    }
+
+    /// The next line, which may hold telnet commands, without its LF.
+    pub fn read_line_bytes(&mut self) -> Vec<u8> {
         let mut line = Vec::new();
         self.input.read_until(b'\n', &mut line).expect("the server answers");
         assert_eq!(line.pop(), Some(b'\n'), "the connection ended after {:?}", String::from_utf8_lossy(&line));
-        String::from_utf8(line).expect("the server speaks UTF-8")
+        line
     }
 
     /// Exactly the next `count` bytes.

@@ -1,0 +1,76 @@
+//! Lines that clients of other protocols send.
+//!
+//! A web page can have a browser connect to any port and send a request whose body is lines of its choice. From a loopback
+//! address these would count as the user's own. So a guest that speaks HTTP is turned away at its first line, before
+//! anything that it sends is executed.
+
+/// Header fields that a request begins with, if its first line is not understood: a request of HTTP/1.1 has a `Host`.
+const HEADERS: [&str; 12] = [
+    "Host",
+    "User-Agent",
+    "Accept",
+    "Accept-Encoding",
+    "Accept-Language",
+    "Connection",
+    "Content-Length",
+    "Content-Type",
+    "Cookie",
+    "Origin",
+    "Referer",
+    "Upgrade",
+];
+
+/// Whether a sanitized line is the first one of an HTTP request, of any method and version (RFC 9112 3), or a header field.
+/// Of a line that is not `whole` the beginning will do.
+pub fn is_http(line: &str, whole: bool) -> bool {
+    let line = line.trim_matches(' ');
+    is_request(line, whole) || line.split_once(':').is_some_and(|(name, _)| is_header(name))
+}
+
+/// `METHOD TARGET HTTP/1.1`.
+fn is_request(line: &str, whole: bool) -> bool {
+    let mut words = line.split(' ').filter(|word| !word.is_empty());
+    let (method, target, version) = (words.next(), words.next(), words.next_back());
+    let is_url = |target: &str| target.starts_with('/') || target.contains("://");
+    let begins_like_one = method.is_some() && target.is_some_and(is_url);
+    version.is_some_and(|version| version.starts_with("HTTP/")) || !whole && begins_like_one
+}
+
+fn is_header(name: &str) -> bool {
+    HEADERS.iter().any(|header| header.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_of_any_method_and_version_is_http() {
+        for line in [
+            "GET / HTTP/1.1",
+            "POST /index.html?a=b HTTP/1.0",
+            "OPTIONS * HTTP/1.1",
+            "CONNECT example.org:80 HTTP/1.1",
+            "PRI * HTTP/2.0",
+            "login mew HTTP/1.1",
+            "12 / HTTP/1.1",
+            "  get  http://127.0.0.1:1337/  HTTP/1.1 ",
+        ] {
+            assert!(is_http(line, true), "{line}");
+        }
+        for line in ["GET /", "POST http://example.org/a/long/path"] {
+            assert!(is_http(line, false) && !is_http(line, true), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_header_field_is_http_and_what_people_type_is_not() {
+        for line in ["Host: 127.0.0.1:1337", "host:x", "User-Agent: curl", "Content-Length: 12"] {
+            assert!(is_http(line, true), "{line}");
+        }
+        for line in ["", "who", "login tux", "say tux http://x/", "tux: hi", "WHO /", "host", "HTTP/1.1", "12 cows"] {
+            assert!(!is_http(line, true), "{line}");
+        }
+        assert!(!is_http("xxxxxxxxxxxxxxxxxxxxxxxxx", false) && !is_http("say tux http", false));
+    }
+}
