@@ -27,6 +27,7 @@ readonly numbers=10000
 readonly full_queues=1000
 readonly stalls=5
 readonly stall_messages=2000
+readonly cow_files=2000
 
 # $*: what has to be changed first.
 refuse() {
@@ -163,5 +164,7 @@ soak "protocol properties, cases each" "$cases" with PROPTEST_CASES="$cases" car
 soak "input in any chunks (I13), cases" "$chunkings" any_chunks
 soak "a line without an end, MB" "$endless" with COWCHAT_ENDLESS_MB="$endless" cargo_test --release --test faults \
     after_every_fault
+soak "cow files, generated" "$cow_files" with COWCHAT_COW_FILES="$cow_files" cargo_test --release --test cow_files \
+    generated_cow_files
 soak "no faults on purpose in a release" 1 cargo_test --release --test own_faults
 soak "whole suite, runs" "$runs" whole_suite

@@ -81,7 +81,7 @@ pub struct ServeArgs {
     pub motd: Option<PathBuf>,
 
     /// Add the cows of this directory's `.cow` and `.chara` files, which are read and never run; may be given
-    /// several times, or several directories parted by `:`
+    /// several times, or several directories with `:` between them
     #[arg(long, value_name = "DIR", env = "COWCHAT_COW_DIR", value_delimiter = ':')]
     pub cow_dir: Vec<PathBuf>,
 
@@ -89,7 +89,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BYTES", env = "COWCHAT_LINE_BYTES_MAX", default_value_t = limits::LINE_BYTES_MAX, value_parser = parse_line_bytes)]
     pub line_bytes_max: usize,
 
-    /// Other people's messages that may wait for one connection, in bytes (40960 to 1 GiB); one that
+    /// Other people's messages that may wait for one connection, in bytes (57344 to 1 GiB); one that
     /// is further behind for 100 ms, or twice as far at all, is cut
     #[arg(long, value_name = "BYTES", env = "COWCHAT_SENDQ_BYTES_MAX", default_value_t = limits::SENDQ_BYTES_MAX, value_parser = parse_sendq_bytes)]
     pub sendq_bytes_max: usize,

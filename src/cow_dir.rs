@@ -1,6 +1,6 @@
 //! Directories of cow files: which files there are, and what each brings.
 //!
-//! Reads the files for the cows room, which knows none. A file that can not be a cow never stops the start:
+//! Reads the files for the cows room, which knows none. A file that cannot be a cow never stops the start:
 //! it is skipped, and the reason is kept for the log. What is loaded depends on nothing but names and
 //! contents: each directory is read in the order of its names, and of two cows of one name the first stays.
 
@@ -10,12 +10,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::cows::art::{BUILTIN_NAMES, chara_body};
+use crate::cows::art::BUILTIN_NAMES;
 use crate::cows::bubble::Bubble;
-use crate::cows::chara::CharaError;
-use crate::cows::classic::{self, ClassicError};
+use crate::cows::cow_file::{self, CowFileError, Kind, Picture};
 use crate::cows::herd::{Cow, is_name};
-use crate::cows::plain;
 use crate::limits::{COW_BODY_BYTES_MAX, COW_FILE_BYTES_MAX, COW_FILES_MAX};
 
 /// A file that is no cow, and why.
@@ -40,44 +38,46 @@ pub struct Loaded {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// Users could not type it.
-    #[error("its name can not be a cow's: 1 to 32 of A-Z a-z 0-9 . _ - before the extension")]
+    #[error(
+        "its name cannot be a cow's: rename it to 1 to 32 of A-Z a-z 0-9 . _ - before the extension, and no dot first"
+    )]
     Name,
-    /// charasay has a cow of this name.
+    /// charasay has a cow of this name, or one that people would take for it.
     #[error("the built-in {0} stays: rename the file to have both")]
     Builtin(String),
     /// Another file has brought a cow of this name.
     #[error("{} is the cow of that name: rename one to have both", .0.display())]
     Twice(PathBuf),
+    /// Another file has brought a cow that people would take for this one.
+    #[error("{} has that name but for its case: rename one to have both", .0.display())]
+    Case(PathBuf),
     /// There are enough.
-    #[error("{COW_FILES_MAX} cows from files are the most")]
+    #[error("{COW_FILES_MAX} cows from files are the most: take others out")]
     TooMany,
     /// A directory, a pipe or a device: opening it might wait for ever.
-    #[error("it is no regular file")]
+    #[error("it is no regular file: give one, or a link to one")]
     NotAFile,
     /// The kernel's word.
-    #[error("it can not be read: {0}")]
+    #[error("it cannot be read: {0}")]
     Unreadable(String),
     /// Too large to be a cow.
-    #[error("it is larger than {COW_FILE_BYTES_MAX} bytes")]
+    #[error("it is larger than {COW_FILE_BYTES_MAX} bytes: make it smaller")]
     FileTooLarge,
     /// Another encoding, or no text.
     #[error("line {0}: it is not UTF-8 (iconv can turn Latin-1 into that)")]
     NotUtf8(usize),
     /// It does not parse.
     #[error(transparent)]
-    Classic(#[from] ClassicError),
-    /// It does not parse.
-    #[error(transparent)]
-    Chara(#[from] CharaError),
+    File(#[from] CowFileError),
     /// Too large for the smallest send queue.
-    #[error("its picture has {0} bytes, {COW_BODY_BYTES_MAX} are the most")]
+    #[error("its picture has {0} bytes, {COW_BODY_BYTES_MAX} are the most: draw it smaller or with fewer colours")]
     BodyTooLarge(usize),
 }
 
 /// A directory that can not be read.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "can not read the directory of --cow-dir, {path}: {error} (give a directory of .cow and .chara files)",
+    "cannot read the directory of --cow-dir, {path}: {error} (give a directory of .cow and .chara files)",
     path = .path.display()
 )]
 pub struct CowDirError {
@@ -88,21 +88,21 @@ pub struct CowDirError {
 }
 
 /// The cows of these directories, not of those within them, as they look below such a bubble. Files that end
-/// in neither `.cow` nor `.chara` are passed over. Blocks while it reads; parsing takes a millisecond for each
-/// `.chara` file.
+/// in neither `.cow` nor `.chara` are passed over. Blocks while it reads.
 ///
 /// # Errors
-/// When a directory can not be read.
+/// When a directory cannot be read.
 pub fn load(directories: &[PathBuf], bubble: &Bubble) -> Result<Loaded, CowDirError> {
     let mut loaded = Loaded::default();
     let mut origins = BTreeMap::new();
     for directory in directories {
         let paths = paths(directory).map_err(|error| CowDirError { path: directory.clone(), error })?;
         for path in paths {
-            let Some(kind) = Kind::of(&path) else { continue };
+            let kind = path.extension().and_then(OsStr::to_str).and_then(Kind::of_extension);
+            let Some(kind) = kind else { continue };
             match cow(&path, kind, bubble, &origins) {
                 Ok(cow) => {
-                    origins.insert(cow.name.clone(), path);
+                    origins.insert(cow.name.to_ascii_lowercase(), path);
                     loaded.cows.push(cow);
                 }
                 Err(reason) => loaded.skipped.push(Skipped { path, reason }),
@@ -119,47 +119,20 @@ fn paths(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// The two sorts of cow files.
-#[derive(Clone, Copy)]
-enum Kind {
-    Classic,
-    Chara,
-}
-
-impl Kind {
-    fn of(path: &Path) -> Option<Kind> {
-        match path.extension()?.to_str()? {
-            "cow" => Some(Kind::Classic),
-            "chara" => Some(Kind::Chara),
-            _ => None,
-        }
-    }
-}
-
-/// The cow of one file. `origins` are the files of the cows so far.
+/// The cow of one file. `origins` are the files of the cows so far, by their names in lower case.
 fn cow(path: &Path, kind: Kind, bubble: &Bubble, origins: &BTreeMap<String, PathBuf>) -> Result<Cow, Reason> {
     let name = path.file_stem().and_then(OsStr::to_str).filter(|name| is_name(name)).ok_or(Reason::Name)?;
-    if BUILTIN_NAMES.contains(&name) {
-        return Err(Reason::Builtin(name.to_owned()));
+    if let Some(builtin) = BUILTIN_NAMES.into_iter().find(|builtin| builtin.eq_ignore_ascii_case(name)) {
+        return Err(Reason::Builtin(builtin.to_owned()));
     }
-    if let Some(other) = origins.get(name) {
-        return Err(Reason::Twice(other.clone()));
+    if let Some(other) = origins.get(&name.to_ascii_lowercase()) {
+        let is_same = other.file_stem() == path.file_stem();
+        return Err(if is_same { Reason::Twice(other.clone()) } else { Reason::Case(other.clone()) });
     }
     if origins.len() == COW_FILES_MAX {
         return Err(Reason::TooMany);
     }
-    let source = read(path)?;
-    let (colour, plain) = match kind {
-        Kind::Classic => {
-            let body = classic::parse(&source, bubble.thoughts())?;
-            (body.clone(), body)
-        }
-        Kind::Chara => {
-            let body = chara_body(&source, bubble)?;
-            let plain = plain::shade(&body);
-            (body, plain)
-        }
-    };
+    let Picture { colour, plain } = cow_file::parse(&read(path)?, kind, bubble.thoughts())?;
     if colour.len() > COW_BODY_BYTES_MAX {
         return Err(Reason::BodyTooLarge(colour.len()));
     }

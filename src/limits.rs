@@ -29,7 +29,7 @@ pub const SENDQ_GRACE: Duration = Duration::from_millis(100);
 
 /// Smallest send queue that can be asked for: one message of the longest line in the largest picture, which has a bubble
 /// of [`BUBBLE_BYTES_MAX`], a body of [`COW_BODY_BYTES_MAX`] and a header.
-pub const SENDQ_BYTES_MIN: usize = 40 * 1024;
+pub const SENDQ_BYTES_MIN: usize = 56 * 1024;
 
 /// How long other people's messages may wait for a connection that takes nothing at all.
 pub const SENDQ_STALL: Duration = Duration::from_secs(10);
@@ -337,16 +337,21 @@ pub const BUBBLE_BYTES_MAX: usize = 19 * 1024;
 pub const COW_FILE_BYTES_MAX: usize = 64 * 1024;
 
 /// Largest body of a cow that a file brings, in bytes: with [`BUBBLE_BYTES_MAX`] a message has to fit into
-/// [`SENDQ_BYTES_MIN`]. The largest of charasay's has 8.5 KB.
-pub const COW_BODY_BYTES_MAX: usize = 16 * 1024;
+/// [`SENDQ_BYTES_MIN`]. The largest of charasay's has 8.5 KB, and pictures of 50 rows in 24-bit colours, as converters make
+/// them, 20 KB.
+pub const COW_BODY_BYTES_MAX: usize = 32 * 1024;
+
+/// Bytes that all strings of a cow file may have together while its assignments are followed, each time that one is read:
+/// what bounds the time and memory that a file takes, since a string may hold another one many times. Its picture is read
+/// twice, once before it is known whether an `if` stands behind it.
+pub const COW_FILE_VALUES_BYTES_MAX: usize = 1024 * 1024;
+
+/// Parentheses and blocks of a cow file that may stand within each other.
+pub const COW_FILE_DEPTH_MAX: usize = 16;
 
 /// Breeds that files may add: in a herd of one, all of them in a `cows` reply, 34 bytes each, stay below
 /// [`SENDQ_OWN_BYTES`].
 pub const COW_FILES_MAX: usize = 1000;
-
-/// Longest value of a variable in a `.chara` file, in bytes. Both colours of one place take 36; charasay draws
-/// a file in memory that this many times its size bounds.
-pub const CHARA_COLOR_BYTES_MAX: usize = 64;
 
 /// Longest `--motd` file in bytes: greetings count as own bytes, see [`SENDQ_OWN_BYTES`].
 pub const MOTD_BYTES_MAX: usize = 64 * 1024;

@@ -187,7 +187,7 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--line-bytes-max", "0"], "--line-bytes-max", "use a whole number from 16 to 65536"),
         (&["--line-bytes-max", "15"], "--line-bytes-max", number),
         (&["--line-bytes-max", "65537"], "--line-bytes-max", number),
-        (&["--sendq-bytes-max", "1"], "--sendq-bytes-max", "use a whole number from 40960 to 1073741824"),
+        (&["--sendq-bytes-max", "1"], "--sendq-bytes-max", "use a whole number from 57344 to 1073741824"),
         (&["--sendq-bytes-max", "32767"], "--sendq-bytes-max", number),
         (&["--sendq-bytes-max", "1073741825"], "--sendq-bytes-max", number),
         (&["--sendq-stall", "5"], "--sendq-stall", "such as 10s or 2m"),

@@ -79,16 +79,3 @@ fn a_russian_sentence_does_not_silence_it() {
     telnet.types("who\n");
     telnet.wait_for("Registered users: ferris, tux\r\n");
 }
-
-#[test]
-fn are_you_there_is_answered_by_a_line() {
-    let server = Server::start();
-    let mut telnet = Terminal::telnet(&server);
-    // Its escape character leads to its own commands.
-    telnet.types("\x1d");
-    telnet.wait_for("telnet> ");
-    telnet.types("send ayt\n");
-    telnet.wait_for("* the server is here\r\n");
-    telnet.types("who\n");
-    telnet.wait_for("Registered users: (none)\r\n");
-}

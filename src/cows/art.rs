@@ -1,4 +1,4 @@
-//! Pictures as charasay draws them: its own, and those of `.chara` files.
+//! Pictures that charasay brings.
 //!
 //! `charasay::format_character` takes about a millisecond a call: it compiles a regular expression and
 //! reads its asset anew. Its result is a bubble followed by a body that does not depend on the message,
@@ -7,8 +7,6 @@
 use charasay::{BUILTIN_CHARA, Chara, format_character};
 
 use super::bubble::Bubble;
-use super::chara::{self, CharaError, Problem};
-use super::plain::{is_colour_only, shade};
 
 /// Names of the built-in cows, sorted.
 pub const BUILTIN_NAMES: [&str; 24] = BUILTIN_CHARA;
@@ -27,21 +25,6 @@ pub fn builtin_body(name: &str, bubble: &Bubble) -> Option<String> {
     body(&Chara::Builtin(name.to_owned()), bubble)
 }
 
-/// The body that a `.chara` file of this text has, in colour, as [`builtin_body`] gives it.
-///
-/// # Errors
-/// When charasay would not draw all of it, or draw more than text and colours.
-pub fn chara_body(source: &str, bubble: &Bubble) -> Result<String, CharaError> {
-    chara::check(source)?;
-    // Only the variants of `Chara` that read files can panic. A CR would be drawn.
-    let body = body(&Chara::Raw(source.replace("\r\n", "\n")), bubble);
-    let body = body.filter(|body| is_colour_only(body)).ok_or(CharaError { line: None, problem: Problem::NotDrawn })?;
-    if shade(&body).trim().is_empty() {
-        return Err(CharaError { line: None, problem: Problem::Blank });
-    }
-    Ok(body)
-}
-
 fn body(chara: &Chara, bubble: &Bubble) -> Option<String> {
     let whole = format_character(SAMPLE, chara, bubble.columns(), bubble.kind()).ok()?;
     whole.strip_prefix(&bubble.draw(SAMPLE)).map(str::to_owned)
@@ -50,7 +33,7 @@ fn body(chara: &Chara, bubble: &Bubble) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use crate::cows::cow_file::{self, Kind};
 
     #[test]
     fn bubble_and_body_are_what_charasay_draws() {
@@ -75,44 +58,15 @@ mod tests {
         assert_eq!(builtin_body("nosuch", &Bubble::default()), None);
     }
 
-    /// A file of charasay's form that draws this picture.
-    fn file(picture: &str) -> String {
-        format!("# moo\n$t = \"$thoughts\";\n$a = \"\\e[48;5;16m  \";\n\n$the_chara = <<EOC\n{picture}\nEOC\n")
-    }
-
     #[test]
-    fn a_file_is_drawn_as_charasay_draws_it() {
-        let source = file("  $t\n    $a$x moo");
-        let drawn = "  \\ \n    \u{1b}[48;5;16m  \u{1b}[49m   moo";
-        let bubble = Bubble::default();
-        assert_eq!(chara_body(&source, &bubble).as_deref(), Ok(drawn));
-        assert_eq!(chara_body(&source.replace('\n', "\r\n"), &bubble).as_deref(), Ok(drawn));
-        let think = Bubble::new("think", 40).expect("a kind");
-        assert_eq!(chara_body(&source, &think), Ok(drawn.replace('\\', "o")));
-        let whole = format_character("hi", &Chara::Raw(source), bubble.columns(), bubble.kind());
-        assert_eq!(bubble.draw("hi") + drawn, whole.expect("charasay draws"));
-    }
-
-    #[test]
-    fn a_file_that_draws_nothing_is_refused() {
-        for source in ["", "\n", "# moo\n", &file(""), &file("  "), &file("\\e[31m  ")] {
-            let refused = chara_body(source, &Bubble::default());
-            assert_eq!(refused, Err(CharaError { line: None, problem: Problem::Blank }), "{source}");
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn no_file_makes_charasay_panic_or_write_to_a_terminal_what_is_no_colour(
-            lines in prop::collection::vec(
-                r#"\$[abxt]{1,2} ?= ?"\\e\[[0-9;]{0,5}m? {0,3}";?|([ -~é]|\$[abxt]|\\e\[[0-9;]{0,3}[mJ]){0,12}|\PC{0,8}|EOC"#,
-                0..8,
-            ),
-        ) {
-            if let Ok(body) = chara_body(&lines.join("\n"), &Bubble::default()) {
-                prop_assert!(is_colour_only(&body), "{:?}", body);
-            }
+    fn a_chara_file_is_drawn_as_charasay_draws_it_but_for_a_reset_at_its_end() {
+        let source = "# moo\n$x = \"\\e[49m  \"; #reset\n$t = \"$thoughts \";\n$a = \"\\e[48;5;16m  \";\n$aB=\"\\e[48;2;1;2;3m  \";\n\n\
+                      $the_chara = <<EOC\n  $t\n   $t $a$aB$x\n      $a moo\\e[0m $a$x.\nEOC\n";
+        for (name, thoughts) in [("cowsay", "\\"), ("think", "o")] {
+            let bubble = Bubble::new(name, 40).expect("a kind");
+            let drawn = body(&Chara::Raw(source.to_owned()), &bubble).expect("charasay draws");
+            let read = cow_file::parse(source, Kind::Chara, thoughts).expect("it is read");
+            assert_eq!(read.colour, drawn + "\x1b[0m");
         }
     }
 }

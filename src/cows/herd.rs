@@ -176,9 +176,11 @@ impl Herd {
     }
 }
 
-/// Whether a cow can have this name: 1 to 32 of `A-Z a-z 0-9 . _ -`.
+/// Whether a cow can have this name: 1 to 32 of `A-Z a-z 0-9 . _ -`, and no dot at the beginning.
 pub fn is_name(name: &str) -> bool {
-    (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    (1..=32).contains(&name.len())
+        && !name.starts_with('.')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 
 pub mod art;
 pub mod bubble;
-pub mod chara;
-pub mod classic;
+pub mod cow_file;
 pub mod herd;
+mod perl;
 pub mod plain;
 pub mod small;
 mod wrap;

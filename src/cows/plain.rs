@@ -1,4 +1,4 @@
-//! Pictures for terminals without colour: what charasay paints with backgrounds, in ASCII characters.
+//! Pictures for terminals without colour: what blanks and block characters paint with colours, in ASCII characters.
 //!
 //! Darker is denser, and the stretch is each picture's own: the cows have dark outlines, so on a light
 //! terminal they look drawn in ink, on a dark one in chalk, and every painted cell leaves a mark on both.
@@ -34,21 +34,21 @@ const BASICS: [Rgb; 16] = [
     [255, 255, 255],
 ];
 
-/// `body` without colours: each blank on a coloured background becomes a character by its luminance, every
-/// visible character stays, in the same row and column.
+/// `body` without colours: each blank on a coloured background, and each block character with a colour, becomes a character
+/// by its luminance; every other visible character stays, in the same row and column.
 ///
 /// Has no control character but LF, no blanks at the end of a line, and no LF at its end.
 pub fn shade(body: &str) -> String {
-    let lights = || cells(body).filter_map(|(character, background)| luminance_of_pixel(character, background));
+    let lights = || cells(body).filter_map(|(character, colours)| luminance_of_pixel(character, colours));
     let darkest = lights().min().unwrap_or_default();
     // One more than the span, so that the lightest colour falls on the last step and not behind it.
     let span = lights().max().unwrap_or_default() - darkest + 1;
     let mut plain = String::with_capacity(body.len());
-    for (character, background) in cells(body) {
+    for (character, colours) in cells(body) {
         if character == '\n' {
             plain.truncate(plain.trim_end_matches(' ').len());
         }
-        plain.push(match luminance_of_pixel(character, background) {
+        plain.push(match luminance_of_pixel(character, colours) {
             Some(luminance) => char::from(RAMP[(luminance - darkest) * RAMP.len() / span]),
             None => character,
         });
@@ -80,14 +80,16 @@ pub fn palette(index: u8) -> Rgb {
     }
 }
 
+/// A piece of a picture.
 #[derive(Debug, Clone, Copy)]
-enum Token<'a> {
+pub(super) enum Token<'a> {
     Character(char),
     /// What stands between `ESC [` and `m`.
     Sgr(&'a str),
 }
 
-fn tokens(mut rest: &str) -> impl Iterator<Item = Token<'_>> {
+/// A picture's pieces. What looks like an SGR sequence and is none comes as its characters.
+pub(super) fn tokens(mut rest: &str) -> impl Iterator<Item = Token<'_>> {
     std::iter::from_fn(move || {
         if let Some((parameters, after)) = leading_sgr(rest) {
             rest = after;
@@ -108,41 +110,47 @@ fn leading_sgr(text: &str) -> Option<(&str, &str)> {
     Some((&parameters[..end], after))
 }
 
-/// The characters of a body that take a place, and LFs, each with the background it is drawn on; `None` is
-/// the terminal's own.
-fn cells(body: &str) -> impl Iterator<Item = (char, Option<Rgb>)> {
-    let mut background = None;
+/// Which colours a character is drawn in; `None` is the terminal's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Colours {
+    foreground: Option<Rgb>,
+    background: Option<Rgb>,
+}
+
+/// The characters of a body that take a place, and LFs, each with its colours.
+fn cells(body: &str) -> impl Iterator<Item = (char, Colours)> {
+    let mut colours = Colours::default();
     tokens(body).filter_map(move |token| match token {
         Token::Sgr(parameters) => {
-            background = background_after(parameters, background);
+            colours = colours.after(parameters);
             None
         }
-        Token::Character(character) => {
-            (character == '\n' || !character.is_control()).then_some((character, background))
-        }
+        Token::Character(character) => (character == '\n' || !character.is_control()).then_some((character, colours)),
     })
 }
 
-/// The background after an SGR sequence. What is not about it, or not well-formed, leaves it as it was.
-fn background_after(parameters: &str, mut background: Option<Rgb>) -> Option<Rgb> {
-    // An absent parameter is 0; one that no terminal knows is as good as any other.
-    let mut codes = parameters.split(';').map(|code| if code.is_empty() { 0 } else { code.parse().unwrap_or(u8::MAX) });
-    while let Some(code) = codes.next() {
-        match code {
-            0 | 49 => background = None,
-            40..=47 => background = Some(palette(code - 40)),
-            100..=107 => background = Some(palette(code - 100 + 8)),
-            // A foreground's numbers have to be taken too, or they would be read as codes.
-            38 | 48 => {
-                let colour = extended_colour(&mut codes);
-                if code == 48 {
-                    background = colour.or(background);
-                }
+impl Colours {
+    /// The colours after an SGR sequence. What is not about them, or not well-formed, leaves them as they were.
+    fn after(mut self, parameters: &str) -> Colours {
+        // An absent parameter is 0; one that no terminal knows is as good as any other.
+        let mut codes =
+            parameters.split(';').map(|code| if code.is_empty() { 0 } else { code.parse().unwrap_or(u8::MAX) });
+        while let Some(code) = codes.next() {
+            match code {
+                0 => self = Colours::default(),
+                39 => self.foreground = None,
+                49 => self.background = None,
+                30..=37 => self.foreground = Some(palette(code - 30)),
+                40..=47 => self.background = Some(palette(code - 40)),
+                90..=97 => self.foreground = Some(palette(code - 90 + 8)),
+                100..=107 => self.background = Some(palette(code - 100 + 8)),
+                38 => self.foreground = extended_colour(&mut codes).or(self.foreground),
+                48 => self.background = extended_colour(&mut codes).or(self.background),
+                _ => {}
             }
-            _ => {}
         }
+        self
     }
-    background
 }
 
 /// What follows 38 or 48: `5;N` from the palette, or `2;R;G;B`.
@@ -154,10 +162,22 @@ fn extended_colour(codes: &mut impl Iterator<Item = u8>) -> Option<Rgb> {
     }
 }
 
-/// Of 255000, as ITU-R BT.601 weighs the three; `None` if nothing is painted here by a background alone.
-fn luminance_of_pixel(character: char, background: Option<Rgb>) -> Option<usize> {
-    let [red, green, blue] = background.filter(|_| character == ' ')?.map(usize::from);
-    Some(299 * red + 587 * green + 114 * blue)
+/// Of 255000, as ITU-R BT.601 weighs the three; `None` if nothing is painted here by colours alone. A block that fills a part
+/// of its cell shows both colours.
+fn luminance_of_pixel(character: char, Colours { foreground, background }: Colours) -> Option<usize> {
+    let luminance = |colour: Rgb| {
+        let [red, green, blue] = colour.map(usize::from);
+        299 * red + 587 * green + 114 * blue
+    };
+    match character {
+        ' ' => background.map(luminance),
+        '\u{2588}' => foreground.map(luminance),
+        '\u{2580}'..='\u{2590}' | '\u{2594}'..='\u{259f}' => match (foreground, background) {
+            (Some(foreground), Some(background)) => Some((luminance(foreground) + luminance(background)) / 2),
+            (one, other) => one.or(other).map(luminance),
+        },
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -173,8 +193,8 @@ mod tests {
             .map(|name| (name, builtin_body(name, &Bubble::default()).expect("a built-in cow has a body")))
     }
 
-    /// Each line's characters with their backgrounds.
-    fn grid(body: &str) -> Vec<Vec<(char, Option<Rgb>)>> {
+    /// Each line's characters with their colours.
+    fn grid(body: &str) -> Vec<Vec<(char, Colours)>> {
         let cells: Vec<_> = cells(body).collect();
         cells.split(|(character, _)| *character == '\n').map(<[_]>::to_vec).collect()
     }
@@ -198,7 +218,7 @@ mod tests {
             assert_eq!(colour.len(), plain.len(), "{name}");
             for (cells, line) in colour.iter().zip(plain) {
                 assert!(line.len() <= cells.len(), "{name}: {line}");
-                for (at, &(character, background)) in cells.iter().enumerate() {
+                for (at, &(character, Colours { background, .. })) in cells.iter().enumerate() {
                     let seen = line.as_bytes().get(at).copied().unwrap_or(b' ');
                     match background {
                         Some(_) if character == ' ' => assert!(RAMP.contains(&seen), "{name}: {line}"),
@@ -271,13 +291,30 @@ mod tests {
     }
 
     #[test]
+    fn a_block_shows_its_own_colour_and_the_one_behind_it() {
+        let ends = "\x1b[40m \x1b[107m \x1b[m";
+        for (block, seen) in [
+            ("\x1b[30m█", "#"),
+            ("\x1b[97m▄", "."),
+            ("\x1b[30;107m▀", "+"),
+            ("\x1b[38;5;231;48;5;16m▐", "+"),
+            ("\x1b[107m▄", "."),
+            ("\x1b[30;39m▄", "▄"),
+            ("\x1b[97;107;0m█", "█"),
+            ("\x1b[30mo", "o"),
+        ] {
+            assert_eq!(shade(&format!("{ends}{block}")), format!("#.{seen}"), "{block:?}");
+        }
+    }
+
+    #[test]
     fn a_background_goes_on_in_the_next_line() {
         assert_eq!(shade("\x1b[40m \n \x1b[107m \n "), "#\n#.\n.");
     }
 
     #[test]
     fn visible_characters_stay_and_controls_go() {
-        assert_eq!(shade("a \x1b[31mмуу\x1b[40m▀ \x1b[0m  \n\n\r\x07b\x1b\u{9b}  \n \n"), "a муу▀#\n\nb");
+        assert_eq!(shade("a \x1b[31mмуу\x1b[40m° \x1b[0m  \n\n\r\x07b\x1b\u{9b}  \n \n"), "a муу°#\n\nb");
         assert_eq!(shade(""), "");
         assert_eq!(shade(" \n "), "");
     }

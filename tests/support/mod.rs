@@ -23,7 +23,7 @@ use charasay::{Chara, format_character};
 pub const GUARD: Duration = Duration::from_secs(60);
 
 /// The smallest `--sendq-bytes-max` that can be asked for.
-pub const SENDQ_BYTES_MIN: &str = "40960";
+pub const SENDQ_BYTES_MIN: &str = "57344";
 
 /// How many there are to be of something: `ci/soak.sh` says by this variable, and else so many.
 pub fn count_of(variable: &str, default: usize) -> usize {

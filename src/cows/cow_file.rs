@@ -1,0 +1,426 @@
+//! Cow files: `.cow`, of the Perl program, and `.chara`, of charasay. Both assign one picture to a variable, in what is
+//! read here as a small part of Perl ([`super::perl`]).
+//!
+//! A file is drawn as cowsay 3.8 draws it in a UTF-8 locale, to the byte, or refused with a line and a reason. Only two
+//! things are different: a tab becomes the blanks that a terminal would leave, and a picture with colours ends without
+//! them. A picture holds characters and colours, nothing that moves a cursor.
+
+use std::borrow::Cow;
+
+use unicode_width::UnicodeWidthChar;
+
+use super::perl::{Fault, Value, value_of};
+use super::plain::{Token, shade, tokens};
+
+/// What the original has for these unless told otherwise.
+const EYES: &str = "oo";
+const TONGUE: &str = "  ";
+
+/// What charasay has for the variable `$x`: the terminal's own background.
+const NO_BACKGROUND: &str = "\x1b[49m  ";
+
+/// The end of all colours.
+const RESET: &str = "\x1b[0m";
+
+/// A terminal's tab stops are that many columns apart.
+const TAB_COLUMNS: usize = 8;
+
+/// The two sorts of cow files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Of the Perl program.
+    Classic,
+    /// Of charasay.
+    Chara,
+}
+
+impl Kind {
+    /// By what a file's name ends in.
+    pub fn of_extension(extension: &str) -> Option<Kind> {
+        match extension {
+            "cow" => Some(Kind::Classic),
+            "chara" => Some(Kind::Chara),
+            _ => None,
+        }
+    }
+
+    /// The variable that the picture is assigned to.
+    fn variable(self) -> &'static str {
+        match self {
+            Kind::Classic => "the_cow",
+            Kind::Chara => "the_chara",
+        }
+    }
+}
+
+/// What a cow file draws, without an LF at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// As the file says, with its colours.
+    pub colour: String,
+    /// Without colours: what these paint in ASCII characters.
+    pub plain: String,
+}
+
+/// Why a file is not loaded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {problem}")]
+pub struct CowFileError {
+    /// Counted from 1.
+    pub line: usize,
+    /// What stands there.
+    pub problem: Problem,
+}
+
+/// What a cow file may not contain, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts are the documentation")]
+pub enum Problem {
+    #[error("this would have to be run, and only assignments of strings are read: write what it gives instead")]
+    Statement,
+    #[error("the heredoc's mark cannot be read: write <<EOC;")]
+    Mark,
+    #[error("the heredoc does not end: write a line with nothing but {0}")]
+    NoEnd(String),
+    #[error("the string does not end in this line: close it, or write a backslash before each quote in it")]
+    OpenString,
+    #[error("there is no picture: write ${0} = <<EOC; before it and EOC after it")]
+    NoPicture(&'static str),
+    #[error("a bare $ or @ means something to Perl: write \\$ or \\@")]
+    Sigil,
+    #[error("{0} means more to Perl than a variable: write a backslash before what follows the name")]
+    Subscript(String),
+    #[error("the escape \\{0} is not read: write the character, or its number as in \\x{{2584}}")]
+    Escape(char),
+    #[error("the control character U+{0:04X} is no colour (\\e[...m): take it out")]
+    Control(u32),
+    #[error("its strings are longer together than a picture may be: make them shorter")]
+    TooLong,
+    #[error("the picture is blank: draw something")]
+    Blank,
+}
+
+/// What a cow file draws, with the usual eyes and tongue. `thoughts` is what leads from the bubble to the cow: `\` where it
+/// speaks.
+///
+/// # Errors
+/// What is not certain to be drawn as Perl would, and what would do more to a terminal than colour it.
+pub fn parse(source: &str, kind: Kind, thoughts: &str) -> Result<Picture, CowFileError> {
+    // A byte-order mark says what is known, and Perl knows lines that end as Windows ends them only by their LF.
+    let source = source.strip_prefix('\u{feff}').unwrap_or(source);
+    let source = if source.contains("\r\n") { Cow::Owned(source.replace("\r\n", "\n")) } else { Cow::Borrowed(source) };
+    let lines = source.lines().count().max(1);
+    let line_of = |at: usize| (1 + memchr::memchr_iter(b'\n', &source.as_bytes()[..at]).count()).min(lines);
+    let error = |at, problem| CowFileError { line: line_of(at), problem };
+
+    let presets = [("thoughts", thoughts), ("eyes", EYES), ("tongue", TONGUE)];
+    let pointer = format!("{thoughts} ");
+    let charas = [("x", NO_BACKGROUND), ("t", &pointer)];
+    let presets = match kind {
+        Kind::Classic => presets.to_vec(),
+        Kind::Chara => [&presets[..], &charas].concat(),
+    };
+    let value = value_of(&source, kind.variable(), &presets).map_err(|Fault { at, problem }| error(at, problem))?;
+    let no_picture = || error(source.len(), Problem::NoPicture(kind.variable()));
+    let Value { text, from } = value.ok_or_else(no_picture)?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let colour = drawn(text).map_err(|(row, control)| {
+        // A heredoc's lines are its picture's.
+        CowFileError { line: (line_of(from) + row).min(lines), problem: Problem::Control(control.into()) }
+    })?;
+    let plain = if colour.contains('\x1b') { shade(&colour) } else { colour.clone() };
+    if plain.trim().is_empty() {
+        return Err(error(from, Problem::Blank));
+    }
+    Ok(Picture { colour, plain })
+}
+
+/// `text` with blanks for its tabs, and without a colour at its end; or its first control character that is no colour, and in
+/// which row.
+fn drawn(text: &str) -> Result<String, (usize, char)> {
+    let mut drawn = String::with_capacity(text.len());
+    let (mut row, mut column, mut is_coloured) = (0, 0, false);
+    for token in tokens(text) {
+        match token {
+            Token::Character('\n') => {
+                (row, column) = (row + 1, 0);
+                drawn.push('\n');
+            }
+            Token::Character('\t') => {
+                let blanks = TAB_COLUMNS - column % TAB_COLUMNS;
+                column += blanks;
+                drawn.extend(std::iter::repeat_n(' ', blanks));
+            }
+            Token::Character(control) if control.is_control() => return Err((row, control)),
+            Token::Character(character) => {
+                column += character.width().unwrap_or_default();
+                drawn.push(character);
+            }
+            Token::Sgr(parameters) => {
+                is_coloured = !matches!(parameters, "" | "0");
+                drawn.push_str("\x1b[");
+                drawn.push_str(parameters);
+                drawn.push('m');
+            }
+        }
+    }
+    if is_coloured {
+        drawn.push_str(RESET);
+    }
+    Ok(drawn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn drawing(source: &str) -> String {
+        parse(source, Kind::Classic, "\\").unwrap_or_else(|error| panic!("{error}: {source}")).colour
+    }
+
+    fn refusal(source: &str) -> (usize, Problem) {
+        let error = parse(source, Kind::Classic, "\\").expect_err(source);
+        (error.line, error.problem)
+    }
+
+    /// A file whose picture is this line, the fourth.
+    fn heredoc(line: &str) -> String {
+        format!("$a = \"\\e[48;5;16m  \";\n$the_cow = <<EOC;\nmoo\n{line}\nEOC\n")
+    }
+
+    /// What that line draws.
+    fn line(line: &str) -> String {
+        drawing(&heredoc(line)).strip_prefix("moo\n").expect("the line before it").to_owned()
+    }
+
+    #[test]
+    fn a_heredoc_is_the_picture() {
+        let cow = "##\n## A cow\n##\n$the_cow = <<\"EOC\";\n  $thoughts\n   $thoughts (${eyes})\n  $tongue \\\\ \\@ \\$ \\/\nEOC\n";
+        assert_eq!(drawing(cow), "  \\\n   \\ (oo)\n     \\ @ $ /");
+        let think = parse("$the_cow = <<EOC;\n$thoughts ${thoughts}\nEOC\n", Kind::Classic, "o");
+        assert_eq!(think.map(|picture| picture.colour).as_deref(), Ok("o o"));
+    }
+
+    #[test]
+    fn its_mark_may_be_bare_quoted_or_without_a_semicolon() {
+        for mark in ["<<EOC;", "<<EOC", "<<\"EOC\";", "<< \"EOC\" ;", "<<\"EOC\"", "<<EOC; # moo", "<<EOC # moo;"] {
+            assert_eq!(drawing(&format!("$the_cow = {mark}\n$eyes\nEOC\n")), "oo", "{mark}");
+            assert_eq!(drawing(&format!("$the_cow={mark}\n$eyes\nEOC")), "oo", "{mark}");
+        }
+        assert_eq!(drawing("$the_cow = <<\"E O;C\";\nEOC\nE O;C\n"), "EOC");
+        assert_eq!(drawing("$the_cow = <<'';\n$eyes\n\n"), "$eyes");
+        for bad in ["<<", "<< EOC", "<<~EOC", "<<\\EOC", "<<1EOC", "<<\"EOC", "<<\"E\\\"C\"", "<<`EOC`"] {
+            assert_eq!(refusal(&format!("$the_cow = {bad};\nmoo\nEOC\n")), (1, Problem::Mark), "{bad}");
+        }
+    }
+
+    #[test]
+    fn between_single_quotes_nothing_is_replaced() {
+        assert_eq!(drawing("$the_cow = <<'EOC';\n$eyes \\\\ @foo\nEOC\n"), "$eyes \\\\ @foo");
+        assert_eq!(drawing("$the_cow = '$eyes \\\\ \\' \\n é';"), "$eyes \\ ' \\n é");
+    }
+
+    #[test]
+    fn line_ends_of_windows_a_byte_order_mark_and_a_final_true_are_fine() {
+        assert_eq!(drawing("\u{feff}# cow\r\n$the_cow = <<EOC;\r\n$eyes\r\nEOC\r\n1;\r\n"), "oo");
+        assert_eq!(refusal("$the_cow = <<EOC\n$eyes\nEOC\n1;\n"), (4, Problem::Statement), "a syntax error to Perl");
+    }
+
+    #[test]
+    fn characters_beyond_ascii_are_those_of_utf_8() {
+        let cow = "$the_cow = <<EOC;\n▀ é\nEOC\n";
+        for before in ["", "use utf8;\n", "binmode STDOUT, ':utf8';\n", "use  utf8;\nbinmode(STDOUT, \":utf8\");\n"] {
+            assert_eq!(drawing(&format!("{before}{cow}")), "▀ é");
+        }
+    }
+
+    #[test]
+    fn assignments_before_the_picture_are_followed() {
+        for (before, picture, drawn) in [
+            ("$a = \"<$thoughts>\"; my $b = '$a'; our $c = $a . $b;", "$a ${b} $c", "<\\> $a <\\>$a"),
+            ("$a = <<A . <<'B' . \"c\";\n1$eyes\nA\n2$eyes\nB\n", "$a", "1oo\n2$eyes\nc"),
+            ("$a = \"x\" x 3; $a .= ($a x 2) . 7;", "$a", "xxxxxxxxx7"),
+            ("$eye = chop($eyes);", "$eye $eyes", "o o"),
+            ("$extra = chop $eyes; $eyes .= ($extra x 2);", "$eyes", "ooo"),
+            ("chop($eyes); chop($eyes); chop($eyes); chop($nothing);", "<$eyes>", "<>"),
+            ("$eyes = \"..\" unless ($eyes); $tongue = 'U ' if $eyes eq 'oo';", "$eyes $tongue|", "oo U |"),
+            ("$eyes = '  ' unless ($eyes ne 'oo');", "<$eyes>", "<  >"),
+            ("unless ($x) { $x = 'a'; $y = 'b' }", "$x$y", "ab"),
+            ("if (!$x) { if ($eyes) { $x = 1; } else { $x = 2 } } else { $x = 3; }", "$x", "1"),
+            ("if (0) { $eyes = '--'; chop($tongue); }", "$eyes$tongue|", "oo  |"),
+            ("$a = 'a\nb';", "$a", "a\nb"),
+            (";;", "$nothing.", "."),
+        ] {
+            assert_eq!(drawing(&format!("{before}\n$the_cow = <<EOC;\n{picture}\nEOC\n")), drawn, "{before}");
+        }
+        assert_eq!(drawing("$cow = <<EOC;\nmoo\nEOC\n$the_cow = $cow;\n$the_cow .= $cow; 1;"), "moo\nmoo");
+    }
+
+    #[test]
+    fn escapes_are_those_of_perl() {
+        for (source, drawn) in [
+            ("\\e[1mx\\033[m\\x1b[1mx\\x{1b}[0m\u{1b}[1;31mx\\33[m", "\x1b[1mx\x1b[m\x1b[1mx\x1b[0m\x1b[1;31mx\x1b[m"),
+            ("\\N{U+2584}\\x{2580}\\xe9\\x{e9}\\351\\x41\\101\\q\\_\\é", "▄▀éééAAq_é"),
+            ("\\\"\\'\\`\\|\\(", "\"'`|("),
+            ("x\\", "x"),
+        ] {
+            assert_eq!(line(source), drawn, "{source}");
+        }
+        assert_eq!(line("a\\nb"), "a\nb");
+        for bad in [
+            "\\cA",
+            "\\Ux",
+            "\\LX\\E",
+            "\\Q",
+            "\\N{BULLET}",
+            "\\N{U+}",
+            "\\x{}",
+            "\\x{g}",
+            "\\x{d800}",
+            "\\o{1}",
+            "\\x",
+        ] {
+            let escape = bad.chars().nth(1).expect("a letter");
+            assert_eq!(refusal(&heredoc(bad)), (4, Problem::Escape(escape)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_after_a_sigil_is_a_variable_or_nothing() {
+        for (source, drawn) in [
+            ("<$udder> <${udder}> <${ eyes }>", "<> <> <oo>"),
+            ("me@home @ @", "me @ @"),
+            ("$eyes' $eyes- $eyes>$eyes.▄", "oo' oo- oo>oo.▄"),
+            ("$eyes▄$a\\[", "oo▄\x1b[48;5;16m  [\x1b[0m"),
+        ] {
+            assert_eq!(line(source), drawn, "{source}");
+        }
+        for bad in ["US$", "$ 5", "$5", "${eyes", "${}", "$$", "$)", "@{x}", "@$x", "@-", "@é"] {
+            assert_eq!(refusal(&heredoc(bad)), (4, Problem::Sigil), "{bad}");
+        }
+        for (bad, shown) in [
+            ("$eyes[0]", "$eyes["),
+            ("${eyes}{a}", "$eyes{"),
+            ("$eyes'x", "$eyes'"),
+            ("$eyes::", "$eyes::"),
+            ("$eyes->[0]", "$eyes->["),
+            ("$eyesé", "$eyesé"),
+            ("@a[0]", "@a["),
+        ] {
+            assert_eq!(refusal(&heredoc(bad)), (4, Problem::Subscript(shown.to_owned())), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_tab_goes_to_the_next_eighth_column() {
+        assert_eq!(line("a\tb\\t\\e[1m\t▄世\tc"), "a       b       \x1b[1m        ▄世     c\x1b[0m");
+    }
+
+    #[test]
+    fn a_picture_with_colours_ends_without_and_has_a_plain_form() {
+        let picture = parse(&heredoc(" $thoughts $a"), Kind::Classic, "\\").expect("a cow");
+        assert_eq!(picture.colour, "moo\n \\ \x1b[48;5;16m  \x1b[0m");
+        assert_eq!(picture.plain, "moo\n \\ ##");
+        assert_eq!(line("\\e[1mx\\e[m  "), "\x1b[1mx\x1b[m  ");
+        let ascii = parse(&heredoc("moo  "), Kind::Classic, "\\").expect("a cow");
+        assert_eq!(ascii.plain, ascii.colour);
+    }
+
+    #[test]
+    fn what_would_do_more_to_a_terminal_is_refused_with_its_line() {
+        for (bad, control) in [
+            ("\\e[2J", 0x1b),
+            ("\u{1b}]0;x", 0x1b),
+            ("\\e[1", 0x1b),
+            ("\\a", 7),
+            ("\\b", 8),
+            ("a\rb", 13),
+            ("\\x9b31m", 0x9b),
+            ("\\0", 0),
+        ] {
+            assert_eq!(refusal(&heredoc(bad)), (4, Problem::Control(control)), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_would_have_to_be_run_is_refused_with_its_line() {
+        for (source, line) in [
+            ("# moo\nsystem('ls');\n", 2),
+            ("$the_cow = <<EOC . `id`;\nx\nEOC\n", 1),
+            ("$the_cow = `id`;", 1),
+            ("$the_cow == 1;", 1),
+            ("$the_cow =~ 1;", 1),
+            ("$the_cow << 1;", 1),
+            ("$the_cow = 007;", 1),
+            ("$the_cow = 1.5;", 1),
+            ("$the_cow = 1e3;", 1),
+            ("\n\nuse strict;", 3),
+            ("@a = (1);", 1),
+            ("$a[0] = 1;", 1),
+            ("if (1) { $a = 1;", 1),
+            ("}", 1),
+            ("$a = 1\n$b = 2;", 2),
+            ("print 'moo';", 1),
+            ("$a = substr($eyes, 1);", 1),
+        ] {
+            assert_eq!(refusal(source), (line, Problem::Statement), "{source}");
+        }
+        let deep = |depth: usize| format!("$the_cow = {}1{};", "(".repeat(depth), ")".repeat(depth));
+        assert_eq!(drawing(&deep(10)), "1");
+        assert_eq!(refusal(&deep(100_000)).1, Problem::Statement);
+    }
+
+    #[test]
+    fn a_file_without_a_picture_is_refused() {
+        let none = Problem::NoPicture("the_cow");
+        assert_eq!(refusal(""), (1, none.clone()));
+        assert_eq!(refusal("# nothing\n\n"), (2, none.clone()));
+        assert_eq!(refusal("$the_cow = 'moo' if 0;"), (1, none.clone()));
+        assert_eq!(refusal("$frogs = <<EOC;\nmoo\nEOC\n"), (3, none));
+        assert_eq!(refusal("$the_cow = <<EOC;\nmoo\n"), (2, Problem::NoEnd("EOC".to_owned())));
+        assert_eq!(refusal("$the_cow = <<EOC;"), (1, Problem::NoEnd("EOC".to_owned())));
+        assert_eq!(refusal("$the_cow = <<EOC;\n  \nEOC\n"), (2, Problem::Blank));
+        assert_eq!(refusal("$the_cow = \"moo;\n"), (1, Problem::OpenString));
+        assert_eq!(refusal("$the_cow = <<EOC . 'a\nmoo\nEOC\nb';"), (1, Problem::OpenString));
+    }
+
+    #[test]
+    fn what_a_file_makes_of_its_strings_is_bounded() {
+        assert_eq!(refusal("$the_cow = 'moo' x 99999999;").1, Problem::TooLong);
+        assert_eq!(refusal("$the_cow = 'moo' x 99999999999999999999;").1, Problem::Statement);
+        let doubling = format!("$a = 'moo';\n{}", "$a .= $a . \"$a$a\";\n".repeat(60));
+        assert_eq!(refusal(&doubling).1, Problem::TooLong);
+        let nested = format!("$a = 'moo' x 9999;\n{}", "$b = \"$a$a$a$a\";\n".repeat(1000));
+        assert_eq!(refusal(&nested).1, Problem::TooLong);
+    }
+
+    #[test]
+    fn a_chara_file_has_its_own_variables() {
+        let source = "# moo\n$a = \"\\e[48;5;16m  \";\n\n$the_chara = <<EOC\n  $t\n    $a$x moo\nEOC\n";
+        let chara = parse(source, Kind::Chara, "\\").expect("a cow");
+        assert_eq!(chara.colour, "  \\ \n    \x1b[48;5;16m  \x1b[49m   moo\x1b[0m");
+        assert_eq!(chara.plain, "  \\\n    ##   moo");
+        assert_eq!(refusal(source), (7, Problem::NoPicture("the_cow")));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_accepted_can_be_drawn(
+            opener in r#"(|use utf8;\n|\$a = ("\\e\[4[0-9]m "|'moo' x 9|chop\(\$eyes\)|[ -~]{0,8});\n?){0,3}(\$the_cow = <<("EOC"|'EOC'|EOC)|\PC{0,12});?(\r?\n)"#,
+            lines in r#"([ -~é▀\t\r]|\$(thoughts|eyes|a|\{tongue\})|\\[\\@$etnxN0]|\x1b\[[0-9]?[mJ]|\n){0,80}"#,
+            end in "(\nEOC(\n(1;)?)?)?",
+        ) {
+            if let Ok(picture) = parse(&(opener + &lines + &end), Kind::Classic, "\\") {
+                prop_assert!(!picture.plain.trim().is_empty(), "{:?}", picture);
+                prop_assert!(super::super::plain::is_colour_only(&picture.colour), "{:?}", picture);
+                prop_assert!(!picture.plain.contains(|c: char| c.is_control() && c != '\n'), "{:?}", picture);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_the_parser_panic(source in r#"([$@\\"'<(){};.=!#\n]|EOC|chop|if|unless|else|use|my|x|eq|the_cow|a|[ -~]|é){0,60}"#) {
+            let _ = parse(&source, Kind::Classic, "\\");
+        }
+    }
+}
