@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use io_uring::{IoUring, Probe};
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
 use crate::addresses::Networks;
-use crate::cli::{LineRate, ServeArgs};
+use crate::cli::{LineRate, Pin, ServeArgs, UnknownVariable};
 use crate::cow_dir::{self, CowDirError, Skipped};
 use crate::cows::Herd;
 use crate::cows::bubble::Bubble;
@@ -21,7 +21,7 @@ use crate::cows::herd::HerdError;
 use crate::events::Level;
 use crate::limits::{
     CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MEMLOCK_PER_CORE,
-    MOTD_BYTES_MAX, QUEUES_MEMORY_PART,
+    MEMLOCK_PER_CORE_RINGS, MOTD_BYTES_MAX, QUEUES_MEMORY_PART,
 };
 use crate::memory;
 use crate::protocol::command::Art;
@@ -39,6 +39,10 @@ pub struct Config {
     pub cores: Vec<Option<usize>>,
     /// CPUs that the process may run on.
     pub cpus: usize,
+    /// Why there are fewer cores than the process may use CPUs, unless they were asked for.
+    pub lacking: Option<Lacking>,
+    /// Variables of the environment that look like the program's own and set nothing.
+    pub unknown_variables: Vec<UnknownVariable>,
     /// Whether messages begin with a line that says from whom they are.
     pub header: bool,
     /// How messages are drawn for who has not asked for anything else.
@@ -89,11 +93,22 @@ pub struct Config {
     pub log: Level,
 }
 
+/// What a machine has too little of for as many cores as CPUs; each says what to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Lacking {
+    /// Memory that may be locked.
+    #[error("lockable memory allows no more (run `ulimit -l {kib}`, or set LimitMEMLOCK in the unit)", kib = memlock_wanted(*.0) / 1024)]
+    Memlock(usize),
+    /// File descriptors.
+    #[error("file descriptors allow no more (run `ulimit -n {descriptors}`, or set LimitNOFILE in the unit)", descriptors = descriptors_wanted(*.0))]
+    Descriptors(usize),
+}
+
 /// What is wrong with the configuration or the machine; each says what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The greeting can not be read.
-    #[error("can not read the file of --motd, {path}: {error}", path = .path.display())]
+    /// The greeting cannot be read.
+    #[error("cannot read the file of --motd, {path}: {error}", path = .path.display())]
     Motd {
         /// What was asked for.
         path: PathBuf,
@@ -106,10 +121,10 @@ pub enum ConfigError {
     /// The greeting is too long.
     #[error("the file of --motd, {path}, is longer than {MOTD_BYTES_MAX} bytes: shorten it", path = .0.display())]
     MotdTooLong(PathBuf),
-    /// A directory of cows can not be read.
+    /// A directory of cows cannot be read.
     #[error(transparent)]
     CowDir(#[from] CowDirError),
-    /// The cows can not be put together.
+    /// The cows cannot be put together.
     #[error(transparent)]
     Herd(#[from] HerdError),
     /// Too few descriptors to serve anybody.
@@ -161,6 +176,14 @@ pub enum ConfigError {
         kib = memlock_wanted(*.0) / 1024
     )]
     TooLittleMemlock(usize),
+    /// More cores to pin than CPUs.
+    #[error("--pin on needs a CPU for each core, and {cores} cores have {cpus}: give fewer --cores, or --pin auto")]
+    PinnedTwice {
+        /// Cores asked for.
+        cores: usize,
+        /// CPUs that the process may run on.
+        cpus: usize,
+    },
     /// io_uring is forbidden.
     #[error(
         "io_uring is forbidden here ({0}): in a container allow io_uring_setup, io_uring_enter and io_uring_register in its \
@@ -168,6 +191,12 @@ pub enum ConfigError {
          kernel.io_uring_disabled=0"
     )]
     UringForbidden(io::Error),
+    /// There is no io_uring.
+    #[error(
+        "there is no io_uring here ({0}): use Linux 5.13 or later, built with CONFIG_IO_URING; in a container a sandbox \
+         such as gVisor may stand in for the kernel, or a seccomp profile say that there is none"
+    )]
+    UringMissing(io::Error),
     /// io_uring does not work for another reason.
     #[error("io_uring does not work here ({0}): it needs Linux 5.13 or later")]
     UringBroken(io::Error),
@@ -179,9 +208,14 @@ impl Config {
     /// # Errors
     /// The first thing that an operator has to change.
     pub fn new(args: &ServeArgs) -> Result<Self, ConfigError> {
+        raise_limits();
         let cpus = usable_cpus();
-        let cores = pinning(args.cores, &cpus);
-        check_io_uring(cores.len())?;
+        check_io_uring(args.cores.unwrap_or(1))?;
+        let (cores, lacking) = match args.cores {
+            Some(cores) => (cores, None),
+            None => usual_cores(cpus.len()),
+        };
+        let cores = pinning(cores, &cpus, args.pin)?;
         let connections_max = connections_max(args.connections_max, cores.len())?;
         let bubble = Bubble::new(&args.bubble, args.width).unwrap_or_default();
         let cow_files = cow_dir::load(&args.cow_dir, &bubble)?;
@@ -191,6 +225,8 @@ impl Config {
             listen: args.listen,
             cores,
             cpus: cpus.len(),
+            lacking,
+            unknown_variables: Vec::new(),
             header: !args.no_header,
             art: args.art,
             herd: Arc::new(Herd::new(breeds, args.herd, bubble)?),
@@ -235,12 +271,69 @@ fn usable_cpus() -> Vec<usize> {
     if cpus.is_empty() { vec![0] } else { cpus }
 }
 
-/// A CPU for each core, or none for any when there are more cores than CPUs. By default as many cores as
-/// the process may use at once, which a container's quota may make fewer than its CPUs.
-fn pinning(asked: Option<usize>, cpus: &[usize]) -> Vec<Option<usize>> {
+/// Raises the limits on descriptors and on locked memory as far as the process may. A shell's are often low for the sake of
+/// programs that use select(2).
+fn raise_limits() {
+    for resource in [Resource::Nofile, Resource::Memlock] {
+        let Rlimit { maximum, .. } = getrlimit(resource);
+        // If that fails, what there is has to do, and is checked.
+        let _ = setrlimit(resource, Rlimit { current: maximum, maximum });
+    }
+}
+
+/// As many cores as the process may use CPUs at once, which a container's quota may make fewer than its CPUs, unless memory
+/// or descriptors allow only fewer, and which of them does.
+fn usual_cores(cpus: usize) -> (usize, Option<Lacking>) {
     let available = std::thread::available_parallelism().map_or(1, usize::from);
-    let cores = asked.unwrap_or(available.min(cpus.len()).min(crate::limits::CORES_MAX));
-    (0..cores).map(|core| cpus.get(core).copied().filter(|_| cores <= cpus.len())).collect()
+    let wanted = available.min(cpus).min(crate::limits::CORES_MAX);
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let described = (1..=wanted).rev().find(|&cores| descriptors_wanted(cores) <= descriptors).unwrap_or(1);
+    let cores = cores_with_rings(described);
+    let lacking = match cores {
+        _ if cores < described => Some(Lacking::Memlock(wanted)),
+        _ if cores < wanted => Some(Lacking::Descriptors(wanted)),
+        _ => None,
+    };
+    (cores, lacking)
+}
+
+/// For how many cores, of so many and at least one, rings can be set up. It is tried, since whether their memory counts as
+/// locked depends on the kernel, the user, and what else that user runs; and tried again, since a server that was killed
+/// just now still holds some.
+fn cores_with_rings(wanted: usize) -> usize {
+    let mut cores = 1;
+    let _ = retry::on(io::ErrorKind::OutOfMemory, || {
+        let mut rings: Vec<IoUring> = Vec::new();
+        for core in 1..=wanted {
+            for entries in MEMLOCK_PER_CORE_RINGS {
+                rings.push(IoUring::new(entries)?);
+            }
+            cores = cores.max(core);
+        }
+        Ok(())
+    });
+    cores
+}
+
+/// A CPU for each core, or none for any.
+fn pinning(cores: usize, cpus: &[usize], pin: Pin) -> Result<Vec<Option<usize>>, ConfigError> {
+    let is_pinned = match pin {
+        Pin::Auto => cores == cpus.len(),
+        Pin::On if cores > cpus.len() => return Err(ConfigError::PinnedTwice { cores, cpus: cpus.len() }),
+        Pin::On => true,
+        Pin::Off => false,
+    };
+    Ok((0..cores).map(|core| cpus.get(core).copied().filter(|_| is_pinned)).collect())
+}
+
+/// Descriptors that the server needs beside connections.
+fn descriptors_reserved(cores: usize) -> u64 {
+    DESCRIPTORS_RESERVED + (cores as u64).saturating_sub(4) * DESCRIPTORS_PER_CORE
+}
+
+/// Descriptors with which so many cores are of use.
+fn descriptors_wanted(cores: usize) -> u64 {
+    descriptors_reserved(cores) + (DESCRIPTORS_MIN - DESCRIPTORS_RESERVED)
 }
 
 /// The limit on connections: what was asked for or what the descriptors allow.
@@ -249,7 +342,7 @@ fn connections_max(asked: Option<u64>, cores: usize) -> Result<u64, ConfigError>
     if limit < DESCRIPTORS_MIN {
         return Err(ConfigError::TooFewDescriptors(limit));
     }
-    let reserved = DESCRIPTORS_RESERVED + (cores as u64).saturating_sub(4) * DESCRIPTORS_PER_CORE;
+    let reserved = descriptors_reserved(cores);
     let addressable = (cores * CONNECTIONS_PER_CORE_MAX) as u64;
     let possible = limit.saturating_sub(reserved).min(addressable);
     match asked {
@@ -322,9 +415,8 @@ fn check_io_uring(cores: usize) -> Result<(), ConfigError> {
         // As old as polls that tell of more than one change; nothing else shows them.
         Ok(true) => Ok(()),
         Ok(false) => Err(ConfigError::UringBroken(io::ErrorKind::Unsupported.into())),
-        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported) => {
-            Err(ConfigError::UringForbidden(error))
-        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(ConfigError::UringForbidden(error)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Err(ConfigError::UringMissing(error)),
         Err(error) => Err(too_little_memlock(cores, &error).unwrap_or(ConfigError::UringBroken(error))),
     }
 }
@@ -334,11 +426,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_core_has_a_cpu_of_its_own_unless_there_are_too_many() {
-        assert_eq!(pinning(Some(2), &[3, 5, 7]), [Some(3), Some(5)]);
-        assert_eq!(pinning(Some(2), &[3, 5]), [Some(3), Some(5)]);
-        assert_eq!(pinning(Some(3), &[3, 5]), [None; 3]);
-        assert!(pinning(None, &[0]).len() == 1);
+    fn each_core_has_a_cpu_of_its_own_if_the_server_uses_them_all() {
+        let pinned = |cores, pin| pinning(cores, &[3, 5, 7], pin).expect("enough CPUs");
+        assert_eq!(pinned(3, Pin::Auto), [Some(3), Some(5), Some(7)]);
+        assert_eq!(pinned(2, Pin::Auto), [None; 2], "another server would take the same ones");
+        assert_eq!(pinned(4, Pin::Auto), [None; 4]);
+        assert_eq!(pinned(2, Pin::On), [Some(3), Some(5)]);
+        assert_eq!(pinned(3, Pin::Off), [None; 3]);
+        assert!(matches!(pinning(4, &[3, 5, 7], Pin::On), Err(ConfigError::PinnedTwice { cores: 4, cpus: 3 })));
+    }
+
+    #[test]
+    fn there_are_rings_for_at_least_one_core_and_not_for_more_than_asked_for() {
+        assert_eq!(cores_with_rings(1), 1);
+        assert!((1..=2).contains(&cores_with_rings(2)));
     }
 
     #[test]

@@ -158,6 +158,9 @@ impl Level {
 #[expect(missing_docs, reason = "the log lines below say what each is")]
 pub enum Event {
     Unpinned { cores: usize, cpus: usize },
+    PinForbidden { shard: ShardId, cpu: usize, error: String },
+    FewerCores { cores: usize, cpus: usize, lacking: String },
+    UnknownVariable { name: String, nearest: Option<String> },
     CowSkipped { path: PathBuf, reason: String },
     Accepted { connection: ConnectionName, peer: Option<SocketAddr> },
     Refused { shard: ShardId, peer: Option<SocketAddr>, reason: CloseReason },
@@ -182,6 +185,9 @@ impl Event {
     pub fn level(&self) -> Level {
         match self {
             Event::Unpinned { .. }
+            | Event::PinForbidden { .. }
+            | Event::FewerCores { .. }
+            | Event::UnknownVariable { .. }
             | Event::NoSendRing { .. }
             | Event::CowSkipped { .. }
             | Event::Stalled { .. }
@@ -200,6 +206,14 @@ impl fmt::Display for Event {
         match self {
             Event::Unpinned { cores, cpus } => {
                 write!(f, "{cores} cores on {cpus} CPUs: they are not pinned and will take turns")
+            }
+            Event::PinForbidden { shard, cpu, error } => {
+                write!(f, "core {shard} is not pinned to CPU {cpu}: {error} (--pin off asks for that)")
+            }
+            Event::FewerCores { cores, cpus, lacking } => write!(f, "{cores} of {cpus} cores are started: {lacking}"),
+            Event::UnknownVariable { name, nearest } => {
+                write!(f, "the variable {name} is not known and sets nothing")?;
+                nearest.as_ref().map_or(Ok(()), |nearest| write!(f, " (is {nearest} meant?)"))
             }
             Event::CowSkipped { path, reason } => write!(f, "cow file {} is skipped: {reason}", path.display()),
             Event::Accepted { connection, peer } => {

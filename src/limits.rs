@@ -96,6 +96,10 @@ pub const DESCRIPTORS_PER_CORE: u64 = 12;
 /// that glommio's three rings register, and no kernel counts what has CAP_IPC_LOCK.
 pub const MEMLOCK_PER_CORE: u64 = 512 * 1024;
 
+/// Entries of rings that take [`MEMLOCK_PER_CORE`] together where the kernel counts rings: 100 bytes for each (64 of a
+/// submission and 4 of its index, twice 16 of a completion).
+pub const MEMLOCK_PER_CORE_RINGS: [u32; 2] = [4096, 1024];
+
 /// Fewest descriptors the server starts with: the reserve, and half as many again for users.
 pub const DESCRIPTORS_MIN: u64 = 96;
 
@@ -332,8 +336,8 @@ pub const BUBBLE_COLUMNS_ALLOWED: [usize; 2] = [10, 400];
 /// bytes, 5 of padding and 11 of sides, and 98 of edges.
 pub const BUBBLE_BYTES_MAX: usize = 19 * 1024;
 
-/// Largest cow file in bytes: four times the largest picture, since a variable's definition and escapes take
-/// more room in the file than in the picture.
+/// Largest cow file in bytes: twice the largest picture, since escapes such as `\N{U+2584}` take more room in the file than in
+/// the picture.
 pub const COW_FILE_BYTES_MAX: usize = 64 * 1024;
 
 /// Largest body of a cow that a file brings, in bytes: with [`BUBBLE_BYTES_MAX`] a message has to fit into

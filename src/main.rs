@@ -5,16 +5,20 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use cowchat::cli::{Cli, Command};
+use cowchat::cli::{Command, Invocation, without_controls};
 use cowchat::config::{Config, ConfigError};
 use cowchat::server::ServerError;
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let invocation = match Invocation::read() {
+        Ok(invocation) => invocation,
+        Err(error) => return error.show(),
+    };
+    match run(&invocation) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("cowchat: {error:#}");
+            // Each error's text holds its cause.
+            eprintln!("cowchat: {}", without_controls(&invocation.by_their_names(&error.to_string())));
             let is_to_be_changed =
                 error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(ServerError::Config(_)));
             ExitCode::from(if is_to_be_changed { 2 } else { 1 })
@@ -22,9 +26,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
-    match cli.command {
-        Command::Serve(args) => cowchat::server::run(Config::new(&args)?)?,
+fn run(invocation: &Invocation) -> anyhow::Result<()> {
+    match &invocation.cli.command {
+        Command::Serve(args) => {
+            cowchat::server::run(Config { unknown_variables: invocation.unknown_variables(), ..Config::new(args)? })?;
+        }
         Command::Connect(args) => cowchat::client::run(&args.address)?,
     }
     Ok(())

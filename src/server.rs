@@ -30,8 +30,8 @@ use crate::shutdown::{self, StopSignal};
 /// Why the server could not start, or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The port can not be had.
-    #[error("can not listen on {address}: {}", bind_advice(.error))]
+    /// The port cannot be had.
+    #[error("cannot listen on {address}: {}", bind_advice(.address, .error))]
     Bind {
         /// What was asked for.
         address: SocketAddr,
@@ -41,8 +41,8 @@ pub enum ServerError {
     /// Something has to be changed first that shows only when cores start.
     #[error(transparent)]
     Config(ConfigError),
-    /// A thread or a signal handler can not be had.
-    #[error("can not start: {0}")]
+    /// A thread or a signal handler cannot be had.
+    #[error("cannot start: {0}")]
     Start(#[from] io::Error),
     /// A core failed; the others are stopped with it, so that nobody talks to half a server.
     #[error("core {shard} {error}")]
@@ -54,12 +54,12 @@ pub enum ServerError {
     },
 }
 
-fn bind_advice(error: &io::Error) -> String {
+fn bind_advice(address: &SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             "address already in use (another server listens there; stop it or choose another --listen)".to_owned()
         }
-        io::ErrorKind::PermissionDenied => {
+        io::ErrorKind::PermissionDenied if (1..1024).contains(&address.port()) => {
             format!("{error} (ports below 1024 need privileges; choose another --listen)")
         }
         io::ErrorKind::AddrNotAvailable => format!("{error} (this machine does not have that address)"),
@@ -76,7 +76,7 @@ enum Wake {
 /// Runs a server until it is asked to stop.
 ///
 /// # Errors
-/// When it can not start, or a core can not go on.
+/// When it cannot start, or a core cannot go on.
 pub fn run(config: Config) -> Result<(), ServerError> {
     let (wakes, waking) = mpsc::channel();
     let on_signal = wakes.clone();
@@ -88,13 +88,19 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     if config.is_crowded() {
         log.emit(Event::Unpinned { cores: config.cores.len(), cpus: config.cpus });
     }
+    if let Some(lacking) = &config.lacking {
+        let (cores, cpus) = (config.cores.len(), config.cpus);
+        log.emit(Event::FewerCores { cores, cpus, lacking: lacking.to_string() });
+    }
+    for variable in &config.unknown_variables {
+        log.emit(Event::UnknownVariable { name: variable.name.clone(), nearest: variable.nearest.clone() });
+    }
     for file in &config.cow_files_skipped {
         log.emit(Event::CowSkipped { path: file.path.clone(), reason: file.reason.to_string() });
     }
     let metrics = Metrics::new(config.cores.len());
     let (address, listeners) = listener::bind(config.listen, config.cores.len(), config.keepalive)
         .map_err(|error| ServerError::Bind { address: config.listen, error })?;
-    let cows = config.herd.len();
     let common = common(&config, Arc::clone(&metrics), log.clone());
 
     let manager = Manager::from_environment();
@@ -112,7 +118,7 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     let signal = match server.wait_until_ready()? {
         Some(signal) => signal,
         None => {
-            server.manager.ready(&announce(address, server.cores.len(), cows)?);
+            server.manager.ready(&announce(address, &config)?);
             server.wait_for_signal()?
         }
     };
@@ -121,13 +127,20 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// The one line on stdout: whoever started the server may connect now. Returns what it says.
+/// The one line on stdout: whoever started the server may connect now. Returns what it says: where, and the limits in
+/// force.
 ///
 /// # Errors
 /// When no thread can be started: a full pipe on stdout must not keep this one from its signals.
-fn announce(address: SocketAddr, cores: usize, cows: usize) -> io::Result<String> {
-    let plural = |count| if count == 1 { "" } else { "s" };
-    let said = format!("listening on {address} ({cores} core{}, {cows} cow{})", plural(cores), plural(cows));
+fn announce(address: SocketAddr, config: &Config) -> io::Result<String> {
+    let (cores, cows) = (config.cores.len(), config.herd.len());
+    let plural = if cores == 1 { "" } else { "s" };
+    let (of_each, connections, per_address) =
+        (config.herd.size(), config.connections_max, config.connections_per_address);
+    let said = format!(
+        "listening on {address} ({cores} core{plural}, {cows} cows, {of_each} of each, {connections} connections, \
+         {per_address} of an address)"
+    );
     let line = format!("{said}\n");
     let write = move || {
         let mut stdout = io::stdout().lock();

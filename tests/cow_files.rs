@@ -91,7 +91,7 @@ fn says_and_leaves(server: &Server, cow: &str, line: &str, reply: &str) {
 }
 
 fn has_cows(server: &Server, count: usize) {
-    assert!(server.announcement.contains(&format!(" {count} cows")), "{}", server.announcement);
+    assert!(server.announcement.contains(&format!(" {count} cows, ")), "{}", server.announcement);
 }
 
 #[test]

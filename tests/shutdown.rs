@@ -9,6 +9,7 @@ mod support;
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::sync::mpsc;
 use std::time::Instant;
 
@@ -44,7 +45,7 @@ fn assert_it_drained(server: &mut Server) {
 
 #[test]
 fn everybody_on_every_core_gets_the_last_line_and_then_the_end() {
-    for signal in ["TERM", "INT"] {
+    for signal in ["TERM", "INT", "HUP"] {
         let mut server = Server::with(&PATIENT);
         let clients = [
             server.connect_on(0),
@@ -168,7 +169,9 @@ fn a_client_that_never_reads_holds_the_drain_up_until_its_timeout() {
 
 #[test]
 fn a_second_signal_ends_a_drain_at_once() {
-    for (first, second, code) in [("TERM", "TERM", 143), ("INT", "INT", 130), ("INT", "TERM", 143)] {
+    for (first, second, code) in
+        [("TERM", "TERM", 143), ("INT", "INT", 130), ("INT", "TERM", 143), ("HUP", "TERM", 143)]
+    {
         let mut server = Server::with(&PATIENT);
         let _deaf = client_that_never_reads(&server);
         let mut witness = server.login("tux");
@@ -178,6 +181,33 @@ fn a_second_signal_ends_a_drain_at_once() {
         server.signal(second);
         assert_eq!(server.wait().code(), Some(code), "SIG{first}, then SIG{second}");
     }
+}
+
+#[test]
+fn a_second_hangup_does_not_cut_a_drain_short() {
+    let mut server = Server::with(&PATIENT);
+    let mut client = server.login("tux");
+    let silent = client_that_never_reads(&server);
+    server.signal("HUP");
+    server.wait_for_log("draining");
+    server.signal("HUP");
+    assert!(client.read_to_end().ends_with("* the server is shutting down\n"));
+    silent.reset();
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_server_that_was_told_to_outlive_its_terminal_does() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP && exec \"$0\" \"$@\""]).arg(env!("CARGO_BIN_EXE_cowchat"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--cores", "2"]);
+    let mut server = Server::spawn(command).unwrap_or_else(|said| panic!("it did not start: {said}"));
+    server.signal("HUP");
+    // What comes after it is still served.
+    assert_eq!(server.login("tux").ask("yield hi"), "Sent to 0 cows");
+    server.signal("TERM");
+    assert_it_drained(&mut server);
+    assert!(server.wait_for_log("draining").contains("SIGTERM"), "{:?}", server.log());
 }
 
 #[test]

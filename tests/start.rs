@@ -92,8 +92,11 @@ fn the_announcement_is_all_that_is_ever_written_to_stdout() {
     let mut stdout = BufReader::new(server.child.stdout.take().expect("piped"));
     let mut line = String::new();
     stdout.read_line(&mut line).expect("text");
-    let port = line.strip_prefix("listening on 127.0.0.1:").and_then(|rest| rest.strip_suffix(" (2 cores, 24 cows)\n"));
-    let port: u16 = port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("not an announcement: {line}"));
+    let port = line.strip_prefix("listening on 127.0.0.1:").and_then(|rest| rest.split_once(" ("));
+    let (port, limits) = port.unwrap_or_else(|| panic!("not an announcement: {line}"));
+    assert!(limits.starts_with("2 cores, 24 cows, 1 of each, "), "{line}");
+    assert!(limits.ends_with(" connections, 64 of an address)\n"), "{line}");
+    let port: u16 = port.parse().unwrap_or_else(|_| panic!("not an announcement: {line}"));
     let mut client = Client::connect(([127, 0, 0, 1], port).into()).logged_in("tux");
     assert_eq!(client.ask("yield hi"), "Sent to 0 cows");
     let kill = Command::new("kill").args(["-s", "TERM", &server.child.id().to_string()]).status();
@@ -107,7 +110,7 @@ fn the_announcement_is_all_that_is_ever_written_to_stdout() {
 #[test]
 fn one_core_is_announced_in_the_singular() {
     let server = started(serve(&["--cores", "1"]));
-    assert_eq!(server.announcement, format!("listening on {} (1 core, 24 cows)\n", server.address));
+    assert!(server.announcement.starts_with(&format!("listening on {} (1 core, ", server.address)));
     assert_eq!(server.connect().ask("who"), NOBODY);
 }
 
@@ -126,7 +129,7 @@ fn a_second_server_on_the_same_port_is_refused() {
     second.args(["serve", "--listen", &server.address.to_string()]);
     let said = refusal(second, 1);
     assert!(
-        said.starts_with(&format!("cowchat: can not listen on {}: address already in use", server.address)),
+        said.starts_with(&format!("cowchat: cannot listen on {}: address already in use", server.address)),
         "{said}"
     );
     assert!(said.contains("choose another --listen"), "{said}");
@@ -180,7 +183,10 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--listen", "localhost"], "--listen", "use an IP address and a port, such as 127.0.0.1:1337"),
         (&["--listen", "1.2.3.4"], "--listen", "use an IP address and a port"),
         (&["--listen", "127.0.0.1:65536"], "--listen", "use an IP address and a port"),
+        (&["--listen", "[fe80::1]:1337"], "--listen", "needs its interface's number, as in [fe80::1%2]:1337"),
         (&["--cores", "0"], "--cores", "use a whole number from 1 to 1024"),
+        (&["--pin", "yes"], "--pin", "possible values: auto, on, off"),
+        (&["--pin", "on", "--cores", "1024"], "--pin on", "needs a CPU for each core"),
         (&["--cores", "1025"], "--cores", number),
         (&["--cores", "x"], "--cores", number),
         (&["--cores"], "--cores", "a value is required"),
@@ -316,11 +322,94 @@ fn a_flag_wins_over_its_environment_variable() {
 }
 
 #[test]
-fn a_wrong_environment_variable_is_refused_like_its_flag() {
+fn an_empty_environment_variable_sets_nothing() {
     let mut command = serve(&[]);
-    command.env("COWCHAT_CORES", "zero");
+    let names = flags_in_help().into_keys().map(|flag| format!("COWCHAT_{}", flag.to_uppercase().replace('-', "_")));
+    command.envs(names.map(|name| (name, "")));
+    assert!(started(command).announcement.contains(" 24 cows, 1 of each, "));
+}
+
+#[test]
+fn a_wrong_environment_variable_is_refused_by_its_own_name() {
+    for (variable, value, flag, fix) in [
+        ("COWCHAT_CORES", "zero", "--cores", "use a whole number from 1 to 1024"),
+        ("COWCHAT_ART", "blue", "--art", "possible values: color, plain, small, off"),
+        ("COWCHAT_NO_HEADER", "maybe", "--no-header", "true or false"),
+        ("COWCHAT_MOTD", "/nosuch", "--motd", "No such file"),
+        ("COWCHAT_QUEUES_BYTES_TOTAL", "1", "--queues-bytes-total", "ask for at least that"),
+    ] {
+        let mut command = serve(&[]);
+        let said = refusal(
+            {
+                command.env(variable, value);
+                command
+            },
+            2,
+        );
+        assert!(said.contains(variable) && said.contains(fix) && !said.contains(flag), "{said}");
+    }
+    // Whichever of the two was given is what is wrong.
+    let mut command = serve(&["--cores", "zero"]);
+    command.env("COWCHAT_CORES", "1");
     let said = refusal(command, 2);
-    assert!(said.contains("--cores") && said.contains("use a whole number from 1 to 1024"), "{said}");
+    assert!(said.contains("--cores") && !said.contains("COWCHAT_CORES"), "{said}");
+}
+
+#[test]
+fn a_variable_that_looks_like_the_servers_own_and_is_none_is_warned_about() {
+    let mut command = serve(&[]);
+    command.envs([
+        ("COWCHAT_HERDS", "9"),
+        ("COWCHAT_XYZZY", ""),
+        ("COWCHAT_LOGIN_TIMEOUT", "1m"),
+        ("COWCHAT_CONNECT", ""),
+    ]);
+    let mut server = started(command);
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    server.wait_for_log("variable COWCHAT_HERDS is not known and sets nothing (is COWCHAT_HERD meant?)");
+    server.wait_for_log("variable COWCHAT_XYZZY is not known and sets nothing");
+    let warnings = server.log().into_iter().filter(|line| line.contains(" is not known and sets nothing"));
+    assert_eq!(warnings.count(), 2, "{:?}", server.log());
+}
+
+#[test]
+fn what_a_wrong_flag_holds_does_not_reach_the_terminal() {
+    let escape = "\x1b]0;moo\x07\u{9b}2J";
+    let motd = format!("/{escape}");
+    for flags in [&["--art", escape][..], &[escape], &["--listen", escape], &["--motd", &motd], &["--cow-dir", &motd]] {
+        let mut command = cowchat();
+        command.arg("serve").args(flags);
+        let said = refusal(command, 2);
+        // What is left of it stands there as text.
+        assert!(said.contains("\\u{9b}2J"), "{said:?}");
+        assert!(!said.contains(|c: char| c.is_control() && c != '\n'), "{said:?}");
+    }
+}
+
+#[test]
+fn no_error_tells_its_cause_twice() {
+    let listen = |address| {
+        let mut command = cowchat();
+        command.args(["serve", "--listen", address]);
+        command
+    };
+    let cause = "Operation not permitted (os error 1)";
+    for (mut command, call, said) in [
+        (serve(&[]), libc::SYS_socketpair, format!("cowchat: cannot start: {cause}")),
+        (serve(&[]), libc::SYS_bind, format!("cowchat: cannot listen on 127.0.0.1:0: {cause}")),
+        (
+            listen("127.0.0.1:80"),
+            libc::SYS_bind,
+            format!(
+                "cowchat: cannot listen on 127.0.0.1:80: {cause} (ports below 1024 need privileges; choose another \
+                 --listen)"
+            ),
+        ),
+    ] {
+        forbid(&mut command, call, libc::EPERM);
+        assert_eq!(refusal(command, 1), said);
+    }
 }
 
 /// Starts `command` where it may run on one CPU only.
@@ -348,6 +437,43 @@ fn more_cores_than_cpus_work_and_are_warned_about() {
     for receiver in &mut receivers {
         receiver.expect_message("ferris", false, "hi");
     }
+}
+
+/// The CPUs that the thread of core 0 may run on, and those of the process.
+fn cpus_of(server: &Server) -> [String; 2] {
+    let allowed = |status: String| {
+        let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        line.expect("the kernel says").trim().to_owned()
+    };
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("one's own child");
+    let mut tasks = tasks.map(|task| task.expect("an entry").path());
+    let is_core =
+        |path: &PathBuf| std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name.starts_with("core"));
+    let core = tasks.find(is_core).expect("a core has a thread");
+    [core.join("status"), format!("/proc/{}/status", server.pid()).into()]
+        .map(|path: PathBuf| allowed(std::fs::read_to_string(path).expect("one's own child")))
+}
+
+#[test]
+fn a_core_is_pinned_if_the_server_uses_every_cpu_or_is_told_to() {
+    let cpus = sched_getaffinity(None).expect("a thread may ask").count();
+    for (pin, is_pinned) in [("auto", cpus == 1), ("on", true), ("off", cpus == 1)] {
+        let [core, process] = cpus_of(&started(serve(&["--cores", "1", "--pin", pin])));
+        assert_eq!(core.parse::<usize>().is_ok(), is_pinned, "--pin {pin}: {core}");
+        assert!(is_pinned || core == process, "--pin {pin}: {core} of {process}");
+    }
+    let one = on_one_cpu(serve(&[]));
+    assert!(cpus_of(&one)[0].parse::<usize>().is_ok());
+}
+
+#[test]
+fn where_pinning_is_forbidden_cores_run_without_and_say_so() {
+    let mut command = serve(&["--cores", "1", "--pin", "on"]);
+    forbid(&mut command, libc::SYS_sched_setaffinity, libc::EPERM);
+    let server = started(command);
+    assert_eq!(server.login("tux").ask("yield hi"), "Sent to 0 cows");
+    let line = server.wait_for_log("core 0 is not pinned to CPU ");
+    assert!(line.contains("WARN") && line.contains("Operation not permitted (os error 1) (--pin off"), "{line}");
 }
 
 #[test]
@@ -394,13 +520,13 @@ fn a_pipe_is_no_motd() {
     assert_eq!(said.lines().count(), 1, "{said}");
 }
 
-/// Has this system call fail in what `command` starts, as a container's seccomp profile does.
-fn forbid(command: &mut Command, system_call: libc::c_long) {
+/// Has this system call fail so in what `command` starts, as a container's seccomp profile does.
+fn forbid(command: &mut Command, system_call: libc::c_long, errno: i32) {
     let program = vec![
         // The system call's number; io_uring came late enough to have the same one everywhere.
         bpf(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
         bpf(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, system_call as u32),
-        bpf(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        bpf(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
         bpf(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     confine(command, program);
@@ -410,7 +536,7 @@ fn forbid(command: &mut Command, system_call: libc::c_long) {
 fn where_io_uring_is_forbidden_one_line_says_what_to_change() {
     for system_call in [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register] {
         let mut command = serve(&[]);
-        forbid(&mut command, system_call);
+        forbid(&mut command, system_call, libc::EPERM);
         let said = refusal(command, 2);
         assert_eq!(said.lines().count(), 1, "{said}");
         for word in ["io_uring is forbidden", "seccomp", "kernel.io_uring_disabled=0"] {
@@ -420,11 +546,23 @@ fn where_io_uring_is_forbidden_one_line_says_what_to_change() {
 }
 
 #[test]
+fn where_there_is_no_io_uring_one_line_says_what_has_it() {
+    let mut command = serve(&[]);
+    forbid(&mut command, libc::SYS_io_uring_setup, libc::ENOSYS);
+    let said = refusal(command, 2);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    for word in ["there is no io_uring here", "Linux 5.13", "CONFIG_IO_URING", "seccomp"] {
+        assert!(said.contains(word), "{word} is not in: {said}");
+    }
+    assert!(!said.contains("forbidden"), "{said}");
+}
+
+#[test]
 fn a_client_needs_no_io_uring() {
     let server = Server::start();
     let mut command = cowchat();
     command.args(["connect", &server.address.to_string()]);
-    forbid(&mut command, libc::SYS_io_uring_setup);
+    forbid(&mut command, libc::SYS_io_uring_setup, libc::EPERM);
     let mut client = Guarded::spawn(&mut command);
     drop(client.child.stdin.take());
     assert_eq!(client.child.wait().expect("a child can be waited for").code(), Some(0));
@@ -461,13 +599,45 @@ fn limited<T: Send>(act: impl FnOnce() -> T + Send) -> T {
 }
 
 #[test]
-fn too_little_memory_to_lock_for_so_many_cores_is_named() {
+fn too_little_memory_to_lock_for_so_many_cores_is_named_or_fewer_are_started() {
     let command = under("-l 512", &serve(&["--cores", "16"]));
     // Kernels that do not count rings have it start.
     if let Err(said) = limited(|| Server::spawn(command)) {
         let advice = said.lines().last().expect("it says something");
         assert!(advice.contains("the rings of 16 cores: run `ulimit -l 8192` or more"), "{said}");
         assert!(advice.ends_with("(exit status: 2)"), "{said}");
+    }
+    let wanted = std::thread::available_parallelism().expect("it runs on some").get();
+    let few = limited(|| started(under("-l 700", &serve(&[]))));
+    assert_eq!(few.login("tux").ask("yield hi"), "Sent to 0 cows");
+    if !few.announcement.contains(&format!("({wanted} core")) {
+        let line = few.wait_for_log(&format!(" of {wanted} cores are started: lockable memory allows no more"));
+        assert!(line.contains("WARN") && line.contains(&format!("`ulimit -l {}`", wanted * 512)), "{line}");
+    }
+}
+
+#[test]
+fn a_low_soft_limit_is_raised_as_far_as_it_may() {
+    let usual = started(serve(&["--cores", "2"]));
+    let raised = started(under("-Sn 96 && ulimit -Sl 512", &serve(&["--cores", "2"])));
+    let limits = |server: &Server| server.announcement.split_once(" (").map(|(_, limits)| limits.to_owned());
+    assert_eq!(limits(&raised), limits(&usual));
+    let of_raised = std::fs::read_to_string(format!("/proc/{}/limits", raised.pid())).expect("one's own child");
+    for name in ["Max open files", "Max locked memory"] {
+        let line = of_raised.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel says");
+        let [soft, hard] = line.split_whitespace().collect::<Vec<_>>()[..2] else { panic!("{line}") };
+        assert_eq!(soft, hard, "{name}");
+    }
+}
+
+#[test]
+fn too_few_descriptors_for_all_cores_start_fewer() {
+    // Twenty CPUs need 64 and 16 times 12, and some for users; a machine with fewer has enough.
+    let server = started(under("-n 96", &serve(&[])));
+    let wanted = std::thread::available_parallelism().expect("it runs on some").get();
+    assert!(server.announcement.contains(&format!("({} core", wanted.min(4))), "{}", server.announcement);
+    if wanted > 4 {
+        server.wait_for_log(&format!("4 of {wanted} cores are started: file descriptors allow no more"));
     }
 }
 
@@ -620,7 +790,8 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
         }
     };
     expect("listen", &["[default: 127.0.0.1:1337]", "port 0 picks a free one"]);
-    expect("cores", &["[default: all that the process may run on]"]);
+    expect("cores", &["[default: as many as the process may use CPUs, or fewer if locked memory"]);
+    expect("pin", &["[default: auto]", "[possible values: auto, on, off]"]);
     expect("no-header", &[]);
     expect("art", &["[default: color]", "[possible values: color, plain, small, off]"]);
     expect("bubble", &["[default: cowsay]", "[possible values: cowsay, ascii, round, unicode, think]"]);

@@ -1,5 +1,5 @@
 //! Cow files: `.cow`, of the Perl program, and `.chara`, of charasay. Both assign one picture to a variable, in what is
-//! read here as a small part of Perl ([`super::perl`]).
+//! read here as a small part of Perl (`perl.rs`).
 //!
 //! A file is drawn as cowsay 3.8 draws it in a UTF-8 locale, to the byte, or refused with a line and a reason. Only two
 //! things are different: a tab becomes the blanks that a terminal would leave, and a picture with colours ends without

@@ -17,6 +17,7 @@ use super::mesh::{Inbox, Mesh};
 use super::reactor::Reactor;
 use super::{drain, flush, heartbeat, pump};
 use crate::directory::ShardId;
+use crate::events::Event;
 use crate::limits::{EXECUTOR_PREEMPTION, EXECUTOR_RING_DEPTH, IO_MEMORY_BYTES};
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Metrics};
@@ -63,19 +64,11 @@ pub enum Report {
 /// Why a core could not start, or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum CoreError {
-    /// The CPU can not be had.
-    #[error("can not run on CPU {cpu}: {error}")]
-    Pin {
-        /// The CPU that was asked for.
-        cpu: usize,
-        /// The kernel's word.
-        error: io::Error,
-    },
-    /// The rings can not be had, of the reactor or of the executor.
-    #[error("can not set up io_uring: {0}")]
+    /// The rings cannot be had, of the reactor or of the executor.
+    #[error("cannot set up io_uring: {0}")]
     Rings(io::Error),
-    /// The listener can not be kept from blocking.
-    #[error("can not set up its listener: {0}")]
+    /// The listener cannot be kept from blocking.
+    #[error("cannot set up its listener: {0}")]
     Listener(io::Error),
     /// Something panicked that other sessions depend on.
     #[error("panicked: {0}")]
@@ -126,25 +119,31 @@ pub fn start(plan: Plan, common: Common, notify: impl Fn(Report) + Send + 'stati
 }
 
 fn run(plan: Plan, common: Common, draining: &OnceLock<Instant>, notify: &dyn Fn(Report)) -> Result<(), CoreError> {
-    let (cpu, doorbell) = (plan.cpu, Arc::clone(plan.mesh.doorbell()));
-    block_on(cpu, doorbell, async move |reactor: Rc<Reactor>| serve(plan, common, reactor, draining, notify).await)?
+    if let Some(cpu) = plan.cpu
+        && let Err(error) = pin_to(cpu)
+    {
+        // It runs without that, too, though not as well.
+        common.log.emit(Event::PinForbidden { shard: plan.id, cpu, error: error.to_string() });
+    }
+    let doorbell = Arc::clone(plan.mesh.doorbell());
+    block_on(doorbell, async move |reactor: Rc<Reactor>| serve(plan, common, reactor, draining, notify).await)?
 }
 
-/// Runs a core's main task on this thread until it ends: with an executor, a reactor that hears `doorbell`, and
-/// pinned to `cpu`, if to any.
+/// Has this thread run on `cpu` alone.
 ///
 /// # Errors
-/// When one of them can not be had.
-pub fn block_on<T>(
-    cpu: Option<usize>,
-    doorbell: Arc<Doorbell>,
-    main: impl AsyncFnOnce(Rc<Reactor>) -> T,
-) -> Result<T, CoreError> {
-    if let Some(cpu) = cpu {
-        let mut cpus = CpuSet::new();
-        cpus.set(cpu);
-        sched_setaffinity(None, &cpus).map_err(|error| CoreError::Pin { cpu, error: error.into() })?;
-    }
+/// When that is forbidden, or the CPU is gone.
+pub fn pin_to(cpu: usize) -> io::Result<()> {
+    let mut cpus = CpuSet::new();
+    cpus.set(cpu);
+    Ok(sched_setaffinity(None, &cpus)?)
+}
+
+/// Runs a core's main task on this thread until it ends: with an executor, and a reactor that hears `doorbell`.
+///
+/// # Errors
+/// When one of them cannot be had.
+pub fn block_on<T>(doorbell: Arc<Doorbell>, main: impl AsyncFnOnce(Rc<Reactor>) -> T) -> Result<T, CoreError> {
     let reactor =
         retry::on(io::ErrorKind::OutOfMemory, || Reactor::new(Arc::clone(&doorbell))).map_err(CoreError::Rings)?;
     block_on_reactor(reactor, main)
@@ -156,7 +155,7 @@ pub(super) fn block_on_reactor<T>(
     main: impl AsyncFnOnce(Rc<Reactor>) -> T,
 ) -> Result<T, CoreError> {
     let executor = || {
-        // The thread is pinned already, and what glommio starts inherits that.
+        // The thread is pinned already, if it is to be, and what glommio starts inherits that.
         let builder = LocalExecutorBuilder::new(Placement::Unbound)
             .name("core")
             .ring_depth(EXECUTOR_RING_DEPTH)

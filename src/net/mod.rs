@@ -1,6 +1,6 @@
 //! The cores: sockets, tasks and channels. The only rooms that know glommio and flume.
 //!
-//! A core is one thread with one glommio executor, pinned to one CPU, and on it:
+//! A core is one thread with one glommio executor, pinned to a CPU if the server uses them all, and on it:
 //!
 //! - [`listener`]: a listener of its own (the kernel spreads connections over the cores) and the task that
 //!   accepts;

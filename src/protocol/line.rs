@@ -1,7 +1,7 @@
 //! Bytes from a socket to lines, however they were cut into reads.
 //!
 //! [`LineBuffer`] owns what has arrived and was not yet executed. It takes telnet commands out and keeps what they ask for
-//! ([`Telnet`]), ends lines at LF or telnet's CR NUL, and keeps at most one byte more than a line with a request id may
+//! (`telnet.rs`), ends lines at LF or telnet's CR NUL, and keeps at most one byte more than a line with a request id may
 //! have, so that memory stays flat under an endless line. It knows nothing of commands or characters.
 
 use memchr::{memchr, memchr3};

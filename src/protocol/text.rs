@@ -35,7 +35,7 @@ const STRING_TERMINATOR: char = '\u{9c}';
 /// paragraph separator become a blank; BS and DEL erase the grapheme before them, NAK (Ctrl-U) all that is before it; other
 /// control characters (C0, C1) go, and so do complete escape sequences (ECMA-48: CSI, control strings such as OSC and DCS,
 /// two-character and intermediate ones) - of an incomplete one only the introducer, so that no text is swallowed; bidi
-/// controls, zero-width and other invisible characters go, joiners where they mean nothing ([`joiner`]); of the
+/// controls, zero-width and other invisible characters go, joiners where they mean nothing (`joiner.rs`); of the
 /// combining marks on one base the first [`COMBINING_MARKS_MAX`] stay.
 ///
 /// Text that is safe already, the usual case, is borrowed.
