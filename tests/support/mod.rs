@@ -40,6 +40,14 @@ pub fn cowchat() -> Command {
     for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
         command.env_remove(name);
     }
+    // Whoever runs them under nohup has that ignored, and a server would ignore it, too.
+    let heed_hangups = || {
+        // SAFETY: the call reads two numbers.
+        let before = unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
+        if before == libc::SIG_ERR { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+    };
+    // SAFETY: between fork and exec the closure makes one system call; it takes no lock and no memory.
+    unsafe { command.pre_exec(heed_hangups) };
     command
 }
 
