@@ -127,12 +127,22 @@ fn lines_that_arrive_together_with_urgent_data_are_all_answered() {
     // All of it is there when the server reads; its read ends before the urgent byte.
     server.signal("STOP");
     client.send("who");
-    socket2::SockRef::from(client.stream()).send_out_of_band(b"!").expect("a TCP socket");
+    socket2::SockRef::from(client.stream()).send_out_of_band(b" ").expect("a TCP socket");
     client.send_raw(b"who\nwho\n");
     server.signal("CONT");
     for _ in 0..3 {
         assert_eq!(client.read_line(), "Registered users: (none)");
     }
+}
+
+#[test]
+fn the_urgent_byte_of_telnets_synch_is_part_of_its_command() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.send_raw(b"w\xff");
+    socket2::SockRef::from(client.stream()).send_out_of_band(b"\xf2").expect("a TCP socket");
+    client.send_raw(b"ho\n");
+    assert_eq!(client.read_line(), "Registered users: (none)\r");
 }
 
 #[test]

@@ -80,6 +80,8 @@ fn new_socket(address: SocketAddr, keepalive: Option<Duration>) -> io::Result<Ra
     // A restart must not wait for connections of the last run that are still being taken down.
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
+    // Telnet's DM is urgent and has its place in the stream. Apart from it, urgent data would wake a core and bring nothing.
+    socket.set_out_of_band_inline(true)?;
     if let Some(time) = keepalive {
         let interval = (time / KEEPALIVE_INTERVAL_PART).max(Duration::from_secs(1));
         let keepalive = TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(KEEPALIVE_PROBES);
@@ -331,6 +333,7 @@ mod tests {
             assert_eq!(sockets.len(), clients.len());
             for (socket, _) in sockets {
                 assert!(socket.keepalive().expect("a socket") && socket.tcp_nodelay().expect("a socket"));
+                assert!(socket.out_of_band_inline().expect("a socket"));
                 assert_eq!(socket.tcp_keepalive_time().expect("a socket"), seconds(time));
                 assert_eq!(socket.tcp_keepalive_interval().expect("a socket"), seconds(interval));
                 assert_eq!(socket.tcp_keepalive_retries().expect("a socket"), KEEPALIVE_PROBES);

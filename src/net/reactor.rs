@@ -495,6 +495,36 @@ mod tests {
     }
 
     #[test]
+    fn what_arrives_while_reading_is_paused_wakes_nobody_but_the_end_does() {
+        run(async |reactor| {
+            let (ours, mut theirs) = UnixStream::pair().expect("descriptors");
+            let watch = reactor.watch(ours.as_fd());
+            let readable = || poll_fn(|cx| watch.poll_readable(cx, ours.as_fd()));
+            let end = || poll_fn(|cx| watch.poll_end(cx, ours.as_fd(), End::Unheard));
+            assert!(futures_lite::future::poll_once(readable()).await.is_none());
+            watch.pause_reading();
+            assert!(futures_lite::future::poll_once(end()).await.is_none());
+            // What was asked for is submitted by one look, and answered by the next.
+            reactor.look(false);
+            reactor.look(false);
+            let armed = watch.with(|source| source.is_armed);
+            assert_eq!(armed, [false, false, true], "nothing is left but the poll for the end");
+            theirs.write_all(b"moo").expect("the other end is there");
+            reactor.enter(false, None);
+            assert_eq!(reactor.collect(), 0, "the ring says nothing");
+            // Whoever reads again is to try, and hears of more.
+            readable().await;
+            watch.note_empty();
+            assert!(futures_lite::future::poll_once(readable()).await.is_none());
+            theirs.write_all(b"moo").expect("the other end is there");
+            readable().await;
+            watch.pause_reading();
+            drop(theirs);
+            end().await;
+        });
+    }
+
+    #[test]
     fn one_look_hears_of_all_that_has_changed() {
         run(async |reactor| {
             let events: Vec<OwnedFd> = (0..1000).map(|_| event()).collect();

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::task::{Poll, ready};
 
 use futures_lite::FutureExt;
 
@@ -196,7 +197,13 @@ pub(super) async fn linger(core: &Core, socket: &Socket) {
 async fn discard(core: &Core, socket: &Socket) {
     let mut read = poll_fn(|cx| {
         let mut buffer = core.read_buffer.borrow_mut();
-        socket.poll_read(cx, &mut buffer)
+        loop {
+            match ready!(socket.poll_read(cx, &mut buffer)) {
+                Ok(None) => {}
+                Ok(Some(count)) => return Poll::Ready(Ok(count)),
+                Err(error) => return Poll::Ready(Err::<usize, _>(error)),
+            }
+        }
     });
     let mut turn = Turn::of(TURN_LINES);
     while let Ok(1..) = (&mut read).await {

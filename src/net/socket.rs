@@ -113,8 +113,9 @@ impl Socket {
         if self.watch.end() == End::Broken { self.socket.take_error().ok().flatten() } else { None }
     }
 
-    /// Waits until the kernel says something more of its end.
+    /// Waits until the kernel says something more of its end. It is not read meanwhile, and what arrives wakes nobody.
     pub(super) async fn ends_further(&self) {
+        self.watch.pause_reading();
         let known = self.watch.end();
         poll_fn(|cx| self.watch.poll_end(cx, self.descriptor(), known)).await;
     }
@@ -132,8 +133,8 @@ impl Socket {
         }
     }
 
-    /// Reads what has arrived; 0 bytes are the peer's end.
-    pub(super) fn poll_read(&self, cx: &Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+    /// Reads what has arrived; 0 bytes are the peer's end. `None` if nothing has, although it may have looked so.
+    pub(super) fn poll_read(&self, cx: &Context<'_>, into: &mut [u8]) -> Poll<io::Result<Option<usize>>> {
         loop {
             ready!(self.watch.poll_readable(cx, self.descriptor()));
             match recv(&self.socket, &mut *into, RecvFlags::DONTWAIT).map_err(io::Error::from) {
@@ -142,9 +143,12 @@ impl Socket {
                     if count < into.len() && into[..count].ends_with(b"\n") {
                         self.watch.clear_readable_unconfirmed();
                     }
-                    return Poll::Ready(Ok(count));
+                    return Poll::Ready(Ok(Some(count)));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch.note_empty(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.watch.note_empty();
+                    return Poll::Ready(Ok(None));
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }

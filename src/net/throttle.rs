@@ -1,6 +1,6 @@
 //! Flood control of one connection: asks its bucket, and waits where it says so.
 //!
-//! Who has to wait is not read, so what he sends stays in his socket; the last bytes that were read may hold
+//! Who has to wait is not read, so what he sends stays in his socket and does not wake the core; the last bytes that were read may hold
 //! lines, and these wait here. Who breaks off meanwhile is gone at once: a cow is not to be kept from others for
 //! its owner's debts. Who only ends has said all that he will, and that has its turn.
 
@@ -51,7 +51,7 @@ pub(super) fn execute(core: &Core, connection: &Connection, line: Line<'_>) -> E
     effects
 }
 
-/// Charges for a read of which these bytes are in no line, and which has ended a line or not.
+/// Charges for a read of which these bytes are in no line, and which has ended a line or not, or brought nothing at all.
 pub(super) fn charge_read(core: &Core, connection: &Connection, wasted_bytes: usize, has_line: bool) {
     let bytes = wasted_bytes + if has_line { 0 } else { FLOOD_READ_BYTES };
     if bytes > 0 {

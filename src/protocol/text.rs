@@ -134,7 +134,8 @@ fn last_grapheme(text: &str) -> usize {
 
 /// Whether nothing would be seen of `text`.
 pub fn is_blank(text: &str) -> bool {
-    text.chars().all(|character| character.is_whitespace() || joins_its_base(character))
+    // The last one is Braille without dots.
+    text.chars().all(|character| character.is_whitespace() || joins_its_base(character) || character == '\u{2800}')
 }
 
 /// As much of a sanitized word as an error echoes.
@@ -144,16 +145,21 @@ pub fn echo(word: &str) -> &str {
 }
 
 /// Invisible characters that are not combining marks: Unicode's Default_Ignorable_Code_Point without
-/// the variation selectors (which count as marks) and the two joiners, and the interlinear annotation characters.
+/// the variation selectors (which count as marks) and the two joiners; the interlinear annotation characters, the format
+/// controls of hieroglyphs, the note without a head, and what is no character.
 fn is_invisible(character: char) -> bool {
-    matches!(character,
+    matches!(u32::from(character), 0xfdd0..=0xfdef)
+        || u32::from(character) & 0xfffe == 0xfffe
+        || matches!(character,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180e}'
         | '\u{200b}' | '\u{200e}' | '\u{200f}'
         | '\u{202a}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}'
         | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
         | '\u{fff0}'..='\u{fffb}'
+        | '\u{13430}'..='\u{1343f}'
         | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d159}'
         | '\u{1d173}'..='\u{1d17a}'
         | '\u{e0000}'..='\u{e00ff}'
         | '\u{e01f0}'..='\u{e0fff}')

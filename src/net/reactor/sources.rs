@@ -17,13 +17,14 @@ pub(super) struct Sources(Slab<Source>);
 impl Sources {
     /// Takes in what a poll has said, and whether it goes on. Returns who is to be woken.
     pub(super) fn note(&mut self, poll: u64, events: PollFlags, goes_on: bool) -> Option<Waker> {
-        let (place, direction) = ((poll >> 1) as usize, (poll & 1) as usize);
+        let (place, direction) = ((poll >> 2) as usize, (poll & 3) as usize);
         let source = self.0.get_mut(place)?;
         source.is_armed[direction] = goes_on;
+        source.is_read_ending &= source.is_armed[Direction::Read as usize];
         if !source.is_dropped {
             return source.note(events);
         }
-        if source.is_armed == [false; 2] {
+        if source.is_armed == [false; Direction::ALL.len()] {
             self.0.remove(place);
         }
         None
@@ -62,7 +63,9 @@ pub(super) struct Source {
     is_writable: bool,
     end: End,
     /// By [`Direction`]: a poll is under way in the ring.
-    pub(super) is_armed: [bool; 2],
+    pub(super) is_armed: [bool; Direction::ALL.len()],
+    /// The poll for input has been asked to end.
+    is_read_ending: bool,
     /// Its owner is gone; its place is free when its polls have ended.
     is_dropped: bool,
 }
@@ -70,23 +73,28 @@ pub(super) struct Source {
 /// What a poll is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Direction {
+    /// For input, and its end.
     Read = 0,
+    /// For room.
     Write = 1,
+    /// For the end of a connection that is not to be read: input does not wake the core.
+    End = 2,
 }
 
 impl Direction {
-    const BOTH: [Direction; 2] = [Direction::Read, Direction::Write];
+    const ALL: [Direction; 3] = [Direction::Read, Direction::Write, Direction::End];
 
     fn events(self) -> PollFlags {
         match self {
             Direction::Read => PollFlags::IN | PollFlags::RDHUP,
             Direction::Write => PollFlags::OUT,
+            Direction::End => PollFlags::RDHUP,
         }
     }
 
     /// Names the completions of a source's poll.
     fn of(self, place: usize) -> u64 {
-        (place as u64) << 1 | self as u64
+        (place as u64) << 2 | self as u64
     }
 }
 
@@ -169,7 +177,20 @@ impl Watch {
             source.wants_end = source.end <= known;
             source.end > known
         });
-        if is_news { Poll::Ready(()) } else { self.wait(cx, socket, Direction::Read) }
+        if is_news { Poll::Ready(()) } else { self.wait(cx, socket, Direction::End) }
+    }
+
+    /// The socket is not read for a while: what arrives does not wake the core until somebody waits for it again, who is
+    /// then told to try first.
+    pub(in crate::net) fn pause_reading(&self) {
+        let poll = Direction::Read.of(self.place);
+        let is_armed = self.with(|source| {
+            source.is_readable = true;
+            source.is_armed[Direction::Read as usize] && !std::mem::replace(&mut source.is_read_ending, true)
+        });
+        if is_armed {
+            self.reactor.submissions.borrow_mut().push_back(end_of_poll(poll));
+        }
     }
 
     fn wait(&self, cx: &Context<'_>, socket: BorrowedFd<'_>, direction: Direction) -> Poll<()> {
@@ -228,13 +249,13 @@ impl Drop for Watch {
         let _waker = self.with(|source| source.waker.take());
         let mut sources = self.reactor.sources.borrow_mut();
         let source = &mut sources.0[self.place];
-        if source.is_armed == [false; 2] {
+        if source.is_armed == [false; Direction::ALL.len()] {
             sources.0.remove(self.place);
             return;
         }
         // The ring holds the socket until its polls have ended.
         source.is_dropped = true;
-        for direction in Direction::BOTH {
+        for direction in Direction::ALL {
             if source.is_armed[direction as usize] {
                 self.reactor.submissions.borrow_mut().push_back(end_of_poll(direction.of(self.place)));
             }
