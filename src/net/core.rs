@@ -20,6 +20,7 @@ use super::connection::{Connection, Ending};
 use super::flood::Rate;
 use super::flush::Unflushed;
 use super::mesh::Mesh;
+use super::outbox::Outbox;
 use super::reactor::Reactor;
 use super::socket::Socket;
 use super::terms::Terms;
@@ -71,6 +72,8 @@ pub struct Core {
     pub(super) id: ShardId,
     pub(super) settings: Settings,
     pub(super) mesh: Mesh,
+    /// What waits for room in the mailboxes of other cores.
+    pub(super) outbox: Outbox,
     pub(super) reactor: Rc<Reactor>,
     pub(super) metrics: CoreMetrics,
     pub(super) log: Log,
@@ -119,6 +122,7 @@ impl Core {
             id,
             account: Account::new(Arc::clone(&settings.budget), id),
             settings,
+            outbox: Outbox::new(mesh.clone()),
             mesh,
             reactor,
             metrics,

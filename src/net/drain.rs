@@ -53,7 +53,7 @@ async fn nothing_more_comes(core: &Rc<Core>) {
     until(core, || core.lines_waiting.get() == 0).await;
     let others: Vec<_> = core.mesh.others().collect();
     for &other in &others {
-        core.mesh.forward(other, Frame::End, &mut core.reactor.ear()).await;
+        core.outbox.forward(other, Frame::End).await;
     }
     until(core, || core.ended.get() == others.len()).await;
 }

@@ -40,7 +40,7 @@ pub(super) fn apply<'a>(
 ) -> Applied<'a> {
     let mut frames = frames(core, std::mem::replace(&mut effects.forward, Forward::Nowhere));
     while let Some((to, frame)) = frames.next() {
-        if let Err(frame) = core.mesh.try_forward(to, frame) {
+        if let Err(frame) = core.outbox.try_forward(to, frame) {
             let waiting: Vec<_> = std::iter::once((to, frame)).chain(frames).collect();
             return Applied::Waits(Box::pin(async move {
                 forward(core, connection, waiting).await?;
@@ -86,9 +86,9 @@ async fn forward(core: &Rc<Core>, connection: &Connection, frames: Vec<(ShardId,
     // Nobody else has to wait for what this turn has queued so far.
     flush::end_turn(core);
     for (to, frame) in frames {
-        if let Err(frame) = core.mesh.try_forward(to, frame) {
+        if let Err(frame) = core.outbox.try_forward(to, frame) {
             core.metrics.add(Counter::MailboxWaits, 1);
-            connection.attend(core.mesh.forward(to, frame, &mut core.reactor.ear())).await?;
+            connection.attend(core.outbox.forward(to, frame)).await?;
         }
     }
     Ok(())

@@ -2,7 +2,8 @@
 //!
 //! A mailbox is first in, first out, and a connection forwards one frame at a time: that is what keeps
 //! one sender's messages in order across cores. The channels only hold frames; cores wake each other by their
-//! doorbells, when something was left and when there is room again.
+//! doorbells, when something was left and when there is room again. What finds no room waits on its own core
+//! ([`super::outbox`]).
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use flume::{Receiver, Sender, TrySendError};
 
 use super::doorbell::Doorbell;
-use super::reactor::Ear;
 use crate::directory::ShardId;
 use crate::shard::Frame;
 
@@ -77,18 +77,14 @@ impl Mesh {
         }
     }
 
-    /// Hands `frame` to a core as soon as its mailbox has room; `ear` is for this core's doorbell. Dropped
-    /// while waiting, it has not been sent.
-    pub(super) async fn forward(&self, to: ShardId, mut frame: Frame, ear: &mut Ear) {
-        loop {
-            // Before the look at the mailbox: who makes room after that look sees it.
-            self.mailboxes[to.index()].wants_room[self.me.index()].store(true, Ordering::SeqCst);
-            match self.try_forward(to, frame) {
-                Ok(()) => return,
-                Err(returned) => frame = returned,
-            }
-            ear.hear().await;
-        }
+    /// The same, and if there is no room this core is woken when there is.
+    ///
+    /// # Errors
+    /// The frame, when there is none.
+    pub(super) fn forward_or_want_room(&self, to: ShardId, frame: Frame) -> Result<(), Frame> {
+        // Before the look at the mailbox: a core that makes room after that look sees it.
+        self.mailboxes[to.index()].wants_room[self.me.index()].store(true, Ordering::SeqCst);
+        self.try_forward(to, frame)
     }
 
     /// Frames have been taken out of this core's mailbox: wakes the cores that wait for that.

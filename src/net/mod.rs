@@ -5,7 +5,7 @@
 //! - [`listener`]: a listener of its own (the kernel spreads connections over the cores) and the task that
 //!   accepts;
 //! - `serve`: one task per `connection`, which reads, executes lines and waits for its `socket`;
-//! - `pump`: one task that delivers what other cores send over the [`mesh`];
+//! - `pump`: one task that delivers what other cores send over the [`mesh`], and sends what waits for room in the `outbox`;
 //! - `flush`: one task that writes what the turns of the others have queued, by the `send_ring`;
 //! - `heartbeat`: a task that runs however little there is to do, and another that looks after connections that
 //!   stalled, are silent or gone;
@@ -32,6 +32,7 @@ pub mod half_open;
 mod heartbeat;
 pub mod listener;
 pub mod mesh;
+mod outbox;
 mod pump;
 pub mod reactor;
 pub mod send_queue;

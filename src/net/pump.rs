@@ -1,6 +1,6 @@
 //! The loop that drains a core's inbox.
 //!
-//! It never waits to send across cores, nor for a socket, so two cores whose mailboxes are both full
+//! It also sends what waited for room elsewhere, since the same doorbell tells of that. It never waits to send across cores, nor for a socket, so two cores whose mailboxes are both full
 //! still empty them: there is no deadlock to be had.
 
 use std::rc::Rc;
@@ -17,9 +17,11 @@ pub(super) async fn run(core: Rc<Core>, inbox: Inbox) {
     let mut ear = core.reactor.ear();
     loop {
         ear.hear().await;
+        core.outbox.send_all();
         while !inbox.is_empty() {
             take_turn(&core, &inbox);
             core.mesh.tell_of_room();
+            core.outbox.send_all();
             if inbox.is_empty() {
                 flush::end_large_turn(&core).await;
             } else {
