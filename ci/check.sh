@@ -69,6 +69,9 @@ step "unit" ci/unit.sh
 # Before the other tests, which leave a server behind that runs: one made for exploring does not.
 step "schedules of claims" cargo test --locked --features shuttle --test claims
 step "tests" cargo test --locked
+# Where cores meet, with more of them than two.
+step "tests on four cores" env COWCHAT_TEST_CORES=4 cargo test --locked --test crowd --test delivery --test herds \
+    --test notices --test own_faults --test ownership --test shutdown
 
 printf '\nall passed\n'
 printf '%s\n' "${times[@]}"

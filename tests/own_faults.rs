@@ -10,12 +10,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use support::{Client, Server, cowchat};
+use support::{Client, Server, cores, cowchat};
 
 /// A server with these faults and flags.
 fn server_with(faults: &str, flags: &[&str]) -> Server {
     let mut command = cowchat();
-    command.env("COWCHAT_FAULTS", faults).args(["serve", "--listen", "127.0.0.1:0", "--cores", "2"]).args(flags);
+    command.env("COWCHAT_FAULTS", faults).args(["serve", "--listen", "127.0.0.1:0", "--cores", &cores()]).args(flags);
     Server::spawn(command).unwrap_or_else(|said| panic!("the server did not start: {said}"))
 }
 

@@ -1,6 +1,6 @@
 //! What the tests share: a server process of one's own, and netcat-like clients.
 //!
-//! A [`Server`] runs the real binary on 2 cores and port 0, and is gone when it is dropped. Nothing here
+//! A [`Server`] runs the real binary on 2 cores or more and port 0, and is gone when it is dropped. Nothing here
 //! sleeps: clients wait for bytes, and what has no bytes is waited for in the server's log. The guards only
 //! turn a hang into a failure.
 
@@ -28,6 +28,11 @@ pub const SENDQ_BYTES_MIN: &str = "57344";
 /// How many there are to be of something: `ci/soak.sh` says by this variable, and else so many.
 pub fn count_of(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |count| count.parse().expect("a number"))
+}
+
+/// On how many cores servers run: 2, or as many as `COWCHAT_TEST_CORES` says.
+pub fn cores() -> String {
+    count_of("COWCHAT_TEST_CORES", 2).to_string()
 }
 
 /// The program under test.
@@ -90,7 +95,7 @@ struct Log {
 }
 
 impl Server {
-    /// A server with the defaults on 2 cores.
+    /// A server with the defaults on 2 cores, or as many as `COWCHAT_TEST_CORES` says.
     pub fn start() -> Server {
         Server::with(&[])
     }
@@ -103,7 +108,7 @@ impl Server {
     /// A server on this address, or what it said instead of starting.
     pub fn try_with(listen: &str, flags: &[&str]) -> Result<Server, String> {
         let mut command = cowchat();
-        command.args(["serve", "--listen", listen, "--cores", "2"]).args(flags);
+        command.args(["serve", "--listen", listen, "--cores", &cores()]).args(flags);
         Server::spawn(command)
     }
 
