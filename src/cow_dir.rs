@@ -74,7 +74,7 @@ pub enum Reason {
     BodyTooLarge(usize),
 }
 
-/// A directory that can not be read.
+/// A directory that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot read the directory of --cow-dir, {path}: {error} (give a directory of .cow and .chara files)",
@@ -133,8 +133,10 @@ fn cow(path: &Path, kind: Kind, bubble: &Bubble, origins: &BTreeMap<String, Path
         return Err(Reason::TooMany);
     }
     let Picture { colour, plain } = cow_file::parse(&read(path)?, kind, bubble.thoughts())?;
-    if colour.len() > COW_BODY_BYTES_MAX {
-        return Err(Reason::BodyTooLarge(colour.len()));
+    // For who has lines end in CR LF.
+    let bytes = colour.len() + memchr::memchr_iter(b'\n', colour.as_bytes()).count();
+    if bytes > COW_BODY_BYTES_MAX {
+        return Err(Reason::BodyTooLarge(bytes));
     }
     Ok(Cow { name: name.to_owned(), colour, plain })
 }

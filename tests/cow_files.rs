@@ -438,7 +438,7 @@ fn generated(seed: u64) -> String {
         "$a = \"\\e[48;5;16m  \";",
         "$b = \"\\033[48;2;1;2;3m  \"; $c = \"\\x1b[0m\";",
         "my $d = 'single $a \\\\ \\' \\e';",
-        "our $a = \"$a|${b}\";",
+        "$a = \"$a|${b}\";",
         "$eye = chop($eyes);",
         "$extra = chop($eyes); $eyes .= ($extra x 2);",
         "$eyes .= \" $eye\";",

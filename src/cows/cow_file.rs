@@ -1,8 +1,8 @@
 //! Cow files: `.cow`, of the Perl program, and `.chara`, of charasay. Both assign one picture to a variable, in what is
 //! read here as a small part of Perl (`perl.rs`).
 //!
-//! A file is drawn as cowsay 3.8 draws it in a UTF-8 locale, to the byte, or refused with a line and a reason. Only two
-//! things are different: a tab becomes the blanks that a terminal would leave, and a picture with colours ends without
+//! A file is drawn as cowsay draws it where it takes files for UTF-8, as 3.8 does, to the byte, or refused with a line and a
+//! reason. Only two things are different: a tab becomes the blanks that a terminal would leave, and a picture with colours ends without
 //! them. A picture holds characters and colours, nothing that moves a cursor.
 
 use std::borrow::Cow;
@@ -90,6 +90,8 @@ pub enum Problem {
     Sigil,
     #[error("{0} means more to Perl than a variable: write a backslash before what follows the name")]
     Subscript(String),
+    #[error("{0} has a value of Perl's own: use another name, or write a backslash before it")]
+    Name(String),
     #[error("the escape \\{0} is not read: write the character, or its number as in \\x{{2584}}")]
     Escape(char),
     #[error("the control character U+{0:04X} is no colour (\\e[...m): take it out")]
@@ -238,12 +240,12 @@ mod tests {
     #[test]
     fn assignments_before_the_picture_are_followed() {
         for (before, picture, drawn) in [
-            ("$a = \"<$thoughts>\"; my $b = '$a'; our $c = $a . $b;", "$a ${b} $c", "<\\> $a <\\>$a"),
+            ("$a = \"<$thoughts>\"; my $b = '$a'; $c = $a . $b;", "$a ${b} $c", "<\\> $a <\\>$a"),
             ("$a = <<A . <<'B' . \"c\";\n1$eyes\nA\n2$eyes\nB\n", "$a", "1oo\n2$eyes\nc"),
             ("$a = \"x\" x 3; $a .= ($a x 2) . 7;", "$a", "xxxxxxxxx7"),
             ("$eye = chop($eyes);", "$eye $eyes", "o o"),
             ("$extra = chop $eyes; $eyes .= ($extra x 2);", "$eyes", "ooo"),
-            ("chop($eyes); chop($eyes); chop($eyes); chop($nothing);", "<$eyes>", "<>"),
+            ("chop($eyes); chop($eyes); chop($eyes); chop $nothing;", "<$eyes>", "<>"),
             ("$eyes = \"..\" unless ($eyes); $tongue = 'U ' if $eyes eq 'oo';", "$eyes $tongue|", "oo U |"),
             ("$eyes = '  ' unless ($eyes ne 'oo');", "<$eyes>", "<  >"),
             ("unless ($x) { $x = 'a'; $y = 'b' }", "$x$y", "ab"),
@@ -299,6 +301,11 @@ mod tests {
         for bad in ["US$", "$ 5", "$5", "${eyes", "${}", "$$", "$)", "@{x}", "@$x", "@-", "@é"] {
             assert_eq!(refusal(&heredoc(bad)), (4, Problem::Sigil), "{bad}");
         }
+        for bad in ["@INC", "$_", "@message", "${version}"] {
+            let name = bad.replace(['{', '}'], "");
+            assert_eq!(refusal(&heredoc(bad)), (4, Problem::Name(name)), "{bad}");
+        }
+        assert_eq!(drawing("$version = 'moo';\n$the_cow = \"$version\";"), "moo");
         for (bad, shown) in [
             ("$eyes[0]", "$eyes["),
             ("${eyes}{a}", "$eyes{"),
@@ -306,6 +313,9 @@ mod tests {
             ("$eyes::", "$eyes::"),
             ("$eyes->[0]", "$eyes->["),
             ("$eyesé", "$eyesé"),
+            ("$eyes\u{301}", "$eyes\u{301}"),
+            ("$eyes\u{203f}", "$eyes\u{203f}"),
+            ("$eyes'é", "$eyes'"),
             ("@a[0]", "@a["),
         ] {
             assert_eq!(refusal(&heredoc(bad)), (4, Problem::Subscript(shown.to_owned())), "{bad}");
@@ -363,6 +373,17 @@ mod tests {
             ("$a = 1\n$b = 2;", 2),
             ("print 'moo';", 1),
             ("$a = substr($eyes, 1);", 1),
+            ("$a = 'm' x 010;", 1),
+            ("$a = 'm' x 1.5;", 1),
+            ("$a = 99999999999999999999;", 1),
+            ("my $the_cow = 'moo';", 1),
+            ("if (1) { my $a = 1; }", 1),
+            ("my $a .= 'x';", 1),
+            ("my $a = 'x' if 0;", 1),
+            ("our $a = 'x';", 1),
+            ("$a = $eyes . chop($eyes);", 1),
+            ("$a = chop $eyes . 'b';", 1),
+            ("binmode STDOUT, ':crlf';", 1),
         ] {
             assert_eq!(refusal(source), (line, Problem::Statement), "{source}");
         }

@@ -62,7 +62,7 @@ pub enum HerdError {
     #[error("two cows are named {0}: every name must be unique")]
     Twice(String),
     /// A name that could not be typed, or would break a reply line.
-    #[error("{0:?} can not be a cow's name: 1 to 32 of A-Z a-z 0-9 . _ -")]
+    #[error("{0:?} cannot be a cow's name: 1 to 32 of A-Z a-z 0-9 . _ -")]
     BadName(String),
     /// Nobody could log in, or more names than can be told apart.
     #[error("a herd of {breeds} breeds of {size} cows is too large: ask for a smaller --herd, or fewer --cow-dir")]

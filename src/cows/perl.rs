@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use unicode_normalization::char::is_combining_mark;
+
 use super::cow_file::Problem;
 use crate::limits::{COW_FILE_DEPTH_MAX, COW_FILE_VALUES_BYTES_MAX};
 
@@ -52,6 +54,28 @@ pub(super) fn value_of(source: &str, wanted: &str, presets: &[(&str, &str)]) -> 
 
 type Parsed<T> = Result<T, Fault>;
 
+/// Digits of numbers that Perl keeps exactly.
+const NUMBER_DIGITS_MAX: usize = 15;
+
+/// Names that have a value of Perl's own, or of the program that runs the file.
+const OTHERS_NAMES: [&str; 15] = [
+    "_",
+    "ARGV",
+    "ENV",
+    "INC",
+    "STDERR",
+    "STDIN",
+    "STDOUT",
+    "balloon_lines",
+    "columns",
+    "cowpath",
+    "message",
+    "opts",
+    "pathsep",
+    "progname",
+    "version",
+];
+
 /// A place to go on reading at: [`Script::at`] and [`Script::after_heredocs`].
 type Place = (usize, Option<usize>);
 
@@ -87,6 +111,11 @@ impl<'a> Script<'a> {
         let read = self.simple();
         self.is_live = is_live;
         read?;
+        self.skip();
+        // A variable of one's own is there, or not, whatever the condition.
+        if self.source[begin.0..].starts_with("my ") && matches!(self.word(), "if" | "unless") {
+            return Err(self.fault(Problem::Statement));
+        }
         let is_executed = self.modifier()?;
         if is_live && is_executed {
             let end = self.place();
@@ -157,10 +186,15 @@ impl<'a> Script<'a> {
                 return if self.eat_word("utf8") { Ok(()) } else { Err(self.fault(Problem::Statement)) };
             }
             "binmode" => return self.binmode(),
-            "chop" => return self.primary().map(|_| ()),
-            word @ ("my" | "our") => self.at += word.len(),
+            "chop" => {
+                self.at += "chop".len();
+                return self.chop().map(|_| ());
+            }
+            // In a block it would be another variable of the same name.
+            "my" if self.depth == 0 => self.at += "my".len(),
             _ => {}
         }
+        let is_own = self.at > begin;
         self.skip();
         match self.rest().bytes().next() {
             Some(b';') => return Ok(()),
@@ -169,12 +203,18 @@ impl<'a> Script<'a> {
             _ => return Err(self.fault(Problem::Statement)),
         }
         let name = self.variable_name()?;
+        // And so would be the picture's.
+        if is_own && name == self.wanted {
+            return Err(self.fault(Problem::Statement));
+        }
         self.skip();
-        let appends = self.eat(".=");
+        let appends = !is_own && self.eat(".=");
         if !appends && !self.eat("=") || self.rest().starts_with(['=', '~']) {
             return Err(self.fault(Problem::Statement));
         }
-        let value = self.expression()?;
+        self.skip();
+        // Beside others it would change what was read before it.
+        let value = if self.eat_word("chop") { self.chop()? } else { self.expression()? };
         if self.is_live {
             if name == self.wanted {
                 self.from = Some(self.heredoc.unwrap_or(begin));
@@ -197,7 +237,9 @@ impl<'a> Script<'a> {
             return Err(self.fault(Problem::Statement));
         }
         self.expect(",")?;
-        self.primary()?;
+        if !matches!(self.primary()?.as_str(), ":utf8" | ":encoding(UTF-8)") {
+            return Err(self.fault(Problem::Statement));
+        }
         if has_parenthesis { self.expect(")") } else { Ok(()) }
     }
 
@@ -236,8 +278,7 @@ impl<'a> Script<'a> {
             return Ok(value);
         }
         self.skip();
-        let times = self.digits();
-        let Ok(times) = times.parse::<usize>() else { return Err(self.fault(Problem::Statement)) };
+        let Ok(times) = self.number()?.parse::<usize>() else { return Err(self.fault(Problem::Statement)) };
         self.charge(value.len().saturating_mul(times))?;
         Ok(value.repeat(times))
     }
@@ -254,13 +295,7 @@ impl<'a> Script<'a> {
                 self.charge(value.len())?;
                 Ok(value)
             }
-            Some(b'0'..=b'9') => {
-                let digits = self.digits();
-                // 007 is octal, and 1.5 and 1e3 are other numbers.
-                let is_plain = digits == "0" || !digits.starts_with('0');
-                let ends = !self.rest().starts_with(|next: char| next.is_alphanumeric() || next == '_' || next == '.');
-                if is_plain && ends { Ok(digits.to_owned()) } else { Err(self.fault(Problem::Statement)) }
-            }
+            Some(b'0'..=b'9') => self.number().map(str::to_owned),
             Some(b'(') => {
                 self.at += 1;
                 self.enter()?;
@@ -276,7 +311,6 @@ impl<'a> Script<'a> {
                 self.depth -= 1;
                 Ok(truth(!is_true(&value)))
             }
-            _ if self.eat_word("chop") => self.chop(),
             _ => Err(self.fault(Problem::Statement)),
         }
     }
@@ -415,7 +449,11 @@ impl<'a> Script<'a> {
         if let Some(next) = subscript(after) {
             return Err(Problem::Subscript(format!("${name}{next}")));
         }
-        text.push_str(self.variables.get(name).map_or("", String::as_str));
+        match self.variables.get(name) {
+            Some(value) => text.push_str(value),
+            None if OTHERS_NAMES.contains(&name) => return Err(Problem::Name(format!("${name}"))),
+            None => {}
+        }
         Ok(after)
     }
 
@@ -456,11 +494,16 @@ impl<'a> Script<'a> {
         identifier(self.rest())
     }
 
-    fn digits(&mut self) -> &'a str {
+    /// A whole number as it stands. 007 is octal, 1.5 and 1e3 are others, and long ones are rounded.
+    fn number(&mut self) -> Parsed<&'a str> {
         let rest = self.rest();
-        let digits = &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())];
+        let (digits, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
+        let is_plain = (1..=NUMBER_DIGITS_MAX).contains(&digits.len()) && (digits == "0" || !digits.starts_with('0'));
+        if !is_plain || after.starts_with(|next: char| next.is_alphanumeric() || next == '_' || next == '.') {
+            return Err(self.fault(Problem::Statement));
+        }
         self.at += digits.len();
-        digits
+        Ok(digits)
     }
 
     fn eat(&mut self, token: &str) -> bool {
@@ -518,20 +561,33 @@ fn identifier(text: &str) -> &str {
 /// name, a longer name.
 fn subscript(after: &str) -> Option<&str> {
     let next = ["[", "{", "->[", "->{", "::"].into_iter().find(|subscript| after.starts_with(subscript));
-    let is_package = || after.strip_prefix('\'').is_some_and(|rest| !identifier(rest).is_empty());
-    let is_longer = || after.starts_with(|next: char| !next.is_ascii() && next.is_alphanumeric());
+    let is_package = || {
+        let name = after.strip_prefix('\'');
+        name.is_some_and(|name| !identifier(name).is_empty() || name.starts_with(goes_on_in_unicode))
+    };
+    let is_longer = || after.starts_with(goes_on_in_unicode);
     next.or_else(|| is_package().then_some("'")).or_else(|| {
         let end = after.chars().next().map_or(0, char::len_utf8);
         is_longer().then_some(&after[..end])
     })
 }
 
-/// What follows an at sign within a string. Perl takes a name there for an array, and no file has one that is not empty.
+/// Whether a character beyond ASCII makes a name longer: letters, digits, marks and what connects words (XID_Continue).
+fn goes_on_in_unicode(next: char) -> bool {
+    let connects = matches!(
+        next,
+        '\u{203f}' | '\u{2040}' | '\u{2054}' | '\u{fe33}' | '\u{fe34}' | '\u{fe4d}'..='\u{fe4f}' | '\u{ff3f}'
+    );
+    !next.is_ascii() && (next.is_alphanumeric() || is_combining_mark(next) || connects)
+}
+
+/// What follows an at sign within a string. Perl takes a name there for an array, and a file has none that is not empty.
 fn array<'t>(rest: &'t str, text: &mut String) -> Result<&'t str, Problem> {
     let name = identifier(rest);
     let after = &rest[name.len()..];
     match subscript(after) {
         Some(next) if !name.is_empty() => Err(Problem::Subscript(format!("@{name}{next}"))),
+        _ if OTHERS_NAMES.contains(&name) => Err(Problem::Name(format!("@{name}"))),
         _ if !name.is_empty() => Ok(after),
         _ if rest.starts_with(|next: char| next.is_alphanumeric() || ":'{$+-".contains(next)) => Err(Problem::Sigil),
         _ => {
