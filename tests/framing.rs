@@ -19,7 +19,6 @@ use cowchat::directory::{ConnectionId, ShardId};
 use cowchat::metrics::{CoreMetrics, Metrics};
 use cowchat::protocol::line::LineBuffer;
 use cowchat::protocol::reply::HELP;
-use cowchat::protocol::telnet::Answer;
 use cowchat::shard::{Common, Outcome, Rules, Shard};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -579,17 +578,18 @@ impl Stage {
 
     fn execute(&mut self) {
         while !self.over && self.lines.has_more() {
-            match self.lines.next_answer() {
-                None => {}
-                Some(Answer::Commands(bytes)) => {
-                    self.told.extend(bytes.chunks(3).map(|command| Told::Telnet(command.to_vec())));
-                    continue;
+            if let Some(answer) = self.lines.next_answer() {
+                let bytes = self.shard.on_telnet(ConnectionId::new(Stage::SOMEBODY), &answer);
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    let is_command = rest[0] == 0xff;
+                    let end =
+                        if is_command { 3 } else { 1 + rest.iter().position(|byte| *byte == b'\n').expect("a line") };
+                    let (first, after) = rest.split_at(end);
+                    self.told.push(Told::Telnet(first.to_vec()));
+                    rest = after;
                 }
-                Some(Answer::Here { times }) => {
-                    let line = self.shard.on_are_you_there(ConnectionId::new(Stage::SOMEBODY)).into_bytes();
-                    self.told.extend((0..times).map(|_| Told::Telnet(line.clone())));
-                    continue;
-                }
+                continue;
             }
             let line = self.lines.next_line().expect("if there is no answer there is a line");
             let effects = self.shard.on_line(ConnectionId::new(Stage::SOMEBODY), line);

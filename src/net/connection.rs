@@ -354,22 +354,13 @@ impl Connection {
         let mut waited = false;
         let read = poll_fn(|cx| {
             let mut buffer = buffer.borrow_mut();
-            loop {
-                match self.socket.poll_read(cx, &mut buffer)? {
-                    Poll::Pending => {
-                        waited = true;
-                        return Poll::Pending;
-                    }
-                    // What wakes the core and is nothing, as urgent data may be, has its price, too.
-                    Poll::Ready(None) if waited => return Poll::Ready(Ok(Read { open: true, waited, wasted: 0 })),
-                    Poll::Ready(None) => {}
-                    Poll::Ready(Some(count)) => {
-                        faults::at(Point::Read, &buffer[..count]);
-                        let wasted = lines.feed(&buffer[..count]);
-                        return Poll::Ready(Ok(Read { open: count > 0, waited, wasted }));
-                    }
-                }
-            }
+            let Poll::Ready(count) = self.socket.poll_read(cx, &mut buffer)? else {
+                waited = true;
+                return Poll::Pending;
+            };
+            faults::at(Point::Read, &buffer[..count]);
+            let wasted = lines.feed(&buffer[..count]);
+            Poll::Ready(Ok(Read { open: count > 0, waited, wasted }))
         });
         let outcome: io::Result<Read> = self.attend(read).await?;
         outcome.map_err(Ending::of_read)

@@ -12,6 +12,7 @@ use super::connection::{Connection, Ending};
 use super::core::Core;
 use super::flush;
 use super::send_queue::{CHUNK_BYTES, Fill, Overflow};
+use super::throttle;
 use super::turn::Turn;
 use crate::directory::ShardId;
 use crate::events::CloseReason;
@@ -248,12 +249,8 @@ pub(super) fn tell_and_end(core: &Core, connection: &Rc<Connection>, reason: Clo
 
 /// Answers telnet commands.
 pub(super) fn answer(core: &Core, connection: &Rc<Connection>, answer: Answer) {
-    let bytes = match answer {
-        Answer::Commands(bytes) => bytes,
-        Answer::Here { times } => {
-            core.with_shard(|shard| shard.on_are_you_there(connection.id)).repeat(times).into_bytes()
-        }
-    };
+    let bytes = core.with_shard(|shard| shard.on_telnet(connection.id, &answer));
+    throttle::charge_waste(core, connection, bytes.len());
     queue_own(core, connection, bytes);
 }
 

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
-use std::task::{Poll, ready};
 
 use futures_lite::FutureExt;
 
@@ -101,6 +100,11 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
         if !open {
             return Ok(CloseReason::EndOfInput);
         }
+        // A TLS handshake has no lines that would end.
+        if connection.cow().is_none() && lines.begins_like_tls() {
+            lines.finish();
+            continue;
+        }
         if throttle::is_in_debt(core, connection) {
             Box::pin(throttle::until_it_may_send(core, connection)).await?;
         }
@@ -114,8 +118,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
             core.reactor.breathe().await;
             turn = Turn::of(TURN_LINES);
         }
-        // A TLS handshake has no lines that would end.
-        if !open || connection.cow().is_none() && lines.begins_like_tls() {
+        if !open {
             lines.finish();
         }
     }
@@ -197,13 +200,7 @@ pub(super) async fn linger(core: &Core, socket: &Socket) {
 async fn discard(core: &Core, socket: &Socket) {
     let mut read = poll_fn(|cx| {
         let mut buffer = core.read_buffer.borrow_mut();
-        loop {
-            match ready!(socket.poll_read(cx, &mut buffer)) {
-                Ok(None) => {}
-                Ok(Some(count)) => return Poll::Ready(Ok(count)),
-                Err(error) => return Poll::Ready(Err::<usize, _>(error)),
-            }
-        }
+        socket.poll_read(cx, &mut buffer)
     });
     let mut turn = Turn::of(TURN_LINES);
     while let Ok(1..) = (&mut read).await {

@@ -1,4 +1,4 @@
-//! One connected socket: what the kernel can do at once, and waiting for what it can not.
+//! One connected socket: what the kernel can do at once, and waiting for what it cannot.
 //!
 //! Every call tries at once and never blocks; only [`Socket::poll_read`] and [`Socket::poll_writable`] wait,
 //! by the reactor. The socket closes when its owner drops it.
@@ -133,8 +133,8 @@ impl Socket {
         }
     }
 
-    /// Reads what has arrived; 0 bytes are the peer's end. `None` if nothing has, although it may have looked so.
-    pub(super) fn poll_read(&self, cx: &Context<'_>, into: &mut [u8]) -> Poll<io::Result<Option<usize>>> {
+    /// Reads what has arrived; 0 bytes are the peer's end.
+    pub(super) fn poll_read(&self, cx: &Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.watch.poll_readable(cx, self.descriptor()));
             match recv(&self.socket, &mut *into, RecvFlags::DONTWAIT).map_err(io::Error::from) {
@@ -143,12 +143,9 @@ impl Socket {
                     if count < into.len() && into[..count].ends_with(b"\n") {
                         self.watch.clear_readable_unconfirmed();
                     }
-                    return Poll::Ready(Ok(Some(count)));
+                    return Poll::Ready(Ok(count));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.watch.note_empty();
-                    return Poll::Ready(Ok(None));
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch.note_empty(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }

@@ -1,8 +1,8 @@
 //! Flood control of one connection: asks its bucket, and waits where it says so.
 //!
-//! Who has to wait is not read, so what he sends stays in his socket and does not wake the core; the last bytes that were read may hold
-//! lines, and these wait here. Who breaks off meanwhile is gone at once: a cow is not to be kept from others for
-//! its owner's debts. Who only ends has said all that he will, and that has its turn.
+//! A throttled connection is not read: its input stays in the kernel's buffer and does not wake the core. The last bytes
+//! that were read may hold lines, and these wait here. A reset closes the connection at once, so its cow is free. A peer
+//! that half-closes has said all that it will, and that has its turn.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -51,9 +51,14 @@ pub(super) fn execute(core: &Core, connection: &Connection, line: Line<'_>) -> E
     effects
 }
 
-/// Charges for a read of which these bytes are in no line, and which has ended a line or not, or brought nothing at all.
+/// Charges for a read of which these bytes are in no line, and which has ended a line or not.
 pub(super) fn charge_read(core: &Core, connection: &Connection, wasted_bytes: usize, has_line: bool) {
     let bytes = wasted_bytes + if has_line { 0 } else { FLOOD_READ_BYTES };
+    charge_waste(core, connection, bytes);
+}
+
+/// Charges for bytes that are in no line, read or sent.
+pub(super) fn charge_waste(core: &Core, connection: &Connection, bytes: usize) {
     if bytes > 0 {
         charge(core, connection, || Price::of_waste(bytes));
     }

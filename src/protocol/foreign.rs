@@ -29,11 +29,12 @@ pub fn is_http(line: &str, whole: bool) -> bool {
 
 /// `METHOD TARGET HTTP/1.1`.
 fn is_request(line: &str, whole: bool) -> bool {
-    let mut words = line.split(' ').filter(|word| !word.is_empty());
-    let (method, target, version) = (words.next(), words.next(), words.next_back());
-    let is_url = |target: &str| target.starts_with('/') || target.contains("://");
-    let begins_like_one = method.is_some() && target.is_some_and(is_url);
-    version.is_some_and(|version| version.starts_with("HTTP/")) || !whole && begins_like_one
+    let words = || line.split(' ').filter(|word| !word.is_empty());
+    let is_version = |word: &str| word.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("HTTP/"));
+    let ends_like_one = words().nth(2).is_some() && words().next_back().is_some_and(is_version);
+    // A request id may stand before it.
+    let is_url = |word: &str| word.starts_with('/') || word.contains("://");
+    ends_like_one || !whole && words().skip(1).take(2).any(is_url)
 }
 
 fn is_header(name: &str) -> bool {
@@ -54,11 +55,11 @@ mod tests {
             "PRI * HTTP/2.0",
             "login mew HTTP/1.1",
             "12 / HTTP/1.1",
-            "  get  http://127.0.0.1:1337/  HTTP/1.1 ",
+            "  get  http://127.0.0.1:1337/  http/1.1 ",
         ] {
             assert!(is_http(line, true), "{line}");
         }
-        for line in ["GET /", "POST http://example.org/a/long/path"] {
+        for line in ["GET /", "POST http://example.org/a/long/path", "12 POST /a/long/path"] {
             assert!(is_http(line, false) && !is_http(line, true), "{line}");
         }
     }

@@ -14,6 +14,9 @@ const LF: u8 = b'\n';
 const CR: u8 = b'\r';
 const NUL: u8 = 0;
 
+/// What a CR that ends no line is kept as: it becomes a blank anyway, and a kept CR says how a line ended.
+const CR_IN_LINE: &[u8] = b" ";
+
 /// How a TLS handshake begins (RFC 8446 5.1): the record of a handshake, and the major version of all TLS.
 const TLS_HANDSHAKE: [u8; 2] = [0x16, 0x03];
 
@@ -71,7 +74,7 @@ fn id_bytes(line: &[u8]) -> usize {
 /// however they were split. Between lines it holds no memory, but for a peer that speaks telnet a hundred bytes.
 #[derive(Debug)]
 pub struct LineBuffer {
-    /// Ended lines, each with its LF, then the unfinished one. A data byte is never LF. A CR before the LF says that the
+    /// Ended lines, each with its LF, then the unfinished one. A data byte is never LF or CR. A CR before the LF says that the
     /// peer ends lines with CR LF, and is not of the line.
     bytes: Vec<u8>,
     /// Bytes of `bytes` already handed out.
@@ -108,6 +111,9 @@ impl LineBuffer {
         while let Some(&first) = input.first() {
             if self.state == telnet::State::Data && !self.carriage_return {
                 let run = memchr3(LF, CR, telnet::IAC, input).unwrap_or(input.len());
+                if run > 0 {
+                    self.note_data();
+                }
                 self.keep(&input[..run]);
                 input = &input[run..];
                 if let Some((&special, rest)) = input.split_first() {
@@ -182,6 +188,7 @@ impl LineBuffer {
     fn byte(&mut self, byte: u8) {
         use telnet::State;
         if byte == LF {
+            self.note_data();
             self.state = State::Data;
             return self.end_line(self.carriage_return);
         }
@@ -202,19 +209,26 @@ impl LineBuffer {
         }
     }
 
+    fn note_data(&mut self) {
+        if let Some(telnet) = &mut self.telnet {
+            telnet.note_data();
+        }
+    }
+
     /// One byte of a line, other than LF.
     fn data(&mut self, byte: u8) {
+        self.note_data();
         match byte {
             NUL if self.carriage_return => self.end_line(true),
             CR => {
                 if self.carriage_return {
-                    self.keep(&[CR]);
+                    self.keep(CR_IN_LINE);
                 }
                 self.carriage_return = true;
             }
             _ => {
                 if std::mem::take(&mut self.carriage_return) {
-                    self.keep(&[CR]);
+                    self.keep(CR_IN_LINE);
                 }
                 self.keep(&[byte]);
             }
@@ -266,16 +280,15 @@ mod tests {
         let mut input = Vec::new();
         let mut take = |buffer: &mut LineBuffer| {
             while buffer.has_more() {
-                match buffer.next_answer() {
-                    Some(Answer::Commands(bytes)) => {
-                        input.extend(bytes.chunks(3).map(|command| format!("<{}>", command.escape_ascii())));
-                        continue;
+                if let Some(answer) = buffer.next_answer() {
+                    let bytes = answer.bytes("here");
+                    let mut rest = &bytes[..];
+                    while !rest.is_empty() {
+                        let (first, after) = rest.split_at(if rest.starts_with(b"here") { 4 } else { 3 });
+                        input.push(format!("<{}>", first.escape_ascii()));
+                        rest = after;
                     }
-                    Some(Answer::Here { times }) => {
-                        input.extend((0..times).map(|_| "<here>".to_owned()));
-                        continue;
-                    }
-                    None => {}
+                    continue;
                 }
                 let line = buffer.next_line().expect("if there is no answer there is a line");
                 let text = line.bytes.map_or("TOO LONG".to_owned(), |bytes| bytes.escape_ascii().to_string());
@@ -305,7 +318,7 @@ mod tests {
     #[test]
     fn lf_ends_a_line_and_a_cr_before_it_is_dropped() {
         assert_eq!(lines(b"who\ncows\r\n\n \n"), ["who", "cows", "", " "]);
-        assert_eq!(lines(b"a\rb\r\r\n"), ["a\\rb\\r"]);
+        assert_eq!(lines(b"a\rb\r\r\n"), ["a b "]);
     }
 
     #[test]
@@ -337,7 +350,7 @@ mod tests {
     fn a_line_tells_whether_the_peer_ends_lines_with_cr_lf() {
         let input = |bytes: &[u8]| input_of(&[bytes], 64);
         assert_eq!(input(b"a\nb\r\nc\nd\r\0e\n"), ["a", "b~", "c", "d~", "e"]);
-        assert_eq!(input(b"a\n\r\n\n\r\r\nb\r"), ["a", "~", "", "\\r~", "b"]);
+        assert_eq!(input(b"a\n\r\n\n\r\r\nb\r"), ["a", "~", "", " ~", "b"]);
         // Who speaks telnet does, whatever ends his lines; a byte 0xFF alone is not telnet.
         assert_eq!(input(b"a\n\xff\xf1b\nc\n"), ["a", "b~", "c~"]);
         assert_eq!(input(b"a\xffb\nc\xff\xffd\n"), ["ab", "c\\xffd"]);
@@ -352,7 +365,9 @@ mod tests {
         // Each option is refused once, on each side, and a refusal is not answered.
         let commands = b"\xff\xfd\x01\xff\xfb\x01\xff\xfd\x01\xff\xfe\x01\xff\xfc\x01\xff\xfb\x01\xff\xfb\x1f";
         assert_eq!(input(commands), ["<\\xff\\xfc\\x01>", "<\\xff\\xfe\\x01>", "<\\xff\\xfe\\x1f>"]);
-        assert_eq!(input(b"a\n\xff\xf6\xff\xf6b\n"), ["a", "<here>", "<here>", "b~"]);
+        // Once is enough to show that somebody is there.
+        let commands = b"a\n\xff\xf6\xff\xfd\x06\xff\xf6b\xff\xf6\n";
+        assert_eq!(input(commands), ["a", "<here>", "<\\xff\\xfc\\x06>", "<here>", "b~"]);
         assert_eq!(input(b"\xff\xfa\x1f\xff\xf0\xff\xf1\xff\xf4"), [""; 0], "nothing is asked for");
     }
 
@@ -374,6 +389,15 @@ mod tests {
         assert_eq!(lines_of(&[b"12345678\r\n123456789\nwho\n"], 8), ["12345678", "TOO LONG", "who"]);
         assert_eq!(lines_of(&[b"1234\xff\xf15678\n"], 8), ["12345678"]);
         assert_eq!(lines_of(&[b"123456789"], 8), ["TOO LONG"]);
+    }
+
+    #[test]
+    fn a_cr_at_the_limit_is_a_byte_like_any_other() {
+        for length in 7..=8 + ID_BYTES_MAX + 2 {
+            let line = [&vec![b'x'; length][..], b"\ry\n"].concat();
+            let expected = if length + 2 <= 8 { "x".repeat(length) + " y" } else { "TOO LONG".to_owned() };
+            assert_eq!(input_of(&[&line], 8), [expected], "{length}");
+        }
     }
 
     #[test]

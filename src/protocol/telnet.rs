@@ -87,16 +87,28 @@ impl State {
     }
 }
 
-/// What is sent to a peer that has sent commands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// These commands.
-    Commands(Vec<u8>),
-    /// A line that shows that somebody is there, as often as it was asked for.
-    Here {
-        /// How often.
-        times: usize,
-    },
+/// What is sent to a peer that has sent commands, at one place in the stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer(Vec<u8>);
+
+impl Answer {
+    /// Its bytes, with `here` as the line that shows that somebody is there.
+    pub fn bytes(&self, here: &str) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.0.len());
+        let mut rest = &self.0[..];
+        while let [iac, command, after @ ..] = rest {
+            if *command == AYT {
+                bytes.extend_from_slice(here.as_bytes());
+                rest = after;
+            } else {
+                let (option, after) = after.split_at(after.len().min(1));
+                bytes.extend_from_slice(&[*iac, *command]);
+                bytes.extend_from_slice(option);
+                rest = after;
+            }
+        }
+        bytes
+    }
 }
 
 /// What a peer has asked for and was not yet answered, and what it was refused.
@@ -106,24 +118,33 @@ pub(super) struct Telnet {
     pending: VecDeque<(usize, Answer)>,
     /// Bits of the options that it was told not to use, and of those that the server does not.
     refused: [[u64; 4]; 2],
+    /// It was told that somebody is there, and has sent nothing but commands since.
+    is_here_told: bool,
 }
 
 impl Telnet {
     /// A peer has asked for something when that much of its input stood before it.
     pub(super) fn note(&mut self, request: Request, due: usize) {
-        let answer = match request {
+        let command = match request {
             Request::Nothing | Request::EraseCharacter | Request::EraseLine => return,
-            Request::Do(TIMING_MARK) => Answer::Commands(vec![IAC, WONT, TIMING_MARK]),
-            Request::Do(option) if self.refuse(0, option) => Answer::Commands(vec![IAC, WONT, option]),
-            Request::Will(option) if self.refuse(1, option) => Answer::Commands(vec![IAC, DONT, option]),
+            Request::Do(TIMING_MARK) => &[IAC, WONT, TIMING_MARK][..],
+            Request::Do(option) if self.refuse(0, option) => &[IAC, WONT, option],
+            Request::Will(option) if self.refuse(1, option) => &[IAC, DONT, option],
             Request::Do(_) | Request::Will(_) => return,
-            Request::AreYouThere => Answer::Here { times: 1 },
+            // Once is enough, until the peer has said something else.
+            Request::AreYouThere if std::mem::replace(&mut self.is_here_told, true) => return,
+            Request::AreYouThere => &[IAC, AYT],
         };
-        match (self.pending.back_mut(), &answer) {
-            (Some((at, Answer::Commands(last))), Answer::Commands(more)) if *at == due => last.extend_from_slice(more),
-            (Some((at, Answer::Here { times })), Answer::Here { .. }) if *at == due => *times += 1,
-            _ => self.pending.push_back((due, answer)),
+        // One for each place, so that there are no more than lines.
+        match self.pending.back_mut() {
+            Some((at, Answer(answer))) if *at == due => answer.extend_from_slice(command),
+            _ => self.pending.push_back((due, Answer(command.to_vec()))),
         }
+    }
+
+    /// The peer has sent something else than commands.
+    pub(super) fn note_data(&mut self) {
+        self.is_here_told = false;
     }
 
     /// Notes a refusal; `false` if it was made before.

@@ -84,6 +84,12 @@ fn without_what_is_unsafe(text: &str) -> Option<String> {
                 safe.push_str(&text[kept..at]);
                 kept = at;
                 safe.truncate(if character == KILL { 0 } else { last_grapheme(safe) });
+                // What it joined may be gone.
+                while let Some(joiner @ (ZWNJ | ZWJ)) = safe.chars().next_back()
+                    && !joiner::has_meaning(joiner, safe.chars().rev().skip(1), "")
+                {
+                    safe.pop();
+                }
                 last = safe.chars().next_back();
                 marks = safe.chars().rev().take_while(|character| joins_its_base(*character)).count();
                 None
@@ -435,6 +441,16 @@ mod tests {
             .prop_map(|text| text.as_bytes().to_vec()),
         ];
         proptest::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
+    }
+
+    #[test]
+    fn an_erased_letter_takes_the_joiner_with_it_that_it_gave_a_meaning() {
+        assert_eq!(safe("\u{645}\u{200c}\u{634}\x08evil"), "\u{645}evil");
+        assert_eq!(safe("\u{1f469}\u{200d}\u{1f467}\x7fz"), "z");
+        let family = "\u{1f469}\u{200d}".repeat(40) + "\u{1f467}";
+        let erased = safe(&(family + "\x08z"));
+        assert_eq!(safe(&erased), erased);
+        assert_eq!(safe("\u{915}\u{94d}\u{200d}\u{937}\x08"), "");
     }
 
     proptest! {

@@ -36,6 +36,7 @@ use crate::protocol::foreign;
 use crate::protocol::line::Line;
 use crate::protocol::name::Name;
 use crate::protocol::reply::{HERE, Notice, PUSHED, Refusal, Reply};
+use crate::protocol::telnet::Answer;
 use crate::protocol::text::sanitize;
 use execution::Execution;
 use history::History;
@@ -250,8 +251,8 @@ impl Shard {
         let mut execution = Execution::new(self, from);
         let is_foreign = || line.is_tls() || foreign::is_http(&safe, line.bytes.is_ok());
         let reply = match (line.bytes, &id) {
-            _ if too_soon => Err(Refusal::SlowDown),
             _ if execution.standing() == Standing::Guest && is_foreign() => execution.turn_away(),
+            _ if too_soon => Err(Refusal::SlowDown),
             (Err(_), _) => Err(Refusal::LineTooLong(line_bytes_max)),
             (Ok(_), Err(refusal)) => Err(refusal.clone()),
             (Ok(_), Ok((_, line))) => {
@@ -316,11 +317,11 @@ impl Shard {
         self.roster.forget(connection);
     }
 
-    /// What is sent to `connection`, which speaks telnet and asks whether anybody is there.
-    pub fn on_are_you_there(&mut self, connection: ConnectionId) -> String {
+    /// What is sent to `connection`, which speaks telnet and has lines end in CR LF from now on.
+    pub fn on_telnet(&mut self, connection: ConnectionId, answer: &Answer) -> Vec<u8> {
         let form = Form { crlf: true, ..self.roster.form(connection) };
         self.roster.set_form(connection, form);
-        pushed(form, HERE)
+        answer.bytes(&pushed(form, HERE))
     }
 
     /// A line of the server's own, ending in LF, as it is sent to `connection`.
