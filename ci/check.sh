@@ -10,7 +10,7 @@ readonly descriptors_wanted=2500 # as ci/preflight.sh
 times=()
 
 # $1: what; the rest: the command. Announces it by one line and notes how long it took, or that its exit code
-# was 77: it can not be done here, and has said why.
+# was 77: it cannot be done here, and has said why.
 step() {
     local name=$1 began=$SECONDS code=0
     shift
@@ -43,9 +43,9 @@ install_missing() {
     printf 'installing %s\n' "${packages[*]}"
     export DEBIAN_FRONTEND=noninteractive
     apt-get -q update || true
-    # One by one, since not every one is needed: preflight says what can not be done without it.
+    # One by one, since not every one is needed: preflight says what cannot be done without it.
     for package in "${packages[@]}"; do
-        apt-get -q install -y --no-install-recommends "$package" || printf 'can not install %s\n' "$package" >&2
+        apt-get -q install -y --no-install-recommends "$package" || printf 'cannot install %s\n' "$package" >&2
     done
 }
 

@@ -82,7 +82,7 @@ impl Invocation {
     /// A text about flags, in which those that a variable has set are called by its name.
     pub fn by_their_names(&self, text: &str) -> String {
         let set = self.set_by_variable.iter();
-        set.fold(text.to_owned(), |text, (flag, variable)| text.replace(flag.as_str(), variable))
+        set.fold(text.to_owned(), |text, (flag, variable)| with_word_replaced(&text, flag, variable))
     }
 
     /// Variables that look like the program's own and set nothing.
@@ -124,6 +124,22 @@ pub fn without_controls(text: &str) -> String {
         false => character.to_string(),
     };
     text.chars().map(escaped).collect()
+}
+
+/// `text` with `word` replaced where nothing stands before or behind it that would make another word of it.
+fn with_word_replaced(text: &str, word: &str, by: &str) -> String {
+    let is_of_word = |c: char| c.is_alphanumeric() || "-_/.".contains(c);
+    let mut replaced = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(word) {
+        let (before, after) = (&rest[..at], &rest[at + word.len()..]);
+        let last = before.chars().next_back().or_else(|| replaced.chars().next_back());
+        let stands_alone = !last.is_some_and(is_of_word) && !after.starts_with(is_of_word);
+        replaced.push_str(before);
+        replaced.push_str(if stands_alone { by } else { word });
+        rest = after;
+    }
+    replaced + rest
 }
 
 /// The variable that sets a flag.
@@ -484,6 +500,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn only_a_flag_that_stands_alone_is_called_by_its_variable() {
+        let text = |text: &str| with_word_replaced(text, "--log", "COWCHAT_LOG");
+        assert_eq!(
+            text("--log is wrong (--log, or --login-timeout)"),
+            "COWCHAT_LOG is wrong (COWCHAT_LOG, or --login-timeout)"
+        );
+        assert_eq!(text("the file /x--log, --log/x and moo--log"), "the file /x--log, --log/x and moo--log");
     }
 
     #[test]

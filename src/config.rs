@@ -202,13 +202,20 @@ pub enum ConfigError {
     UringBroken(io::Error),
 }
 
+impl Lacking {
+    /// The cores that there would be.
+    pub fn wanted(self) -> usize {
+        let (Lacking::Memlock(wanted) | Lacking::Descriptors(wanted)) = self;
+        wanted
+    }
+}
+
 impl Config {
     /// Checks the flags against each other and against the machine.
     ///
     /// # Errors
     /// The first thing that an operator has to change.
     pub fn new(args: &ServeArgs) -> Result<Self, ConfigError> {
-        raise_limits();
         let cpus = usable_cpus();
         check_io_uring(args.cores.unwrap_or(1))?;
         let (cores, lacking) = match args.cores {
@@ -273,7 +280,7 @@ fn usable_cpus() -> Vec<usize> {
 
 /// Raises the limits on descriptors and on locked memory as far as the process may. A shell's are often low for the sake of
 /// programs that use select(2).
-fn raise_limits() {
+pub fn raise_limits() {
     for resource in [Resource::Nofile, Resource::Memlock] {
         let Rlimit { maximum, .. } = getrlimit(resource);
         // If that fails, what there is has to do, and is checked.

@@ -159,7 +159,7 @@ impl Level {
 pub enum Event {
     Unpinned { cores: usize, cpus: usize },
     PinForbidden { shard: ShardId, cpu: usize, error: String },
-    FewerCores { cores: usize, cpus: usize, lacking: String },
+    FewerCores { cores: usize, wanted: usize, lacking: String },
     UnknownVariable { name: String, nearest: Option<String> },
     CowSkipped { path: PathBuf, reason: String },
     Accepted { connection: ConnectionName, peer: Option<SocketAddr> },
@@ -210,7 +210,9 @@ impl fmt::Display for Event {
             Event::PinForbidden { shard, cpu, error } => {
                 write!(f, "core {shard} is not pinned to CPU {cpu}: {error} (--pin off asks for that)")
             }
-            Event::FewerCores { cores, cpus, lacking } => write!(f, "{cores} of {cpus} cores are started: {lacking}"),
+            Event::FewerCores { cores, wanted, lacking } => {
+                write!(f, "{cores} of {wanted} cores are started: {lacking}")
+            }
             Event::UnknownVariable { name, nearest } => {
                 write!(f, "the variable {name} is not known and sets nothing")?;
                 nearest.as_ref().map_or(Ok(()), |nearest| write!(f, " (is {nearest} meant?)"))
@@ -242,7 +244,7 @@ impl fmt::Display for Event {
                 write!(f, "core {shard} has recovered after {} ms", stalled.as_millis())
             }
             Event::AcceptFailed { shard, error } => {
-                write!(f, "core {shard} can not accept: {error} (newcomers wait or are told that the server is full)")
+                write!(f, "core {shard} cannot accept: {error} (newcomers wait or are told that the server is full)")
             }
             Event::NoSendRing { shard } => write!(f, "core {shard} has no ring for sends: it writes one by one"),
             Event::AcceptRecovered { shard } => write!(f, "core {shard} accepts again"),

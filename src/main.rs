@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use cowchat::cli::{Command, Invocation, without_controls};
-use cowchat::config::{Config, ConfigError};
+use cowchat::config::{self, Config, ConfigError};
 use cowchat::server::ServerError;
 
 fn main() -> ExitCode {
@@ -29,6 +29,7 @@ fn main() -> ExitCode {
 fn run(invocation: &Invocation) -> anyhow::Result<()> {
     match &invocation.cli.command {
         Command::Serve(args) => {
+            config::raise_limits();
             cowchat::server::run(Config { unknown_variables: invocation.unknown_variables(), ..Config::new(args)? })?;
         }
         Command::Connect(args) => cowchat::client::run(&args.address)?,

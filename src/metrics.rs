@@ -87,7 +87,7 @@ impl Metrics {
         self.cores.iter().map(|core| core.ended[reason as usize].load(Ordering::Acquire)).sum()
     }
 
-    /// Whether some core can not accept at the moment.
+    /// Whether some core cannot accept at the moment.
     pub fn lacks_descriptors(&self) -> bool {
         let recoveries = self.total(Counter::AcceptRecoveries);
         self.total(Counter::AcceptFailures) > recoveries

@@ -21,7 +21,7 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// The manager that the environment names. One whose socket can not be had is as good as none: it misses
+    /// The manager that the environment names. One whose socket cannot be had is as good as none: it misses
     /// `READY=1`, and says so.
     pub fn from_environment() -> Self {
         let name = std::env::var_os("NOTIFY_SOCKET");

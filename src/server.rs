@@ -89,8 +89,8 @@ pub fn run(config: Config) -> Result<(), ServerError> {
         log.emit(Event::Unpinned { cores: config.cores.len(), cpus: config.cpus });
     }
     if let Some(lacking) = &config.lacking {
-        let (cores, cpus) = (config.cores.len(), config.cpus);
-        log.emit(Event::FewerCores { cores, cpus, lacking: lacking.to_string() });
+        let (cores, wanted) = (config.cores.len(), lacking.wanted());
+        log.emit(Event::FewerCores { cores, wanted, lacking: lacking.to_string() });
     }
     for variable in &config.unknown_variables {
         log.emit(Event::UnknownVariable { name: variable.name.clone(), nearest: variable.nearest.clone() });

@@ -371,7 +371,7 @@ fn does_not_sleep(source: &Source) -> Vec<String> {
     sleeps.map(|(_, line)| source.at(line, "wait for an event instead of sleeping")).collect()
 }
 
-/// Flags that can not be set by the environment variable of their name.
+/// Flags that cannot be set by the environment variable of their name.
 fn flags_without_variable(command: &clap::Command) -> Vec<String> {
     let own = command
         .get_arguments()

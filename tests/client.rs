@@ -151,7 +151,7 @@ fn where_nobody_listens_it_says_so_and_what_to_do() {
     drop(listener);
     let (printed, complaint, code) = run(&mut connect_to(address), b"who\n");
     assert_eq!((printed.as_str(), code), ("", Some(1)));
-    assert!(complaint.starts_with(&format!("cowchat: can not connect to {address}: ")), "{complaint}");
+    assert!(complaint.starts_with(&format!("cowchat: cannot connect to {address}: ")), "{complaint}");
     assert!(complaint.contains("`cowchat serve` starts one"), "{complaint}");
     assert_eq!(complaint.lines().count(), 1, "{complaint}");
 }
@@ -163,7 +163,7 @@ fn an_address_that_is_none_is_named_with_one_that_is() {
     for address in ["localhost", "127.0.0.1", "127.0.0.1:cow", "", &unknown] {
         let (printed, complaint, code) = run(cowchat().args(["connect", address]), b"who\n");
         assert_eq!((printed.as_str(), code), ("", Some(1)), "{address:?}");
-        assert!(complaint.starts_with(&format!("cowchat: can not find {address}: ")), "{complaint}");
+        assert!(complaint.starts_with(&format!("cowchat: cannot find {address}: ")), "{complaint}");
         assert!(complaint.contains("give host and port, such as 127.0.0.1:1337"), "{complaint}");
         assert_eq!(complaint.lines().count(), 1, "{complaint}");
     }

@@ -382,7 +382,7 @@ fn out_of_descriptors_the_bystanders_talk_on_and_no_core_spins() {
         stage.talk();
     }
     for core in [0, 1] {
-        stage.server.wait_for_log(&format!("core {core} can not accept: "));
+        stage.server.wait_for_log(&format!("core {core} cannot accept: "));
     }
     // Not even the descriptor that a core keeps to tell newcomers with can be had again: they wait.
     let not_even_one = Rlimit { current: Some(3), maximum: before.maximum };

@@ -714,7 +714,7 @@ fn out_of_descriptors_newcomers_are_told_and_sessions_go_on() {
         more.push(newcomer);
         assert!(more.len() < 100, "the limit is in force");
     }
-    server.wait_for_log("can not accept: ");
+    server.wait_for_log("cannot accept: ");
     // Not one is left without an answer; a descriptor that gets free for a moment may still serve one.
     more.extend((0..20).filter_map(|_| knock(&server)));
     assert!(more.len() < 100, "the limit is in force");

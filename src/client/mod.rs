@@ -16,7 +16,7 @@ const BUFFER_BYTES: usize = 16 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The address is none.
-    #[error("can not find {address}: {error} (give host and port, such as 127.0.0.1:1337)")]
+    #[error("cannot find {address}: {error} (give host and port, such as 127.0.0.1:1337)")]
     Resolve {
         /// What was asked for.
         address: String,
@@ -24,7 +24,7 @@ pub enum ClientError {
         error: io::Error,
     },
     /// Nobody answers there.
-    #[error("can not connect to {address}: {error} (is a server running there? `cowchat serve` starts one)")]
+    #[error("cannot connect to {address}: {error} (is a server running there? `cowchat serve` starts one)")]
     Connect {
         /// What was asked for.
         address: String,
@@ -39,8 +39,8 @@ pub enum ClientError {
         /// The kernel's word.
         error: io::Error,
     },
-    /// Stdout can not be written.
-    #[error("can not write to stdout: {0}")]
+    /// Stdout cannot be written.
+    #[error("cannot write to stdout: {0}")]
     Stdout(io::Error),
 }
 
@@ -48,7 +48,7 @@ pub enum ClientError {
 /// that no more lines will come, and its last replies are still waited for.
 ///
 /// # Errors
-/// When the server can not be reached, the connection breaks, or stdout can not be written. A reader of
+/// When the server cannot be reached, the connection breaks, or stdout cannot be written. A reader of
 /// stdout that has seen enough is no error.
 pub fn run(address: &str) -> Result<(), ClientError> {
     let stream = connect(address)?;

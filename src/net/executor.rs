@@ -103,7 +103,7 @@ impl CoreThread {
 /// Starts a core; what becomes of it is told to `notify`, on the core's own thread.
 ///
 /// # Errors
-/// When the thread can not be started.
+/// When the thread cannot be started.
 pub fn start(plan: Plan, common: Common, notify: impl Fn(Report) + Send + 'static) -> io::Result<CoreThread> {
     let id = plan.id;
     let doorbell = Arc::clone(plan.mesh.doorbell());

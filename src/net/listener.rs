@@ -95,7 +95,7 @@ impl Listener {
     /// Hands the socket to this thread's core.
     ///
     /// # Errors
-    /// When it can not be kept from blocking.
+    /// When it cannot be kept from blocking.
     pub(super) fn watched_by(self, reactor: &Rc<Reactor>) -> io::Result<Listening> {
         self.0.set_nonblocking(true)?;
         Ok(Listening { watch: reactor.watch(self.0.as_fd()), socket: self.0, spare: RefCell::new(spare_descriptor()) })

@@ -3,7 +3,7 @@
 //! A mailbox is first in, first out, and a connection forwards one frame at a time: that is what keeps
 //! one sender's messages in order across cores. The channels only hold frames; cores wake each other by their
 //! doorbells, when something was left and when there is room again. What finds no room waits on its own core
-//! ([`super::outbox`]).
+//! (`outbox.rs`).
 
 use std::io;
 use std::sync::Arc;

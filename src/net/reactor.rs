@@ -159,7 +159,7 @@ impl Reactor {
             if self.is_over.get() {
                 return Poll::Ready(());
             }
-            // Tasks are run in the order in which they were woken: who did not run since the last time can not.
+            // Tasks are run in the order in which they were woken: who did not run since the last time cannot.
             let is_alone = !self.others_ran.take() && self.breathing.borrow().is_empty();
             let is_time = || !self.breathing.borrow().is_empty() || self.looked.get().elapsed() >= LOOK_INTERVAL;
             if is_alone || is_time() {
