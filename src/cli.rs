@@ -297,6 +297,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", env = "COWCHAT_CONNECTIONS_PER_ADDRESS", default_value_t = limits::CONNECTIONS_PER_ADDRESS, value_parser = parse_per_address)]
     pub connections_per_address: usize,
 
+    /// Connections of one address that are served, a second or a minute, as 2/s or 30/m, when 20 have come at once, or
+    /// off; one that comes sooner waits for its turn. Who is exempt from flood control is exempt from this, too
+    #[arg(long, value_name = "RATE", env = "COWCHAT_CONNECT_RATE", default_value = "2/s", value_parser = parse_rate_or_off)]
+    pub connect_rate: RateOrOff,
+
     /// Whose connections are not counted so: networks and addresses parted by commas, or none
     #[arg(long, value_name = "NETS", env = "COWCHAT_ADDRESS_EXEMPT", default_value = limits::LOOPBACK)]
     pub address_exempt: Networks,
@@ -337,6 +342,9 @@ pub enum Pin {
     On,
     Off,
 }
+
+/// A rate, or `None` for `off`.
+pub type RateOrOff = Option<LineRate>;
 
 /// So many lines in such a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -436,6 +444,13 @@ fn parse_rate(text: &str) -> Result<LineRate, String> {
     };
     let rate = per.and_then(|(lines, per)| Some(LineRate { lines: parse_burst(lines).ok()?, per }));
     rate.ok_or_else(|| "use a whole number a second or a minute, such as 5/s or 30/m (1/m to 1000000/s)".to_owned())
+}
+
+fn parse_rate_or_off(text: &str) -> Result<RateOrOff, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    parse_rate(text).map(Some).map_err(|advice| advice + ", or off")
 }
 
 fn parse_per_address(text: &str) -> Result<usize, String> {
@@ -563,6 +578,8 @@ mod tests {
         assert_eq!(args.login_timeout, Some(limits::LOGIN_TIMEOUT));
         assert_eq!(args.idle_timeout, None);
         assert_eq!(args.flood_rate, LineRate { lines: limits::FLOOD_RATE, per: Duration::from_secs(1) });
+        let connect_rate = LineRate { lines: limits::CONNECT_RATE, per: Duration::from_secs(1) };
+        assert_eq!(args.connect_rate, Some(connect_rate));
         assert_eq!(args.keepalive, Some(limits::KEEPALIVE));
         assert_eq!(args.user_timeout, Some(limits::USER_TIMEOUT));
     }

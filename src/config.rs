@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
 use crate::addresses::Networks;
-use crate::cli::{LineRate, Pin, ServeArgs, UnknownVariable};
+use crate::cli::{LineRate, Pin, RateOrOff, ServeArgs, UnknownVariable};
 use crate::cow_dir::{self, CowDirError, Skipped};
 use crate::cows::Herd;
 use crate::cows::bubble::Bubble;
@@ -79,6 +79,8 @@ pub struct Config {
     pub connections_max: u64,
     /// Connections of one address.
     pub connections_per_address: usize,
+    /// How often an address may connect.
+    pub connect_rate: RateOrOff,
     /// Whose connections are not counted so.
     pub address_exempt: Networks,
     /// How long a peer may be silent before it is asked whether it is there.
@@ -252,6 +254,7 @@ impl Config {
             flood_exempt: args.flood_exempt.clone(),
             connections_max,
             connections_per_address: args.connections_per_address,
+            connect_rate: args.connect_rate,
             address_exempt: args.address_exempt.clone(),
             keepalive: args.keepalive,
             user_timeout: args.user_timeout,

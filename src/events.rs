@@ -164,6 +164,7 @@ pub enum Event {
     CowSkipped { path: PathBuf, reason: String },
     Accepted { connection: ConnectionName, peer: Option<SocketAddr> },
     Refused { shard: ShardId, peer: Option<SocketAddr>, reason: CloseReason },
+    Unserved { address: String, connections: u64 },
     LoggedIn { connection: ConnectionName, cow: String },
     Closed { connection: ConnectionName, cow: Option<String>, reason: CloseReason, error: Option<String> },
     Abandoned { connection: ConnectionName },
@@ -226,6 +227,12 @@ impl fmt::Display for Event {
                 write!(f, "refused core={shard}")?;
                 peer.map_or(Ok(()), |peer| write!(f, " peer={peer}"))?;
                 write!(f, " reason=\"{}\"", reason.label())
+            }
+            Event::Unserved { address, connections } => {
+                write!(
+                    f,
+                    "{connections} more connections of {address} came too fast and were not served (--connect-rate)"
+                )
             }
             Event::LoggedIn { connection, cow } => write!(f, "logged in connection={connection} cow={cow}"),
             Event::Closed { connection, cow, reason, error } => {

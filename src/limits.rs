@@ -172,6 +172,20 @@ pub const FLOOD_REPLY_BYTES: u64 = 16 * 1024;
 /// A line that would have to wait for longer than this is refused: its sender should know.
 pub const FLOOD_DEBT_MAX: Duration = Duration::from_secs(30);
 
+/// Connections that one address may open at once, and the usual rate of those that it opens then, a second. A user opens
+/// one, and opens it again some times; behind an address may be an office. With a burst of lines for each, an address gets
+/// 20 lines a second more than its connections have by their own rates.
+pub const CONNECT_BURST: u32 = 20;
+
+/// See [`CONNECT_BURST`].
+pub const CONNECT_RATE: u32 = 2;
+
+/// A connection waits for no longer until it is served, however often its address has connected.
+pub const CONNECT_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Rounds of [`HOUSEKEEPING`] between two lines of the log about connections of one address that were not served.
+pub const UNSERVED_TOLD_EVERY: u64 = 10;
+
 /// Connections of one IPv4 address or one IPv6 network of 64 bits: a household or a class behind one router,
 /// and 64 KiB of replies for each are no more than 4 MB.
 pub const CONNECTIONS_PER_ADDRESS: usize = 64;

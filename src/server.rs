@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use crate::addresses::Addresses;
+use crate::addresses::{Addresses, ConnectRate};
 use crate::config::{self, Config, ConfigError};
 use crate::directory::ShardId;
 use crate::events::{CloseReason, Event};
-use crate::limits::{STALL_NOTICED, WATCH_INTERVAL};
+use crate::limits::{CONNECT_BURST, CONNECT_WAIT_MAX, STALL_NOTICED, WATCH_INTERVAL};
 use crate::log::{Log, LogWriter};
 use crate::metrics::{CoreMetrics, Counter, Metrics};
 use crate::net::budget::Budget;
@@ -157,6 +157,11 @@ fn common(config: &Config, metrics: Arc<Metrics>, log: Log) -> Common {
         history_messages: config.history_messages,
         line_bytes_max: config.line_bytes_max,
     };
+    let connect_rate = config.connect_rate.map(|rate| ConnectRate {
+        burst: CONNECT_BURST,
+        interval: rate.per / rate.lines,
+        wait_max: CONNECT_WAIT_MAX,
+    });
     Common {
         shards: shard::Common::new(Arc::clone(&config.herd), config.cores.len(), rules),
         metrics,
@@ -170,7 +175,7 @@ fn common(config: &Config, metrics: Arc<Metrics>, log: Log) -> Common {
             idle_timeout: config.idle_timeout,
             flood: Rate::new(config.flood_burst, config.flood_rate.lines, config.flood_rate.per),
             flood_exempt: config.flood_exempt.clone(),
-            addresses: Addresses::new(config.connections_per_address, config.address_exempt.clone()),
+            addresses: Addresses::new(config.connections_per_address, config.address_exempt.clone(), connect_rate),
             user_timeout: config.user_timeout,
             connections_max: config.connections_max,
             drain_timeout: config.drain_timeout,

@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use cowchat::limits::CONNECT_BURST;
 use socket2::{Domain, SockFilter, SockRef, Socket, Type};
 use support::{Client, GUARD, Server, connect_narrow, message};
 
@@ -129,6 +130,54 @@ fn bytes_cost_as_much_as_lines_whether_they_are_in_one_or_not() {
     }
 }
 
+#[test]
+fn who_connects_again_finds_what_its_address_has_not_paid() {
+    let flags = ["--flood-burst", "1", "--flood-rate", "4/s", "--flood-exempt", "none"];
+    let server = Server::with(&flags);
+    let mut client = server.connect();
+    let began = Instant::now();
+    // It counts as eight, two seconds' worth.
+    assert!(client.ask(&"x".repeat(4000)).starts_with("error: unknown command x"));
+    client.half_close();
+    assert_eq!(client.read_to_end(), "");
+    for _ in 0..3 {
+        // However many there are: none of them has more than another.
+        assert_eq!(server.connect().ask("who"), NOBODY);
+    }
+    assert!(began.elapsed() >= Duration::from_millis(1700), "{:?}", began.elapsed());
+}
+
+#[test]
+fn an_address_that_connects_too_fast_is_served_at_its_rate_and_told_of_in_one_line() {
+    let server = Server::with(&["--flood-exempt", "none", "--flood-burst", "1000"]);
+    let before = server.descriptors();
+    let began = Instant::now();
+    let accepted = |count: usize| {
+        let deadline = Instant::now() + GUARD;
+        while server.descriptors() < before + count {
+            assert!(
+                Instant::now() < deadline,
+                "{} descriptors, {before} and {count} are waited for",
+                server.descriptors()
+            );
+            thread::yield_now();
+        }
+    };
+    let mut clients: Vec<Client> = (0..CONNECT_BURST + 2).map(|_| server.connect()).collect();
+    accepted(clients.len());
+    let gone: Vec<Client> = (0..5).map(|_| server.connect()).collect();
+    accepted(clients.len() + gone.len());
+    gone.into_iter().for_each(Client::reset);
+    for (number, client) in (1..).zip(&mut clients) {
+        assert_eq!(client.ask("who"), NOBODY);
+        let waited = Duration::from_millis(500) * u32::saturating_sub(number, CONNECT_BURST);
+        assert!(began.elapsed() >= waited, "the {number}th after {:?}", began.elapsed());
+    }
+    server.wait_for_log("more connections of 127.0.0.1 came too fast and were not served");
+    let accepted = server.log().into_iter().filter(|line| line.contains("accepted connection="));
+    assert_eq!(accepted.count(), clients.len());
+}
+
 /// Whether the server has read all that this client has sent, as the kernel says (proc_net_tcp in its documentation).
 fn is_read(client: &Client) -> bool {
     let hex = |address: SocketAddr| match address {
@@ -163,30 +212,31 @@ fn bytes_that_come_one_by_one_cost_more_than_their_line() {
 #[test]
 fn who_is_in_debt_is_not_read_but_his_cow_is_free_when_he_goes() {
     let server = Server::with(&["--flood-burst", "1", "--flood-rate", "1/m", "--flood-exempt", "none"]);
-    let in_debt = |cow: &str| {
-        let mut client = server.login(cow);
+    // Each from an address of its own, that has no debt yet.
+    let in_debt = |last: u8, cow: &str| {
+        let mut client = connect_from(last, &server).logged_in(cow);
         assert_eq!(client.ask("who x"), NOBODY);
         client
     };
-    let mut waiting = in_debt("mew");
+    let mut waiting = in_debt(21, "mew");
     waiting.send("who");
-    drop(in_debt("tux"));
+    drop(in_debt(22, "tux"));
     server.wait_for_log("cow=tux reason=\"end of input\"");
-    in_debt("ferris").reset();
+    in_debt(23, "ferris").reset();
     server.wait_for_log("cow=ferris reason=\"read failed\"");
     // With a line that is not read, and with one that is and has to wait.
-    let mut unread = in_debt("kirby");
+    let mut unread = in_debt(24, "kirby");
     unread.send("who");
     unread.reset();
     server.wait_for_log("cow=kirby reason=\"read failed\"");
-    let mut read = server.connect();
+    let mut read = connect_from(25, &server);
     read.send_raw(b"login nemo\nwho x\nwho\n");
     assert_eq!([read.read_line(), read.read_line()], ["Logged in as nemo", NOBODY]);
     read.reset();
     server.wait_for_log("cow=nemo reason=\"read failed\"");
     // All that took less than the minute that each of them had to wait.
     assert!(!has_heard(&waiting), "who stays has to wait");
-    assert_eq!(server.connect().ask("who"), "Registered users: mew");
+    assert_eq!(connect_from(26, &server).ask("who"), "Registered users: mew");
 }
 
 #[test]

@@ -212,6 +212,7 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--flood-rate", "0/m"], "--flood-rate", "(1/m to 1000000/s)"),
         (&["--flood-exempt", "10.0.0.0/33"], "--flood-exempt", "10.0.0.0/8,2001:db8::/32,192.0.2.1, or none"),
         (&["--connections-per-address", "0"], "--connections-per-address", "use a whole number from 1 to 1048576"),
+        (&["--connect-rate", "2"], "--connect-rate", "such as 5/s or 30/m (1/m to 1000000/s), or off"),
         (&["--address-exempt", "none,::1"], "--address-exempt", "use networks and addresses"),
         (&["--sendq-stall", "999ms"], "--sendq-stall", "(1s to 24 hours)"),
         (&["--keepalive", "32768s"], "--keepalive", "(1s to 32767s), or off"),
@@ -814,6 +815,7 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
     expect("flood-rate", &["<RATE>", "30/m", "[default: 5/s]"]);
     expect("flood-exempt", &["<NETS>", "or none", "[default: 127.0.0.0/8,::1]"]);
     expect("connections-per-address", &["<N>", "64 bits", "[default: 64]"]);
+    expect("connect-rate", &["<RATE>", "30/m", "or off", "[default: 2/s]"]);
     expect("address-exempt", &["<NETS>", "or none", "[default: 127.0.0.0/8,::1]"]);
     expect("keepalive", &["<TIME>", "32767s", "or off", "[default: 60s]"]);
     expect("user-timeout", &["<TIME>", "5m", "or off", "[default: 30s]"]);

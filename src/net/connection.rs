@@ -100,6 +100,8 @@ pub(super) struct Connection {
     pub(super) may_look_on: bool,
     /// Its place among those of its address, until it is forgotten.
     pub(super) place: Cell<Option<Place>>,
+    /// It is served, and the log has told of it; one whose address connects too often waits for that.
+    pub(super) is_served: Cell<bool>,
     /// What its peer has left unanswered.
     patience: Cell<Patience>,
 }
@@ -129,6 +131,7 @@ impl Connection {
             bucket: Cell::new(terms.bucket),
             may_look_on: terms.may_look_on,
             place: Cell::new(terms.place),
+            is_served: Cell::new(terms.wait.is_zero()),
             patience: Cell::default(),
         }
     }

@@ -24,7 +24,7 @@ use super::outbox::Outbox;
 use super::reactor::Reactor;
 use super::socket::Socket;
 use super::terms::Terms;
-use crate::addresses::{Addresses, Networks};
+use crate::addresses::{Addresses, Networks, Place};
 use crate::cows::CowId;
 use crate::directory::{ConnectionId, ShardId};
 use crate::events::{CloseReason, ConnectionName, Event};
@@ -150,7 +150,10 @@ impl Core {
         self.accepted.set(self.accepted.get() + 1);
         self.metrics.add(Counter::Accepted, 1);
         let name = ConnectionName { shard: self.id, number: self.accepted.get() };
-        self.log.emit(Event::Accepted { connection: name, peer });
+        // One that waits for its turn is told of when that has come.
+        if terms.wait.is_zero() {
+            self.log.emit(Event::Accepted { connection: name, peer });
+        }
         let mut connections = self.connections.borrow_mut();
         let entry = connections.vacant_entry();
         let connection = Rc::new(Connection::new(ConnectionId::new(entry.key()), name, socket, terms, self.clock()));
@@ -169,6 +172,12 @@ impl Core {
             self.note_change(Change::Left(cow));
         }
         self.metrics.add_ended(ending.reason);
+        if !connection.is_served.get() {
+            let place = connection.place.take();
+            place.iter().for_each(Place::was_unserved);
+            connection.place.set(place);
+            return;
+        }
         self.log.emit(Event::Closed {
             connection: connection.name,
             cow: connection.cow().map(|cow| self.name(cow)),
@@ -204,7 +213,9 @@ impl Core {
         });
         assert_eq!(cow, None, "a session ends before its connection is forgotten, or the next one would inherit it");
         self.connections.borrow_mut().remove(connection.id.index());
-        connection.place.take();
+        if let Some(place) = connection.place.take() {
+            place.leave(connection.bucket.get().debt(self.now()));
+        }
         self.metrics.add(Counter::Closed, 1);
     }
 

@@ -80,6 +80,16 @@ impl Bucket {
     /// One that never empties.
     pub const EXEMPT: Bucket = Bucket(u64::MAX);
 
+    /// One that will be full in so much of its core's time after `now`.
+    pub fn with_debt(now: Duration, debt: Duration) -> Self {
+        if debt.is_zero() { Bucket::FULL } else { Bucket(micros(now).saturating_add(micros(debt)).min(u64::MAX - 1)) }
+    }
+
+    /// How long it takes until it is full; an exempt one always is.
+    pub fn debt(self, now: Duration) -> Duration {
+        if self.is_exempt() { Duration::ZERO } else { Duration::from_micros(self.0.saturating_sub(micros(now))) }
+    }
+
     /// Whether it never empties.
     pub fn is_exempt(self) -> bool {
         self == Bucket::EXEMPT

@@ -6,8 +6,10 @@ use super::clock;
 use super::connection::{Connection, Ending};
 use super::core::Core;
 use super::effects;
-use crate::events::CloseReason;
-use crate::limits::{HEARTBEAT, HOUSEKEEPING, LAST_OUTPUT_STALL, LOOKED_AFTER_AT_ONCE, SENDQ_GRACE};
+use crate::events::{CloseReason, Event};
+use crate::limits::{
+    HEARTBEAT, HOUSEKEEPING, LAST_OUTPUT_STALL, LOOKED_AFTER_AT_ONCE, SENDQ_GRACE, UNSERVED_TOLD_EVERY,
+};
 
 /// Beats for as long as the core lives.
 pub(super) async fn run(core: Rc<Core>) {
@@ -23,9 +25,16 @@ pub(super) async fn run(core: Rc<Core>) {
 
 /// Looks after everybody now and then, for as long as the core lives. With many that takes longer than a beat.
 pub(super) async fn keep_house(core: Rc<Core>) {
+    let mut rounds = 0_u64;
     loop {
         core.reactor.sleep(HOUSEKEEPING).await;
         look_after_all(&core).await;
+        rounds += 1;
+        if core.id.index() == 0 && rounds.is_multiple_of(UNSERVED_TOLD_EVERY) {
+            for (address, connections) in core.settings.addresses.take_unserved() {
+                core.log.emit(Event::Unserved { address, connections });
+            }
+        }
     }
 }
 

@@ -13,11 +13,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockFilter, Socket as RawSocket, TcpKeepalive, Type};
 
 use super::core::Core;
-use super::effects;
 use super::reactor::{Reactor, Watch};
 use super::serve;
 use super::socket::Socket;
-use super::terms::Terms;
+use super::terms::{Terms, TurnedAway};
 use super::turn::Turn;
 use crate::events::{CloseReason, Event};
 use crate::limits::{
@@ -265,13 +264,16 @@ fn refuse_waiting(core: &Core, listener: &Listening) {
 
 /// Refuses a newcomer, and closes: another is to have his descriptor.
 fn refuse_at_once(core: &Core, socket: RawSocket, peer: Option<SocketAddr>, reason: CloseReason) {
-    tell_refused(core, &socket, peer, reason);
+    tell_refused(core, &socket, peer, &TurnedAway { reason, is_logged: true });
 }
 
 /// Tells a newcomer why he is not let in, and the log and the counters, too. Waits for nothing.
-fn tell_refused(core: &Core, socket: &RawSocket, peer: Option<SocketAddr>, reason: CloseReason) {
+fn tell_refused(core: &Core, socket: &RawSocket, peer: Option<SocketAddr>, turned_away: &TurnedAway) {
+    let &TurnedAway { reason, is_logged } = turned_away;
     core.metrics.add_ended(reason);
-    core.log.emit(Event::Refused { shard: core.id, peer, reason });
+    if is_logged {
+        core.log.emit(Event::Refused { shard: core.id, peer, reason });
+    }
     let last_line = core.last_line(reason).unwrap_or_default();
     // A new socket's buffer is empty: it takes one line, or the peer is gone.
     let _ = socket.set_nonblocking(true);
@@ -290,19 +292,21 @@ fn tell_refused(core: &Core, socket: &RawSocket, peer: Option<SocketAddr>, reaso
 fn admit(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>) {
     let terms = match Terms::of(core, peer) {
         Ok(terms) => terms,
-        Err(reason) => return refuse(core, socket, peer, reason),
+        Err(turned_away) => return refuse(core, socket, peer, &turned_away),
     };
+    let wait = terms.wait;
     let connection = core.open(Socket::new(&core.reactor, socket), peer, terms);
-    if let Some(motd) = &core.settings.motd {
-        effects::queue_own(core, &connection, motd.to_vec());
+    if wait.is_zero() {
+        core.reactor.spawn(serve::run(Rc::clone(core), connection));
+    } else {
+        core.reactor.spawn(serve::run_later(Rc::clone(core), connection, wait));
     }
-    core.reactor.spawn(serve::run(Rc::clone(core), connection));
 }
 
 /// Refuses a newcomer. His last line gets the same care as anybody's, but not that of more than
 /// [`REFUSED_LINGERING_MAX`] at once: it is descriptors that are scarce.
-fn refuse(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>, reason: CloseReason) {
-    tell_refused(core, &socket, peer, reason);
+fn refuse(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>, turned_away: &TurnedAway) {
+    tell_refused(core, &socket, peer, turned_away);
     if core.refusing.get() < REFUSED_LINGERING_MAX {
         core.refusing.set(core.refusing.get() + 1);
         let core = Rc::clone(core);

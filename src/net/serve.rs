@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_lite::FutureExt;
 
@@ -14,7 +15,7 @@ use super::flush;
 use super::socket::Socket;
 use super::throttle;
 use super::turn::Turn;
-use crate::events::CloseReason;
+use crate::events::{CloseReason, Event};
 use crate::limits::{LAST_OUTPUT_STALL, LINGER, LINGER_LOOK, SENDQ_OWN_BYTES, TURN_LINES};
 use crate::protocol::line::LineBuffer;
 use crate::shard::Outcome;
@@ -32,6 +33,22 @@ pub(super) async fn run(core: Rc<Core>, connection: Rc<Connection>) {
     core.forget(&connection);
 }
 
+/// Serves one connection after this time, since its address connects too often.
+pub(super) async fn run_later(core: Rc<Core>, connection: Rc<Connection>, wait: Duration) {
+    match throttle::pause(&core, &connection, wait).await {
+        Ok(()) => {
+            connection.is_served.set(true);
+            core.log.emit(Event::Accepted { connection: connection.name, peer: connection.socket().peer() });
+            run(core, connection).await;
+        }
+        Err(ending) => {
+            core.end(&connection, ending);
+            close(&core, &connection).await;
+            core.forget(&connection);
+        }
+    }
+}
+
 async fn serve(core: &Rc<Core>, connection: &Rc<Connection>) {
     let ending = match serve_lines(core, connection).await {
         Ok(reason) => reason.into(),
@@ -43,6 +60,10 @@ async fn serve(core: &Rc<Core>, connection: &Rc<Connection>) {
 
 /// Executes lines until there is a reason to end.
 async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<CloseReason, Ending> {
+    if let Some(motd) = &core.settings.motd {
+        effects::queue_own(core, connection, motd.to_vec());
+        flush::end_small_turn(core, connection);
+    }
     let mut lines = LineBuffer::new(core.common.rules.line_bytes_max);
     let mut open = true;
     // It goes on over reads: a connection whose input never ends must let others run, too.

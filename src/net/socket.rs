@@ -6,7 +6,7 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -155,6 +155,11 @@ impl Socket {
     /// Reads again if the last read only assumed that nothing was left. To be called now and then.
     pub(super) fn recheck_readable(&self) {
         self.watch.recheck_readable();
+    }
+
+    /// Where its peer is, if it is still there.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.socket.peer_addr().ok()?.as_socket()
     }
 
     /// Sends FIN after what has been handed over. A peer that is gone needs none.

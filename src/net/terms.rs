@@ -1,10 +1,11 @@
-//! On which terms a newcomer is let in: by where he comes from.
+//! On which terms a newcomer is let in: by where it comes from.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::core::Core;
 use super::flood::Bucket;
-use crate::addresses::{AddressFull, Place};
+use crate::addresses::{AddressFull, Entered, Place};
 use crate::events::CloseReason;
 
 /// What a connection may do, and what it is counted as.
@@ -16,24 +17,39 @@ pub(super) struct Terms {
     pub(super) may_look_on: bool,
     /// Its place among those of its address, until this is dropped.
     pub(super) place: Option<Place>,
+    /// How long it waits before it is served.
+    pub(super) wait: Duration,
+}
+
+/// A newcomer that is not let in.
+#[derive(Debug)]
+pub(super) struct TurnedAway {
+    pub(super) reason: CloseReason,
+    /// The log tells of it.
+    pub(super) is_logged: bool,
 }
 
 impl Terms {
     /// The terms for a newcomer from `peer`.
     ///
     /// # Errors
-    /// Why he is not let in.
-    pub(super) fn of(core: &Core, peer: Option<SocketAddr>) -> Result<Self, CloseReason> {
+    /// Why it is not let in.
+    pub(super) fn of(core: &Core, peer: Option<SocketAddr>) -> Result<Self, TurnedAway> {
         if core.is_full() {
-            return Err(CloseReason::ServerFull);
+            return Err(TurnedAway { reason: CloseReason::ServerFull, is_logged: true });
         }
         let settings = &core.settings;
         let Some(address) = peer.map(|peer| peer.ip()) else {
-            // He is gone already.
-            return Ok(Terms { bucket: Bucket::FULL, may_look_on: false, place: None });
+            // It is gone already.
+            return Ok(Terms { bucket: Bucket::FULL, may_look_on: false, place: None, wait: Duration::ZERO });
         };
-        let bucket = if settings.flood_exempt.contains(address) { Bucket::EXEMPT } else { Bucket::FULL };
-        let place = settings.addresses.enter(address).map_err(|AddressFull| CloseReason::AddressFull)?;
-        Ok(Terms { bucket, may_look_on: settings.login_exempt.contains(address), place })
+        let is_limited = !settings.flood_exempt.contains(address);
+        let entered = settings.addresses.enter(address, is_limited);
+        let Entered { place, wait, debt } = entered.map_err(|AddressFull { is_too_fast }| TurnedAway {
+            reason: CloseReason::AddressFull,
+            is_logged: !is_too_fast,
+        })?;
+        let bucket = if is_limited { Bucket::with_debt(core.now(), debt) } else { Bucket::EXEMPT };
+        Ok(Terms { bucket, may_look_on: settings.login_exempt.contains(address), place, wait })
     }
 }
