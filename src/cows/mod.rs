@@ -7,6 +7,7 @@ pub mod art;
 pub mod bubble;
 pub mod cow_file;
 pub mod herd;
+mod interpolation;
 mod perl;
 pub mod plain;
 pub mod small;

@@ -6,9 +6,8 @@
 
 use std::collections::HashMap;
 
-use unicode_normalization::char::is_combining_mark;
-
 use super::cow_file::Problem;
+use super::interpolation::{array, escape, identifier, subscript, variable};
 use crate::limits::{COW_FILE_DEPTH_MAX, COW_FILE_VALUES_BYTES_MAX};
 
 /// What is wrong, and the byte at which it stands.
@@ -56,25 +55,6 @@ type Parsed<T> = Result<T, Fault>;
 
 /// Digits of numbers that Perl keeps exactly.
 const NUMBER_DIGITS_MAX: usize = 15;
-
-/// Names that have a value of Perl's own, or of the program that runs the file.
-const OTHERS_NAMES: [&str; 15] = [
-    "_",
-    "ARGV",
-    "ENV",
-    "INC",
-    "STDERR",
-    "STDIN",
-    "STDOUT",
-    "balloon_lines",
-    "columns",
-    "cowpath",
-    "message",
-    "opts",
-    "pathsep",
-    "progname",
-    "version",
-];
 
 /// A place to go on reading at: [`Script::at`] and [`Script::after_heredocs`].
 type Place = (usize, Option<usize>);
@@ -420,7 +400,7 @@ impl<'a> Script<'a> {
             let (sigil, after) = (rest.as_bytes()[at], &rest[at + 1..]);
             let replaced = match sigil {
                 b'\\' => escape(after, &mut text),
-                b'$' => self.variable(after, &mut text),
+                b'$' => variable(after, &self.variables, &mut text),
                 _ => array(after, &mut text),
             };
             rest = replaced.map_err(|problem| Fault { at: here, problem })?;
@@ -432,29 +412,6 @@ impl<'a> Script<'a> {
         text.push_str(rest);
         self.charge(text.len())?;
         Ok(text)
-    }
-
-    /// What follows a dollar sign within a string.
-    fn variable<'t>(&self, rest: &'t str, text: &mut String) -> Result<&'t str, Problem> {
-        let (name, after) = match rest.strip_prefix('{') {
-            Some(braced) => {
-                let (name, after) = braced.split_once('}').ok_or(Problem::Sigil)?;
-                (name.trim_matches([' ', '\t']), after)
-            }
-            None => rest.split_at(identifier(rest).len()),
-        };
-        if name.is_empty() || identifier(name) != name {
-            return Err(Problem::Sigil);
-        }
-        if let Some(next) = subscript(after) {
-            return Err(Problem::Subscript(format!("${name}{next}")));
-        }
-        match self.variables.get(name) {
-            Some(value) => text.push_str(value),
-            None if OTHERS_NAMES.contains(&name) => return Err(Problem::Name(format!("${name}"))),
-            None => {}
-        }
-        Ok(after)
     }
 
     /// Reads a variable where a value or an assignment begins.
@@ -546,105 +503,4 @@ fn is_true(value: &str) -> bool {
 
 fn truth(is_true: bool) -> String {
     if is_true { "1".to_owned() } else { String::new() }
-}
-
-/// The identifier that `text` begins with; empty if it begins with none.
-fn identifier(text: &str) -> &str {
-    if text.starts_with(|first: char| first.is_ascii_digit()) {
-        return "";
-    }
-    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
-    &text[..end]
-}
-
-/// What makes more of the name before it than a variable, if that follows: an element of an array or hash, a package's
-/// name, a longer name.
-fn subscript(after: &str) -> Option<&str> {
-    let next = ["[", "{", "->[", "->{", "::"].into_iter().find(|subscript| after.starts_with(subscript));
-    let is_package = || {
-        let name = after.strip_prefix('\'');
-        name.is_some_and(|name| !identifier(name).is_empty() || name.starts_with(goes_on_in_unicode))
-    };
-    let is_longer = || after.starts_with(goes_on_in_unicode);
-    next.or_else(|| is_package().then_some("'")).or_else(|| {
-        let end = after.chars().next().map_or(0, char::len_utf8);
-        is_longer().then_some(&after[..end])
-    })
-}
-
-/// Whether a character beyond ASCII makes a name longer: letters, digits, marks and what connects words (XID_Continue).
-fn goes_on_in_unicode(next: char) -> bool {
-    let connects = matches!(
-        next,
-        '\u{203f}' | '\u{2040}' | '\u{2054}' | '\u{fe33}' | '\u{fe34}' | '\u{fe4d}'..='\u{fe4f}' | '\u{ff3f}'
-    );
-    !next.is_ascii() && (next.is_alphanumeric() || is_combining_mark(next) || connects)
-}
-
-/// What follows an at sign within a string. Perl takes a name there for an array, and a file has none that is not empty.
-fn array<'t>(rest: &'t str, text: &mut String) -> Result<&'t str, Problem> {
-    let name = identifier(rest);
-    let after = &rest[name.len()..];
-    match subscript(after) {
-        Some(next) if !name.is_empty() => Err(Problem::Subscript(format!("@{name}{next}"))),
-        _ if OTHERS_NAMES.contains(&name) => Err(Problem::Name(format!("@{name}"))),
-        _ if !name.is_empty() => Ok(after),
-        _ if rest.starts_with(|next: char| next.is_alphanumeric() || ":'{$+-".contains(next)) => Err(Problem::Sigil),
-        _ => {
-            text.push('@');
-            Ok(rest)
-        }
-    }
-}
-
-/// What follows a backslash within a string.
-fn escape<'t>(rest: &'t str, text: &mut String) -> Result<&'t str, Problem> {
-    let Some(letter) = rest.chars().next() else {
-        text.push('\\');
-        return Ok(rest);
-    };
-    let after = &rest[letter.len_utf8()..];
-    text.push(match letter {
-        'e' => '\x1b',
-        't' => '\t',
-        'n' => '\n',
-        'r' => '\r',
-        'a' => '\x07',
-        'b' => '\x08',
-        'f' => '\x0c',
-        '0'..='7' => {
-            let digits = leading(rest, 3, |c| matches!(c, '0'..='7'));
-            text.push(number(digits, 8, "")?);
-            return Ok(&rest[digits.len()..]);
-        }
-        'x' | 'N' => {
-            let (digits, after) = match (letter, after.strip_prefix('{').and_then(|braced| braced.split_once('}'))) {
-                ('x', Some((digits, after))) => (digits, after),
-                ('N', Some((name, after))) => (name.strip_prefix("U+").unwrap_or_default(), after),
-                ('x', None) if !after.starts_with('{') => {
-                    let digits = leading(after, 2, |c| c.is_ascii_hexdigit());
-                    (digits, &after[digits.len()..])
-                }
-                _ => ("", after),
-            };
-            text.push(number(digits, 16, &rest[..1])?);
-            return Ok(after);
-        }
-        'c' | 'l' | 'o' | 'u' | 'E' | 'F' | 'L' | 'Q' | 'U' => return Err(Problem::Escape(letter)),
-        // Perl passes the other letters on.
-        other => other,
-    });
-    Ok(after)
-}
-
-/// As many characters as `text` begins with of this kind, at most so many.
-fn leading(text: &str, most: usize, is_one: impl Fn(char) -> bool) -> &str {
-    &text[..text.chars().take(most).take_while(|c| is_one(*c)).count()]
-}
-
-/// The character of this number; `letter` is that of the escape.
-fn number(digits: &str, radix: u32, letter: &str) -> Result<char, Problem> {
-    let is_number = !digits.starts_with('+');
-    let character = u32::from_str_radix(digits, radix).ok().filter(|_| is_number).and_then(char::from_u32);
-    character.ok_or_else(|| Problem::Escape(letter.chars().next().unwrap_or_default()))
 }
