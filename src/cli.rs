@@ -1,16 +1,12 @@
 //! The command line, as clap reads it. Every flag has its unit and default in its help, and can also be
-//! set by an environment variable; one that is empty sets nothing.
+//! set by an environment variable.
 
-use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::error::{ContextKind, ContextValue};
-use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::addresses::Networks;
 use crate::cows::bubble::Bubble;
@@ -31,153 +27,6 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// What all of the program's variables begin with.
-const VARIABLE_PREFIX: &str = "COWCHAT_";
-
-/// The variable that arms faults in a build for tests (`faults.rs`), which is no flag.
-const FAULTS_VARIABLE: &str = "COWCHAT_FAULTS";
-
-/// How alike an unknown variable and a known one are, of 1, to be taken for a slip of the fingers.
-const ALIKE: f64 = 0.8;
-
-/// How the program was called: flags, and the variables that set some of them.
-#[derive(Debug)]
-pub struct Invocation {
-    /// What was asked for.
-    pub cli: Cli,
-    /// Flags that a variable has set, each with that.
-    set_by_variable: Vec<(String, String)>,
-}
-
-/// Why the program does not run: a wrong flag or variable, or a question after its help or version.
-#[derive(Debug)]
-pub struct Usage(clap::Error);
-
-/// A variable that begins like the program's own and is none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnknownVariable {
-    /// What it is called.
-    pub name: String,
-    /// The one that it is most like, if to any.
-    pub nearest: Option<String>,
-}
-
-impl Invocation {
-    /// Reads the process's arguments and environment.
-    ///
-    /// # Errors
-    /// What clap has to say instead of running.
-    pub fn read() -> Result<Self, Usage> {
-        let arguments: Vec<OsString> = std::env::args_os().collect();
-        let mut command = Cli::command().mut_subcommands(|sub| sub.mut_args(unset_if_empty));
-        let matches = command.try_get_matches_from_mut(&arguments);
-        let named = |error| Usage(named_by_variable(error, &command, &arguments));
-        let matches = matches.map_err(named)?;
-        let cli = Cli::from_arg_matches(&matches).map_err(named)?;
-        Ok(Invocation { cli, set_by_variable: set_by_variable(&command, &matches) })
-    }
-
-    /// A text about flags, in which those that a variable has set are called by its name.
-    pub fn by_their_names(&self, text: &str) -> String {
-        let set = self.set_by_variable.iter();
-        set.fold(text.to_owned(), |text, (flag, variable)| with_word_replaced(&text, flag, variable))
-    }
-
-    /// Variables that look like the program's own and set nothing.
-    pub fn unknown_variables(&self) -> Vec<UnknownVariable> {
-        let command = Cli::command();
-        let args = command.get_subcommands().flat_map(clap::Command::get_arguments);
-        let known: Vec<String> = args.filter_map(variable).chain([FAULTS_VARIABLE.to_owned()]).collect();
-        let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
-        let unknown = names.filter(|name| name.starts_with(VARIABLE_PREFIX) && !known.contains(name));
-        let nearest = |name: &str| {
-            let of_name = &name[VARIABLE_PREFIX.len()..];
-            let likeness =
-                known.iter().map(|known| (strsim::jaro_winkler(of_name, &known[VARIABLE_PREFIX.len()..]), known));
-            let best = likeness.max_by(|(one, _), (other, _)| one.total_cmp(other));
-            best.filter(|(likeness, _)| *likeness >= ALIKE).map(|(_, known)| known.clone())
-        };
-        unknown.map(|name| UnknownVariable { nearest: nearest(&name), name }).collect()
-    }
-}
-
-impl Usage {
-    /// Says it, on stdout if it was asked for. Control characters of a wrong argument do not reach the terminal.
-    pub fn show(&self) -> ExitCode {
-        let text = self.0.render().to_string();
-        if text.contains(|c: char| c.is_control() && c != '\n') {
-            text.lines().for_each(|line| eprintln!("{}", without_controls(line)));
-        } else {
-            // To a terminal in colour. If stderr is closed nobody is there to be told.
-            let _ = self.0.print();
-        }
-        ExitCode::from(u8::try_from(self.0.exit_code()).unwrap_or(2))
-    }
-}
-
-/// `text` with its control characters as escapes that a terminal shows.
-pub fn without_controls(text: &str) -> String {
-    let escaped = |character: char| match character.is_control() {
-        true => character.escape_default().to_string(),
-        false => character.to_string(),
-    };
-    text.chars().map(escaped).collect()
-}
-
-/// `text` with `word` replaced where nothing stands before or behind it that would make another word of it.
-fn with_word_replaced(text: &str, word: &str, by: &str) -> String {
-    let is_of_word = |c: char| c.is_alphanumeric() || "-_/.".contains(c);
-    let mut replaced = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(word) {
-        let (before, after) = (&rest[..at], &rest[at + word.len()..]);
-        let last = before.chars().next_back().or_else(|| replaced.chars().next_back());
-        let stands_alone = !last.is_some_and(is_of_word) && !after.starts_with(is_of_word);
-        replaced.push_str(before);
-        replaced.push_str(if stands_alone { by } else { word });
-        rest = after;
-    }
-    replaced + rest
-}
-
-/// The variable that sets a flag.
-fn variable(arg: &Arg) -> Option<String> {
-    arg.get_env().and_then(OsStr::to_str).map(str::to_owned)
-}
-
-/// An environment file can say `COWCHAT_HERD=` and mean that nothing is said.
-fn unset_if_empty(arg: Arg) -> Arg {
-    let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
-    if is_empty { arg.env(None::<&'static str>) } else { arg }
-}
-
-/// `error`, about the variable instead of the flag if the flag was not given.
-fn named_by_variable(mut error: clap::Error, command: &clap::Command, arguments: &[OsString]) -> clap::Error {
-    let Some(ContextValue::String(about)) = error.get(ContextKind::InvalidArg) else { return error };
-    let mut args = command.get_subcommands().flat_map(clap::Command::get_arguments);
-    let Some(arg) = args.find(|arg| arg.to_string() == *about) else { return error };
-    let flag = format!("--{}", arg.get_long().unwrap_or_default());
-    let is_given = |argument: &OsString| {
-        argument
-            .to_str()
-            .and_then(|argument| argument.strip_prefix(&flag))
-            .is_some_and(|rest| matches!(rest.bytes().next(), None | Some(b'=')))
-    };
-    let is_set = arg.get_env().is_some_and(|variable| std::env::var_os(variable).is_some());
-    if let Some(variable) = variable(arg).filter(|_| is_set && !arguments.iter().any(is_given)) {
-        error.insert(ContextKind::InvalidArg, ContextValue::String(variable));
-    }
-    error
-}
-
-/// Each flag that its variable has set, and that.
-fn set_by_variable(command: &clap::Command, matches: &ArgMatches) -> Vec<(String, String)> {
-    let Some((name, matches)) = matches.subcommand() else { return Vec::new() };
-    let args = command.find_subcommand(name).into_iter().flat_map(clap::Command::get_arguments);
-    let set = args.filter(|arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::EnvVariable));
-    set.filter_map(|arg| Some((format!("--{}", arg.get_long()?), variable(arg)?))).collect()
 }
 
 /// The program's parts.
@@ -374,11 +223,11 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// What to do about [`lacks_scope`].
-pub const NEEDS_SCOPE: &str =
+const NEEDS_SCOPE: &str =
     "a link-local address needs its interface's number, as in [fe80::1%2]:1337 (`ip link` shows the numbers)";
 
 /// Whether this address means another machine on each interface and does not say which (RFC 4007).
-pub fn lacks_scope(address: &SocketAddr) -> bool {
+fn lacks_scope(address: &SocketAddr) -> bool {
     matches!(address, SocketAddr::V6(address) if address.ip().is_unicast_link_local() && address.scope_id() == 0)
 }
 
@@ -511,20 +360,11 @@ fn parse_time_or_off(text: &str, is_right: impl Fn(&Duration) -> bool, advice: &
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn only_a_flag_that_stands_alone_is_called_by_its_variable() {
-        let text = |text: &str| with_word_replaced(text, "--log", "COWCHAT_LOG");
-        assert_eq!(
-            text("--log is wrong (--log, or --login-timeout)"),
-            "COWCHAT_LOG is wrong (COWCHAT_LOG, or --login-timeout)"
-        );
-        assert_eq!(text("the file /x--log, --log/x and moo--log"), "the file /x--log, --log/x and moo--log");
     }
 
     #[test]

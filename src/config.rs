@@ -13,12 +13,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
 use crate::addresses::Networks;
-use crate::cli::{LineRate, Pin, RateOrOff, ServeArgs, UnknownVariable};
+use crate::cli::{LineRate, Pin, RateOrOff, ServeArgs};
 use crate::cow_dir::{self, CowDirError, Skipped};
 use crate::cows::Herd;
 use crate::cows::bubble::Bubble;
 use crate::cows::herd::HerdError;
 use crate::events::Level;
+use crate::invocation::UnknownVariable;
 use crate::limits::{
     CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MEMLOCK_PER_CORE,
     MEMLOCK_PER_CORE_RINGS, MOTD_BYTES_MAX, QUEUES_MEMORY_PART,

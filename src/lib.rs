@@ -49,6 +49,7 @@ pub mod cows;
 pub mod directory;
 pub mod events;
 pub mod faults;
+pub mod invocation;
 pub mod limits;
 pub mod log;
 pub mod memory;

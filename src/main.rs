@@ -5,8 +5,9 @@
 
 use std::process::ExitCode;
 
-use cowchat::cli::{Command, Invocation, without_controls};
+use cowchat::cli::Command;
 use cowchat::config::{self, Config, ConfigError};
+use cowchat::invocation::{Invocation, without_controls};
 use cowchat::server::ServerError;
 
 fn main() -> ExitCode {

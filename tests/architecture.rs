@@ -12,8 +12,8 @@ use clap::CommandFactory;
 use cowchat::cli::Cli;
 
 /// Each room (a folder or file of src/) and the rooms that it may import. Downwards only.
-const MAY_IMPORT: [(&str, &[&str]); 23] = [
-    ("main", &["cli", "client", "config", "server"]),
+const MAY_IMPORT: [(&str, &[&str]); 24] = [
+    ("main", &["cli", "client", "config", "invocation", "server"]),
     ("lib", &[]),
     (
         "server",
@@ -32,7 +32,11 @@ const MAY_IMPORT: [(&str, &[&str]); 23] = [
             "shutdown",
         ],
     ),
-    ("config", &["addresses", "cli", "cow_dir", "cows", "events", "limits", "memory", "protocol", "retry"]),
+    (
+        "config",
+        &["addresses", "cli", "cow_dir", "cows", "events", "invocation", "limits", "memory", "protocol", "retry"],
+    ),
+    ("invocation", &["cli"]),
     ("cli", &["addresses", "cows", "limits", "protocol"]),
     ("cow_dir", &["cows", "limits"]),
     (
