@@ -133,7 +133,7 @@ fn cow(path: &Path, kind: Kind, bubble: &Bubble, origins: &BTreeMap<String, Path
         return Err(Reason::TooMany);
     }
     let Picture { colour, plain } = cow_file::parse(&read(path)?, kind, bubble.thoughts())?;
-    // For who has lines end in CR LF.
+    // With a CR before each LF, as a client that ends its lines so receives it.
     let bytes = colour.len() + memchr::memchr_iter(b'\n', colour.as_bytes()).count();
     if bytes > COW_BODY_BYTES_MAX {
         return Err(Reason::BodyTooLarge(bytes));

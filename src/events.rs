@@ -112,8 +112,8 @@ impl CloseReason {
             CloseReason::Idle => Some(CLOSED_IDLE.into()),
             CloseReason::ServerFull => Some(SERVER_IS_FULL.into()),
             CloseReason::AddressFull => Some(TOO_MANY_FROM_ADDRESS.into()),
-            // Who quits or speaks another protocol has his reply, who has closed reads no more, and who is cut has a prefix of what was
-            // sent.
+            // After `quit`, HTTP or TLS the reply is the last line; a peer that has closed reads no more; a connection that
+            // is cut has received a prefix of what was sent.
             _ => None,
         }
     }
@@ -251,7 +251,10 @@ impl fmt::Display for Event {
                 write!(f, "core {shard} has recovered after {} ms", stalled.as_millis())
             }
             Event::AcceptFailed { shard, error } => {
-                write!(f, "core {shard} cannot accept: {error} (newcomers wait or are told that the server is full)")
+                write!(
+                    f,
+                    "core {shard} cannot accept: {error} (new connections wait, or are told that the server is full)"
+                )
             }
             Event::NoSendRing { shard } => write!(f, "core {shard} has no ring for sends: it writes one by one"),
             Event::AcceptRecovered { shard } => write!(f, "core {shard} accepts again"),

@@ -155,7 +155,7 @@ pub(super) fn block_on_reactor<T>(
     main: impl AsyncFnOnce(Rc<Reactor>) -> T,
 ) -> Result<T, CoreError> {
     let executor = || {
-        // The thread is pinned already, if it is to be, and what glommio starts inherits that.
+        // A pinned thread is pinned already, and the threads that glommio starts inherit that.
         let builder = LocalExecutorBuilder::new(Placement::Unbound)
             .name("core")
             .ring_depth(EXECUTOR_RING_DEPTH)

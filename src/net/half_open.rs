@@ -141,7 +141,7 @@ mod tests {
         };
         // He is sent something all the time, and answers.
         assert!((0..35).all(|second| !look(second, SECOND / 12)));
-        // The process was stopped for a minute; what he is sent now he cannot have answered yet.
+        // The process was stopped for a minute: the peer has had no time to answer what is sent now.
         assert!(!look(35, 60 * SECOND));
         assert!(!look(38, 63 * SECOND));
         assert!(look(39, 64 * SECOND));

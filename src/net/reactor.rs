@@ -512,7 +512,7 @@ mod tests {
             theirs.write_all(b"moo").expect("the other end is there");
             reactor.enter(false, None);
             assert_eq!(reactor.collect(), 0, "the ring says nothing");
-            // Whoever reads again is to try, and hears of more.
+            // The next reader tries first, and is woken by what comes later.
             readable().await;
             watch.note_empty();
             assert!(futures_lite::future::poll_once(readable()).await.is_none());

@@ -1,4 +1,4 @@
-//! On which terms a newcomer is let in: by where it comes from.
+//! Admission: which limits apply to a new connection, by its address.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(super) struct Terms {
     pub(super) wait: Duration,
 }
 
-/// A newcomer that is not let in.
+/// A new connection that is refused.
 #[derive(Debug)]
 pub(super) struct TurnedAway {
     pub(super) reason: CloseReason,

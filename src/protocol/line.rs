@@ -150,7 +150,7 @@ impl LineBuffer {
         self.has_line() || self.telnet.as_ref().is_some_and(|telnet| telnet.is_due(self.taken))
     }
 
-    /// What is to be answered before the next line: telnet commands that came before its end.
+    /// The answer to telnet commands that came before the end of the next line; it precedes that line's reply.
     pub fn next_answer(&mut self) -> Option<Answer> {
         self.telnet.as_mut()?.next(self.taken)
     }
