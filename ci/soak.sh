@@ -28,6 +28,7 @@ readonly full_queues=1000
 readonly stalls=5
 readonly stall_messages=2000
 readonly cow_files=2000
+readonly burst_lines=40
 
 # $*: what has to be changed first.
 refuse() {
@@ -138,6 +139,8 @@ figures() {
     figure_of_tests "out of descriptors (I17)" 1 faults out_of_descriptors
     figure_of_tests "a stalled core (I18)" "$stalls" own_faults armed::who_has_nothing \
         COWCHAT_STALLS="$stalls" COWCHAT_STALL_MESSAGES="$stall_messages"
+    figure_of_tests "one address beside readers (I24)" "$burst_lines" readers what_one_address \
+        COWCHAT_BURST_LINES="$burst_lines"
     figure "one floods beside talkers (I19)" 100 '^p50 of the talkers|counted:' stampede flood
 }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::addresses::Networks;
 use crate::cows::bubble::Bubble;
 use crate::limits;
+use crate::policy::addresses::Networks;
 use crate::protocol::command::Art;
 
 /// A chat server where everybody is a cow.
@@ -151,7 +151,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "RATE", env = "COWCHAT_CONNECT_RATE", default_value = "2/s", value_parser = parse_rate_or_off)]
     pub connect_rate: RateOrOff,
 
-    /// Whose connections are not counted so: networks and addresses parted by commas, or none
+    /// Whose connections are not counted so, nor what they say together: networks and addresses parted by commas, or none
     #[arg(long, value_name = "NETS", env = "COWCHAT_ADDRESS_EXEMPT", default_value = limits::LOOPBACK)]
     pub address_exempt: Networks,
 

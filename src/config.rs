@@ -12,7 +12,6 @@ use io_uring::{IoUring, Probe};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
-use crate::addresses::Networks;
 use crate::cli::{LineRate, Pin, RateOrOff, ServeArgs};
 use crate::cow_dir::{self, CowDirError, Skipped};
 use crate::cows::Herd;
@@ -25,6 +24,7 @@ use crate::limits::{
     MEMLOCK_PER_CORE_RINGS, MOTD_BYTES_MAX, QUEUES_MEMORY_PART,
 };
 use crate::memory;
+use crate::policy::addresses::Networks;
 use crate::protocol::command::Art;
 use crate::retry;
 

@@ -35,12 +35,11 @@
 //!
 //! # The map: a folder is an import rule
 //! `main` -> [`server`], [`client`] -> ...; [`server`] -> [`notify`], [`net`] -> [`shard`] -> [`protocol`],
-//! [`cows`], [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]; [`addresses`],
-//! [`memory`] and [`limits`] know nobody, [`retry`] only those. Never upward, no circles; only `net` knows glommio and flume, only
+//! [`cows`], [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]; [`memory`]
+//! and [`limits`] know nobody, [`policy`] and [`retry`] only those. Never upward, no circles; only `net` knows glommio and flume, only
 //! [`cows`] charasay, only [`notify`] sd-notify; `tests/architecture.rs` holds the rule. [`faults`] is nothing in
 //! a release build: it is where tests have the server panic or stall.
 
-pub mod addresses;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -56,6 +55,7 @@ pub mod memory;
 pub mod metrics;
 pub mod net;
 pub mod notify;
+pub mod policy;
 pub mod protocol;
 pub mod retry;
 pub mod server;

@@ -27,6 +27,35 @@ pub const SENDQ_OVERRUN: usize = 2;
 /// See [`SENDQ_OVERRUN`].
 pub const SENDQ_GRACE: Duration = Duration::from_millis(100);
 
+/// What the connections of one address may say together: to each receiver this part of [`SENDQ_BYTES_MAX`] at once, and
+/// as much again each second. So one address cuts no reader of 5 Mbit/s, however many connections it has and for however
+/// long it sends:
+///
+/// - At once it queues 128 KiB and one largest message of each core that looks at the same moment, 56 KiB
+///   ([`SENDQ_BYTES_MIN`]), built-in cows 28 KiB: with two cores 184 to 240 KiB of the 256 that may wait. So even a reader
+///   that takes nothing for the moment is not cut, and two addresses together stay below twice the limit.
+/// - After that it sends 128 KiB a second, 1.05 Mbit/s. A reader of 5 Mbit/s takes 600 KB, so four such addresses leave
+///   it some; one of 1 Mbit/s takes 120 KB, falls 11 KB a second behind, and is cut after ten seconds or more.
+///
+/// A message in colour has 4.6 KB: 28 at once and 28 a second are more than a class behind one router says.
+pub const MESSAGES_SENDQ_PART: usize = 2;
+
+/// A receiver is far behind when more than this part of its send queue is taken: a `say` to it waits then, a `yield` never
+/// does. What is left of the queue has room for a `yield` of everybody else.
+pub const BACKLOG_SENDQ_PART: usize = 2;
+
+/// Messages of `say` that may be on their way to one cow from other cores: those that follow wait likewise. 16 in colour are
+/// 74 KB, and a core takes them in within a turn.
+pub const SAYS_IN_FLIGHT_MAX: u32 = 16;
+
+/// How long a `say` waits for a receiver that is far behind. A reader at full speed takes half a queue, 128 KiB, in a
+/// moment; at 1 Mbit/s it takes a second.
+pub const SAY_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Pauses between two looks whether it is still behind: the first, and the longest, each twice the one before. 128 KiB in a
+/// millisecond are more than a terminal shows; ten thousand senders that wait cost a core 300,000 looks a second at most.
+pub const SAY_WAIT_LOOKS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(32)];
+
 /// Smallest send queue that can be asked for: one message of the longest line in the largest picture, which has a bubble
 /// of [`BUBBLE_BYTES_MAX`], a body of [`COW_BODY_BYTES_MAX`] and a header.
 pub const SENDQ_BYTES_MIN: usize = 56 * 1024;

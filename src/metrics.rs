@@ -34,6 +34,8 @@ pub enum Counter {
     Deliveries,
     /// Private messages dropped because the receiver's claim had ended.
     StaleFrames,
+    /// Private messages that had to wait for a receiver that was far behind.
+    ReceiverWaits,
     /// Frames that had to wait for room in another core's mailbox.
     MailboxWaits,
     /// Sessions ended by a fault of the server's own.

@@ -10,20 +10,20 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use crate::addresses::{Addresses, ConnectRate};
 use crate::config::{self, Config, ConfigError};
 use crate::directory::ShardId;
 use crate::events::{CloseReason, Event};
-use crate::limits::{CONNECT_BURST, CONNECT_WAIT_MAX, STALL_NOTICED, WATCH_INTERVAL};
+use crate::limits::{CONNECT_BURST, CONNECT_WAIT_MAX, MESSAGES_SENDQ_PART, STALL_NOTICED, WATCH_INTERVAL};
 use crate::log::{Log, LogWriter};
 use crate::metrics::{CoreMetrics, Counter, Metrics};
 use crate::net::budget::Budget;
 use crate::net::core::Settings;
 use crate::net::executor::{self, Common, CoreError, CoreThread, Plan, Report};
-use crate::net::flood::Rate;
 use crate::net::listener;
 use crate::net::mesh::Mesh;
 use crate::notify::Manager;
+use crate::policy::addresses::{Addresses, ConnectRate};
+use crate::policy::flood::Rate;
 use crate::shard::{self, Rules};
 use crate::shutdown::{self, StopSignal};
 
@@ -162,6 +162,7 @@ fn common(config: &Config, metrics: Arc<Metrics>, log: Log) -> Common {
         interval: rate.per / rate.lines,
         wait_max: CONNECT_WAIT_MAX,
     });
+    let message_bytes = u32::try_from(config.sendq_bytes_max / MESSAGES_SENDQ_PART).unwrap_or(u32::MAX);
     Common {
         shards: shard::Common::new(Arc::clone(&config.herd), config.cores.len(), rules),
         metrics,
@@ -174,6 +175,7 @@ fn common(config: &Config, metrics: Arc<Metrics>, log: Log) -> Common {
             login_exempt: config.login_exempt.clone(),
             idle_timeout: config.idle_timeout,
             flood: Rate::new(config.flood_burst, config.flood_rate.lines, config.flood_rate.per),
+            message_rate: Rate::new(message_bytes, message_bytes, Duration::from_secs(1)),
             flood_exempt: config.flood_exempt.clone(),
             addresses: Addresses::new(config.connections_per_address, config.address_exempt.clone(), connect_rate),
             user_timeout: config.user_timeout,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use cowchat::limits::{FLOOD_RATE, FLOOD_READ_BYTES, HISTORY_MESSAGES_MAX, LINE_BYTES_MAX};
-use cowchat::net::flood::Price;
+use cowchat::policy::flood::Price;
 use serde_json::json;
 
 use crate::cli::Common;

@@ -9,25 +9,27 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use super::budget::Load;
 use super::clock;
-use super::flood::Bucket;
 use super::half_open::Patience;
 use super::send_queue::{Fill, Overflow, Progress, SendQueue};
 use super::silence::Silence;
 use super::socket::Socket;
 use super::terms::Terms;
-use crate::addresses::Place;
 use crate::cows::CowId;
 use crate::directory::ConnectionId;
 use crate::events::{CloseReason, ConnectionName};
 use crate::faults::{self, Point};
 use crate::limits::SENDQ_OWN_BYTES;
+use crate::policy::addresses::{Place, Shared};
+use crate::policy::flood::Bucket;
 use crate::protocol::line::LineBuffer;
-use crate::shard::Payload;
+use crate::shard::{Backlogs, Payload};
 
 /// Why a connection ends, and the kernel's word for it if there is one.
 #[derive(Debug, Clone, Copy)]
@@ -72,12 +74,23 @@ pub(super) struct Read {
     pub(super) wasted: usize,
 }
 
+/// Where the connections of a core tell that much waits for them.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    pub(super) shared: Arc<Backlogs>,
+    /// Of other people's messages: more than so many are much.
+    pub(super) bytes: usize,
+}
+
 /// What a connection's task shares with those who have something for it.
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) name: ConnectionName,
     socket: Socket,
     queue: RefCell<SendQueue>,
+    backlog: Rc<Backlog>,
+    /// It has told that much waits for it.
+    is_behind: Cell<bool>,
     /// It stands in the core's list of those to flush.
     pub(super) is_unflushed: Cell<bool>,
     /// It stands in the core's list of those for whom more waits than should.
@@ -96,6 +109,8 @@ pub(super) struct Connection {
     pub(super) silence: Silence,
     /// How soon its next line may be executed.
     pub(super) bucket: Cell<Bucket>,
+    /// What it has in common with other connections of its address, unless that may have any number of them.
+    pub(super) shared: Option<Arc<Shared>>,
     /// It may stay without logging in.
     pub(super) may_look_on: bool,
     /// Its place among those of its address, until it is forgotten.
@@ -114,12 +129,21 @@ impl fmt::Debug for Connection {
 
 impl Connection {
     /// A connection that was accepted at `now` by its core's clock.
-    pub(super) fn new(id: ConnectionId, name: ConnectionName, socket: Socket, terms: Terms, now: Duration) -> Self {
+    pub(super) fn new(
+        id: ConnectionId,
+        name: ConnectionName,
+        socket: Socket,
+        terms: Terms,
+        backlog: Rc<Backlog>,
+        now: Duration,
+    ) -> Self {
         Connection {
             id,
             name,
             socket,
             queue: RefCell::default(),
+            backlog,
+            is_behind: Cell::new(false),
             is_unflushed: Cell::new(false),
             is_listed_as_over: Cell::new(false),
             ending: Cell::new(None),
@@ -129,6 +153,7 @@ impl Connection {
             unacknowledged: Cell::new(u32::MAX),
             silence: Silence::since(now),
             bucket: Cell::new(terms.bucket),
+            shared: terms.shared,
             may_look_on: terms.may_look_on,
             place: Cell::new(terms.place),
             is_served: Cell::new(terms.wait.is_zero()),
@@ -166,7 +191,20 @@ impl Connection {
 
     /// Queues somebody else's message, unless too many wait.
     pub(super) fn push_message(&self, payload: Payload, bytes_max: usize) -> Result<Fill, Overflow> {
-        self.queue.borrow_mut().push_message(payload, bytes_max)
+        let pushed = self.queue.borrow_mut().push_message(payload, bytes_max);
+        self.note_backlog();
+        pushed
+    }
+
+    /// Tells senders when much waits for it, and when that is over.
+    fn note_backlog(&self) {
+        let is_behind = self.queue.borrow().others_bytes() > self.backlog.bytes;
+        if self.is_behind.get() != is_behind
+            && let Some(cow) = self.cow.get()
+        {
+            self.is_behind.set(is_behind);
+            self.backlog.shared.set(cow, is_behind);
+        }
     }
 
     /// Records why the connection ends and wakes its task; `false` if that is known already.
@@ -177,6 +215,11 @@ impl Connection {
         self.ending.set(Some(ending));
         if !ending.reason.is_orderly() {
             self.queue.borrow_mut().clear();
+        }
+        if self.is_behind.take()
+            && let Some(cow) = self.cow.get()
+        {
+            self.backlog.shared.set(cow, false);
         }
         self.wake();
         true
@@ -277,6 +320,7 @@ impl Connection {
 
     fn write_queued(&self) -> io::Result<Progress> {
         let progress = self.queue.borrow_mut().write_by(|slices| self.socket.send(slices))?;
+        self.note_backlog();
         if progress == Progress::Blocked {
             self.socket.note_full();
         }
@@ -294,6 +338,7 @@ impl Connection {
     pub(super) fn note_sent(&self, offered: usize, sent: io::Result<usize>) -> io::Result<()> {
         let throttled = self.queued_bytes() > SENDQ_OWN_BYTES;
         let progress = self.queue.borrow_mut().note_sent(offered, sent)?;
+        self.note_backlog();
         if progress == Progress::Blocked {
             self.socket.note_full();
         }

@@ -16,22 +16,22 @@ use slab::Slab;
 
 use super::budget::{Account, Budget};
 use super::clock;
-use super::connection::{Connection, Ending};
-use super::flood::Rate;
+use super::connection::{Backlog, Connection, Ending};
 use super::flush::Unflushed;
 use super::mesh::Mesh;
 use super::outbox::Outbox;
 use super::reactor::Reactor;
 use super::socket::Socket;
 use super::terms::Terms;
-use crate::addresses::{Addresses, Networks, Place};
 use crate::cows::CowId;
 use crate::directory::{ConnectionId, ShardId};
 use crate::events::{CloseReason, ConnectionName, Event};
 use crate::faults::{self, Point};
-use crate::limits::READ_BYTES;
+use crate::limits::{BACKLOG_SENDQ_PART, READ_BYTES};
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter};
+use crate::policy::addresses::{Addresses, Networks, Place};
+use crate::policy::flood::Rate;
 use crate::protocol::line::Line;
 use crate::shard::{self, Change, Effects, Shard};
 
@@ -52,6 +52,8 @@ pub struct Settings {
     pub idle_timeout: Option<Duration>,
     /// How fast a connection's lines are executed.
     pub flood: Rate,
+    /// How many bytes of messages one address may send to each receiver.
+    pub message_rate: Rate,
     /// Whose lines are not counted.
     pub flood_exempt: Networks,
     /// Connections by address, over all cores.
@@ -83,6 +85,7 @@ pub struct Core {
     /// Something that is everybody's is being changed, or a panic has left it half changed.
     changing: Cell<bool>,
     connections: RefCell<Slab<Rc<Connection>>>,
+    backlog: Rc<Backlog>,
     /// Its part of what may wait for all connections together.
     pub(super) account: Account,
     /// Connections that have something to be written.
@@ -118,6 +121,8 @@ impl Core {
         log: Log,
     ) -> Rc<Self> {
         let shard = Shard::new(id, common.clone(), metrics.clone());
+        let backlog =
+            Backlog { shared: Arc::clone(&common.backlogs), bytes: settings.sendq_bytes_max / BACKLOG_SENDQ_PART };
         Rc::new(Core {
             id,
             account: Account::new(Arc::clone(&settings.budget), id),
@@ -131,6 +136,7 @@ impl Core {
             shard: RefCell::new(shard),
             changing: Cell::new(false),
             connections: RefCell::new(Slab::new()),
+            backlog: Rc::new(backlog),
             unflushed: Unflushed::default(),
             over_limit: RefCell::default(),
             changes: RefCell::default(),
@@ -156,7 +162,8 @@ impl Core {
         }
         let mut connections = self.connections.borrow_mut();
         let entry = connections.vacant_entry();
-        let connection = Rc::new(Connection::new(ConnectionId::new(entry.key()), name, socket, terms, self.clock()));
+        let (id, backlog) = (ConnectionId::new(entry.key()), Rc::clone(&self.backlog));
+        let connection = Rc::new(Connection::new(id, name, socket, terms, backlog, self.clock()));
         entry.insert(Rc::clone(&connection));
         connection
     }

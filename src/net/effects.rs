@@ -8,25 +8,28 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::clock;
 use super::connection::{Connection, Ending};
 use super::core::Core;
 use super::flush;
 use super::send_queue::{CHUNK_BYTES, Fill, Overflow};
 use super::throttle;
 use super::turn::Turn;
+use crate::cows::CowId;
 use crate::directory::ShardId;
 use crate::events::CloseReason;
 use crate::faults::{self, Point};
+use crate::limits::{SAY_WAIT_LOOKS, SAY_WAIT_MAX};
 use crate::metrics::Counter;
 use crate::protocol::telnet::Answer;
-use crate::shard::{Change, Delivery, Effects, Forward, Frame, Outcome, Payload};
+use crate::shard::{Change, Delivery, Effects, Forward, Frame, InFlight, Outcome, Payload};
 
 /// What has become of a line's effects.
 pub(super) enum Applied<'a> {
     /// They are done.
     Done(Outcome),
-    /// They wait for room in another core's mailbox: the one step that may. It is rare, so what it takes is not
-    /// kept for every connection. Its error is that the connection ended meanwhile: the rest was not done then,
+    /// They wait for a receiver that is far behind, or for room in another core's mailbox. That is rare, so what it takes
+    /// is not kept for every connection. Its error is that the connection ended meanwhile: the rest was not done then,
     /// and nobody is told that it was.
     Waits(Pin<Box<dyn Future<Output = Result<Outcome, Ending>> + 'a>>),
 }
@@ -39,7 +42,15 @@ pub(super) fn apply<'a>(
     turn: &'a mut Turn,
     mut effects: Effects,
 ) -> Applied<'a> {
-    let mut frames = frames(core, std::mem::replace(&mut effects.forward, Forward::Nowhere));
+    let forwarded = std::mem::replace(&mut effects.forward, Forward::Nowhere);
+    if let Some(receiver) = effects.receiver.filter(|&receiver| core.common.backlogs.is_long(receiver)) {
+        return Applied::Waits(Box::pin(async move {
+            catch_up(core, connection, receiver).await?;
+            forward(core, connection, frames(core, forwarded, Some(receiver)).collect()).await?;
+            Ok(finish(core, connection, turn, effects))
+        }));
+    }
+    let mut frames = frames(core, forwarded, effects.receiver);
     while let Some((to, frame)) = frames.next() {
         if let Err(frame) = core.outbox.try_forward(to, frame) {
             let waiting: Vec<_> = std::iter::once((to, frame)).chain(frames).collect();
@@ -52,10 +63,14 @@ pub(super) fn apply<'a>(
     Applied::Done(finish(core, connection, turn, effects))
 }
 
-/// Frames, and the cores that they are for.
-fn frames(core: &Core, forward: Forward) -> impl Iterator<Item = (ShardId, Frame)> + use<> {
+/// Frames, and the cores that they are for. A `say` to `receiver` counts from now on as on its way.
+fn frames(core: &Core, forward: Forward, receiver: Option<CowId>) -> impl Iterator<Item = (ShardId, Frame)> + use<> {
     let (one, others) = match forward {
         Forward::Nowhere => (None, None),
+        Forward::To(shard, Frame::Say { message, author, to, .. }) => {
+            let in_flight = receiver.map(|receiver| InFlight::new(&core.common.backlogs, receiver));
+            (Some((shard, Frame::Say { message, author, to, in_flight })), None)
+        }
         Forward::To(shard, frame) => (Some((shard, frame)), None),
         Forward::ToOthers(frame) => (None, Some(core.mesh.others().map(move |shard| (shard, frame.clone())))),
     };
@@ -81,6 +96,27 @@ fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects
     effects.outcome
 }
 
+/// Waits while the receiver of a `say` is far behind, for [`SAY_WAIT_MAX`] at most: the message comes to a reader that has
+/// had time to read, and one that has not read then is a slow consumer. Meanwhile the sender is not read.
+async fn catch_up(core: &Rc<Core>, connection: &Connection, receiver: CowId) -> Result<(), Ending> {
+    let _waiting = Waiting::new(core);
+    flush::end_turn(core);
+    core.metrics.add(Counter::ReceiverWaits, 1);
+    // Most have only not been written to yet in this turn.
+    connection.attend(core.reactor.breathe()).await?;
+    let (began, mut pause) = (clock::now(), SAY_WAIT_LOOKS[0]);
+    // The receiver may be on another core, which tells of its backlog and wakes nobody.
+    while core.common.backlogs.is_long(receiver) && !core.is_draining() {
+        let left = SAY_WAIT_MAX.saturating_sub(clock::now().saturating_duration_since(began));
+        if left.is_zero() {
+            break;
+        }
+        connection.attend(core.reactor.sleep(pause.min(left))).await?;
+        pause = (2 * pause).min(SAY_WAIT_LOOKS[1]);
+    }
+    Ok(())
+}
+
 /// Hands over frames that did not find room, one after the other, as room comes.
 async fn forward(core: &Rc<Core>, connection: &Connection, frames: Vec<(ShardId, Frame)>) -> Result<(), Ending> {
     let _waiting = Waiting::new(core);
@@ -95,7 +131,7 @@ async fn forward(core: &Rc<Core>, connection: &Connection, frames: Vec<(ShardId,
     Ok(())
 }
 
-/// A line that waits for room in a mailbox: counted, so that a drain knows when the last one is done.
+/// A line that waits, for a receiver or for room in a mailbox: counted, so that a drain knows when the last one is done.
 struct Waiting<'c>(&'c Core);
 
 impl<'c> Waiting<'c> {

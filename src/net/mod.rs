@@ -12,7 +12,7 @@
 //! - [`reactor`]: one task that waits for the kernel when nobody else can run, and for the [`doorbell`];
 //! - `drain`: the way out.
 //!
-//! What they decide by, arithmetic only: [`flood`], [`silence`], [`half_open`], [`budget`]; and how long somebody
+//! What they decide by, arithmetic only: [`crate::policy`], [`silence`], [`half_open`], [`budget`]; and how long somebody
 //! has been waited for, by the `clock`.
 //!
 //! What the turns of them all queue for a connection leaves in one write when all have had theirs. No borrow of
@@ -26,7 +26,6 @@ pub mod doorbell;
 mod drain;
 mod effects;
 pub mod executor;
-pub mod flood;
 mod flush;
 pub mod half_open;
 mod heartbeat;

@@ -113,6 +113,11 @@ impl SendQueue {
         self.others_bytes > 0
     }
 
+    /// What other people's messages count for that wait.
+    pub fn others_bytes(&self) -> usize {
+        self.others_bytes
+    }
+
     /// What other people's messages count for, and the memory that they take. Looks at each of them.
     pub fn load(&self) -> Load {
         let held = |chunk: &Chunk| match chunk {

@@ -1,18 +1,21 @@
 //! Admission: which limits apply to a new connection, by its address.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
-use super::flood::Bucket;
-use crate::addresses::{AddressFull, Entered, Place};
 use crate::events::CloseReason;
+use crate::policy::addresses::{AddressFull, Entered, Place, Shared};
+use crate::policy::flood::Bucket;
 
 /// What a connection may do, and what it is counted as.
 #[derive(Debug)]
 pub(super) struct Terms {
     /// Its lines.
     pub(super) bucket: Bucket,
+    /// What it has in common with other connections of its address, unless that may have any number of them.
+    pub(super) shared: Option<Arc<Shared>>,
     /// Whether it may stay without logging in.
     pub(super) may_look_on: bool,
     /// Its place among those of its address, until this is dropped.
@@ -41,15 +44,16 @@ impl Terms {
         let settings = &core.settings;
         let Some(address) = peer.map(|peer| peer.ip()) else {
             // It is gone already.
-            return Ok(Terms { bucket: Bucket::FULL, may_look_on: false, place: None, wait: Duration::ZERO });
+            let wait = Duration::ZERO;
+            return Ok(Terms { bucket: Bucket::FULL, shared: None, may_look_on: false, place: None, wait });
         };
         let is_limited = !settings.flood_exempt.contains(address);
         let entered = settings.addresses.enter(address, is_limited);
-        let Entered { place, wait, debt } = entered.map_err(|AddressFull { is_too_fast }| TurnedAway {
+        let Entered { place, wait, debt, shared } = entered.map_err(|AddressFull { is_too_fast }| TurnedAway {
             reason: CloseReason::AddressFull,
             is_logged: !is_too_fast,
         })?;
         let bucket = if is_limited { Bucket::with_debt(core.now(), debt) } else { Bucket::EXEMPT };
-        Ok(Terms { bucket, may_look_on: settings.login_exempt.contains(address), place, wait })
+        Ok(Terms { bucket, shared, may_look_on: settings.login_exempt.contains(address), place, wait })
     }
 }

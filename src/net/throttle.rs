@@ -3,6 +3,9 @@
 //! A throttled connection is not read: its input stays in the kernel's buffer and does not wake the core. The last bytes
 //! that were read may hold lines, and these wait here. A reset closes the connection at once, so its cow is free. A peer
 //! that half-closes has said all that it will, and that has its turn.
+//!
+//! A bucket of its own holds a connection's lines. Another one, which all connections of an address share, holds the bytes
+//! that one receiver gets of their messages.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -10,19 +13,33 @@ use std::time::{Duration, Instant};
 use futures_lite::FutureExt;
 
 use super::connection::{Connection, Ending};
-use super::core::Core;
-use super::flood::{Pace, Price};
+use super::core::{Core, Settings};
 use super::flush;
 use crate::limits::FLOOD_READ_BYTES;
+use crate::policy::flood::{Pace, Price, SharedBucket};
 use crate::protocol::line::{Line, LineBuffer};
 use crate::shard::{Effects, Shard};
 
 /// How long the next of `lines` has to wait, if it has to.
 pub(super) fn wait(core: &Core, connection: &Connection, lines: &LineBuffer) -> Option<Duration> {
-    match pace(core, connection) {
-        Pace::After(wait) if !lines.peek().is_some_and(Shard::is_free) => Some(wait),
-        _ => None,
-    }
+    let wait = match pace(core, connection) {
+        Pace::Now => address_wait(core, connection),
+        Pace::After(wait) => wait,
+        // It is refused.
+        Pace::TooSoon => return None,
+    };
+    (!wait.is_zero() && !lines.peek().is_some_and(Shard::is_free)).then_some(wait)
+}
+
+/// Where it counts what the connection sends to others, unless its address is exempt.
+fn messages(connection: &Connection) -> Option<&SharedBucket> {
+    connection.shared.as_ref().map(|shared| &shared.messages)
+}
+
+/// How long the connection's address has to wait before it may send more to others.
+fn address_wait(core: &Core, connection: &Connection) -> Duration {
+    let Settings { addresses, message_rate, .. } = &core.settings;
+    messages(connection).map_or(Duration::ZERO, |bucket| bucket.wait(addresses.now(), *message_rate))
 }
 
 /// Waits for so long. What came of lines before is not to wait with them.
@@ -48,6 +65,12 @@ pub(super) fn execute(core: &Core, connection: &Connection, line: Line<'_>) -> E
     }
     let effects = core.on_line(connection.id, line);
     charge(core, connection, || Price::of_line(line.start().len(), effects.receivers, effects.reply.len()));
+    if effects.message_bytes > 0
+        && let Some(bucket) = messages(connection)
+    {
+        let Settings { addresses, message_rate, .. } = &core.settings;
+        bucket.charge(addresses.now(), *message_rate, Price::of_message(effects.message_bytes));
+    }
     effects
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Execution<'s> {
     history: &'s History,
     metrics: &'s CoreMetrics,
     from: ConnectionId,
+    /// The receiver of a `say`.
+    pub(super) receiver: Option<CowId>,
     pub(super) forward: Forward,
     pub(super) local: Option<Frame>,
     pub(super) outcome: Outcome,
@@ -30,6 +32,8 @@ pub(super) struct Execution<'s> {
     pub(super) blocks: Vec<String>,
     /// How many others a `yield` is for.
     pub(super) receivers: usize,
+    /// Bytes that each receiver gets, at most.
+    pub(super) message_bytes: usize,
 }
 
 impl<'s> Execution<'s> {
@@ -43,11 +47,13 @@ impl<'s> Execution<'s> {
             history,
             metrics,
             from,
+            receiver: None,
             forward: Forward::Nowhere,
             local: None,
             outcome: Outcome::Unchanged,
             blocks: Vec::new(),
             receivers: 0,
+            message_bytes: 0,
         }
     }
 
@@ -148,7 +154,10 @@ impl<'s> Execution<'s> {
                 self.message(sender, text, true, |form| is_only && wanted(&form))
             }
         };
-        let frame = Frame::Say { message, author, to };
+        // What it says to itself is not other people's.
+        self.receiver = Some(cow).filter(|_| to != author);
+        self.message_bytes = message.bytes_at_most(self.common.drawing());
+        let frame = Frame::Say { message, author, to, in_flight: None };
         if to.shard() == self.id {
             self.local = Some(frame);
         } else {
@@ -167,6 +176,7 @@ impl<'s> Execution<'s> {
         let (wants, own) = (self.roster.wants(), self.roster.form(self.from));
         let is_wanted = |form| wants.users_anywhere(form) > u32::from(form == own);
         let message = self.message(sender, text, false, is_wanted);
+        self.message_bytes = message.bytes_at_most(self.common.drawing());
         let frame = Frame::Yield { message, author };
         self.forward = Forward::ToOthers(frame.clone());
         self.local = Some(frame);

@@ -16,7 +16,7 @@ use crate::faults::{self, Point};
 use crate::protocol::command::Art;
 use crate::protocol::reply::{Header, PUSHED};
 
-use super::{Change, name};
+use super::{Change, InFlight, name};
 
 /// What one core tells another.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub enum Frame {
         author: Owner,
         /// The claim that the receiver had when it was said.
         to: Owner,
+        /// Counts it while it is on its way from another core.
+        in_flight: Option<InFlight>,
     },
     /// A message for everybody registered but its author.
     Yield {
@@ -142,6 +144,12 @@ impl Said {
         block
     }
 
+    /// Bytes of the whole block, at most, in whatever form. A bubble around words of six columns in lines of ten takes three
+    /// times as many as its text, and nothing takes more.
+    fn bytes_at_most(&self, herd: &Herd) -> usize {
+        Header::BYTES_MAX + 3 * self.text.len() + herd.colour(self.sender.breed()).len()
+    }
+
     /// Bytes of memory that it takes.
     pub fn size_bytes(&self) -> usize {
         size_of::<Said>() + self.text.len()
@@ -171,6 +179,12 @@ impl Message {
     /// What was said.
     pub fn said(&self) -> &Said {
         &self.said
+    }
+
+    /// Bytes that a receiver gets of it: of the largest drawing so far. One that is not drawn yet is estimated, upwards.
+    pub fn bytes_at_most(&self, drawing: Drawing<'_>) -> usize {
+        let drawn = self.blocks.iter().filter_map(|block| block.get().map(|block| block.len()));
+        drawn.max().unwrap_or_else(|| self.said.bytes_at_most(drawing.herd))
     }
 
     /// The message in this form, drawn now if nobody has yet. A fault in that is the caller's.

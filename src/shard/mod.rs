@@ -10,6 +10,7 @@
 //! - What a `say` and a `yield` bring to this core, from here or from elsewhere, passes
 //!   [`Shard::on_frame`]: there is one delivery lane, and who is not registered *then* gets nothing.
 
+mod backlogs;
 mod execution;
 mod frame;
 mod history;
@@ -22,6 +23,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use backlogs::{Backlogs, InFlight};
 pub use frame::{Drawing, Form, Frame, Message, Payload, Said};
 pub use notices::Change;
 pub use roster::Receiver;
@@ -71,6 +73,8 @@ pub struct Common {
     pub directory: Arc<Directory>,
     /// What is wanted on which core.
     pub wants: Arc<Wants>,
+    /// Which cows are far behind.
+    pub backlogs: Arc<Backlogs>,
     /// How the server was started.
     pub rules: Rules,
 }
@@ -79,7 +83,8 @@ impl Common {
     /// Nobody registered yet on any of `shards` cores.
     pub fn new(herd: Arc<Herd>, shards: usize, rules: Rules) -> Self {
         let directory = Directory::new(herd.breeds().len(), herd.size(), shards);
-        Common { herd, directory, wants: Wants::new(shards), rules }
+        let backlogs = Backlogs::new(herd.breeds().len(), herd.size());
+        Common { herd, directory, wants: Wants::new(shards), backlogs, rules }
     }
 
     fn drawing(&self) -> Drawing<'_> {
@@ -106,7 +111,9 @@ pub struct Shard {
 /// What is to be done about one line, in the order of the fields.
 #[derive(Debug)]
 pub struct Effects {
-    /// First, and the only step that may wait: to the other cores.
+    /// The receiver of a `say`: while that is far behind, all else may wait.
+    pub receiver: Option<CowId>,
+    /// Then, and this step may wait, too: to the other cores.
     pub forward: Forward,
     /// Then to the one who sent the line: exactly one line, LF included, and behind `History:` its blocks.
     pub reply: Vec<u8>,
@@ -116,6 +123,8 @@ pub struct Effects {
     pub outcome: Outcome,
     /// How many others a `yield` is for: what flood control charges for.
     pub receivers: usize,
+    /// Bytes that each receiver gets, at most.
+    pub message_bytes: usize,
 }
 
 /// Where a frame has to go beyond its own core.
@@ -267,9 +276,9 @@ impl Shard {
             _ => write!(text, "{reply}{end}"),
         };
         written.expect(frame::INTO_MEMORY);
-        let Execution { forward, local, outcome, blocks, receivers, .. } = execution;
+        let Execution { receiver, forward, local, outcome, blocks, receivers, message_bytes, .. } = execution;
         blocks.iter().for_each(|block| text.push_str(block));
-        Effects { forward, reply: text.into_bytes(), local, outcome, receivers }
+        Effects { receiver, forward, reply: text.into_bytes(), local, outcome, receivers, message_bytes }
     }
 
     /// Decides who on this core gets what a frame brings at `now`, a time that only grows; `None` if nobody
@@ -278,7 +287,7 @@ impl Shard {
     /// A `say` whose claim has ended meanwhile is dropped and counted: the cow may be somebody else by now.
     pub fn on_frame(&mut self, frame: Frame, now: Duration) -> Option<Delivery<'_>> {
         let (message, author, to) = match frame {
-            Frame::Say { message, author, to } => (message, author, Some(to)),
+            Frame::Say { message, author, to, .. } => (message, author, Some(to)),
             Frame::Yield { message, author } => (message, author, None),
             Frame::Notice(change) => return self.on_change(self.as_told_late(change), now),
             Frame::End => return None,

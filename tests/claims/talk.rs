@@ -181,9 +181,9 @@ impl Core {
     fn deliver(&mut self, frame: Frame) {
         self.other_has_ended |= matches!(frame, Frame::End);
         let frame = match (self.address, frame) {
-            (Address::Cow, Frame::Say { message, author, to }) => {
+            (Address::Cow, Frame::Say { message, author, to, .. }) => {
                 let to = self.common.directory.owner(self.tux).unwrap_or(to);
-                Frame::Say { message, author, to }
+                Frame::Say { message, author, to, in_flight: None }
             }
             (_, frame) => frame,
         };

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::flood::SharedBucket;
+
 /// A set of networks. An address that is IPv4 mapped into IPv6 is looked for as IPv4.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Networks(Vec<IpNet>);
@@ -128,11 +130,22 @@ struct Entry {
     debt_until: Duration,
     /// When it may connect as often at once as any other address.
     connects_until: Duration,
+    shared: Arc<Shared>,
+}
+
+/// What the connections of one address share, on all cores.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// What they send to others, by the clock of [`Addresses::now`].
+    pub messages: SharedBucket,
 }
 
 impl Entry {
     fn says_nothing(&self, now: Duration) -> bool {
-        self.connections == 0 && self.debt_until <= now && self.connects_until <= now
+        self.connections == 0
+            && self.debt_until <= now
+            && self.connects_until <= now
+            && self.shared.messages.is_full(now)
     }
 }
 
@@ -145,6 +158,8 @@ pub struct Entered {
     pub wait: Duration,
     /// For how long its address has sent too much on connections before, in time until that is paid.
     pub debt: Duration,
+    /// What it has in common with other connections of its address; `None` if their number is not limited.
+    pub shared: Option<Arc<Shared>>,
 }
 
 impl Addresses {
@@ -155,18 +170,23 @@ impl Addresses {
         Arc::new(Addresses { connections_max, exempt, connect_rate, began: Instant::now(), table: Mutex::new(table) })
     }
 
+    /// The time since the table began, the same on all cores.
+    pub fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
     /// Counts a connection from `peer` for as long as its place lives. What it sends is limited or not.
     ///
     /// # Errors
     /// When the address has as many as it may have.
     pub fn enter(self: &Arc<Self>, peer: IpAddr, is_limited: bool) -> Result<Entered, AddressFull> {
-        self.enter_at(self.began.elapsed(), peer, is_limited)
+        self.enter_at(self.now(), peer, is_limited)
     }
 
     fn enter_at(self: &Arc<Self>, now: Duration, peer: IpAddr, is_limited: bool) -> Result<Entered, AddressFull> {
         let is_counted = !self.exempt.contains(peer);
         if !is_counted && !is_limited {
-            return Ok(Entered { place: None, wait: Duration::ZERO, debt: Duration::ZERO });
+            return Ok(Entered { place: None, wait: Duration::ZERO, debt: Duration::ZERO, shared: None });
         }
         let source = Source::from(peer);
         let mut table = self.lock();
@@ -189,8 +209,9 @@ impl Addresses {
         }
         entry.connections += 1;
         let debt = if is_limited { entry.debt_until.saturating_sub(now) } else { Duration::ZERO };
+        let shared = is_counted.then(|| Arc::clone(&entry.shared));
         let place = Place { addresses: Arc::clone(self), source };
-        Ok(Entered { place: Some(place), wait, debt })
+        Ok(Entered { place: Some(place), wait, debt, shared })
     }
 
     /// Connections that were not told of one by one since this was last asked, each with where they came from.
@@ -224,7 +245,7 @@ pub struct Place {
 impl Place {
     /// The connection is over, and has sent too much for so long.
     pub fn leave(self, debt: Duration) {
-        let until = self.addresses.began.elapsed() + debt;
+        let until = self.addresses.now() + debt;
         if let Some(entry) = self.addresses.lock().entries.get_mut(&self.source) {
             entry.debt_until = entry.debt_until.max(until);
         }
@@ -238,7 +259,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let now = self.addresses.began.elapsed();
+        let now = self.addresses.now();
         let mut table = self.addresses.lock();
         if let hash_map::Entry::Occupied(mut entry) = table.entries.entry(self.source) {
             entry.get_mut().connections -= 1;
@@ -252,6 +273,7 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use super::super::flood::{Price, Rate};
     use super::*;
     use proptest::prelude::*;
 
@@ -385,6 +407,19 @@ mod tests {
         assert!(debt > Duration::from_secs(50) && debt <= Duration::from_secs(60), "{debt:?}");
         assert_eq!(enter("192.0.2.1", false).debt, Duration::ZERO);
         assert_eq!(enter("192.0.2.2", true).debt, Duration::ZERO);
+    }
+
+    #[test]
+    fn what_an_address_has_sent_counts_for_its_next_connection_on_any_core() {
+        let addresses = Addresses::new(9, Networks::default(), None);
+        let enter = |text| addresses.enter(ip(text), true).expect("there is room");
+        let rate = Rate::new(1000, 1000, Duration::from_secs(1));
+        let Entered { place, shared, .. } = enter("192.0.2.1");
+        shared.expect("counted").messages.charge(addresses.now(), rate, Price::of_message(60_000));
+        drop(place);
+        let wait = |text| enter(text).shared.expect("counted").messages.wait(addresses.now(), rate).as_secs();
+        assert_eq!(wait("192.0.2.1"), 58, "59 s, and a little is over");
+        assert_eq!(wait("192.0.2.2"), 0);
     }
 
     #[test]

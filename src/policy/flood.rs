@@ -4,6 +4,7 @@
 //! to thousands has to wait for as long as that is worth. It fills up again all the time. A full bucket is a
 //! moment in the past, so one word says it all, and nothing has to be done while time passes.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::limits::{FLOOD_BYTES, FLOOD_DEBT_MAX, FLOOD_RECEIVERS, FLOOD_REPLY_BYTES};
@@ -28,13 +29,18 @@ impl Price {
         Price((bytes as u64).saturating_mul(Self::LINE / FLOOD_BYTES))
     }
 
+    /// Of a message of so many bytes, in a bucket of bytes.
+    pub fn of_message(bytes: usize) -> Self {
+        Price((bytes as u64).saturating_mul(Self::LINE))
+    }
+
     /// How many lines it is as much as.
     pub fn in_lines(self) -> f64 {
         self.0 as f64 / Self::LINE as f64
     }
 }
 
-/// How many lines a connection may have executed.
+/// How many lines a connection may have executed, or how many bytes of messages an address may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// Microseconds that an empty bucket takes to fill up.
@@ -123,6 +129,40 @@ impl Bucket {
     }
 }
 
+/// The bucket of one address, which its connections on all cores share; its unit is the byte of a message. Times are those
+/// of a clock that all cores share.
+///
+/// Two cores that look at the same moment may each let one message more through.
+#[derive(Debug, Default)]
+pub struct SharedBucket(AtomicU64);
+
+impl SharedBucket {
+    /// How long the next message has to wait at `now`; zero if it may go.
+    pub fn wait(&self, now: Duration, rate: Rate) -> Duration {
+        self.bucket().wait(now, rate)
+    }
+
+    /// Whether it is full.
+    pub fn is_full(&self, now: Duration) -> bool {
+        self.bucket().debt(now).is_zero()
+    }
+
+    /// Something of this price was sent at `now`.
+    pub fn charge(&self, now: Duration, rate: Rate, price: Price) {
+        let charged = |full_at| {
+            let mut bucket = Bucket(full_at);
+            bucket.charge(now, rate, price);
+            Some(bucket.0)
+        };
+        // The value is all that is shared, so no order is needed.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, charged);
+    }
+
+    fn bucket(&self) -> Bucket {
+        Bucket(self.0.load(Ordering::Relaxed))
+    }
+}
+
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
@@ -130,6 +170,21 @@ fn micros(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_sends_so_many_bytes_at_once_and_so_many_a_second() {
+        let rate = Rate::new(1000, 500, Duration::from_secs(1));
+        let (bucket, at) = (SharedBucket::default(), Duration::from_millis);
+        let send = |now, bytes| bucket.charge(now, rate, Price::of_message(bytes));
+        send(at(7000), 600);
+        assert_eq!(bucket.wait(at(7000), rate), Duration::ZERO);
+        send(at(7000), 600);
+        assert!(bucket.wait(at(7000), rate) >= at(400), "it is 200 bytes below zero");
+        assert!(bucket.wait(at(7000), rate) <= at(401));
+        assert_eq!(bucket.wait(at(7401), rate), Duration::ZERO);
+        assert!(!bucket.is_full(at(9000)) && bucket.is_full(at(9401)));
+    }
+
     use proptest::prelude::*;
 
     const SECOND: Duration = Duration::from_secs(1);

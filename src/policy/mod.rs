@@ -1,0 +1,5 @@
+//! Decisions, arithmetic only: how much an address and a connection may do, and when. Time is told, or is a clock that
+//! all cores share; nothing here waits.
+
+pub mod addresses;
+pub mod flood;

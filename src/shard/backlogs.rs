@@ -1,0 +1,115 @@
+//! Which cows are far behind: one word for each, shared by all cores.
+//!
+//! The core that a cow's holder is on tells when much waits for it, and a sender on any core looks before it says more to
+//! that cow. What is on its way from another core counts, too: a sender may be faster than that core looks. It is a hint: a
+//! reader may see it a moment late, and one that is wrong costs a short wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::cows::CowId;
+use crate::limits::SAYS_IN_FLIGHT_MAX;
+
+/// The bit of a word that says that much waits; the others count the messages on their way from other cores.
+const IS_LONG: u32 = 1 << 31;
+
+/// The words of all cows.
+#[derive(Debug)]
+pub struct Backlogs {
+    words: Box<[AtomicU32]>,
+    /// Cows of each breed.
+    size: u32,
+}
+
+impl Backlogs {
+    /// No cow of `breeds` of `size` is behind.
+    pub fn new(breeds: usize, size: u32) -> Arc<Self> {
+        // A herd may be much larger than its users are many: zeros take no memory until they are touched.
+        Arc::new(Backlogs { words: bytemuck::zeroed_slice_box(breeds * size as usize), size })
+    }
+
+    /// Whether a message to the holder of `cow` should wait.
+    pub fn is_long(&self, cow: CowId) -> bool {
+        self.word(cow).load(Ordering::Relaxed) >= SAYS_IN_FLIGHT_MAX
+    }
+
+    /// To be called on the core of the cow's holder when it changes whether much waits there.
+    pub fn set(&self, cow: CowId, is_long: bool) {
+        if is_long {
+            self.word(cow).fetch_or(IS_LONG, Ordering::Relaxed);
+        } else {
+            self.word(cow).fetch_and(!IS_LONG, Ordering::Relaxed);
+        }
+    }
+
+    fn word(&self, cow: CowId) -> &AtomicU32 {
+        &self.words[cow.breed().index() * self.size as usize + cow.number() as usize - 1]
+    }
+}
+
+/// A message to one cow on its way to another core, until this is dropped.
+#[derive(Debug)]
+pub struct InFlight {
+    backlogs: Arc<Backlogs>,
+    cow: CowId,
+}
+
+impl InFlight {
+    /// One more is on its way to `cow`.
+    pub fn new(backlogs: &Arc<Backlogs>, cow: CowId) -> Self {
+        backlogs.word(cow).fetch_add(1, Ordering::Relaxed);
+        InFlight { backlogs: Arc::clone(backlogs), cow }
+    }
+}
+
+impl Clone for InFlight {
+    fn clone(&self) -> Self {
+        InFlight::new(&self.backlogs, self.cow)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.backlogs.word(self.cow).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cows::Herd;
+    use crate::cows::bubble::Bubble;
+    use crate::cows::herd::Cow;
+
+    #[test]
+    fn each_cow_has_a_word_of_its_own() {
+        let cow = |name: &str| Cow { name: name.to_owned(), colour: String::new(), plain: String::new() };
+        let herd = Herd::new(["a", "b", "c"].map(cow).into(), 50, Bubble::default()).expect("three breeds");
+        let cows: Vec<CowId> =
+            herd.breeds().flat_map(|breed| (1..=herd.size()).map(move |number| breed.cow(number))).collect();
+        let backlogs = Backlogs::new(3, 50);
+        for &cow in &cows {
+            backlogs.set(cow, true);
+            let long: Vec<CowId> = cows.iter().copied().filter(|&cow| backlogs.is_long(cow)).collect();
+            assert_eq!(long, [cow]);
+            backlogs.set(cow, false);
+        }
+    }
+
+    #[test]
+    fn what_is_on_its_way_counts_until_it_has_arrived() {
+        let cow = Cow { name: "a".to_owned(), colour: String::new(), plain: String::new() };
+        let herd = Herd::new(vec![cow], 1, Bubble::default()).expect("a breed");
+        let cow = herd.find("a", 1).expect("a cow");
+        let backlogs = Backlogs::new(1, 1);
+        let mut flights: Vec<InFlight> = (1..SAYS_IN_FLIGHT_MAX).map(|_| InFlight::new(&backlogs, cow)).collect();
+        assert!(!backlogs.is_long(cow));
+        flights.push(flights[0].clone());
+        assert!(backlogs.is_long(cow));
+        backlogs.set(cow, true);
+        drop(flights);
+        assert!(backlogs.is_long(cow), "much waits for it where it is");
+        backlogs.set(cow, false);
+        assert!(!backlogs.is_long(cow));
+    }
+}

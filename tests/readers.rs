@@ -1,0 +1,131 @@
+//! Readers of ordinary speed beside senders who are much faster: what others say at once costs a reader neither its
+//! connection nor a message.
+//!
+//! A reader takes so many bytes a second, through a small window: what it has not taken waits in the server.
+
+mod support;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cowchat::limits::{CONNECT_BURST, SENDQ_BYTES_MAX, SENDQ_OVERRUN};
+use socket2::{Domain, Socket, Type};
+use support::{Client, GUARD, Server, all_cows, connect_narrow, count_of, message};
+
+/// Only clients from 127.0.0.1 are exempt from any limit.
+const READERS_ARE_EXEMPT: [&str; 4] = ["--flood-exempt", "127.0.0.1/32", "--address-exempt", "127.0.0.1/32"];
+
+/// The last message that a reader waits for.
+const THE_END: &str = "the end";
+
+/// Messages that [`SENDERS`] yield each: with the largest pictures 100 of them are 1.1 MB.
+const LINES: usize = 5;
+const SENDERS: usize = CONNECT_BURST as usize;
+
+/// A client that comes from 127.0.0.2.
+fn connect_from_elsewhere(server: &Server) -> Client {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), 0)).into()).expect("an address of this machine");
+    socket.connect(&server.address.into()).expect("the server accepts");
+    Client::over(socket.into())
+}
+
+/// Reads `megabits` a second until [`THE_END`] or the connection's; gives back what it has read.
+fn read_slowly(client: &Client, megabits: u64) -> String {
+    let (began, rate) = (Instant::now(), megabits * 1_000_000 / 8);
+    let mut stream = client.stream().try_clone().expect("a descriptor");
+    let mut got = Vec::new();
+    while let Some(piece) = read_piece(&mut stream) {
+        got.extend(piece);
+        let tail = got.len().saturating_sub(8192);
+        if got[tail..].windows(THE_END.len()).any(|part| part == THE_END.as_bytes()) {
+            break;
+        }
+        let due = began + Duration::from_micros(got.len() as u64 * 1_000_000 / rate);
+        while let left = due.saturating_duration_since(Instant::now())
+            && !left.is_zero()
+        {
+            thread::park_timeout(left);
+        }
+    }
+    String::from_utf8(got).expect("the server speaks UTF-8")
+}
+
+/// What has come, `None` at the end of the connection, in whatever way.
+fn read_piece(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut piece = vec![0; 4096];
+    let count = std::io::Read::read(stream, &mut piece).ok().filter(|&count| count > 0)?;
+    piece.truncate(count);
+    Some(piece)
+}
+
+/// Has a reader at each of these speeds take all that comes until [`THE_END`].
+fn start_readers(server: &Server, speeds: &[(&'static str, u64)]) -> Vec<Receiver<String>> {
+    let start = |&(cow, megabits): &(&'static str, u64)| {
+        let client = connect_narrow(server.address).logged_in(cow);
+        let (sender, all) = mpsc::channel();
+        thread::spawn(move || sender.send(read_slowly(&client, megabits)));
+        all
+    };
+    speeds.iter().map(start).collect()
+}
+
+#[test]
+fn what_one_address_says_at_once_cuts_no_reader() {
+    let server = Server::with(&READERS_ARE_EXEMPT);
+    let lines = count_of("COWCHAT_BURST_LINES", LINES);
+    let speeds = [("mew", 1), ("kirby", 5), ("ferris", 50)];
+    let readers = start_readers(&server, &speeds);
+    let names = all_cows().into_iter().filter(|name| speeds.iter().all(|(reader, _)| reader != name));
+    let mut senders: Vec<Client> =
+        names.take(SENDERS).map(|cow| connect_from_elsewhere(&server).logged_in(cow)).collect();
+    // They get each other's messages, too, as single lines.
+    senders.iter_mut().for_each(|sender| assert_eq!(sender.ask("art off"), "Art is off"));
+    let text = "moo ".repeat(120);
+    let yields = format!("yield {text}\n").repeat(lines);
+    thread::scope(|scope| {
+        for sender in &mut senders {
+            let yields = &yields;
+            scope.spawn(move || {
+                sender.send_raw(yields.as_bytes());
+                let mut acknowledged = 0;
+                while acknowledged < lines {
+                    acknowledged += usize::from(sender.read_line().starts_with("Sent to "));
+                }
+            });
+        }
+    });
+    senders[0].send(&format!("yield {THE_END}"));
+    for (reader, (cow, megabits)) in readers.iter().zip(speeds) {
+        let got = reader.recv_timeout(2 * GUARD).expect("it reads to the end");
+        let messages = got.lines().filter(|line| line.ends_with(" says:")).count();
+        assert!(got.len() > lines * SENDERS * 2 * text.len(), "it was much");
+        assert_eq!(messages, lines * SENDERS + 1, "{cow} at {megabits} Mbit/s has not got all");
+    }
+    assert!(!server.log().iter().any(|line| line.contains("reason=\"slow consumer\"")), "nobody is cut");
+    println!("figure: readers of 1, 5 and 50 Mbit/s got all {} messages of {SENDERS} connections", lines * SENDERS);
+}
+
+#[test]
+fn a_say_waits_for_a_receiver_that_reads_and_loses_nothing() {
+    let server = Server::start();
+    for core in [0, 1] {
+        // More than a send queue ever holds.
+        let count = 3 * SENDQ_OVERRUN * SENDQ_BYTES_MAX / message("tux", true, "moo").len();
+        let mut sender = server.login_on(core, "tux");
+        let [reader] = start_readers(&server, &[("ferris", 20)]).try_into().expect("one");
+        sender.send_raw("say ferris moo\n".repeat(count).as_bytes());
+        sender.send(&format!("say ferris {THE_END}"));
+        for n in 0..=count {
+            assert_eq!(sender.read_line(), "Sent to ferris", "message {n}");
+        }
+        let got = reader.recv_timeout(GUARD).expect("it reads to the end");
+        let whole = message("tux", true, "moo");
+        assert!(got.strip_prefix("Logged").is_none() && got.starts_with(&whole.repeat(count)), "all of them, in order");
+        sender.quit();
+        // The reader has gone, too.
+        server.wait_for_log("cow=ferris reason=");
+    }
+}
