@@ -124,6 +124,11 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME", env = "COWCHAT_IDLE_TIMEOUT", default_value = "off", value_parser = parse_seconds_or_off)]
     pub idle_timeout: TimeOrOff,
 
+    /// Time without a word to others after which a connection that is logged in is closed while fewer than one cow in
+    /// eight is free, in whole seconds as 600s or 60m (1s to 24 hours), or off
+    #[arg(long, value_name = "TIME", env = "COWCHAT_SCARCE_IDLE", default_value = "60m", value_parser = parse_seconds_or_off)]
+    pub scarce_idle: TimeOrOff,
+
     /// Lines of one connection that are executed as fast as they come (1 to 1000000); a line counts as one, and one
     /// more for each 512 bytes of it, 100 receivers of a yield and 16 KiB of its reply; bytes in no line count, too
     #[arg(long, value_name = "LINES", env = "COWCHAT_FLOOD_BURST", default_value_t = limits::FLOOD_BURST, value_parser = parse_burst)]
@@ -146,12 +151,17 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", env = "COWCHAT_CONNECTIONS_PER_ADDRESS", default_value_t = limits::CONNECTIONS_PER_ADDRESS, value_parser = parse_per_address)]
     pub connections_per_address: usize,
 
+    /// Cows that the connections of one address may hold together (1 to 67108864) [default: half of all, at least 8]
+    #[arg(long, value_name = "N", env = "COWCHAT_COWS_PER_ADDRESS", value_parser = parse_cows)]
+    pub cows_per_address: Option<u32>,
+
     /// Connections of one address that are served, a second or a minute, as 2/s or 30/m, when 20 have come at once, or
     /// off; one that comes sooner waits for its turn. Who is exempt from flood control is exempt from this, too
     #[arg(long, value_name = "RATE", env = "COWCHAT_CONNECT_RATE", default_value = "2/s", value_parser = parse_rate_or_off)]
     pub connect_rate: RateOrOff,
 
-    /// Whose connections are not counted so, nor what they say together: networks and addresses parted by commas, or none
+    /// Whose connections and cows are not counted so, nor what they say together, and who may be silent while cows are
+    /// scarce: networks and addresses parted by commas, or none
     #[arg(long, value_name = "NETS", env = "COWCHAT_ADDRESS_EXEMPT", default_value = limits::LOOPBACK)]
     pub address_exempt: Networks,
 
@@ -306,6 +316,10 @@ fn parse_per_address(text: &str) -> Result<usize, String> {
     parse_range(text, 1, 1 << 20)
 }
 
+fn parse_cows(text: &str) -> Result<u32, String> {
+    parse_range(text, 1, limits::HERD_COWS_MAX).map(|cows| cows as u32)
+}
+
 fn parse_mailbox(text: &str) -> Result<usize, String> {
     parse_range(text, 1, 1 << 20)
 }
@@ -417,6 +431,7 @@ mod tests {
         assert_eq!(args.drain_timeout, limits::DRAIN_TIMEOUT);
         assert_eq!(args.login_timeout, Some(limits::LOGIN_TIMEOUT));
         assert_eq!(args.idle_timeout, None);
+        assert_eq!(args.scarce_idle, Some(limits::SCARCE_IDLE));
         assert_eq!(args.flood_rate, LineRate { lines: limits::FLOOD_RATE, per: Duration::from_secs(1) });
         let connect_rate = LineRate { lines: limits::CONNECT_RATE, per: Duration::from_secs(1) };
         assert_eq!(args.connect_rate, Some(connect_rate));

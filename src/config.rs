@@ -20,8 +20,8 @@ use crate::cows::herd::HerdError;
 use crate::events::Level;
 use crate::invocation::UnknownVariable;
 use crate::limits::{
-    CONNECTIONS_PER_CORE_MAX, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MEMLOCK_PER_CORE,
-    MEMLOCK_PER_CORE_RINGS, MOTD_BYTES_MAX, QUEUES_MEMORY_PART,
+    CONNECTIONS_PER_CORE_MAX, COWS_PER_ADDRESS_MIN, COWS_PER_ADDRESS_PART, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE,
+    DESCRIPTORS_RESERVED, MEMLOCK_PER_CORE, MEMLOCK_PER_CORE_RINGS, MOTD_BYTES_MAX, QUEUES_MEMORY_PART,
 };
 use crate::memory;
 use crate::policy::addresses::Networks;
@@ -70,6 +70,8 @@ pub struct Config {
     pub login_exempt: Networks,
     /// How long a connection that is logged in may send no line.
     pub idle_timeout: Option<Duration>,
+    /// How long a connection may say nothing to others while cows are scarce.
+    pub scarce_idle: Option<Duration>,
     /// Lines that are executed as fast as they come.
     pub flood_burst: u32,
     /// Lines beyond those.
@@ -80,6 +82,8 @@ pub struct Config {
     pub connections_max: u64,
     /// Connections of one address.
     pub connections_per_address: usize,
+    /// Cows that the connections of one address may hold together.
+    pub cows_per_address: u32,
     /// How often an address may connect.
     pub connect_rate: RateOrOff,
     /// Whose connections are not counted so.
@@ -231,6 +235,7 @@ impl Config {
         let cow_files = cow_dir::load(&args.cow_dir, &bubble)?;
         let mut breeds = Herd::builtin(&bubble)?;
         breeds.extend(cow_files.cows);
+        let herd = Herd::new(breeds, args.herd, bubble)?;
         Ok(Config {
             listen: args.listen,
             cores,
@@ -239,7 +244,8 @@ impl Config {
             unknown_variables: Vec::new(),
             header: !args.no_header,
             art: args.art,
-            herd: Arc::new(Herd::new(breeds, args.herd, bubble)?),
+            cows_per_address: args.cows_per_address.unwrap_or_else(|| usual_cows_per_address(herd.len())),
+            herd: Arc::new(herd),
             history_messages: args.history,
             motd: args.motd.as_ref().map(read_motd).transpose()?,
             cow_files_skipped: cow_files.skipped,
@@ -250,6 +256,7 @@ impl Config {
             login_timeout: args.login_timeout,
             login_exempt: args.login_exempt.clone(),
             idle_timeout: args.idle_timeout,
+            scarce_idle: args.scarce_idle,
             flood_burst: args.flood_burst,
             flood_rate: args.flood_rate,
             flood_exempt: args.flood_exempt.clone(),
@@ -324,6 +331,11 @@ fn cores_with_rings(wanted: usize) -> usize {
         Ok(())
     });
     cores
+}
+
+/// Cows that one address may hold of so many.
+fn usual_cows_per_address(cows: usize) -> u32 {
+    u32::try_from(cows / COWS_PER_ADDRESS_PART).unwrap_or(u32::MAX).max(COWS_PER_ADDRESS_MIN)
 }
 
 /// A CPU for each core, or none for any.

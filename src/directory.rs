@@ -18,7 +18,8 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{self, Relaxed};
 
 use atomics::{AtomicU64, AtomicUsize, zeros};
 use crossbeam_utils::CachePadded;
@@ -159,6 +160,43 @@ impl Directory {
 
     fn slot(&self, cow: CowId) -> &AtomicU64 {
         &self.slots[cow.breed().index() * self.size as usize + cow.number() as usize - 1]
+    }
+}
+
+/// How many cows some connections may hold together: one address's, counted in a word that they share.
+#[derive(Debug, Clone, Copy)]
+pub struct Quota<'a> {
+    held: &'a Arc<AtomicU32>,
+    cows_max: u32,
+}
+
+impl<'a> Quota<'a> {
+    /// At most `cows_max`, of which as many are held as `held` says.
+    pub fn new(held: &'a Arc<AtomicU32>, cows_max: u32) -> Self {
+        Quota { held, cows_max }
+    }
+
+    /// How many may be held.
+    pub fn cows_max(self) -> u32 {
+        self.cows_max
+    }
+
+    /// One more, for as long as what comes back lives; `None` if that is too many.
+    pub fn take(self) -> Option<Held> {
+        let more = |held| Some(held + 1).filter(|&held| held <= self.cows_max);
+        // A number by itself: nothing else has to be seen in its order.
+        let taken = self.held.fetch_update(Relaxed, Relaxed, more);
+        taken.is_ok().then(|| Held(Arc::clone(self.held)))
+    }
+}
+
+/// One cow of a [`Quota`], given back when dropped.
+#[derive(Debug)]
+pub struct Held(Arc<AtomicU32>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -323,6 +361,23 @@ mod tests {
         assert_eq!(directory.owner(lowest.cow()), Some(lowest.owner()));
         drop((held, lowest));
         assert_eq!((runs(&directory), directory.claimed()), (vec![1..=9], 0));
+    }
+
+    #[test]
+    fn a_quota_is_never_exceeded_and_comes_back() {
+        let held = Arc::new(AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        let quota = Quota::new(&held, 3);
+                        let taken: Vec<Held> = std::iter::from_fn(|| quota.take()).collect();
+                        assert!(taken.len() <= 3 && held.load(Relaxed) <= 3);
+                    }
+                });
+            }
+        });
+        assert_eq!(held.load(Relaxed), 0);
     }
 
     #[test]

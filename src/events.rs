@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::directory::ShardId;
-use crate::protocol::reply::{CLOSED_IDLE, SERVER_IS_FULL, SHUTTING_DOWN, TOO_MANY_FROM_ADDRESS, closed_not_logged_in};
+use crate::protocol::reply::{
+    CLOSED_IDLE, CLOSED_SCARCE, SERVER_IS_FULL, SHUTTING_DOWN, TOO_MANY_FROM_ADDRESS, closed_not_logged_in,
+};
 
 /// A connection's name in the log: core, and its number among those the core has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub enum CloseReason {
     NotLoggedIn,
     /// It was logged in and sent no line for too long.
     Idle,
+    /// It had said nothing for long, and few cows were free.
+    Scarce,
     /// The server shut down.
     Shutdown,
     /// A fault of the server's own while it served this session.
@@ -61,7 +65,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them.
-    pub const ALL: [CloseReason; 15] = {
+    pub const ALL: [CloseReason; 16] = {
         use CloseReason::*;
         [
             Quit,
@@ -74,6 +78,7 @@ impl CloseReason {
             QueuesFull,
             NotLoggedIn,
             Idle,
+            Scarce,
             Shutdown,
             Fault,
             Foreign,
@@ -95,6 +100,7 @@ impl CloseReason {
             CloseReason::QueuesFull => "queues full",
             CloseReason::NotLoggedIn => "not logged in",
             CloseReason::Idle => "idle",
+            CloseReason::Scarce => "cows scarce",
             CloseReason::Shutdown => "shutdown",
             CloseReason::Fault => "internal fault",
             CloseReason::Foreign => "wrong protocol",
@@ -110,6 +116,7 @@ impl CloseReason {
             CloseReason::Shutdown => Some(SHUTTING_DOWN.into()),
             CloseReason::NotLoggedIn => Some(closed_not_logged_in(login_timeout).into()),
             CloseReason::Idle => Some(CLOSED_IDLE.into()),
+            CloseReason::Scarce => Some(CLOSED_SCARCE.into()),
             CloseReason::ServerFull => Some(SERVER_IS_FULL.into()),
             CloseReason::AddressFull => Some(TOO_MANY_FROM_ADDRESS.into()),
             // After `quit`, HTTP or TLS the reply is the last line; a peer that has closed reads no more; a connection that
@@ -121,7 +128,7 @@ impl CloseReason {
     /// Whether what is queued for the connection is still written before it closes.
     pub fn is_orderly(self) -> bool {
         use CloseReason::*;
-        matches!(self, Quit | EndOfInput | NotLoggedIn | Idle | Shutdown | Foreign)
+        matches!(self, Quit | EndOfInput | NotLoggedIn | Idle | Scarce | Shutdown | Foreign)
     }
 
     /// Whether it reads too slowly or not at all, so that the kernel is to forget what it still holds for it.

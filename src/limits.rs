@@ -219,6 +219,19 @@ pub const UNSERVED_TOLD_EVERY: u64 = 10;
 /// and 64 KiB of replies for each are no more than 4 MB.
 pub const CONNECTIONS_PER_ADDRESS: usize = 64;
 
+/// Cows that the connections of one address may hold: this part of all, and [`COWS_PER_ADDRESS_MIN`] at least. One address
+/// leaves half of the names to others, and two households or a small class find room.
+pub const COWS_PER_ADDRESS_PART: usize = 2;
+
+/// See [`COWS_PER_ADDRESS_PART`].
+pub const COWS_PER_ADDRESS_MIN: u32 = 8;
+
+/// Cows are scarce while fewer than this part of them is free: of 24, two.
+pub const SCARCE_PART: usize = 8;
+
+/// How long a session may say nothing to others while cows are scarce. A reader who says a word an hour keeps its cow.
+pub const SCARCE_IDLE: Duration = Duration::from_secs(3600);
+
 /// Who is exempt from flood control, from the limit on connections of an address and from [`LOGIN_TIMEOUT`]:
 /// this machine itself by its loopback addresses, since whoever is on it has other ways, and bridges and bots are.
 pub const LOOPBACK: &str = "127.0.0.0/8,::1";

@@ -174,6 +174,8 @@ fn common(config: &Config, metrics: Arc<Metrics>, log: Log) -> Common {
             login_timeout: config.login_timeout,
             login_exempt: config.login_exempt.clone(),
             idle_timeout: config.idle_timeout,
+            scarce_idle: config.scarce_idle,
+            cows_per_address: config.cows_per_address,
             flood: Rate::new(config.flood_burst, config.flood_rate.lines, config.flood_rate.per),
             message_rate: Rate::new(message_bytes, message_bytes, Duration::from_secs(1)),
             flood_exempt: config.flood_exempt.clone(),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use cowchat::limits::CONNECT_BURST;
 use socket2::{Domain, SockFilter, SockRef, Socket, Type};
-use support::{Client, GUARD, Server, connect_narrow, message};
+use support::{Client, GUARD, Server, all_cows, connect_narrow, message};
 
 const NOBODY: &str = "Registered users: (none)";
 const TOO_MANY: &str = "error: too many connections from your address\n";
@@ -354,6 +354,65 @@ fn who_is_logged_in_and_idle_is_told_so_and_frees_his_cow() {
         }
     });
     assert_eq!(guest.ask("who tux"), NOBODY, "a guest may look on");
+}
+
+#[test]
+fn an_address_holds_as_many_cows_as_it_may_over_all_cores_and_gives_them_back() {
+    let server = Server::with(&["--cows-per-address", "3", "--address-exempt", "127.0.0.1"]);
+    let mut exempt: Vec<Client> = ["aya", "ferris", "kirby", "mew"].map(|cow| server.login(cow)).into();
+    let guests = || (0..8).map(|_| connect_from(2, &server)).collect::<Vec<Client>>();
+    let (mut holders, mut guests) = (Vec::new(), guests());
+    let too_many = "error: too many cows from your address (max 3)";
+    for cow in ["tux", "seaking", "psyduck"] {
+        let mut holder = guests.pop().expect("there are more");
+        assert_eq!(holder.ask("login aya"), "error: cow aya is already taken", "which takes nothing of the quota");
+        assert_eq!(holder.ask("login nobody"), "error: no cow named nobody (try cows)");
+        holders.push(holder.logged_in(cow));
+    }
+    for guest in &mut guests {
+        assert_eq!(guest.ask("login cow"), too_many);
+    }
+    drop(connect_from(3, &server).logged_in("cow"));
+    server.wait_for_log("cow=cow reason=");
+    let mut leaving = holders.remove(0);
+    assert_eq!(leaving.ask("quit"), "Goodbye.");
+    assert_eq!(guests[0].ask("login cow"), "Logged in as cow");
+    assert_eq!(guests[1].ask("login tux"), too_many);
+    // However one goes.
+    holders.remove(0).reset();
+    server.wait_for_log("cow=seaking reason=");
+    assert_eq!(guests[1].ask("login tux"), "Logged in as tux");
+    exempt.iter_mut().for_each(|client| assert!(client.ask("who").contains("aya")));
+}
+
+#[test]
+fn while_cows_are_scarce_one_who_says_nothing_makes_room() {
+    let server = Server::with(&["--scarce-idle", "2s", "--address-exempt", "127.0.0.1"]);
+    let cows = all_cows();
+    // Of 24 two are left at last.
+    let mut exempt: Vec<Client> = cows[..20].iter().map(|cow| server.login(cow)).collect();
+    let mut talking = connect_from(2, &server).logged_in(cows[20]);
+    assert_eq!(talking.ask("art off"), "Art is off");
+    let mut quiet = connect_from(3, &server).logged_in(cows[21]);
+    let began = Instant::now();
+    let (word, command) = (format!("{} says to you: moo", cows[20]), format!("say {} moo", cows[0]));
+    assert_eq!(exempt[0].ask("art off"), "Art is off");
+    thread::scope(|scope| {
+        // Lines are no words to others.
+        let silence = scope.spawn(|| last_line(&mut quiet, |stream| drop(stream.write_all(b"who mew\n"))));
+        while !silence.is_finished() {
+            assert_eq!(talking.ask(&command), format!("Sent to {}", cows[0]));
+            assert_eq!(exempt[0].read_line(), word);
+        }
+        let said = silence.join().expect("no panic");
+        assert!(said.ends_with("* closed: idle, and cows are scarce\n"), "{said}");
+    });
+    assert!(began.elapsed() >= Duration::from_secs(2), "not before its time");
+    let closed = server.wait_for_log(&format!("cow={} reason=", cows[21]));
+    assert!(closed.ends_with("reason=\"cows scarce\""), "{closed}");
+    // With three free nobody has to go.
+    assert_eq!(talking.ask(&command), format!("Sent to {}", cows[0]));
+    assert!(exempt.iter_mut().skip(1).all(|client| client.ask("who mew").starts_with("Registered users: ")));
 }
 
 /// A new client from there, unless its address has too many.

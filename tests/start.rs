@@ -207,6 +207,8 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--login-timeout", "1500ms"], "--login-timeout", "use whole seconds or minutes"),
         (&["--login-exempt", "localhost"], "--login-exempt", "use networks and addresses parted by commas, such as"),
         (&["--idle-timeout", "0s"], "--idle-timeout", "(1s to 24 hours), or off"),
+        (&["--scarce-idle", "1"], "--scarce-idle", "(1s to 24 hours), or off"),
+        (&["--cows-per-address", "0"], "--cows-per-address", "use a whole number from 1 to 67108864"),
         (&["--flood-burst", "0"], "--flood-burst", "use a whole number from 1 to 1000000"),
         (&["--flood-rate", "5"], "--flood-rate", "such as 5/s or 30/m"),
         (&["--flood-rate", "0/m"], "--flood-rate", "(1/m to 1000000/s)"),
@@ -261,6 +263,8 @@ fn both_ends_of_each_range_are_allowed() {
         ["--flood-rate", "1/m"],
         ["--flood-exempt", ""],
         ["--connections-per-address", "1"],
+        ["--cows-per-address", "1"],
+        ["--scarce-idle", "1s"],
         ["--keepalive", "1s"],
         ["--user-timeout", "5s"],
     ];
@@ -275,6 +279,8 @@ fn both_ends_of_each_range_are_allowed() {
         ["--flood-rate", "1000000/s"],
         ["--flood-exempt", "0.0.0.0/0,::/0"],
         ["--connections-per-address", "1048576"],
+        ["--cows-per-address", "67108864"],
+        ["--scarce-idle", "off"],
         ["--keepalive", "32767s"],
         ["--user-timeout", "1440m"],
     ];
@@ -815,6 +821,8 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
     expect("flood-rate", &["<RATE>", "30/m", "[default: 5/s]"]);
     expect("flood-exempt", &["<NETS>", "or none", "[default: 127.0.0.0/8,::1]"]);
     expect("connections-per-address", &["<N>", "64 bits", "[default: 64]"]);
+    expect("cows-per-address", &["<N>", "[default: half of all, at least 8]"]);
+    expect("scarce-idle", &["<TIME>", "one cow in eight", "or off", "[default: 60m]"]);
     expect("connect-rate", &["<RATE>", "30/m", "or off", "[default: 2/s]"]);
     expect("address-exempt", &["<NETS>", "or none", "[default: 127.0.0.0/8,::1]"]);
     expect("keepalive", &["<TIME>", "32767s", "or off", "[default: 60s]"]);

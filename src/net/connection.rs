@@ -107,6 +107,8 @@ pub(super) struct Connection {
     unacknowledged: Cell<u32>,
     /// Since when it has sent no line.
     pub(super) silence: Silence,
+    /// Since when it has said nothing to others.
+    pub(super) quiet: Silence,
     /// How soon its next line may be executed.
     pub(super) bucket: Cell<Bucket>,
     /// What it has in common with other connections of its address, unless that may have any number of them.
@@ -152,6 +154,7 @@ impl Connection {
             waker: RefCell::new(None),
             unacknowledged: Cell::new(u32::MAX),
             silence: Silence::since(now),
+            quiet: Silence::since(now),
             bucket: Cell::new(terms.bucket),
             shared: terms.shared,
             may_look_on: terms.may_look_on,

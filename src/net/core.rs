@@ -24,10 +24,10 @@ use super::reactor::Reactor;
 use super::socket::Socket;
 use super::terms::Terms;
 use crate::cows::CowId;
-use crate::directory::{ConnectionId, ShardId};
+use crate::directory::{ConnectionId, Quota, ShardId};
 use crate::events::{CloseReason, ConnectionName, Event};
 use crate::faults::{self, Point};
-use crate::limits::{BACKLOG_SENDQ_PART, READ_BYTES};
+use crate::limits::{BACKLOG_SENDQ_PART, READ_BYTES, SCARCE_PART};
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::policy::addresses::{Addresses, Networks, Place};
@@ -50,6 +50,10 @@ pub struct Settings {
     pub login_exempt: Networks,
     /// How long a connection that is logged in may send no line.
     pub idle_timeout: Option<Duration>,
+    /// How long a connection may say nothing to others while cows are scarce.
+    pub scarce_idle: Option<Duration>,
+    /// Cows that the connections of one address may hold together.
+    pub cows_per_address: u32,
     /// How fast a connection's lines are executed.
     pub flood: Rate,
     /// How many bytes of messages one address may send to each receiver.
@@ -229,6 +233,7 @@ impl Core {
     /// Logs that a connection has become somebody, and remembers as whom.
     pub(super) fn note_login(&self, connection: &Connection, cow: CowId) {
         connection.set_cow(cow);
+        connection.quiet.restart(self.clock());
         self.log.emit(Event::LoggedIn { connection: connection.name, cow: self.name(cow) });
     }
 
@@ -257,10 +262,17 @@ impl Core {
 
     /// Decides what a line means. A panic in that concerns nobody but who sent the line, unless it left the
     /// shard half changed.
-    pub(super) fn on_line(&self, from: ConnectionId, line: Line<'_>) -> Effects {
+    pub(super) fn on_line(&self, from: &Connection, line: Line<'_>) -> Effects {
+        let quota = from.shared.as_ref().map(|shared| Quota::new(&shared.cows, self.settings.cows_per_address));
         let mut shard = self.shard.borrow_mut();
         faults::at(Point::Line, line.bytes.unwrap_or_default());
-        shard.on_line(from, line)
+        shard.on_line_within(from.id, line, quota)
+    }
+
+    /// Whether so few cows are free that those who say nothing are to make room.
+    pub(super) fn lacks_cows(&self) -> bool {
+        let all = self.common.herd.len();
+        all.saturating_sub(self.common.directory.claimed()) < all.div_ceil(SCARCE_PART)
     }
 
     /// Looks into or changes the shard, all or nothing.

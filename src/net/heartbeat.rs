@@ -131,4 +131,17 @@ fn close_if_silent(core: &Core, connection: &Rc<Connection>) {
     if time.is_some_and(|time| connection.silence.is_for(time, core.clock())) {
         effects::tell_and_end(core, connection, reason);
     }
+    close_if_scarce(core, connection);
+}
+
+/// Ends a session that has said nothing for long while few cows are free, so that these are not kept for nothing.
+fn close_if_scarce(core: &Core, connection: &Rc<Connection>) {
+    let is_quiet = |time| connection.quiet.is_for(time, core.clock());
+    if connection.cow().is_some()
+        && connection.shared.is_some()
+        && core.settings.scarce_idle.is_some_and(is_quiet)
+        && core.lacks_cows()
+    {
+        effects::tell_and_end(core, connection, CloseReason::Scarce);
+    }
 }

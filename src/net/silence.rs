@@ -32,6 +32,11 @@ impl Silence {
         }
     }
 
+    /// Something has come at `now`, and its silence begins again.
+    pub fn restart(&self, now: Duration) {
+        self.0.set(ticks(now));
+    }
+
     /// Whether at `now` it has been silent for at least this long; a tick or two later, never sooner.
     pub fn is_for(&self, time: Duration, now: Duration) -> bool {
         let since = self.0.get();

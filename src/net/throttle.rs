@@ -63,7 +63,10 @@ pub(super) fn execute(core: &Core, connection: &Connection, line: Line<'_>) -> E
     if pace(core, connection) != Pace::Now && !line.bytes.is_ok_and(Shard::is_free) {
         return core.with_shard(|shard| shard.on_line_too_soon(connection.id, line));
     }
-    let effects = core.on_line(connection.id, line);
+    let effects = core.on_line(connection, line);
+    if effects.receivers > 0 || effects.receiver.is_some() {
+        connection.quiet.restart(core.clock());
+    }
     charge(core, connection, || Price::of_line(line.start().len(), effects.receivers, effects.reply.len()));
     if effects.message_bytes > 0
         && let Some(bucket) = messages(connection)

@@ -9,6 +9,7 @@ use std::collections::{HashMap, hash_map};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -138,6 +139,8 @@ struct Entry {
 pub struct Shared {
     /// What they send to others, by the clock of [`Addresses::now`].
     pub messages: SharedBucket,
+    /// How many cows they hold.
+    pub cows: Arc<AtomicU32>,
 }
 
 impl Entry {

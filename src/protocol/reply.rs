@@ -110,6 +110,8 @@ pub enum Refusal<'a> {
     Taken(Name<'a>),
     #[error("every {0} is taken")]
     EveryTaken(&'a str),
+    #[error("too many cows from your address (max {0})")]
+    TooManyCows(u32),
     #[error("cow {0} is not logged in")]
     NotLoggedIn(Name<'a>),
     #[error("history is off")]
@@ -241,6 +243,9 @@ pub const SHUTTING_DOWN: &str = "* the server is shutting down\n";
 
 /// What a registered user is told last who has sent no line for too long.
 pub const CLOSED_IDLE: &str = "* closed: idle\n";
+
+/// The last line of one that was silent for long while few cows were free.
+pub const CLOSED_SCARCE: &str = "* closed: idle, and cows are scarce\n";
 
 /// What somebody is told last who has not logged in and sent no line for `time`.
 pub fn closed_not_logged_in(time: Duration) -> String {

@@ -8,7 +8,7 @@ use super::history::History;
 use super::roster::Roster;
 use super::{Common, Forward, Outcome, Shard, name};
 use crate::cows::{Breed, CowId};
-use crate::directory::{ConnectionId, Owner, ShardId};
+use crate::directory::{ConnectionId, Owner, Quota, ShardId};
 use crate::limits::WHO_NAMES_MAX;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::protocol::command::{Art, Command, Standing};
@@ -23,6 +23,8 @@ pub(super) struct Execution<'s> {
     history: &'s History,
     metrics: &'s CoreMetrics,
     from: ConnectionId,
+    /// What limits the cows of the one who sent the line, and of others.
+    quota: Option<Quota<'s>>,
     /// The receiver of a `say`.
     pub(super) receiver: Option<CowId>,
     pub(super) forward: Forward,
@@ -38,7 +40,7 @@ pub(super) struct Execution<'s> {
 
 impl<'s> Execution<'s> {
     /// Nothing decided yet of a line of `from`.
-    pub(super) fn new(shard: &'s mut Shard, from: ConnectionId) -> Self {
+    pub(super) fn new(shard: &'s mut Shard, from: ConnectionId, quota: Option<Quota<'s>>) -> Self {
         let Shard { id, common, roster, history, metrics, .. } = shard;
         Execution {
             id: *id,
@@ -47,6 +49,7 @@ impl<'s> Execution<'s> {
             history,
             metrics,
             from,
+            quota,
             receiver: None,
             forward: Forward::Nowhere,
             local: None,
@@ -123,11 +126,14 @@ impl<'s> Execution<'s> {
         let herd = &self.common.herd;
         // In a herd of one there are no numbers, and so no lowest.
         let lowest = lowest_of(text).filter(|_| herd.size() > 1).and_then(|breed| herd.breed(breed));
+        let hold = |quota: Quota<'_>| quota.take().ok_or(Refusal::TooManyCows(quota.cows_max()));
         let cow = if let Some(breed) = lowest {
-            self.roster.join_lowest(self.from, breed).ok_or(Refusal::EveryTaken(herd.name(breed)))?
+            let held = self.quota.map(hold).transpose()?;
+            self.roster.join_lowest(self.from, breed, held).ok_or(Refusal::EveryTaken(herd.name(breed)))?
         } else {
             let cow = self.find(text)?;
-            if !self.roster.join(self.from, cow) {
+            let held = self.quota.map(hold).transpose()?;
+            if !self.roster.join(self.from, cow, held) {
                 return Err(Refusal::Taken(self.name(cow)));
             }
             cow

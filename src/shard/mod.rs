@@ -30,7 +30,7 @@ pub use roster::Receiver;
 pub use wants::Wants;
 
 use crate::cows::{CowId, Herd};
-use crate::directory::{Claims, ConnectionId, Directory, ShardId};
+use crate::directory::{Claims, ConnectionId, Directory, Quota, ShardId};
 use crate::limits::LINE_BYTES_MAX;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::protocol::command::{Art, Command, Standing, split_id};
@@ -231,14 +231,19 @@ impl Shard {
 
     /// Decides what one line of `from` means. A claim or a release that it asks for is done on return.
     pub fn on_line(&mut self, from: ConnectionId, line: Line<'_>) -> Effects {
+        self.on_line_within(from, line, None)
+    }
+
+    /// The same, and a `login` counts towards `quota`.
+    pub fn on_line_within(&mut self, from: ConnectionId, line: Line<'_>, quota: Option<Quota<'_>>) -> Effects {
         self.metrics.add(Counter::Lines, 1);
-        self.answer(from, line, false)
+        self.answer(from, line, false, quota)
     }
 
     /// Refuses a line that came too soon; nothing else comes of it.
     pub fn on_line_too_soon(&mut self, from: ConnectionId, line: Line<'_>) -> Effects {
         self.metrics.add(Counter::LinesTooSoon, 1);
-        self.answer(from, line, true)
+        self.answer(from, line, true, None)
     }
 
     /// Whether a line may be executed however many came before: `quit`, which nobody should have to wait for.
@@ -250,14 +255,14 @@ impl Shard {
     }
 
     /// Executes a line, or refuses it if it came too soon.
-    fn answer(&mut self, from: ConnectionId, line: Line<'_>, too_soon: bool) -> Effects {
+    fn answer(&mut self, from: ConnectionId, line: Line<'_>, too_soon: bool, quota: Option<Quota<'_>>) -> Effects {
         let safe = sanitize(line.start());
         let id = split_id(&safe);
         let form = self.roster.form(from);
         let form = Form { numbered: form.numbered || matches!(id, Ok((Some(_), _))), crlf: line.crlf, ..form };
         self.roster.set_form(from, form);
         let line_bytes_max = self.common.rules.line_bytes_max;
-        let mut execution = Execution::new(self, from);
+        let mut execution = Execution::new(self, from, quota);
         let is_foreign = || line.is_tls() || foreign::is_http(&safe, line.bytes.is_ok());
         let reply = match (line.bytes, &id) {
             _ if execution.standing() == Standing::Guest && is_foreign() => execution.turn_away(),

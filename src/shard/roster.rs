@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::frame::Form;
 use super::wants::Wants;
 use crate::cows::{Breed, CowId};
-use crate::directory::{Claim, Claims, ConnectionId, Directory, Owner, ShardId};
+use crate::directory::{Claim, Claims, ConnectionId, Directory, Held, Owner, ShardId};
 use crate::faults::{self, Point};
 
 /// A registered connection.
@@ -14,6 +14,8 @@ struct Session {
     claim: Claim,
     /// Where its connection stands in [`Roster::registered`].
     place: usize,
+    /// Its part of a quota, if its cow counts.
+    _held: Option<Held>,
 }
 
 /// One who gets what is sent to everybody.
@@ -92,29 +94,31 @@ impl Roster {
     }
 
     /// Registers `connection` as `cow`; `false` if the cow is taken. A session is never renamed.
-    pub(super) fn join(&mut self, connection: ConnectionId, cow: CowId) -> bool {
+    /// `held` is for as long as the session.
+    pub(super) fn join(&mut self, connection: ConnectionId, cow: CowId, held: Option<Held>) -> bool {
         assert!(self.session(connection).is_none(), "a session is never renamed");
         let Some(claim) = self.claims.claim(cow, connection) else { return false };
-        self.enter(connection, claim);
+        self.enter(connection, claim, held);
         true
     }
 
     /// Registers `connection` as the lowest free cow of `breed`; `None` if none is free.
-    pub(super) fn join_lowest(&mut self, connection: ConnectionId, breed: Breed) -> Option<CowId> {
+    /// `held` is for as long as the session.
+    pub(super) fn join_lowest(&mut self, connection: ConnectionId, breed: Breed, held: Option<Held>) -> Option<CowId> {
         assert!(self.session(connection).is_none(), "a session is never renamed");
         let claim = self.claims.claim_lowest(breed, connection)?;
         let cow = claim.cow();
-        self.enter(connection, claim);
+        self.enter(connection, claim, held);
         Some(cow)
     }
 
-    fn enter(&mut self, connection: ConnectionId, claim: Claim) {
+    fn enter(&mut self, connection: ConnectionId, claim: Claim, held: Option<Held>) {
         self.changing = true;
         let at = connection.index();
         if self.sessions.len() <= at {
             self.sessions.resize_with(at + 1, || None);
         }
-        self.sessions[at] = Some(Session { claim, place: self.registered.len() });
+        self.sessions[at] = Some(Session { claim, place: self.registered.len(), _held: held });
         let receiver = Receiver { connection, form: self.form(connection), listening: false };
         self.registered.push(receiver);
         self.count(receiver, true);
