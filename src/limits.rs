@@ -137,6 +137,11 @@ pub const DESCRIPTORS_MIN: u64 = 96;
 /// its send queue.
 pub const SOCKET_SEND_BUFFER_BYTES: usize = 64 * 1024;
 
+/// Kernel receive buffer asked for each connection, in bytes: what a connection that is throttled may send meanwhile. The
+/// kernel doubles it, for its own bookkeeping; without it the kernel lets the buffer of one that sends without end grow to
+/// megabytes. A window of 64 KiB is 1.3 MB a second over 50 ms.
+pub const SOCKET_RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+
 /// Connections that may wait to be accepted, per listener; the kernel cuts it to `somaxconn`, which is
 /// 4096 since Linux 5.4. A burst of 10,000 connections fits two cores.
 pub const BACKLOG: i32 = 4096;

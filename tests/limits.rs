@@ -7,7 +7,7 @@
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -328,6 +328,22 @@ fn who_does_not_log_in_and_sends_no_line_is_told_so_and_closed() {
     server.wait_for_log("reason=\"not logged in\"");
     assert_eq!(registered.ask("who"), "Registered users: tux");
     assert_eq!(exempt.ask("who"), "Registered users: tux");
+}
+
+#[test]
+fn a_guest_that_reads_none_of_its_replies_is_closed_like_a_silent_one() {
+    let server = Server::with(&["--login-timeout", "2s", "--login-exempt", "none"]);
+    let began = Instant::now();
+    let guest = connect_narrow(server.address);
+    let asker = guest.stream().try_clone().expect("a descriptor");
+    thread::scope(|scope| {
+        // It ends when the server closes.
+        let asking = scope.spawn(move || while (&asker).write_all(b"cows\n").is_ok() {});
+        server.wait_for_log("reason=\"not logged in\"");
+        assert!(began.elapsed() >= Duration::from_secs(2), "not before its time");
+        guest.stream().shutdown(Shutdown::Both).expect("a connected socket");
+        asking.join().expect("no panic");
+    });
 }
 
 #[test]

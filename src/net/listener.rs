@@ -21,7 +21,7 @@ use super::turn::Turn;
 use crate::events::{CloseReason, Event};
 use crate::limits::{
     ACCEPT_BACKOFF, BACKLOG, KEEPALIVE_INTERVAL_PART, KEEPALIVE_PROBES, REFUSED_LINGERING_MAX,
-    SOCKET_SEND_BUFFER_BYTES, TURN_ACCEPTS,
+    SOCKET_RECEIVE_BUFFER_BYTES, SOCKET_SEND_BUFFER_BYTES, TURN_ACCEPTS,
 };
 use crate::metrics::Counter;
 use crate::retry;
@@ -87,6 +87,8 @@ fn new_socket(address: SocketAddr, keepalive: Option<Duration>) -> io::Result<Ra
         socket.set_tcp_keepalive(&keepalive)?;
     }
     socket.set_send_buffer_size(SOCKET_SEND_BUFFER_BYTES)?;
+    // Before it listens: the scale of windows is agreed on in the handshake.
+    socket.set_recv_buffer_size(SOCKET_RECEIVE_BUFFER_BYTES)?;
     Ok(socket)
 }
 
@@ -343,6 +345,7 @@ mod tests {
                 assert_eq!(socket.tcp_keepalive_retries().expect("a socket"), KEEPALIVE_PROBES);
                 assert_eq!(socket.tcp_user_timeout().expect("a socket"), None, "it ends live peers");
                 assert_eq!(socket.send_buffer_size().expect("a socket"), 2 * SOCKET_SEND_BUFFER_BYTES);
+                assert_eq!(socket.recv_buffer_size().expect("a socket"), 2 * SOCKET_RECEIVE_BUFFER_BYTES);
             }
         }
         let (_, listeners) = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1, None).expect("a free port");

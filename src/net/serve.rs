@@ -155,6 +155,10 @@ async fn may_go_on(core: &Core, connection: &Connection) -> Result<(), Ending> {
         flush::write_alone(core, connection);
         // Nobody else has to wait for what this turn has queued so far.
         flush::end_turn(core);
+        if connection.cow().is_none() {
+            // A guest that does not read its replies is as good as silent.
+            connection.silence.begin(core.clock());
+        }
     }
     connection.has_room(SENDQ_OWN_BYTES).await
 }
