@@ -104,8 +104,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME", env = "COWCHAT_SENDQ_STALL", default_value = "10s", value_parser = parse_stall)]
     pub sendq_stall: Duration,
 
-    /// Other people's messages that may wait for all connections together, in bytes; one that waits for
-    /// several counts once. Beyond that the largest queue goes first, its connection is cut [default: a
+    /// What may wait for all connections together, in bytes: messages, of which one that waits for several counts once,
+    /// replies, history and input. Beyond that the largest queue goes first, its connection is cut [default: a
     /// quarter of the memory that the process may have]
     #[arg(long, value_name = "BYTES", env = "COWCHAT_QUEUES_BYTES_TOTAL", value_parser = parse_queues_bytes)]
     pub queues_bytes_total: Option<u64>,

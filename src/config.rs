@@ -62,7 +62,7 @@ pub struct Config {
     pub sendq_bytes_max: usize,
     /// How long they may wait without any progress.
     pub sendq_stall: Duration,
-    /// Other people's messages that may wait for all connections together, in bytes.
+    /// What may wait for all connections together, in bytes.
     pub queues_bytes_total: u64,
     /// How long a connection that is not logged in may send no line.
     pub login_timeout: Option<Duration>,

@@ -241,8 +241,8 @@ pub const SCARCE_IDLE: Duration = Duration::from_secs(3600);
 /// this machine itself by its loopback addresses, since whoever is on it has other ways, and bridges and bots are.
 pub const LOOPBACK: &str = "127.0.0.0/8,::1";
 
-/// Other people's messages that may wait for all connections together: this part of the memory that the
-/// process may have. Mailboxes, replies and the kernel's buffers for the same connections have to fit in, too.
+/// What may wait for all connections together, in mailboxes and queues, as replies, history and input: this part of the
+/// memory that the process may have. Connections have to fit in, too, with 2 KiB each and up to 256 KiB of the kernel's.
 pub const QUEUES_MEMORY_PART: u64 = 4;
 
 /// How long the queues may be over that together before the largest is cut: what was counted on another core

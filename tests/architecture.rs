@@ -12,7 +12,7 @@ use clap::CommandFactory;
 use cowchat::cli::Cli;
 
 /// Each room (a folder or file of src/) and the rooms that it may import. Downwards only.
-const MAY_IMPORT: [(&str, &[&str]); 24] = [
+const MAY_IMPORT: [(&str, &[&str]); 25] = [
     ("main", &["cli", "client", "config", "invocation", "server"]),
     ("lib", &[]),
     (
@@ -38,9 +38,22 @@ const MAY_IMPORT: [(&str, &[&str]); 24] = [
     ("cow_dir", &["cows", "limits"]),
     (
         "net",
-        &["cows", "directory", "events", "faults", "limits", "log", "metrics", "policy", "protocol", "retry", "shard"],
+        &[
+            "cows",
+            "directory",
+            "events",
+            "faults",
+            "held",
+            "limits",
+            "log",
+            "metrics",
+            "policy",
+            "protocol",
+            "retry",
+            "shard",
+        ],
     ),
-    ("shard", &["cows", "directory", "faults", "limits", "metrics", "protocol"]),
+    ("shard", &["cows", "directory", "faults", "held", "limits", "metrics", "protocol"]),
     ("events", &["directory", "limits", "protocol"]),
     ("log", &["events", "limits"]),
     ("metrics", &["directory", "events"]),
@@ -52,6 +65,7 @@ const MAY_IMPORT: [(&str, &[&str]); 24] = [
     // Pure where it matters: nothing at all in a release build.
     ("faults", &[]),
     ("memory", &[]),
+    ("held", &[]),
     ("retry", &["limits"]),
     ("notify", &[]),
     ("shutdown", &[]),

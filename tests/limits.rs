@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use cowchat::limits::CONNECT_BURST;
 use socket2::{Domain, SockFilter, SockRef, Socket, Type};
-use support::{Client, GUARD, Server, all_cows, connect_narrow, message};
+use support::{Client, GUARD, SENDQ_BYTES_MIN, Server, all_cows, connect_narrow, message};
 
 const NOBODY: &str = "Registered users: (none)";
 const TOO_MANY: &str = "error: too many connections from your address\n";
@@ -673,7 +673,7 @@ fn however_many_queues_are_full_all_together_take_no_more_than_the_budget() {
     let flags =
         ["--queues-bytes-total", &total, "--herd", &herd, "--sendq-bytes-max", "4194304", "--sendq-stall", "10m"];
     let throttle =
-        ["--flood-exempt", "none", "--flood-burst", "1000", "--flood-rate", "20000/s", "--address-exempt", "127.0.0.1"];
+        ["--flood-exempt", "none", "--flood-burst", "1000", "--flood-rate", "20000/s", "--connect-rate", "off"];
     let server = Server::with(&[&flags[..], &throttle].concat());
     let mut sender = server.login("mew");
     let cows: Vec<String> = (1..=count).map(|n| format!("tux{}", number(n))).collect();
@@ -696,6 +696,20 @@ fn however_many_queues_are_full_all_together_take_no_more_than_the_budget() {
     assert!(peak <= budget + SLACK_KIB, "{peak} KiB with a budget of {budget} KiB");
     assert!(peak >= budget / 2, "the queues were not full: {peak} KiB of {budget} KiB");
     assert_eq!(sender.ask("who mew"), "Registered users: mew");
+}
+
+#[test]
+fn replies_that_nobody_reads_count_towards_the_budget() {
+    let server = Server::with(&["--queues-bytes-total", SENDQ_BYTES_MIN, "--sendq-bytes-max", SENDQ_BYTES_MIN]);
+    let guest = connect_narrow(server.address);
+    let asker = guest.stream().try_clone().expect("a descriptor");
+    thread::scope(|scope| {
+        // It ends when the server closes.
+        let asking = scope.spawn(move || while (&asker).write_all(b"cows\n").is_ok() {});
+        server.wait_for_log("reason=\"queues full\"");
+        asking.join().expect("no panic");
+    });
+    assert_eq!(server.connect().ask("who"), NOBODY);
 }
 
 #[test]

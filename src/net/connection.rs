@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use super::budget::Load;
 use super::clock;
 use super::half_open::Patience;
 use super::send_queue::{Fill, Overflow, Progress, SendQueue};
@@ -271,11 +270,6 @@ impl Connection {
         let patience = before.after(flight, now);
         self.patience.set(patience);
         patience.is_over(flight, now, timeout)
-    }
-
-    /// How much of other people's messages waits for it.
-    pub(super) fn load(&self) -> Load {
-        self.queue.borrow().load()
     }
 
     /// Whether too many of other people's messages wait for it, and for how long: at least so.

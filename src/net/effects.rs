@@ -12,7 +12,7 @@ use super::clock;
 use super::connection::{Connection, Ending};
 use super::core::Core;
 use super::flush;
-use super::send_queue::{CHUNK_BYTES, Fill, Overflow};
+use super::send_queue::{Fill, Overflow};
 use super::throttle;
 use super::turn::Turn;
 use crate::cows::CowId;
@@ -97,7 +97,8 @@ fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects
 }
 
 /// Waits while the receiver of a `say` is far behind, for [`SAY_WAIT_MAX`] at most: the message comes to a reader that has
-/// had time to read, and one that has not read then is a slow consumer. Meanwhile the sender is not read.
+/// had time to read, and one that has not read then is a slow consumer, for which nobody waits again before it has caught
+/// up. Meanwhile the sender is not read.
 async fn catch_up(core: &Rc<Core>, connection: &Connection, receiver: CowId) -> Result<(), Ending> {
     let _waiting = Waiting::new(core);
     flush::end_turn(core);
@@ -109,6 +110,7 @@ async fn catch_up(core: &Rc<Core>, connection: &Connection, receiver: CowId) -> 
     while core.common.backlogs.is_long(receiver) && !core.is_draining() {
         let left = SAY_WAIT_MAX.saturating_sub(clock::now().saturating_duration_since(began));
         if left.is_zero() {
+            core.common.backlogs.note_waited(receiver);
             break;
         }
         connection.attend(core.reactor.sleep(pause.min(left))).await?;
@@ -174,8 +176,6 @@ struct Outflow {
     delivered: Delivered,
     /// Who could not be given it, and ends for that.
     ends: Vec<(Rc<Connection>, Ending)>,
-    /// Of other people's messages.
-    bytes: u64,
 }
 
 fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
@@ -201,7 +201,6 @@ fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
                     continue;
                 }
             }
-            outflow.bytes += (payload.len() + CHUNK_BYTES) as u64;
         }
         outflow.delivered.receivers += 1;
         core.unflushed.add(receiver);
@@ -212,7 +211,6 @@ fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
 
 fn note_outflow(core: &Core, outflow: Outflow) -> Delivered {
     core.metrics.add(Counter::Deliveries, outflow.delivered.receivers);
-    core.account.add(outflow.bytes);
     for (receiver, ending) in outflow.ends {
         core.end(&receiver, ending);
     }

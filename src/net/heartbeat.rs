@@ -7,6 +7,7 @@ use super::connection::{Connection, Ending};
 use super::core::Core;
 use super::effects;
 use crate::events::{CloseReason, Event};
+use crate::held;
 use crate::limits::{
     HEARTBEAT, HOUSEKEEPING, LAST_OUTPUT_STALL, LOOKED_AFTER_AT_ONCE, SENDQ_GRACE, UNSERVED_TOLD_EVERY,
 };
@@ -64,14 +65,14 @@ fn cut_if_slow(core: &Core, connection: &Connection) {
     }
 }
 
-/// Cuts those for whom most waits while more waits for all together than may.
+/// Cuts those for whom most waits while more is held for all together than may be.
 fn keep_the_budget(core: &Core) {
-    if !core.account.may_be_over() {
+    if !core.account.is_over(held::balance()) {
         return;
     }
     let connections = core.connections();
-    let loads = connections.iter().map(|(_, connection)| (connection, connection.load())).collect();
-    for connection in core.account.to_cut(loads, core.clock()) {
+    let queues = connections.iter().map(|(_, connection)| (connection, connection.queued_bytes() as u64)).collect();
+    for connection in core.account.to_cut(queues, core.clock()) {
         end_or_give_up(core, connection, CloseReason::QueuesFull);
     }
 }

@@ -11,13 +11,13 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
-use super::budget::Load;
 use super::clock;
 use crate::faults::{self, Point};
+use crate::held::HeldBytes;
 use crate::limits::{READ_BYTES, SENDQ_GRACE, SENDQ_MESSAGE_BYTES_MIN, SENDQ_OVERRUN, WRITE_SLICES_MAX};
 use crate::shard::Payload;
 
-/// Room for chunks that an emptied queue keeps: 8 of 24 bytes are nothing, those of a full queue are kilobytes.
+/// Room for chunks that an emptied queue keeps: 8 of 32 bytes are nothing, those of a full queue are kilobytes.
 const CHUNKS_KEPT: usize = 8;
 
 /// The queue would hold more of other people's messages than it ever may.
@@ -42,8 +42,15 @@ pub enum Progress {
     Blocked,
 }
 
+/// What waits, and the memory that it takes beside what is shared.
 #[derive(Debug)]
-enum Chunk {
+struct Chunk {
+    content: Content,
+    held: HeldBytes,
+}
+
+#[derive(Debug)]
+enum Content {
     /// The connection's own: replies and notices.
     Own(Vec<u8>),
     /// A message, shared with its other receivers.
@@ -51,20 +58,44 @@ enum Chunk {
 }
 
 impl Chunk {
+    fn new(content: Content) -> Self {
+        let own = if let Content::Own(bytes) = &content { bytes.capacity() } else { 0 };
+        Chunk { content, held: HeldBytes::new(size_of::<Chunk>() + own) }
+    }
+
     fn bytes(&self) -> &[u8] {
-        match self {
-            Chunk::Own(bytes) => bytes,
-            Chunk::Message { payload, .. } => payload,
+        match &self.content {
+            Content::Own(bytes) => bytes,
+            Content::Message { payload, .. } => payload,
+        }
+    }
+
+    fn payload(&self) -> Option<&Payload> {
+        match &self.content {
+            Content::Own(_) => None,
+            Content::Message { payload, .. } => Some(payload),
         }
     }
 
     fn is_from_others(&self) -> bool {
-        matches!(self, Chunk::Message { from_others: true, .. })
+        matches!(self.content, Content::Message { from_others: true, .. })
+    }
+
+    /// Appends `more` to bytes of the connection's own, unless these are many already.
+    ///
+    /// # Errors
+    /// `more`, when it needs a chunk of its own.
+    fn append(&mut self, more: Vec<u8>) -> Result<(), Vec<u8>> {
+        match &mut self.content {
+            Content::Own(bytes) if bytes.len() < READ_BYTES => {
+                bytes.extend_from_slice(&more);
+                self.held.set(size_of::<Chunk>() + bytes.capacity());
+                Ok(())
+            }
+            _ => Err(more),
+        }
     }
 }
-
-/// What a message takes in each queue that it waits in, beyond its share of its bytes.
-pub const CHUNK_BYTES: usize = size_of::<Chunk>();
 
 /// What a message of so many bytes counts towards the limit.
 fn cost(message_bytes: usize) -> usize {
@@ -118,18 +149,6 @@ impl SendQueue {
         self.others_bytes
     }
 
-    /// What other people's messages count for, and the memory that they take. Looks at each of them.
-    pub fn load(&self) -> Load {
-        let held = |chunk: &Chunk| match chunk {
-            Chunk::Message { payload, from_others: true } => CHUNK_BYTES + payload.share_bytes(),
-            _ => 0,
-        };
-        if self.others_bytes == 0 {
-            return Load::default();
-        }
-        Load { bytes: self.others_bytes as u64, held: self.chunks.iter().map(held).sum::<usize>() as u64 }
-    }
-
     /// Whether anything was written since this was last asked.
     pub fn take_written(&mut self) -> bool {
         std::mem::take(&mut self.has_written)
@@ -138,17 +157,18 @@ impl SendQueue {
     /// Queues bytes of the connection's own.
     pub fn push_own(&mut self, bytes: Vec<u8>) {
         self.bytes += bytes.len();
-        match self.chunks.back_mut() {
-            // Replies of one turn share a chunk, but none grows without end.
-            Some(Chunk::Own(last)) if last.len() < READ_BYTES => last.extend_from_slice(&bytes),
-            _ => self.chunks.push_back(Chunk::Own(bytes)),
-        }
+        // Replies of one turn share a chunk, but none grows without end.
+        let apart = match self.chunks.back_mut() {
+            Some(last) => last.append(bytes).err(),
+            None => Some(bytes),
+        };
+        self.chunks.extend(apart.map(|bytes| Chunk::new(Content::Own(bytes))));
     }
 
     /// Queues a message that the connection sent to itself.
     pub fn push_own_message(&mut self, payload: Payload) {
         self.bytes += payload.len();
-        self.chunks.push_back(Chunk::Message { payload, from_others: false });
+        self.chunks.push_back(Chunk::new(Content::Message { payload, from_others: false }));
     }
 
     /// Queues somebody else's message; more than `bytes_max` of them may wait for [`SENDQ_GRACE`].
@@ -172,7 +192,7 @@ impl SendQueue {
         }
         self.bytes += payload.len();
         self.others_bytes = bytes;
-        self.chunks.push_back(Chunk::Message { payload, from_others: true });
+        self.chunks.push_back(Chunk::new(Content::Message { payload, from_others: true }));
         Ok(if over { Fill::Over } else { Fill::Within })
     }
 
@@ -251,14 +271,8 @@ impl SendQueue {
 
     /// What waits, if it is messages only and nothing of them is written yet.
     pub fn messages(&self) -> Option<impl Iterator<Item = &Payload>> {
-        let is_message = |chunk: &Chunk| matches!(chunk, Chunk::Message { .. });
-        let only_messages = self.written == 0 && self.chunks.iter().all(is_message);
-        only_messages.then(|| {
-            self.chunks.iter().filter_map(|chunk| match chunk {
-                Chunk::Own(_) => None,
-                Chunk::Message { payload, .. } => Some(payload),
-            })
-        })
+        let only_messages = self.written == 0 && self.chunks.iter().all(|chunk| chunk.payload().is_some());
+        only_messages.then(|| self.chunks.iter().filter_map(Chunk::payload))
     }
 
     /// The kernel took the first `count` bytes that waited.
@@ -296,6 +310,7 @@ impl SendQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::held;
 
     /// A payload of 100 bytes that differs by `n`.
     fn payload(n: usize) -> Payload {
@@ -365,28 +380,31 @@ mod tests {
     }
 
     #[test]
-    fn messages_take_the_memory_of_one_however_many_they_wait_for() {
+    fn what_waits_counts_as_memory_once_however_many_it_waits_for_and_until_it_has_left() {
+        let before = held::balance();
+        let held = || usize::try_from(held::balance() - before).expect("nothing of others is dropped here");
         let mut queues: Vec<SendQueue> = (0..4).map(|_| SendQueue::default()).collect();
-        let held = |queues: &[SendQueue]| queues.iter().map(|queue| queue.load().held).sum::<u64>();
-        let chunk = CHUNK_BYTES as u64;
         let shared = payload(1);
-        let length = shared.len() as u64;
+        let one = held();
+        assert!((shared.len()..shared.len() + SENDQ_MESSAGE_BYTES_MIN).contains(&one), "{one}");
         for queue in &mut queues {
             queue.push_message(shared.clone(), usize::MAX).expect("room");
         }
         drop(shared);
-        assert_eq!(held(&queues), 4 * chunk + length);
-        assert_eq!(queues[0].load().bytes, cost(payload(1).len()) as u64);
-        // Who reads on lets go of his share, and the last one has all of it.
+        assert_eq!(held(), one + 4 * size_of::<Chunk>());
         written(&mut queues[0], usize::MAX);
-        assert_eq!(queues[0].load(), Load::default());
-        queues.truncate(1);
-        let [own, others] = [payload(2), payload(3)];
-        queues[0].push_own(vec![b'x'; 1000]);
-        queues[0].push_own_message(own);
-        assert_eq!(queues[0].load(), Load::default(), "its own does not count");
-        queues[0].push_message(others, usize::MAX).expect("room");
-        assert_eq!(held(&queues), chunk + length);
+        assert_eq!(held(), one + 3 * size_of::<Chunk>());
+        // Its own counts, too.
+        for _ in 0..100 {
+            queues[0].push_own(vec![b'x'; 1000]);
+        }
+        assert!(held() >= one + 100_000);
+        queues[0].advance(50_000);
+        assert!(held() <= one + 3 * size_of::<Chunk>() + 2 * 50_000 + READ_BYTES);
+        queues[0].clear();
+        assert_eq!(held(), one + 3 * size_of::<Chunk>());
+        drop(queues);
+        assert_eq!(held(), 0);
     }
 
     #[test]

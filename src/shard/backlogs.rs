@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::cows::CowId;
 use crate::limits::SAYS_IN_FLIGHT_MAX;
 
-/// The bit of a word that says that much waits; the others count the messages on their way from other cores.
+/// The bits of a word that say that much waits, and that it was waited for long enough; the others count the messages on
+/// their way from other cores.
 const IS_LONG: u32 = 1 << 31;
+const WAITED: u32 = 1 << 30;
 
 /// The words of all cows.
 #[derive(Debug)]
@@ -30,7 +32,13 @@ impl Backlogs {
 
     /// Whether a message to the holder of `cow` should wait.
     pub fn is_long(&self, cow: CowId) -> bool {
-        self.word(cow).load(Ordering::Relaxed) >= SAYS_IN_FLIGHT_MAX
+        let word = self.word(cow).load(Ordering::Relaxed);
+        word & WAITED == 0 && word >= SAYS_IN_FLIGHT_MAX
+    }
+
+    /// A message has waited long enough: until the holder of `cow` has caught up, no other one should.
+    pub fn note_waited(&self, cow: CowId) {
+        self.word(cow).fetch_or(WAITED, Ordering::Relaxed);
     }
 
     /// To be called on the core of the cow's holder when it changes whether much waits there.
@@ -38,7 +46,7 @@ impl Backlogs {
         if is_long {
             self.word(cow).fetch_or(IS_LONG, Ordering::Relaxed);
         } else {
-            self.word(cow).fetch_and(!IS_LONG, Ordering::Relaxed);
+            self.word(cow).fetch_and(!(IS_LONG | WAITED), Ordering::Relaxed);
         }
     }
 
@@ -70,7 +78,10 @@ impl Clone for InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.backlogs.word(self.cow).fetch_sub(1, Ordering::Relaxed);
+        let word = self.backlogs.word(self.cow);
+        if word.fetch_sub(1, Ordering::Relaxed) == WAITED | 1 {
+            word.fetch_and(!WAITED, Ordering::Relaxed);
+        }
     }
 }
 
@@ -111,5 +122,27 @@ mod tests {
         assert!(backlogs.is_long(cow), "much waits for it where it is");
         backlogs.set(cow, false);
         assert!(!backlogs.is_long(cow));
+    }
+
+    #[test]
+    fn it_is_waited_for_once_until_it_has_caught_up() {
+        let cow = Cow { name: "a".to_owned(), colour: String::new(), plain: String::new() };
+        let herd = Herd::new(vec![cow], 1, Bubble::default()).expect("a breed");
+        let cow = herd.find("a", 1).expect("a cow");
+        let backlogs = Backlogs::new(1, 1);
+        backlogs.set(cow, true);
+        backlogs.note_waited(cow);
+        assert!(!backlogs.is_long(cow));
+        backlogs.set(cow, false);
+        backlogs.set(cow, true);
+        assert!(backlogs.is_long(cow));
+        backlogs.set(cow, false);
+        let fly = || (0..SAYS_IN_FLIGHT_MAX).map(|_| InFlight::new(&backlogs, cow)).collect::<Vec<_>>();
+        let flights = fly();
+        backlogs.note_waited(cow);
+        assert!(!backlogs.is_long(cow));
+        drop(flights);
+        let _flights = fly();
+        assert!(backlogs.is_long(cow), "the others have arrived meanwhile");
     }
 }

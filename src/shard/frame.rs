@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use crate::cows::{CowId, Herd, small};
 use crate::directory::Owner;
 use crate::faults::{self, Point};
+use crate::held::HeldBytes;
 use crate::protocol::command::Art;
 use crate::protocol::reply::{Header, PUSHED};
 
@@ -99,6 +100,7 @@ pub struct Drawing<'h> {
 pub struct Said {
     sender: CowId,
     text: Box<str>,
+    _held: HeldBytes,
 }
 
 impl Said {
@@ -167,13 +169,15 @@ pub struct Message {
     said: Said,
     to_you: bool,
     blocks: [OnceLock<Block>; Form::COUNT],
+    _held: HeldBytes,
 }
 
 impl Message {
     /// `text`, sanitized, said by `sender`, to one cow or to all; not yet drawn.
     pub fn new(sender: CowId, text: &str, to_you: bool) -> Arc<Self> {
-        let said = Said { sender, text: text.into() };
-        Arc::new(Message { said, to_you, blocks: Default::default() })
+        let said = Said { sender, text: text.into(), _held: HeldBytes::new(text.len()) };
+        let held = HeldBytes::new(size_of::<Message>());
+        Arc::new(Message { said, to_you, blocks: Default::default(), _held: held })
     }
 
     /// What was said.
@@ -211,11 +215,19 @@ impl Message {
 
 /// The bytes of a block, shared by all cores. An `Arc<[u8]>` would copy them once more to get there.
 #[derive(Debug, Clone)]
-pub struct Block(Arc<Vec<u8>>);
+pub struct Block(Arc<BlockBytes>);
+
+#[derive(Debug)]
+struct BlockBytes {
+    bytes: Vec<u8>,
+    _held: HeldBytes,
+}
 
 impl From<String> for Block {
     fn from(block: String) -> Self {
-        Block(Arc::new(block.into_bytes()))
+        let bytes = block.into_bytes();
+        let held = HeldBytes::new(size_of::<BlockBytes>() + bytes.capacity());
+        Block(Arc::new(BlockBytes { bytes, _held: held }))
     }
 }
 
@@ -223,7 +235,7 @@ impl Deref for Block {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        &self.0.bytes
     }
 }
 
@@ -241,12 +253,6 @@ impl Payload {
     /// Whether both are the same block, not just equal ones.
     pub fn is(&self, other: &Payload) -> bool {
         Rc::ptr_eq(&self.0, &other.0)
-    }
-
-    /// This reference's share of the block's bytes, rounded up: all references to a block, on this core and
-    /// on others, share it equally.
-    pub fn share_bytes(&self) -> usize {
-        self.len().div_ceil(Rc::strong_count(&self.0) * Arc::strong_count(&self.0.0))
     }
 }
 
