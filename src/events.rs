@@ -263,7 +263,9 @@ impl fmt::Display for Event {
                     "core {shard} cannot accept: {error} (new connections wait, or are told that the server is full)"
                 )
             }
-            Event::NoSendRing { shard } => write!(f, "core {shard} has no ring for sends: it writes one by one"),
+            Event::NoSendRing { shard } => {
+                write!(f, "core {shard} has no ring for sends: it writes one by one until it has one again")
+            }
             Event::AcceptRecovered { shard } => write!(f, "core {shard} accepts again"),
             Event::Fault { connection, message } => {
                 write!(f, "internal fault, session ended connection={connection} panic=\"{message}\"")

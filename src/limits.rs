@@ -280,6 +280,10 @@ pub const GATHERING_MAX: Duration = Duration::from_millis(10);
 /// Fewer connections than these are written to one by one: the ring's own system call costs as much as it saves.
 pub const RING_SENDS_WORTH: usize = 8;
 
+/// How long a core that has lost its ring for sends writes to each connection by itself before it builds a new one, which
+/// takes 100 us: memory that was short may be there again by then, and a ring that is closed gives back what it has locked.
+pub const SEND_RING_PAUSE: Duration = Duration::from_secs(1);
+
 /// Different runs of messages that are looked at for one flush. Those that nobody shares make room for others.
 pub const RUNS_MAX: usize = 8;
 

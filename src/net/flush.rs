@@ -112,11 +112,9 @@ impl Unflushed {
 /// The flusher of a core.
 pub(super) async fn run(core: Rc<Core>) {
     // Without a ring of its own it works as well, only not as cheaply.
-    let ring = SendRing::new();
-    if ring.is_err() {
+    if !core.unflushed.batch.borrow_mut().ring.is_ready(Instant::now()) {
         core.log.emit(Event::NoSendRing { shard: core.id });
     }
-    core.unflushed.batch.borrow_mut().ring = ring.ok();
     loop {
         core.unflushed.wanted().await;
         if let Some(pause) = core.unflushed.is_to_gather_for() {
@@ -215,7 +213,7 @@ fn write(core: &Core, connection: &Connection, write: impl FnOnce() -> io::Resul
 /// Writes to many connections by one system call.
 #[derive(Debug, Default)]
 struct Batch {
-    ring: Option<SendRing>,
+    ring: SendRing,
     runs: Vec<Run>,
 }
 
@@ -247,10 +245,11 @@ struct Offered<'c> {
 impl Batch {
     /// Writes to all of them. Returns to how many messages were joined.
     fn send(&mut self, core: &Core, connections: &[Rc<Connection>]) -> usize {
-        let Some(ring) = self.ring.take() else {
+        let now = Instant::now();
+        if !self.ring.is_ready(now) {
             connections.iter().for_each(|connection| write(core, connection, || connection.write_now()));
             return 0;
-        };
+        }
         let offers: Vec<_> = connections.iter().map(|connection| connection.offer()).collect();
         let ways: Vec<Way> = offers.iter().map(|offer| self.way(offer.as_ref().map(|(queue, _)| &**queue))).collect();
         let mut sends: Vec<Send<'_>> = Vec::with_capacity(offers.len());
@@ -272,14 +271,13 @@ impl Batch {
             sends.push((socket.descriptor(), bytes));
             offered.push(Offered { connection, bytes: bytes.len(), sent: None });
         }
-        self.ring = ring.send_all(&sends, |place, sent| offered[place].sent = Some(sent)).ok();
-        if self.ring.is_none() {
+        if self.ring.send_all(&sends, now, |place, sent| offered[place].sent = Some(sent)).is_err() {
             core.log.emit(Event::NoSendRing { shard: core.id });
         }
         drop(sends);
         drop(offers);
         for Offered { connection, bytes, sent } in offered {
-            // A ring that fails is not used again; what it has not done is done without it.
+            // A ring that fails is gone; what it has not done is done without it.
             write(core, connection, || {
                 sent.map_or_else(|| connection.write_now(), |sent| connection.note_sent(bytes, sent))
             });

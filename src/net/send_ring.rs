@@ -2,69 +2,96 @@
 //!
 //! A send with MSG_DONTWAIT is done inside the submission, so one `io_uring_enter` returns with all its
 //! completions and nothing is ever waited for: `sendmmsg`, but over many sockets.
+//!
+//! A ring whose call fails is closed, whatever the error: entries that the kernel has not taken cannot be taken back, and
+//! they name bytes that are borrowed for this call only. The core builds a new ring later.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Instant;
 
 use io_uring::{IoUring, opcode, types};
 
 use super::socket::SEND_FLAGS;
-use crate::limits::RING_SENDS;
+use crate::limits::{RING_SENDS, SEND_RING_PAUSE};
 
 /// One send: a socket and the bytes for it.
 pub(super) type Send<'s> = (BorrowedFd<'s>, &'s [u8]);
 
-/// A ring for sends, empty between two calls.
-pub(super) struct SendRing(IoUring);
+/// A core's ring for sends, while it has one. It is empty between two calls.
+#[derive(Default)]
+pub(super) struct SendRing {
+    ring: Option<IoUring>,
+    /// No ring is built before this.
+    not_before: Option<Instant>,
+}
 
 impl SendRing {
-    /// A ring for [`RING_SENDS`] sends at once.
-    ///
-    /// # Errors
-    /// When the kernel or its limits do not allow one more.
-    pub(super) fn new() -> io::Result<Self> {
-        // Only this thread uses it, and only from here: the kernel need not interrupt anybody (Linux 6.0).
-        let alone = IoUring::builder().setup_single_issuer().setup_coop_taskrun().build(RING_SENDS as u32);
-        alone.or_else(|_| IoUring::new(RING_SENDS as u32)).map(SendRing)
+    /// Whether there is a ring. If there is none, this builds one, but only once in [`SEND_RING_PAUSE`].
+    pub(super) fn is_ready(&mut self, now: Instant) -> bool {
+        if self.ring.is_none() && self.not_before.is_none_or(|at| now >= at) {
+            self.not_before = Some(now + SEND_RING_PAUSE);
+            self.ring = build().ok();
+        }
+        self.ring.is_some()
     }
 
     /// Does all of `sends`, at most [`RING_SENDS`]; `done` hears of each by its place, in any order: how many
-    /// bytes the kernel took, or why none.
+    /// bytes the kernel took, or why none. The ring has to be ready.
     ///
     /// # Errors
     /// When the ring itself fails; it is gone then, and those sends that `done` did not hear of were not done.
     pub(super) fn send_all(
-        mut self,
+        &mut self,
         sends: &[Send<'_>],
-        mut done: impl FnMut(usize, io::Result<usize>),
-    ) -> io::Result<Self> {
+        now: Instant,
+        done: impl FnMut(usize, io::Result<usize>),
+    ) -> io::Result<()> {
         if sends.is_empty() {
-            return Ok(self);
+            return Ok(());
         }
-        let ring = &mut self.0;
-        for (place, (socket, bytes)) in sends.iter().enumerate() {
-            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            let send = opcode::Send::new(types::Fd(socket.as_raw_fd()), bytes.as_ptr(), length);
-            let entry = send.flags(SEND_FLAGS).build().user_data(place as u64);
-            // SAFETY: descriptor and bytes are borrowed for longer than this call. MSG_DONTWAIT makes the request one
-            // that is never parked nor handed to a worker: what the kernel has taken of the ring is done when it
-            // returns from taking it, and the rest goes with the ring on an error.
-            unsafe { ring.submission().push(&entry) }.map_err(io::Error::other)?;
+        let ring = self.ring.take().expect("a ring that is ready");
+        self.not_before = Some(now + SEND_RING_PAUSE);
+        self.ring = Some(send_by(ring, sends, done)?);
+        Ok(())
+    }
+}
+
+/// A ring for [`RING_SENDS`] sends at once.
+fn build() -> io::Result<IoUring> {
+    // Only this thread uses it, and only from here: the kernel need not interrupt anybody (Linux 6.0).
+    let alone = IoUring::builder().setup_single_issuer().setup_coop_taskrun().build(RING_SENDS as u32);
+    alone.or_else(|_| IoUring::new(RING_SENDS as u32))
+}
+
+/// Does all of `sends` by `ring`, which comes back if it has not failed.
+fn send_by(
+    mut ring: IoUring,
+    sends: &[Send<'_>],
+    mut done: impl FnMut(usize, io::Result<usize>),
+) -> io::Result<IoUring> {
+    for (place, (socket, bytes)) in sends.iter().enumerate() {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let send = opcode::Send::new(types::Fd(socket.as_raw_fd()), bytes.as_ptr(), length);
+        let entry = send.flags(SEND_FLAGS).build().user_data(place as u64);
+        // SAFETY: descriptor and bytes are borrowed for longer than this call. MSG_DONTWAIT makes the request one
+        // that is never parked nor handed to a worker: what the kernel has taken of the ring is done when it
+        // returns from taking it, and the rest goes with the ring on an error.
+        unsafe { ring.submission().push(&entry) }.map_err(io::Error::other)?;
+    }
+    let mut heard = 0;
+    loop {
+        let taken = ring.submit_and_wait(sends.len() - heard);
+        for completion in ring.completion() {
+            let result = completion.result();
+            let count = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
+            done(completion.user_data() as usize, count);
+            heard += 1;
         }
-        let mut heard = 0;
-        loop {
-            let taken = ring.submit_and_wait(sends.len() - heard);
-            for completion in ring.completion() {
-                let result = completion.result();
-                let count = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
-                done(completion.user_data() as usize, count);
-                heard += 1;
-            }
-            match taken {
-                _ if heard == sends.len() => return Ok(self),
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                _ => {}
-            }
+        match taken {
+            _ if heard == sends.len() => return Ok(ring),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
         }
     }
 }
@@ -101,8 +128,10 @@ mod tests {
         let sends: Vec<Send<'_>> =
             pairs.iter().zip(&texts).map(|((ours, _), text)| (ours.as_fd(), text.as_bytes())).collect();
         let mut results: Vec<Option<io::Result<usize>>> = sends.iter().map(|_| None).collect();
-        let ring = SendRing::new().expect("io_uring");
-        let ring = ring.send_all(&sends, |place, result| assert!(results[place].replace(result).is_none()));
+        let (mut ring, now) = (SendRing::default(), Instant::now());
+        assert!(ring.is_ready(now), "io_uring");
+        let hear = |place: usize, result| assert!(results[place].replace(result).is_none());
+        ring.send_all(&sends, now, hear).expect("the ring is well");
         for (place, (result, (_, theirs))) in results.into_iter().zip(&pairs).enumerate() {
             let result = result.expect("each is heard of");
             match place {
@@ -116,6 +145,26 @@ mod tests {
                 }
             }
         }
-        ring.expect("the ring is well").send_all(&[], |_, _| panic!("nothing was sent")).expect("and still is");
+        ring.send_all(&[], now, |_, _| panic!("nothing was sent")).expect("and still is");
+    }
+
+    #[test]
+    fn a_ring_that_fails_is_gone_and_after_a_while_there_is_another() {
+        let (ours, mut theirs) = pair();
+        let sends = [(ours.as_fd(), b"moo\n".as_slice())];
+        let (mut ring, mut now) = (SendRing::default(), Instant::now());
+        for _ in 0..2 {
+            // A ring that is not enabled refuses every call.
+            ring.ring = Some(IoUring::builder().setup_r_disabled().build(8).expect("io_uring"));
+            ring.send_all(&sends, now, |_, _| panic!("nothing was sent")).expect_err("it is not enabled");
+            assert!(!ring.is_ready(now + SEND_RING_PAUSE - std::time::Duration::from_nanos(1)));
+            now += SEND_RING_PAUSE;
+            assert!(ring.is_ready(now));
+            ring.send_all(&sends, now, |_, sent| assert_eq!(sent.expect("connected"), 4))
+                .expect("the new ring is well");
+            theirs.read_exact(&mut [0; 4]).expect("it arrives once");
+        }
+        theirs.set_nonblocking(true).expect("a socket");
+        theirs.read(&mut [0; 4]).expect_err("nothing came by a ring that failed");
     }
 }
