@@ -484,13 +484,38 @@ mod tests {
         run(async |reactor| {
             let event = event();
             let watch = reactor.watch(event.as_fd());
-            reactor.submissions.borrow_mut().push_back(sources::end_of_poll(watch.read_poll()));
+            reactor.submissions.borrow_mut().push_back(sources::end_of_poll(watch.polls()[0]));
             is_readable(&watch, &event).await;
             watch.note_empty();
             assert!(!watch.with(|source| source.is_armed[0]), "nobody waits");
             assert!(futures_lite::future::poll_once(is_readable(&watch, &event)).await.is_none());
             write(&event);
             is_readable(&watch, &event).await;
+        });
+    }
+
+    #[test]
+    fn a_poll_for_the_end_that_has_ended_by_itself_is_armed_again() {
+        run(async |reactor| {
+            let (ours, theirs) = UnixStream::pair().expect("descriptors");
+            let watched = Rc::new((reactor.watch(ours.as_fd()), ours));
+            let ends = |known| {
+                let watched = Rc::clone(&watched);
+                poll_fn(move |cx| watched.0.poll_end(cx, watched.1.as_fd(), known))
+            };
+            watched.0.pause_reading();
+            theirs.shutdown(Shutdown::Write).expect("connected");
+            ends(End::Unheard).await;
+            let breaks = reactor.spawn(ends(End::Shut));
+            reactor.breathe().await;
+            // One breath to submit it, one to be answered, one for the task that waits.
+            reactor.submissions.borrow_mut().push_back(sources::end_of_poll(watched.0.polls()[1]));
+            for _ in 0..3 {
+                reactor.breathe().await;
+            }
+            assert!(watched.0.with(|source| source.is_armed[2]), "the task waits for what nobody tells it");
+            drop(theirs);
+            breaks.await.expect("nobody cancels it");
         });
     }
 

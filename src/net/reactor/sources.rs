@@ -22,7 +22,10 @@ impl Sources {
         source.is_armed[direction] = goes_on;
         source.is_read_ending &= source.is_armed[Direction::Read as usize];
         if !source.is_dropped {
-            return source.note(events);
+            // A waiter that is woken for a poll that has ended waits again, and so arms it again.
+            let is_deaf = !goes_on && [source.wants_read, source.wants_write, source.wants_end][direction];
+            let is_wanted = source.note(events) || is_deaf;
+            return if is_wanted { source.waker.take() } else { None };
         }
         if source.is_armed == [false; Direction::ALL.len()] {
             self.0.remove(place);
@@ -99,8 +102,8 @@ impl Direction {
 }
 
 impl Source {
-    /// Takes in what its poll has said. Returns who is to be woken.
-    fn note(&mut self, events: PollFlags) -> Option<Waker> {
+    /// Takes in what its poll has said. Returns whether its task waits for that.
+    fn note(&mut self, events: PollFlags) -> bool {
         let broken = events.intersects(PollFlags::ERR | PollFlags::HUP);
         self.is_readable |= broken || events.intersects(PollFlags::IN | PollFlags::RDHUP);
         self.is_writable |= broken || events.contains(PollFlags::OUT);
@@ -111,9 +114,7 @@ impl Source {
         };
         let is_news = end > self.end;
         self.end = self.end.max(end);
-        let wanted =
-            self.wants_read && self.is_readable || self.wants_write && self.is_writable || self.wants_end && is_news;
-        if wanted { self.waker.take() } else { None }
+        self.wants_read && self.is_readable || self.wants_write && self.is_writable || self.wants_end && is_news
     }
 }
 
@@ -142,10 +143,10 @@ impl Watch {
         act(&mut self.reactor.sources.borrow_mut().0[self.place])
     }
 
-    /// The name of its poll for input.
+    /// The names of its polls for input and for the end.
     #[cfg(test)]
-    pub(super) fn read_poll(&self) -> u64 {
-        Direction::Read.of(self.place)
+    pub(super) fn polls(&self) -> [u64; 2] {
+        [Direction::Read, Direction::End].map(|direction| direction.of(self.place))
     }
 
     /// Waits until the socket has something to read, as far as is known.
