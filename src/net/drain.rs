@@ -19,7 +19,7 @@ use super::core::Core;
 use super::listener::Listening;
 use super::{effects, flush};
 use crate::events::CloseReason;
-use crate::limits::{DRAIN_LAST_PART, HANDSHAKE_GRACE};
+use crate::limits::{DRAIN_LAST_PART, HANDSHAKE_GRACE, LOOKED_AFTER_AT_ONCE};
 use crate::shard::Frame;
 
 /// How often a step looks whether it is done. A drain happens once, so simple beats quick.
@@ -34,10 +34,7 @@ pub(super) async fn run(core: &Rc<Core>, listener: &Listening, began: Instant) {
     let timeout = core.settings.drain_timeout;
     let patience = (timeout - timeout / DRAIN_LAST_PART).saturating_sub(began.elapsed());
     nothing_more_comes(core).or(core.reactor.sleep(patience)).await;
-    for (_, connection) in core.connections().iter() {
-        effects::tell_and_end(core, connection, CloseReason::Shutdown);
-    }
-    flush::flush(core).await;
+    tell_all(core).await;
     until(core, || {
         is_deaf = is_deaf || listener.empty_and_end(core);
         is_deaf && core.connection_count() == 0 && core.refusing.get() == 0
@@ -58,8 +55,113 @@ async fn nothing_more_comes(core: &Rc<Core>) {
     until(core, || core.ended.get() == others.len()).await;
 }
 
+/// Ends every connection with its last line, some at a time: in between they write it and close, and all other tasks run.
+/// No connection is opened meanwhile: the listener is empty, or it has no descriptor to spare and gives the last line to
+/// each connection that waits by itself.
+async fn tell_all(core: &Rc<Core>) {
+    let mut places = 0;
+    while places < core.connections().capacity() {
+        for place in places..places + LOOKED_AFTER_AT_ONCE {
+            if let Some(connection) = core.connections().get(place) {
+                effects::tell_and_end(core, connection, CloseReason::Shutdown);
+            }
+        }
+        places += LOOKED_AFTER_AT_ONCE;
+        core.unflushed.flush_soon();
+        core.reactor.breathe().await;
+    }
+}
+
 async fn until(core: &Core, mut done: impl FnMut() -> bool) {
     while !done() {
         core.reactor.sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::budget::Budget;
+    use super::super::core::Settings;
+    use super::super::doorbell::Doorbell;
+    use super::super::executor::block_on;
+    use super::super::mesh::Mesh;
+    use super::super::reactor::Reactor;
+    use super::super::socket::Socket;
+    use super::super::terms::Terms;
+    use super::*;
+    use crate::cows::bubble::Bubble;
+    use crate::cows::herd::{Cow, Herd};
+    use crate::directory::ShardId;
+    use crate::events::Level;
+    use crate::limits::DRAIN_TIMEOUT;
+    use crate::log::LogWriter;
+    use crate::metrics::{CoreMetrics, Metrics};
+    use crate::policy::addresses::{Addresses, Networks};
+    use crate::policy::flood::{Bucket, Rate};
+    use crate::shard::{self, Rules};
+    use std::cell::RefCell;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    /// The only core of a server that has one cow.
+    fn core(reactor: &Rc<Reactor>) -> Rc<Core> {
+        let id = ShardId::new(0);
+        let settings = Settings {
+            sendq_bytes_max: 1 << 16,
+            sendq_stall: DRAIN_TIMEOUT,
+            budget: Budget::new(1 << 20, 1),
+            login_timeout: None,
+            login_exempt: Networks::default(),
+            idle_timeout: None,
+            scarce_idle: None,
+            cows_per_address: 1,
+            flood: Rate::new(1, 1, DRAIN_TIMEOUT),
+            message_rate: Rate::new(1, 1, DRAIN_TIMEOUT),
+            flood_exempt: Networks::default(),
+            addresses: Addresses::new(1, Networks::default(), None),
+            user_timeout: None,
+            connections_max: 1000,
+            drain_timeout: DRAIN_TIMEOUT,
+            motd: None,
+        };
+        let cow = Cow { name: "tux".to_owned(), colour: String::new(), plain: String::new() };
+        let herd = Arc::new(Herd::new(vec![cow], 1, Bubble::default()).expect("a herd"));
+        let (mesh, _inbox) = Mesh::build(1, 1).expect("a descriptor").remove(0);
+        let metrics = CoreMetrics::new(Metrics::new(1), id);
+        let log = LogWriter::start(Level::Error).expect("a thread").log();
+        Core::new(id, settings, shard::Common::new(herd, 1, Rules::default()), mesh, Rc::clone(reactor), metrics, log)
+    }
+
+    #[test]
+    fn last_lines_are_told_some_at_a_time_and_to_every_connection_while_others_close() {
+        const COUNT: usize = LOOKED_AFTER_AT_ONCE + 50;
+        let doorbell = Arc::new(Doorbell::new().expect("a descriptor"));
+        let main = async |reactor: Rc<Reactor>| {
+            let core = core(&reactor);
+            for _ in 0..COUNT {
+                let (ours, _) = UnixStream::pair().expect("descriptors");
+                let (bucket, wait) = (Bucket::FULL, Duration::ZERO);
+                let terms = Terms { bucket, shared: None, may_look_on: true, place: None, wait };
+                core.open(Socket::new(&reactor, ours.into()), None, terms);
+            }
+            let told = Rc::new(RefCell::new(vec![0]));
+            let (telling, closing) = (Rc::clone(&told), Rc::clone(&core));
+            reactor.spawn(async move {
+                loop {
+                    telling.borrow_mut().push(closing.metrics.all().ended(CloseReason::Shutdown) as usize);
+                    let all: Vec<_> =
+                        closing.connections().iter().map(|(_, connection)| Rc::clone(connection)).collect();
+                    all.iter().filter(|one| one.ending().is_some()).for_each(|one| closing.forget(one));
+                    closing.reactor.breathe().await;
+                }
+            });
+            tell_all(&core).await;
+            reactor.breathe().await;
+            let told = told.borrow();
+            assert!(told.windows(2).all(|two| two[1] - two[0] <= LOOKED_AFTER_AT_ONCE), "{told:?}");
+            assert_eq!(told.last(), Some(&COUNT));
+            assert_eq!(core.connection_count(), 0);
+        };
+        block_on(doorbell, main).expect("io_uring");
     }
 }
