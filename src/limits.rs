@@ -106,6 +106,10 @@ pub const LINGER_LOOK: Duration = Duration::from_millis(100);
 /// most networks.
 pub const HANDSHAKE_GRACE: Duration = Duration::from_millis(50);
 
+/// At most this part of [`DRAIN_TIMEOUT`] is for [`HANDSHAKE_GRACE`]: a drain of less than half a second has to come to its
+/// last lines, too.
+pub const DRAIN_GRACE_PART: u32 = 10;
+
 /// Refused newcomers that may linger at once on one core: their last line deserves the same care as
 /// anybody's, but must not cost the descriptors that are scarce. More than these are closed at once. They are
 /// part of [`DESCRIPTORS_PER_CORE`].

@@ -18,6 +18,8 @@ pub enum Counter {
     Accepted,
     /// Of those, connections closed, for whatever reason.
     Closed,
+    /// Of those, connections whose last output is handed to the kernel or given up: they close, or wait for the peer's end.
+    Written,
     /// Times that the core could not accept any more, for lack of descriptors most likely.
     AcceptFailures,
     /// Times that it could again.
@@ -101,6 +103,12 @@ impl Metrics {
         let closed = self.total(Counter::Closed);
         self.total(Counter::Accepted).saturating_sub(closed)
     }
+
+    /// Connections that may still have something to be written, over all cores.
+    pub fn unwritten(&self) -> u64 {
+        let written = self.total(Counter::Written);
+        self.total(Counter::Accepted).saturating_sub(written)
+    }
 }
 
 /// One core's row, for that core's thread; each of its counters belongs to one thread.
@@ -153,8 +161,10 @@ mod tests {
         zero.add(Counter::Accepted, 3);
         one.add(Counter::Accepted, 4);
         one.add(Counter::Closed, 2);
+        one.add(Counter::Written, 3);
         assert_eq!(metrics.total(Counter::Accepted), 7);
         assert_eq!(metrics.open(), 5);
+        assert_eq!(metrics.unwritten(), 4);
         assert_eq!(zero.all().total(Counter::Lines), 0);
     }
 

@@ -261,7 +261,11 @@ impl Server {
                 Ok(Wake::Core(Report::Ended(shard, Err(error)))) => return Err(ServerError::Core { shard, error }),
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => {
-                    self.log.emit(Event::DrainTimedOut { connections: self.metrics.open() });
+                    // The others have handed everything to the kernel, and only wait for their peers' end.
+                    let connections = self.metrics.unwritten();
+                    if connections > 0 {
+                        self.log.emit(Event::DrainTimedOut { connections });
+                    }
                     return Ok(());
                 }
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the signal watcher holds a sender"),

@@ -168,6 +168,39 @@ fn a_client_that_never_reads_holds_the_drain_up_until_its_timeout() {
 }
 
 #[test]
+fn a_drain_that_is_shorter_than_peers_take_to_close_leaves_no_output_pending() {
+    // No client closes before the server does, which would wait for a second.
+    let mut server = Server::with(&["--drain-timeout", "700ms"]);
+    let mut clients =
+        [server.connect_on(0), server.login_on(0, "tux"), server.connect_on(1), server.login_on(1, "cow")];
+    server.signal("TERM");
+    for client in &mut clients {
+        assert_eq!(client.read_to_end(), LAST_LINE);
+    }
+    assert_it_drained(&mut server);
+}
+
+#[test]
+fn however_short_a_drain_is_it_ends_in_order_and_counts_those_without_the_last_line() {
+    for timeout in ["1ms", "5ms", "45ms"] {
+        let mut server = Server::with(&["--drain-timeout", timeout]);
+        let clients =
+            [server.connect_on(0), server.login_on(0, "tux"), server.connect_on(1), server.login_on(1, "cow")];
+        server.signal("TERM");
+        let told = clients.map(|mut client| client.read_to_end()).into_iter().filter(|last| {
+            assert!(last.is_empty() || last == LAST_LINE, "{last:?}");
+            !last.is_empty()
+        });
+        let untold = 4 - told.count();
+        assert_eq!(server.wait().code(), Some(0));
+        let timed_out = server.log().into_iter().find_map(|line| line.split("timed out: ").nth(1).map(str::to_owned));
+        let pending =
+            timed_out.map_or(0, |rest| rest.split(' ').next().and_then(|n| n.parse().ok()).expect("a number"));
+        assert!(untold <= pending, "{untold} without the last line, {pending} said to be, in {timeout}");
+    }
+}
+
+#[test]
 fn a_second_signal_ends_a_drain_at_once() {
     for (first, second, code) in
         [("TERM", "TERM", 143), ("INT", "INT", 130), ("INT", "TERM", 143), ("HUP", "TERM", 143)]

@@ -19,7 +19,7 @@ use super::core::Core;
 use super::listener::Listening;
 use super::{effects, flush};
 use crate::events::CloseReason;
-use crate::limits::{DRAIN_LAST_PART, HANDSHAKE_GRACE, LOOKED_AFTER_AT_ONCE};
+use crate::limits::{DRAIN_GRACE_PART, DRAIN_LAST_PART, HANDSHAKE_GRACE, LOOKED_AFTER_AT_ONCE};
 use crate::shard::Frame;
 
 /// How often a step looks whether it is done. A drain happens once, so simple beats quick.
@@ -29,9 +29,9 @@ const LOOK: Duration = Duration::from_millis(1);
 pub(super) async fn run(core: &Rc<Core>, listener: &Listening, began: Instant) {
     core.start_draining();
     listener.ignore_newcomers();
-    core.reactor.sleep(HANDSHAKE_GRACE).await;
-    let mut is_deaf = listener.empty_and_end(core);
     let timeout = core.settings.drain_timeout;
+    core.reactor.sleep(grace(timeout)).await;
+    let mut is_deaf = listener.empty_and_end(core);
     let patience = (timeout - timeout / DRAIN_LAST_PART).saturating_sub(began.elapsed());
     nothing_more_comes(core).or(core.reactor.sleep(patience)).await;
     tell_all(core).await;
@@ -43,6 +43,11 @@ pub(super) async fn run(core: &Rc<Core>, listener: &Listening, began: Instant) {
     // What still keeps sockets of connections that are over.
     core.over_limit.take();
     flush::flush(core).await;
+}
+
+/// How long handshakes under way are waited for, of the time that a drain has.
+fn grace(timeout: Duration) -> Duration {
+    HANDSHAKE_GRACE.min(timeout / DRAIN_GRACE_PART)
 }
 
 /// Tells the others that nothing more will come from here, and waits until all of them have said the same.
@@ -163,5 +168,15 @@ mod tests {
             assert_eq!(core.connection_count(), 0);
         };
         block_on(doorbell, main).expect("io_uring");
+    }
+
+    #[test]
+    fn handshakes_take_a_small_part_of_a_short_drain_and_no_more_than_a_round_trip_of_a_long_one() {
+        assert_eq!(grace(DRAIN_TIMEOUT), HANDSHAKE_GRACE);
+        for millis in [1, 2, 49, 50, 51, 500, 1000] {
+            let timeout = Duration::from_millis(millis);
+            let before_the_last_lines = timeout - timeout / DRAIN_LAST_PART;
+            assert!(grace(timeout) * 4 < before_the_last_lines, "of {timeout:?}");
+        }
     }
 }

@@ -18,6 +18,7 @@ use super::turn::Turn;
 use crate::events::{CloseReason, Event};
 use crate::held::HeldBytes;
 use crate::limits::{LAST_OUTPUT_STALL, LINGER, LINGER_LOOK, SENDQ_OWN_BYTES, TURN_LINES};
+use crate::metrics::Counter;
 use crate::protocol::line::LineBuffer;
 use crate::shard::Outcome;
 
@@ -28,6 +29,7 @@ pub(super) async fn run(core: Rc<Core>, connection: Rc<Connection>) {
             std::panic::resume_unwind(panic);
         }
         core.end_by_fault(&connection, &*panic);
+        core.metrics.add(Counter::Written, 1);
         // What its lines have queued for others until then.
         flush::end_turn(&core);
     }
@@ -173,6 +175,7 @@ async fn close(core: &Rc<Core>, connection: &Rc<Connection>) {
     flush::end_turn(core);
     let is_written = async || connection.write_last().is_ok() && connection.is_written().await.is_ok();
     let written = ending.reason.is_orderly() && is_written().await;
+    core.metrics.add(Counter::Written, 1);
     if connection.is_abandoned() || ending.reason.is_cut() {
         connection.socket().reset_on_close();
     } else if written {
