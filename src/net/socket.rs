@@ -25,9 +25,6 @@ const MSG_NOSIGNAL: i32 = 0x4000;
 const MSG_MORE: i32 = 0x8000;
 pub(super) const SEND_FLAGS: i32 = MSG_DONTWAIT | MSG_NOSIGNAL;
 
-/// Asks for the unacknowledged bytes of a TCP socket.
-const SIOCOUTQ: Opcode = 0x5411;
-
 /// The part of struct tcp_info (linux/tcp.h) that Linux 5.4 has, in words of 32 bits, and four of its fields:
 /// packets that are not acknowledged, milliseconds since the last acknowledgement, bytes that were not sent, and
 /// the window that the peer offers. Of its first word, the byte with the probes that are not answered.
@@ -82,8 +79,8 @@ impl Socket {
 
     /// Bytes handed over that the peer's kernel has not acknowledged; 0 if nobody can tell.
     pub(super) fn unacknowledged_bytes(&self) -> u32 {
-        // SAFETY: SIOCOUTQ (tcp(7)) writes one int.
-        let asked = unsafe { Getter::<SIOCOUTQ, i32>::new() };
+        // SAFETY: TIOCOUTQ, which tcp(7) calls SIOCOUTQ, writes one int.
+        let asked = unsafe { Getter::<{ libc::TIOCOUTQ as Opcode }, i32>::new() };
         // SAFETY: as above, and it changes nothing.
         let bytes = unsafe { ioctl(&self.socket, asked) };
         bytes.ok().and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0)
