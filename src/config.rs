@@ -1,10 +1,9 @@
 //! From the command line to a configuration that can be run: everything that an operator may have got
 //! wrong is found here, before a thread is started or a port is taken.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use crate::cows::Herd;
 use crate::cows::bubble::Bubble;
 use crate::cows::herd::HerdError;
 use crate::events::Level;
+use crate::files::{self, FileError};
 use crate::invocation::UnknownVariable;
 use crate::limits::{
     CONNECTIONS_PER_CORE_MAX, COWS_PER_ADDRESS_MIN, COWS_PER_ADDRESS_PART, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE,
@@ -115,19 +115,13 @@ pub enum Lacking {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The greeting cannot be read.
-    #[error("cannot read the file of --motd, {path}: {error}", path = .path.display())]
+    #[error("the file of --motd, {path}, {error}", path = .path.display())]
     Motd {
         /// What was asked for.
         path: PathBuf,
         /// Why not.
-        error: io::Error,
+        error: FileError,
     },
-    /// A directory, a pipe or a device: opening it might wait for ever.
-    #[error("the file of --motd, {path}, is no regular file: give one that is", path = .0.display())]
-    MotdNotAFile(PathBuf),
-    /// The greeting is too long.
-    #[error("the file of --motd, {path}, is longer than {MOTD_BYTES_MAX} bytes: shorten it", path = .0.display())]
-    MotdTooLong(PathBuf),
     /// A directory of cows cannot be read.
     #[error(transparent)]
     CowDir(#[from] CowDirError),
@@ -247,7 +241,7 @@ impl Config {
             cows_per_address: args.cows_per_address.unwrap_or_else(|| usual_cows_per_address(herd.len())),
             herd: Arc::new(herd),
             history_messages: args.history,
-            motd: args.motd.as_ref().map(read_motd).transpose()?,
+            motd: args.motd.as_deref().map(read_motd).transpose()?,
             cow_files_skipped: cow_files.skipped,
             line_bytes_max: args.line_bytes_max,
             sendq_bytes_max: args.sendq_bytes_max,
@@ -390,18 +384,9 @@ fn queues_bytes_total(asked: Option<u64>, one: usize) -> Result<u64, ConfigError
 }
 
 /// The greeting, ending in LF.
-fn read_motd(path: &PathBuf) -> Result<Arc<[u8]>, ConfigError> {
-    let unreadable = |error| ConfigError::Motd { path: path.clone(), error };
-    // Before it is opened: to open a pipe is to wait for its writer.
-    if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(ConfigError::MotdNotAFile(path.clone()));
-    }
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MOTD_BYTES_MAX as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
-    if text.len() > MOTD_BYTES_MAX {
-        return Err(ConfigError::MotdTooLong(path.clone()));
-    }
+fn read_motd(path: &Path) -> Result<Arc<[u8]>, ConfigError> {
+    let mut text =
+        files::read(path, MOTD_BYTES_MAX).map_err(|error| ConfigError::Motd { path: path.to_owned(), error })?;
     if text.last().is_some_and(|&last| last != b'\n') {
         text.push(b'\n');
     }

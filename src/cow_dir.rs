@@ -6,14 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use crate::cows::art::BUILTIN_NAMES;
 use crate::cows::bubble::Bubble;
 use crate::cows::cow_file::{self, CowFileError, Kind, Picture};
 use crate::cows::herd::{Cow, is_name};
+use crate::files::{self, FileError};
 use crate::limits::{COW_BODY_BYTES_MAX, COW_FILE_BYTES_MAX, COW_FILES_MAX};
 
 /// A file that is no cow, and why.
@@ -54,15 +54,9 @@ pub enum Reason {
     /// There are enough.
     #[error("{COW_FILES_MAX} cows from files are the most: take others out")]
     TooMany,
-    /// A directory, a pipe or a device: opening it might wait for ever.
-    #[error("it is no regular file: give one, or a link to one")]
-    NotAFile,
-    /// The kernel's word.
-    #[error("it cannot be read: {0}")]
-    Unreadable(String),
-    /// Too large to be a cow.
-    #[error("it is larger than {COW_FILE_BYTES_MAX} bytes: make it smaller")]
-    FileTooLarge,
+    /// It is not read.
+    #[error("it {0}")]
+    Unread(#[from] FileError),
     /// Another encoding, or no text.
     #[error("line {0}: it is not UTF-8 (iconv can turn Latin-1 into that)")]
     NotUtf8(usize),
@@ -142,18 +136,7 @@ fn cow(path: &Path, kind: Kind, bubble: &Bubble, origins: &BTreeMap<String, Path
 }
 
 fn read(path: &Path) -> Result<String, Reason> {
-    let unreadable = |error: io::Error| Reason::Unreadable(error.to_string());
-    // Before it is opened: to open a pipe is to wait for its writer.
-    if !fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(Reason::NotAFile);
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(COW_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() > COW_FILE_BYTES_MAX {
-        return Err(Reason::FileTooLarge);
-    }
-    String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(files::read(path, COW_FILE_BYTES_MAX)?).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         Reason::NotUtf8(1 + memchr::memchr_iter(b'\n', valid).count())
     })

@@ -36,7 +36,7 @@
 //! # The map: a folder is an import rule
 //! `main` -> [`server`], [`client`] -> ...; [`server`] -> [`notify`], [`net`] -> [`shard`] -> [`protocol`],
 //! [`cows`], [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]; [`memory`],
-//! [`held`] and [`limits`] know nobody, [`policy`] and [`retry`] only those. Never upward, no circles; only `net` knows glommio and flume, only
+//! [`files`], [`held`] and [`limits`] know nobody, [`policy`] and [`retry`] only those. Never upward, no circles; only `net` knows glommio and flume, only
 //! [`cows`] charasay, only [`notify`] sd-notify; `tests/architecture.rs` holds the rule. [`faults`] is nothing in
 //! a release build: it is where tests have the server panic or stall.
 
@@ -48,6 +48,7 @@ pub mod cows;
 pub mod directory;
 pub mod events;
 pub mod faults;
+pub mod files;
 pub mod held;
 pub mod invocation;
 pub mod limits;

@@ -12,7 +12,7 @@ use clap::CommandFactory;
 use cowchat::cli::Cli;
 
 /// Each room (a folder or file of src/) and the rooms that it may import. Downwards only.
-const MAY_IMPORT: [(&str, &[&str]); 25] = [
+const MAY_IMPORT: [(&str, &[&str]); 26] = [
     ("main", &["cli", "client", "config", "invocation", "server"]),
     ("lib", &[]),
     (
@@ -32,10 +32,13 @@ const MAY_IMPORT: [(&str, &[&str]); 25] = [
             "shutdown",
         ],
     ),
-    ("config", &["cli", "cow_dir", "cows", "events", "invocation", "limits", "memory", "policy", "protocol", "retry"]),
+    (
+        "config",
+        &["cli", "cow_dir", "cows", "events", "files", "invocation", "limits", "memory", "policy", "protocol", "retry"],
+    ),
     ("invocation", &["cli"]),
     ("cli", &["cows", "limits", "policy", "protocol"]),
-    ("cow_dir", &["cows", "limits"]),
+    ("cow_dir", &["cows", "files", "limits"]),
     (
         "net",
         &[
@@ -64,6 +67,7 @@ const MAY_IMPORT: [(&str, &[&str]); 25] = [
     ("limits", &[]),
     // Pure where it matters: nothing at all in a release build.
     ("faults", &[]),
+    ("files", &[]),
     ("memory", &[]),
     ("held", &[]),
     ("retry", &["limits"]),

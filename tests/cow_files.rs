@@ -236,7 +236,15 @@ fn only_regular_files_are_opened() {
     fs::create_dir(cows.0.join("folder.cow")).expect("a directory");
     fs::create_dir(cows.0.join("more")).expect("a directory");
     cows.put("more/deep.cow", MOO);
-    for (to, link) in [("good.cow", "linked.cow"), ("nosuch", "dangling.cow"), ("fifo.cow", "piped.chara")] {
+    let links = [
+        ("good.cow", "linked.cow"),
+        ("nosuch", "dangling.cow"),
+        ("fifo.cow", "piped.chara"),
+        ("/proc/self/status", "status.cow"),
+        ("/proc/self/mem", "memory.cow"),
+        ("/proc/self/fd/0", "input.cow"),
+    ];
+    for (to, link) in links {
         std::os::unix::fs::symlink(to, cows.0.join(link)).expect("a link");
     }
     let server = cows.serve();
@@ -244,12 +252,16 @@ fn only_regular_files_are_opened() {
     looks(&server, "linked", "\\ moo");
     assert_eq!(server.connect().ask("login deep"), "error: no cow named deep (try cows)");
     let no_file = "it is no regular file: give one, or a link to one";
+    let of_proc = "it is a file of /proc: give one that is stored somewhere";
     cows.are_skipped(
         &server,
         &[
             ("fifo.cow", no_file),
             ("folder.cow", no_file),
             ("piped.chara", no_file),
+            ("status.cow", of_proc),
+            ("memory.cow", of_proc),
+            ("input.cow", no_file),
             ("dangling.cow", "it cannot be read: No such file or directory (os error 2)"),
         ],
     );

@@ -230,9 +230,10 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--history", "-1"], "--history", number),
         (&["--art", "colour"], "--art", "possible values: color, plain, small, off"),
         (&["--bubble", "square"], "--bubble", "possible values: cowsay, ascii, round, unicode, think"),
-        (&["--motd", "/nosuch"], "--motd", "/nosuch: No such file"),
+        (&["--motd", "/nosuch"], "--motd", "/nosuch, cannot be read: No such file"),
         (&["--motd", "/"], "--motd", "/, is no regular file"),
         (&["--motd", "/dev/zero"], "--motd", "/dev/zero, is no regular file"),
+        (&["--motd", "/proc/self/status"], "--motd", "/proc/self/status, is a file of /proc: give one that is stored"),
         (&["--log", "loud"], "--log", "possible values: error, warn, info"),
         (&["--nosuch"], "--nosuch", "--help"),
         (&["nosuch"], "nosuch", "--help"),
@@ -511,7 +512,7 @@ fn everybody_who_connects_is_greeted_with_the_motd() {
     }
     let motd = file("too-long", &[b'm'; MOTD_BYTES_MAX + 1]);
     let said = refusal(serve(&["--motd", path(&motd)]), 2);
-    assert!(said.contains("--motd") && said.contains("is longer than 65536 bytes: shorten it"), "{said}");
+    assert!(said.contains("--motd") && said.contains("is larger than 65536 bytes: make it smaller"), "{said}");
 }
 
 #[test]
@@ -523,7 +524,7 @@ fn a_pipe_is_no_motd() {
     let _writer = Guarded::spawn(Command::new("sh").args(["-c", "echo moo > \"$0\"", path(&pipe)]));
     let said = refusal(serve(&["--motd", path(&pipe)]), 2);
     std::fs::remove_file(&pipe).expect("it was created here");
-    assert!(said.ends_with(&format!("{}, is no regular file: give one that is", pipe.display())), "{said}");
+    assert!(said.ends_with(&format!("{}, is no regular file: give one, or a link to one", pipe.display())), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
 }
 

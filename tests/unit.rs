@@ -33,7 +33,8 @@ const CALLS: &[(&str, &[Call])] = &[
     ("@basic-io", calls![SYS_close SYS_lseek SYS_pread64 SYS_read SYS_readv SYS_write SYS_writev]),
     (
         "@file-system",
-        calls![SYS_faccessat SYS_fcntl SYS_fstat SYS_getdents64 SYS_newfstatat SYS_openat SYS_readlinkat SYS_statx],
+        calls![SYS_faccessat SYS_fcntl SYS_fstat SYS_getdents64 SYS_newfstatat SYS_openat SYS_readlinkat SYS_statfs
+        SYS_statx],
     ),
     ("@io-event", calls![SYS_eventfd2 SYS_ppoll]),
     (

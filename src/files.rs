@@ -1,0 +1,53 @@
+//! Small files that the command line names: read as a whole, and never waited for.
+//!
+//! Knows nothing of what they are for. To open a pipe or a device may wait for ever, and so may a read in /proc, where files
+//! say that they are regular and have no bytes; so both are refused before they are opened.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use rustix::fs::{PROC_SUPER_MAGIC, statfs};
+
+/// Why a file is not read. The text goes on after its path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FileError {
+    /// The kernel's word.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
+    /// A directory, a pipe or a device.
+    #[error("is no regular file: give one, or a link to one")]
+    NotRegular,
+    /// What the kernel makes up when it is asked.
+    #[error("is a file of /proc: give one that is stored somewhere")]
+    OfProc,
+    /// It has more than so many bytes.
+    #[error("is larger than {0} bytes: make it smaller")]
+    TooLarge(usize),
+}
+
+impl From<io::Error> for FileError {
+    fn from(error: io::Error) -> Self {
+        FileError::Unreadable(error.to_string())
+    }
+}
+
+/// The bytes of a regular file, or of one that a link leads to, `bytes_max` at most. Blocks only as a disk does.
+///
+/// # Errors
+/// When it is another kind of file, is too large, or cannot be read.
+pub fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, FileError> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(FileError::NotRegular);
+    }
+    if statfs(path).map_err(io::Error::from)?.f_type == PROC_SUPER_MAGIC {
+        return Err(FileError::OfProc);
+    }
+    let mut bytes = Vec::new();
+    // Other kernel files that may wait, such as trace_pipe, say the same as an empty one, too.
+    if metadata.len() > 0 {
+        File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    }
+    if bytes.len() > bytes_max { Err(FileError::TooLarge(bytes_max)) } else { Ok(bytes) }
+}
