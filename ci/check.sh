@@ -62,12 +62,10 @@ install_missing
 raise_descriptors
 step "preflight" ci/preflight.sh
 step "format" cargo fmt --all -- --check
-# With all features: what tests/claims needs is linted too, and nothing twice.
-step "lints" cargo clippy --all-targets --all-features --locked -- -D warnings
+step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
 step "unit" ci/unit.sh
-# Before the other tests, which leave a server behind that runs: one made for exploring does not.
-step "schedules of claims" cargo test --locked --features shuttle --test claims
+step "schedules of claims" cargo test --locked -p claims
 step "tests" cargo test --locked
 # Where cores meet, with more of them than two.
 step "tests on four cores" env COWCHAT_TEST_CORES=4 cargo test --locked --test crowd --test delivery --test herds \

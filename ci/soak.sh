@@ -162,7 +162,7 @@ figures
 soak "simulation, seeds of $steps steps" "$seeds" with COWCHAT_SIM_SEEDS="$seeds" COWCHAT_SIM_STEPS="$steps" \
     cargo_test --release --test simulation
 soak "claims, schedules of each kind" "$schedules" with COWCHAT_CLAIMS_SCHEDULES="$schedules" \
-    cargo_test --release --features shuttle --test claims
+    cargo_test --release -p claims
 soak "protocol properties, cases each" "$cases" with PROPTEST_CASES="$cases" cargo_test --release --lib --test framing
 soak "input in any chunks (I13), cases" "$chunkings" any_chunks
 soak "a line without an end, MB" "$endless" with COWCHAT_ENDLESS_MB="$endless" cargo_test --release --test faults \

@@ -507,6 +507,13 @@ fn every_proof_of_a_promise_exists() {
     assert_eq!(proofs_that_are_none("`claims::no_such_test` and `simulation::shards_keep_their_promises`").len(), 2);
 }
 
+/// Features add up over all that is built together, so one that replaced the atomics would do so for a server, too.
+#[test]
+fn no_feature_makes_the_server_another_one() {
+    let manifest = include_str!("../Cargo.toml");
+    assert!(!manifest.lines().any(|line| line == "[features]" || line.starts_with("shuttle")));
+}
+
 #[test]
 fn every_flag_can_be_set_by_the_environment() {
     assert_eq!(flags_without_variable(&Cli::command()), [""; 0]);
@@ -527,7 +534,7 @@ fn an_import_is_seen_however_it_is_written() {
     assert_eq!(broken("src/shard/mod.rs", "fn f(mesh: &crate::net::mesh::Mesh) {}"), 1);
     assert_eq!(broken("src/shard/mod.rs", "use super::net;"), 1);
     assert_eq!(broken("src/shard/roster.rs", "use super::super::server::run;"), 1);
-    assert_eq!(broken("src/directory.rs", "use super::{shard::Frame, cows::CowId};"), 1);
+    assert_eq!(broken("src/directory/mod.rs", "use super::{shard::Frame, cows::CowId};"), 1);
     assert_eq!(broken("src/limits.rs", "use crate::*;"), 1);
     assert_eq!(broken("src/main.rs", "use cowchat::net;"), 1);
     assert_eq!(broken("src/attic.rs", ""), 1, "a room that nobody has thought about");
@@ -576,7 +583,7 @@ fn a_clock_in_a_pure_room_is_seen() {
     let broken = |path, text| broken(is_pure_where_it_should_be, path, text);
     assert_eq!(broken("src/shard/mod.rs", "use std::time::Instant;"), 1);
     assert_eq!(broken("src/cows/art.rs", "use std::{fs, net::TcpStream};"), 2);
-    assert_eq!(broken("src/directory.rs", "let id = std::thread::current();"), 1);
+    assert_eq!(broken("src/directory/mod.rs", "let id = std::thread::current();"), 1);
     assert_eq!(broken("src/protocol/line.rs", "async fn next() { read().await }"), 2);
     assert_eq!(broken("src/net/core.rs", "use std::time::Instant;"), 0);
     assert_eq!(broken("src/shard/mod.rs", "use std::time::Duration;\nuse std::io::Write;"), 0);

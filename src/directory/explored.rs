@@ -1,7 +1,7 @@
 //! Atomics for exploring schedules: shuttle's, before each step of which another thread may go on, and which
 //! can be given a [`Fault`], so that the tests show what they would notice.
 //!
-//! Only under the feature `shuttle`; a server built with it does not run. Every step is sequentially
+//! Only under `cfg(shuttle)`, which the server does not have. Every step is sequentially
 //! consistent here, whatever it asks for: that Acquire and Release are enough for the slots and the counts of claims is
 //! not explored. The bits of the cows ask for SeqCst anyway.
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock, Mutex};
 
-use cowchat::cows::{CowId, Herd};
-use cowchat::directory::{Claim, Claims, ConnectionId, Directory, ShardId};
+use rooms::cows::{CowId, Herd};
+use rooms::directory::{Claim, Claims, ConnectionId, Directory, ShardId};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread;
 

@@ -8,11 +8,11 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use cowchat::cows::{CowId, Herd};
-use cowchat::directory::{ConnectionId, ShardId};
-use cowchat::metrics::{CoreMetrics, Counter, Metrics};
-use cowchat::protocol::command::Art;
-use cowchat::shard::{Common, Effects, Forward, Frame, Rules, Shard};
+use rooms::cows::{CowId, Herd};
+use rooms::directory::{ConnectionId, ShardId};
+use rooms::metrics::{CoreMetrics, Counter, Metrics};
+use rooms::protocol::command::Art;
+use rooms::shard::{Common, Effects, Forward, Frame, Rules, Shard};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::mpsc::{Receiver, Sender, channel};
 use shuttle::thread;
@@ -188,7 +188,7 @@ impl Core {
             (_, frame) => frame,
         };
         let Some(delivery) = self.shard.on_frame(frame, Duration::ZERO) else { return };
-        let received = |to: cowchat::shard::Receiver| {
+        let received = |to: rooms::shard::Receiver| {
             (to.connection.index(), String::from_utf8(delivery.payload(to.form).to_vec()).expect("UTF-8"))
         };
         let received: Vec<_> = delivery.receivers().map(received).collect();

@@ -10,7 +10,7 @@
 //! a release that comes late leaves another's claim alone.
 
 mod atomics;
-#[cfg(feature = "shuttle")]
+#[cfg(shuttle)]
 pub mod explored;
 mod taken;
 

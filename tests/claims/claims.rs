@@ -1,7 +1,7 @@
 //! The real claim and release code, and what a core does with a `say`, under explored schedules: at every step
 //! of an atomic, and of a channel, any other thread may go on.
 //!
-//! Only with the feature `shuttle`, by which `src/directory.rs` is made of shuttle's atomics. They are
+//! In a package of its own, whose `src/directory/` is made of shuttle's atomics. They are
 //! sequentially consistent, whatever ordering a step asks for, so what is explored is how steps fall between
 //! each other, not what a weaker ordering may do on top.
 //!
@@ -18,10 +18,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cowchat::cows::Herd;
-use cowchat::cows::bubble::Bubble;
-use cowchat::cows::herd::Cow;
-use cowchat::directory::explored::{Fault, with_fault};
+use rooms::cows::Herd;
+use rooms::cows::bubble::Bubble;
+use rooms::cows::herd::Cow;
+use rooms::directory::explored::{Fault, with_fault};
 use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, FailurePersistence, Runner};
 
