@@ -178,7 +178,7 @@ fn repeated(piece: &str, bytes: usize) -> String {
 fn directory(c: &mut Criterion) {
     let mut group = c.benchmark_group("directory");
     let herd = builtin();
-    let directory = Directory::new(herd.breeds().len(), 4200, 1);
+    let directory = Directory::new(herd.breeds().len(), 4200, 1).expect("memory");
     let mut claims = Claims::new(Arc::clone(&directory), ShardId::new(0));
     let [taken, free] = two_cows(&herd);
     let connection = ConnectionId::new(0);
@@ -215,7 +215,7 @@ fn shard(c: &mut Criterion) {
 
 /// A shard on which every first, second ... cow of `herd` is registered.
 fn registered(herd: Herd, every: usize) -> Shard {
-    let common = Common::new(Arc::new(herd), 1, Rules::default());
+    let common = Common::new(Arc::new(herd), 1, Rules::default()).expect("memory");
     let id = ShardId::new(0);
     let herd = Arc::clone(&common.herd);
     let mut shard = Shard::new(id, common, CoreMetrics::new(Metrics::new(1), id));
@@ -327,7 +327,7 @@ async fn answer_each_end(mesh: &Mesh, ear: &mut Ear, inbox: &Inbox) {
 fn a_yield() -> Frame {
     let herd = builtin();
     let [cow, _] = two_cows(&herd);
-    let mut claims = Claims::new(Directory::new(herd.len(), 1, 1), ShardId::new(0));
+    let mut claims = Claims::new(Directory::new(herd.len(), 1, 1).expect("memory"), ShardId::new(0));
     let claim = claims.claim(cow, ConnectionId::new(0)).expect("nobody else claims");
     Frame::Yield { message: Message::new(cow, "hi", false), author: claim.owner() }
 }

@@ -16,6 +16,7 @@ use crate::cow_dir::{self, CowDirError, Skipped};
 use crate::cows::Herd;
 use crate::cows::bubble::Bubble;
 use crate::cows::herd::HerdError;
+use crate::directory::NoMemory;
 use crate::events::Level;
 use crate::files::{self, FileError};
 use crate::invocation::UnknownVariable;
@@ -128,6 +129,9 @@ pub enum ConfigError {
     /// The cows cannot be put together.
     #[error(transparent)]
     Herd(#[from] HerdError),
+    /// There is no memory for the herd.
+    #[error(transparent)]
+    HerdMemory(#[from] NoMemory),
     /// Too few descriptors to serve anybody.
     #[error(
         "{0} file descriptors are too few: run `ulimit -n {DESCRIPTORS_MIN}` or more, or set LimitNOFILE in the unit"

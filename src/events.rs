@@ -26,6 +26,15 @@ impl fmt::Display for ConnectionName {
     }
 }
 
+/// Where in the source a panic began.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PanicPlace {
+    /// The file, as the compiler was told.
+    pub file: String,
+    /// Counted from 1.
+    pub line: u32,
+}
+
 /// Why a connection ended, or was not let in. `protocol/PROTOCOL.md` has them in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
@@ -180,7 +189,8 @@ pub enum Event {
     AcceptFailed { shard: ShardId, error: String },
     NoSendRing { shard: ShardId },
     AcceptRecovered { shard: ShardId },
-    Fault { connection: ConnectionName, message: String },
+    Fault { connection: ConnectionName, message: &'static str },
+    Panicked { thread: String, place: Option<PanicPlace>, message: &'static str },
     Draining { signal: &'static str, connections: u64 },
     DrainTimedOut { connections: u64 },
     Stopped { connections: u64, says: u64, yields: u64, deliveries: u64, stale: u64, ended: Vec<(CloseReason, u64)> },
@@ -203,7 +213,7 @@ impl Event {
             | Event::DrainTimedOut { .. }
             | Event::Mishaps { .. }
             | Event::Lost { .. } => Level::Warn,
-            Event::AcceptFailed { .. } | Event::Fault { .. } => Level::Error,
+            Event::AcceptFailed { .. } | Event::Fault { .. } | Event::Panicked { .. } => Level::Error,
             _ => Level::Info,
         }
     }
@@ -270,6 +280,13 @@ impl fmt::Display for Event {
             Event::Fault { connection, message } => {
                 write!(f, "internal fault, session ended connection={connection} panic=\"{message}\"")
             }
+            Event::Panicked { thread, place, message } => {
+                write!(f, "panic in thread {thread}")?;
+                if let Some(PanicPlace { file, line }) = place {
+                    write!(f, " at {file}:{line}")?;
+                }
+                write!(f, ": {message}")
+            }
             Event::Draining { signal, connections } => write!(f, "{signal}: draining {connections} connections"),
             Event::DrainTimedOut { connections } => {
                 write!(f, "drain timed out: {connections} connections closed with output pending")
@@ -290,7 +307,9 @@ impl fmt::Display for Event {
             Event::Mishaps { faults, stalls } => {
                 write!(f, "there were {faults} internal faults, and {stalls} stalls of a core")
             }
-            Event::Lost { events } => write!(f, "{events} log lines were lost: stderr is too slow"),
+            Event::Lost { events } => {
+                write!(f, "{events} log lines were lost: stderr was too slow, or a write to it failed")
+            }
         }
     }
 }

@@ -65,7 +65,19 @@ mod armed {
         match FAULTS.iter().find(strikes) {
             None => {}
             Some(Fault { stalls: Some(address), .. }) => stall(address),
-            Some(Fault { word, .. }) => panic!("a fault on purpose at {point:?}: {word}"),
+            Some(_) => strike(point, text),
+        }
+    }
+
+    /// The messages are literals, which is what a log tells; but for one that quotes the text, as `str`'s own panics do.
+    fn strike(point: Point, text: &[u8]) -> ! {
+        match point {
+            Point::Read => panic!("a fault on purpose at what was read"),
+            Point::Line => panic!("a fault on purpose at a line"),
+            Point::Draw => panic!("a fault on purpose at drawing {}", String::from_utf8_lossy(text)),
+            Point::Leave => panic!("a fault on purpose at leaving"),
+            Point::Deliver => panic!("a fault on purpose at a delivery"),
+            Point::Write => panic!("a fault on purpose at a write"),
         }
     }
 

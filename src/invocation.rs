@@ -4,6 +4,7 @@
 //! program's own is told of.
 
 use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
@@ -11,6 +12,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::cli::Cli;
+use crate::last_words;
 
 /// What all of the program's variables begin with.
 const VARIABLE_PREFIX: &str = "COWCHAT_";
@@ -83,16 +85,27 @@ impl Invocation {
 }
 
 impl Usage {
-    /// Says it, on stdout if it was asked for. Control characters of a wrong argument do not reach the terminal.
-    pub fn show(&self) -> ExitCode {
-        let text = self.0.render().to_string();
-        if text.contains(|c: char| c.is_control() && c != '\n') {
-            text.lines().for_each(|line| eprintln!("{}", without_controls(line)));
+    /// Says it, on stdout if it was asked for. Control characters of a wrong argument do not reach the terminal. A stdout
+    /// that is read slowly is waited for, a stderr for a second only.
+    pub fn show(self) -> ExitCode {
+        let code = ExitCode::from(u8::try_from(self.0.exit_code()).unwrap_or(2));
+        if self.0.use_stderr() {
+            last_words::say(move || self.print());
         } else {
-            // To a terminal in colour. If stderr is closed nobody is there to be told.
-            let _ = self.0.print();
+            self.print();
         }
-        ExitCode::from(u8::try_from(self.0.exit_code()).unwrap_or(2))
+        code
+    }
+
+    fn print(&self) {
+        let text = self.0.render().to_string();
+        // If stderr is closed nobody is there to be told.
+        let _ = if text.contains(|c: char| c.is_control() && c != '\n') {
+            text.lines().try_for_each(|line| writeln!(io::stderr(), "{}", without_controls(line)))
+        } else {
+            // To a terminal in colour.
+            self.0.print()
+        };
     }
 }
 

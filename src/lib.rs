@@ -35,11 +35,13 @@
 //!
 //! # The map: a folder is an import rule
 //! `main` -> [`server`], [`client`] -> ...; [`server`] -> [`notify`], [`net`] -> [`shard`] -> [`protocol`],
-//! [`cows`], [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]; [`memory`],
-//! [`files`], [`held`] and [`limits`] know nobody, [`policy`] and [`retry`] only those. Never upward, no circles; only `net` knows glommio and flume, only
+//! [`cows`], [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]; [`panics`] -> [`log`];
+//! [`directory`] -> [`allocator`] -> [`last_words`]; [`files`], [`held`], [`memory`] and [`limits`] know nobody, [`policy`]
+//! and [`retry`] only those. Never upward, no circles; only `net` knows glommio and flume, only
 //! [`cows`] charasay, only [`notify`] sd-notify; `tests/architecture.rs` holds the rule. [`faults`] is nothing in
 //! a release build: it is where tests have the server panic or stall.
 
+pub mod allocator;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -51,12 +53,14 @@ pub mod faults;
 pub mod files;
 pub mod held;
 pub mod invocation;
+pub mod last_words;
 pub mod limits;
 pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod net;
 pub mod notify;
+pub mod panics;
 pub mod policy;
 pub mod protocol;
 pub mod retry;

@@ -3,14 +3,23 @@
 //! 0: done as asked. 1: it could not be done here and now (port taken, no server there, a core failed).
 //! 2: something has to be changed first (a flag, a limit, io_uring forbidden).
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
+use cowchat::allocator::Allocator;
 use cowchat::cli::Command;
 use cowchat::config::{self, Config, ConfigError};
 use cowchat::invocation::{Invocation, without_controls};
+use cowchat::last_words;
 use cowchat::server::ServerError;
+use cowchat::shutdown;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
+    // If that fails, such a write ends the process, as it does by default.
+    let _ = shutdown::outlive_full_files();
     let invocation = match Invocation::read() {
         Ok(invocation) => invocation,
         Err(error) => return error.show(),
@@ -19,7 +28,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Each error's text holds its cause.
-            eprintln!("cowchat: {}", without_controls(&invocation.by_their_names(&error.to_string())));
+            let said = without_controls(&invocation.by_their_names(&error.to_string()));
+            last_words::say(move || {
+                // If stderr is closed nobody is there to be told.
+                let _ = writeln!(io::stderr(), "cowchat: {said}");
+            });
             let is_to_be_changed =
                 error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(ServerError::Config(_)));
             ExitCode::from(if is_to_be_changed { 2 } else { 1 })

@@ -22,6 +22,7 @@ use crate::net::executor::{self, Common, CoreError, CoreThread, Plan, Report};
 use crate::net::listener;
 use crate::net::mesh::Mesh;
 use crate::notify::Manager;
+use crate::panics;
 use crate::policy::addresses::{Addresses, ConnectRate};
 use crate::policy::flood::Rate;
 use crate::shard::{self, Rules};
@@ -40,7 +41,7 @@ pub enum ServerError {
     },
     /// Something has to be changed first that shows only when cores start.
     #[error(transparent)]
-    Config(ConfigError),
+    Config(#[from] ConfigError),
     /// A thread or a signal handler cannot be had.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
@@ -85,6 +86,7 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     })?;
     let writer = LogWriter::start(config.log)?;
     let log = writer.log();
+    panics::tell(log.clone());
     if config.is_crowded() {
         log.emit(Event::Unpinned { cores: config.cores.len(), cpus: config.cpus });
     }
@@ -99,9 +101,9 @@ pub fn run(config: Config) -> Result<(), ServerError> {
         log.emit(Event::CowSkipped { path: file.path.clone(), reason: file.reason.to_string() });
     }
     let metrics = Metrics::new(config.cores.len());
+    let common = common(&config, Arc::clone(&metrics), log.clone())?;
     let (address, listeners) = listener::bind(config.listen, config.cores.len(), config.keepalive)
         .map_err(|error| ServerError::Bind { address: config.listen, error })?;
-    let common = common(&config, Arc::clone(&metrics), log.clone());
 
     let manager = Manager::from_environment();
     let mut server = Server { cores: Vec::new(), waking, log, metrics, manager };
@@ -150,7 +152,7 @@ fn announce(address: SocketAddr, config: &Config) -> io::Result<String> {
     std::thread::Builder::new().name("announce".to_owned()).spawn(write).map(|_| said)
 }
 
-fn common(config: &Config, metrics: Arc<Metrics>, log: Log) -> Common {
+fn common(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<Common, ConfigError> {
     let rules = Rules {
         header: config.header,
         art: config.art,
@@ -163,8 +165,8 @@ fn common(config: &Config, metrics: Arc<Metrics>, log: Log) -> Common {
         wait_max: CONNECT_WAIT_MAX,
     });
     let message_bytes = u32::try_from(config.sendq_bytes_max / MESSAGES_SENDQ_PART).unwrap_or(u32::MAX);
-    Common {
-        shards: shard::Common::new(Arc::clone(&config.herd), config.cores.len(), rules),
+    Ok(Common {
+        shards: shard::Common::new(Arc::clone(&config.herd), config.cores.len(), rules)?,
         metrics,
         log,
         settings: Settings {
@@ -185,7 +187,7 @@ fn common(config: &Config, metrics: Arc<Metrics>, log: Log) -> Common {
             drain_timeout: config.drain_timeout,
             motd: config.motd.clone(),
         },
-    }
+    })
 }
 
 /// The running cores and those who watch over them.
@@ -353,7 +355,7 @@ fn ended_at_start(cores: usize, shard: ShardId, result: Result<(), CoreError>) -
 }
 
 fn ended_early(shard: ShardId, result: Result<(), CoreError>) -> ServerError {
-    let error = result.err().unwrap_or_else(|| CoreError::Panicked("it ended without being asked to".to_owned()));
+    let error = result.err().unwrap_or(CoreError::Panicked("it ended without being asked to"));
     ServerError::Core { shard, error }
 }
 

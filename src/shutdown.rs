@@ -1,9 +1,13 @@
 //! Signals: the first SIGTERM, SIGINT or SIGHUP asks for a drain. After that SIGTERM or SIGINT ends the process at once;
-//! SIGHUP does not, since a terminal that goes sends more than one.
+//! SIGHUP does not, since a terminal that goes sends more than one. SIGXFSZ ends nothing.
 
 use std::io;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 /// A signal that asks the server to stop.
@@ -26,11 +30,23 @@ impl StopSignal {
     }
 }
 
-/// Calls `on_first` when the process is asked to stop, and exits when it is asked again.
+/// From now on a write beyond the limit on the size of a file (`ulimit -f`) fails, as one to a full disk does, instead of
+/// ending the process.
+///
+/// # Errors
+/// When the signal cannot be caught.
+pub fn outlive_full_files() -> io::Result<()> {
+    // The failed write says enough, so nothing reads the flag.
+    flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
+}
+
+/// Calls `on_first` when the process is asked to stop, and exits when it is asked again. For the first thread, before there
+/// are others.
 ///
 /// # Errors
 /// When the signals cannot be caught.
 pub fn watch(on_first: impl FnOnce(StopSignal) + Send + 'static) -> io::Result<()> {
+    unblock(&[SIGTERM, SIGINT, SIGHUP])?;
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     // nohup has the server outlive its terminal.
     if !is_ignored(SIGHUP) {
@@ -46,6 +62,21 @@ pub fn watch(on_first: impl FnOnce(StopSignal) + Send + 'static) -> io::Result<(
         }
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop)
+}
+
+/// Lets this thread and those that it starts receive these signals. A process inherits the mask of the one that started it.
+fn unblock(signals: &[i32]) -> io::Result<()> {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initializes the set, which the other calls only change and read. The null pointer asks
+    // for no old mask.
+    let error = unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for &signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), std::ptr::null_mut())
+    };
+    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
 }
 
 /// Whether whoever started the process had it ignore this signal (proc_pid_status(5), SigIgn).

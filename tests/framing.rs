@@ -556,7 +556,8 @@ impl Stage {
         let cow = |name: &str| Cow { name: name.to_owned(), colour: body.to_owned(), plain: body.to_owned() };
         let herd = Herd::new(vec![cow("ferris"), cow("tux")], 2, Bubble::default()).expect("two breeds");
         let core = ShardId::new(0);
-        let common = Common::new(Arc::new(herd), 1, Rules { line_bytes_max, history_messages: 2, ..Rules::default() });
+        let common = Common::new(Arc::new(herd), 1, Rules { line_bytes_max, history_messages: 2, ..Rules::default() })
+            .expect("memory");
         let shard = Shard::new(core, common, CoreMetrics::new(Metrics::new(1), core));
         let mut stage = Stage { shard, lines: LineBuffer::new(line_bytes_max), told: Vec::new(), over: false };
         let effects = stage.shard.on_line(ConnectionId::new(Stage::FERRIS), (&b"login ferris"[..]).into());

@@ -9,6 +9,7 @@ mod support;
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::Instant;
@@ -213,6 +214,30 @@ fn a_second_signal_ends_a_drain_at_once() {
         assert_eq!(witness.read_to_end(), LAST_LINE);
         server.signal(second);
         assert_eq!(server.wait().code(), Some(code), "SIG{first}, then SIG{second}");
+    }
+}
+
+#[test]
+fn signals_that_were_blocked_when_it_started_stop_it_all_the_same() {
+    for signal in ["TERM", "INT", "HUP"] {
+        let mut command = cowchat();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--cores", "2"]).args(PATIENT);
+        let block = || {
+            let mut all = std::mem::MaybeUninit::uninit();
+            // SAFETY: the first call initializes the set, and the second reads it.
+            let failed = unsafe {
+                libc::sigfillset(all.as_mut_ptr());
+                libc::sigprocmask(libc::SIG_BLOCK, all.as_ptr(), std::ptr::null_mut()) != 0
+            };
+            if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+        };
+        // SAFETY: between fork and exec the closure makes one system call; it takes no lock and no memory.
+        unsafe { command.pre_exec(block) };
+        let mut server = Server::spawn(command).unwrap_or_else(|said| panic!("it did not start: {said}"));
+        let mut client = server.login("tux");
+        server.signal(signal);
+        assert_eq!(client.read_to_end(), LAST_LINE, "SIG{signal}");
+        assert_it_drained(&mut server);
     }
 }
 

@@ -4,7 +4,8 @@
 mod support;
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,10 +17,15 @@ use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use rustix::thread::{
     CapabilitySet, CpuSet, remove_capability_from_bounding_set, sched_getaffinity, sched_setaffinity,
 };
-use support::{Client, GUARD, Guarded, SENDQ_BYTES_MIN, Server, bpf, confine, cowchat};
+use support::{
+    Client, GUARD, Guarded, SENDQ_BYTES_MIN, Server, bpf, confine, connect_narrow, cowchat, full_pipe, kib_of,
+};
 
 const NOBODY: &str = "Registered users: (none)";
 const FULL: &str = "error: server is full\n";
+
+/// How the line ends that tells how many others were lost.
+const LOST: &str = " log lines were lost: stderr was too slow, or a write to it failed";
 
 /// `cowchat serve` on any free port, with these flags.
 fn serve(flags: &[&str]) -> Command {
@@ -774,6 +780,126 @@ fn only_what_is_as_important_as_asked_for_is_logged() {
         server.signal("TERM");
         assert_eq!(server.wait().code(), Some(0));
         assert_eq!(server.log(), [""; 0], "--log {level}");
+    }
+}
+
+#[test]
+fn why_it_does_not_run_is_said_to_a_stderr_that_takes_nothing_for_a_second_only() {
+    // A port without a listener.
+    let unused = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
+    let unused = unused.to_string();
+    let table: [(&[&str], i32); 6] = [
+        (&[], 2),
+        (&["serve", "--nosuch"], 2),
+        (&["serve", "--art", "\x1b[31m"], 2),
+        (&["serve", "--motd", "/nosuch"], 2),
+        (&["serve", "--listen", "192.0.2.1:0"], 1),
+        (&["connect", &unused], 1),
+    ];
+    for (arguments, code) in table {
+        let (_unread, full) = full_pipe();
+        let mut process = Guarded::spawn_with_stderr(cowchat().args(arguments), full.into());
+        assert_eq!(process.wait(), Some(code), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_log_that_outgrows_its_file_loses_lines_and_tells_how_many() {
+    const CLIENTS: usize = 40;
+    const LIMIT: usize = 2000;
+    let log = file("outgrown", b"");
+    let stderr = File::options().append(true).open(&log).expect("it was created here");
+    let mut server = Guarded::spawn_with_stderr(&mut serve(&["--cores", "2"]), stderr.into());
+    let address = server.read_announcement();
+    let before = getrlimit(Resource::Fsize);
+    let limit = Rlimit { current: Some(LIMIT as u64), maximum: before.maximum };
+    prlimit(Pid::from_raw(server.pid()), Resource::Fsize, limit).expect("one's own child");
+    let come_and_go = || (0..CLIENTS / 2).for_each(|_| Client::connect(address).logged_in("tux").quit());
+    come_and_go();
+    let deadline = Instant::now() + GUARD;
+    while log.metadata().expect("it was created here").len() < LIMIT as u64 {
+        assert!(Instant::now() < deadline, "the log does not fill {LIMIT} bytes");
+        std::thread::yield_now();
+    }
+    come_and_go();
+    prlimit(Pid::from_raw(server.pid()), Resource::Fsize, before).expect("one's own child");
+    server.signal("TERM");
+    assert_eq!(server.wait(), Some(0));
+    let text = std::fs::read_to_string(&log).expect("it was created here");
+    std::fs::remove_file(&log).expect("it was created here");
+    let lost_of = |line: &str| line.split_once(" WARN ")?.1.strip_suffix(LOST)?.parse::<usize>().ok();
+    let (told, lines): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| lost_of(line).is_some());
+    let lost: usize = told.into_iter().filter_map(lost_of).sum();
+    assert!(lost > 0, "{text}");
+    assert!(lines.iter().all(|line| line.starts_with("20") && line.matches("Z  INFO ").count() <= 1), "{text}");
+    assert!(lines.last().is_some_and(|line| line.contains(" stopped: 40 connections")), "{text}");
+    // Three lines of each, and two of the end. Where the file was full a line was torn, and is one of the lost. A core that
+    // had to wait says more.
+    let torn = usize::from(text.as_bytes()[LIMIT - 1] != b'\n');
+    if !text.contains(" stalls of a core") {
+        assert_eq!(lines.len() - torn + lost, 3 * CLIENTS + 2, "{text}");
+    }
+}
+
+#[test]
+fn a_herd_for_which_there_is_no_memory_is_named_with_the_fix() {
+    // Slots and words of 24 million cows take 288 MiB.
+    for limit in ["-v 60000", "-v 170000", "-v 204000"] {
+        let mut command = under(limit, &serve(&["--cores", "1", "--herd", "1048576"]));
+        command.env("RUST_BACKTRACE", "1");
+        let said = refusal(command, 2);
+        assert!(said.starts_with("cowchat: there is no memory for a herd of 25165824 cows, 288 MiB: "), "{said}");
+        assert!(said.contains("ask for a smaller --herd, or give the process more memory (`ulimit -v`"), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn with_however_little_memory_it_serves_or_ends() {
+    for kib in (16_000..200_000).step_by(8_000) {
+        let mut command = under(&format!("-v {kib}"), &serve(&["--cores", "2"]));
+        command.env("RUST_BACKTRACE", "1");
+        match Server::spawn(command) {
+            Ok(mut server) => {
+                server.signal("TERM");
+                assert_eq!(server.wait().code(), Some(0), "{kib} KiB");
+            }
+            Err(said) => {
+                let code = [1, 2].into_iter().find(|code| said.ends_with(&format!(" (exit status: {code})")));
+                assert!(code.is_some(), "{kib} KiB: {said}");
+                assert!(said.lines().any(|line| line.starts_with("cowchat: ")), "{kib} KiB: {said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn when_memory_runs_out_it_ends_at_once_whether_its_log_is_read_or_not() {
+    for is_read in [true, false] {
+        let mut command = serve(&["--cores", "2", "--sendq-bytes-max", "1073741824", "--sendq-stall", "10m"]);
+        command.args(["--queues-bytes-total", "1099511627776"]);
+        // With one arena the allocator has no reserve for each thread.
+        command.env("RUST_BACKTRACE", "1").env("MALLOC_ARENA_MAX", "1");
+        let (mut log, stderr) = if is_read { std::io::pipe().expect("a pipe") } else { full_pipe() };
+        let mut server = Guarded::spawn_with_stderr(&mut command, stderr.into());
+        drop(command);
+        let address = server.read_announcement();
+        // What a peer does not read waits for it.
+        let _deaf = connect_narrow(address).logged_in("kirby");
+        let sender = Client::connect(address).logged_in("nemo");
+        let limit =
+            Rlimit { current: Some(1024 * kib_of(server.pid(), "VmSize")), maximum: getrlimit(Resource::As).maximum };
+        prlimit(Pid::from_raw(server.pid()), Resource::As, limit).expect("one's own child");
+        let says = format!("say kirby {}\n", "moo ".repeat(900)).repeat(100);
+        let sent = (0..100).try_for_each(|_| (&mut sender.stream()).write_all(says.as_bytes()));
+        assert!(sent.is_err(), "it had the memory");
+        assert_eq!(server.wait(), Some(1), "its log is read: {is_read}");
+        if is_read {
+            let mut text = String::new();
+            log.read_to_string(&mut text).expect("text");
+            let last = text.lines().last().expect("a log");
+            assert!(last.starts_with("cowchat: out of memory: "), "{text}");
+        }
     }
 }
 

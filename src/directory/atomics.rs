@@ -8,8 +8,8 @@ pub(super) use super::explored::{AtomicU64, AtomicUsize, zeros};
 #[cfg(not(shuttle))]
 pub(super) use std::sync::atomic::{AtomicU64, AtomicUsize};
 
-/// So many zeros, which take no memory until they are touched.
+/// Zeros, which take no memory until they are touched. `None` if the allocation fails all the same.
 #[cfg(not(shuttle))]
-pub(super) fn zeros(count: usize) -> Box<[AtomicU64]> {
-    bytemuck::zeroed_slice_box(count)
+pub(super) fn zeros(count: usize) -> Option<Box<[AtomicU64]>> {
+    bytemuck::try_zeroed_slice_box(count).ok()
 }

@@ -24,6 +24,7 @@ use std::sync::atomic::Ordering::{self, Relaxed};
 use atomics::{AtomicU64, AtomicUsize, zeros};
 use crossbeam_utils::CachePadded;
 
+use crate::allocator::may_fail;
 use crate::cows::{Breed, CowId};
 use crate::limits::{CONNECTIONS_PER_CORE_MAX, CORES_MAX};
 use taken::Taken;
@@ -97,6 +98,21 @@ impl Owner {
     }
 }
 
+/// There is no memory for the slots and bits of a herd.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "there is no memory for a herd of {cows} cows, {mib} MiB: ask for a smaller --herd, or give the process more memory \
+     (`ulimit -v`, a container's limit)",
+    mib = (.cows * BYTES_PER_COW).div_ceil(1 << 20)
+)]
+pub struct NoMemory {
+    /// Cows of all breeds.
+    pub cows: usize,
+}
+
+/// A slot, and a word of the shard's `backlogs`. The bits take a sixty-fourth of that.
+const BYTES_PER_COW: usize = size_of::<u64>() + size_of::<u32>();
+
 /// The slots and bits of all cows, shared by all cores.
 #[derive(Debug)]
 pub struct Directory {
@@ -110,14 +126,16 @@ pub struct Directory {
 
 impl Directory {
     /// All cows of `breeds` of `size` free, for `shards` cores.
-    pub fn new(breeds: usize, size: u32, shards: usize) -> Arc<Self> {
-        Arc::new(Directory {
-            // A herd may be much larger than its users are many.
-            slots: zeros(breeds * size as usize),
-            taken: Taken::new(breeds, size),
-            size,
-            held: (0..shards).map(|_| CachePadded::new(AtomicUsize::new(0))).collect(),
-        })
+    ///
+    /// # Errors
+    /// When there is no memory for this many cows.
+    pub fn new(breeds: usize, size: u32, shards: usize) -> Result<Arc<Self>, NoMemory> {
+        let cows = breeds * size as usize;
+        // A herd may be much larger than its users are many.
+        let rows = may_fail(|| Some((zeros(cows)?, Taken::new(breeds, size)?)));
+        let (slots, taken) = rows.ok_or(NoMemory { cows })?;
+        let held = (0..shards).map(|_| CachePadded::new(AtomicUsize::new(0))).collect();
+        Ok(Arc::new(Directory { slots, taken, size, held }))
     }
 
     /// Who holds `cow`, or `None` if nobody can be reached by it.
@@ -309,9 +327,21 @@ mod tests {
     }
 
     #[test]
+    fn a_herd_that_no_memory_holds_is_refused() {
+        // More than there are addresses.
+        let refused = Directory::new(1 << 25, u32::MAX, 1).expect_err("no machine has this much");
+        assert_eq!(refused, NoMemory { cows: (1 << 25) * u32::MAX as usize });
+        let said = NoMemory { cows: 24 << 20 }.to_string();
+        assert!(
+            said.starts_with("there is no memory for a herd of 25165824 cows, 288 MiB: ask for a smaller --herd, "),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn a_claimed_cow_is_taken_until_the_claim_is_dropped() {
         let [first, second] = cows(2)[..] else { panic!("two cows") };
-        let directory = Directory::new(2, 1, 2);
+        let directory = Directory::new(2, 1, 2).expect("memory");
         let mut here = Claims::new(Arc::clone(&directory), ShardId::new(0));
         let mut there = Claims::new(Arc::clone(&directory), ShardId::new(1));
 
@@ -330,7 +360,7 @@ mod tests {
     #[test]
     fn a_release_leaves_another_claim_alone() {
         let cow = cows(1)[0];
-        let directory = Directory::new(1, 1, 1);
+        let directory = Directory::new(1, 1, 1).expect("memory");
         let mut claims = Claims::new(Arc::clone(&directory), ShardId::new(0));
         let old = claims.claim(cow, ConnectionId::new(1)).expect("free");
         // Half a release: the cow may be claimed again before the old word is gone.
@@ -344,7 +374,7 @@ mod tests {
     #[test]
     fn taken_cows_and_free_runs_are_listed_in_order() {
         let breed = cows(1)[0].breed();
-        let directory = Directory::new(1, 9, 1);
+        let directory = Directory::new(1, 9, 1).expect("memory");
         let mut claims = Claims::new(Arc::clone(&directory), ShardId::new(0));
         let runs = |directory: &Directory| directory.free_runs(breed).collect::<Vec<_>>();
         assert_eq!(runs(&directory), [1..=9]);
@@ -385,7 +415,7 @@ mod tests {
         let cow = cows(1)[0];
         let threads = 4;
         for _ in 0..200 {
-            let directory = Directory::new(1, 1, threads);
+            let directory = Directory::new(1, 1, threads).expect("memory");
             let start = Barrier::new(threads);
             let winners: Vec<Option<Claim>> = std::thread::scope(|scope| {
                 let racers: Vec<_> = (0..threads)
@@ -409,7 +439,7 @@ mod tests {
     fn a_cow_that_many_threads_claim_and_release_always_belongs_to_its_holder() {
         let cow = cows(1)[0];
         let threads = 3;
-        let directory = Directory::new(1, 1, threads);
+        let directory = Directory::new(1, 1, threads).expect("memory");
         std::thread::scope(|scope| {
             for n in 0..threads {
                 let mut claims = Claims::new(Arc::clone(&directory), ShardId::new(n));

@@ -35,8 +35,8 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// All free: `breeds` of `size` cows, whose places are counted from 0.
-    pub(super) fn new(breeds: usize, size: u32) -> Self {
+    /// All free: `breeds` of `size` cows, whose places are counted from 0. `None` if the allocation fails.
+    pub(super) fn new(breeds: usize, size: u32) -> Option<Self> {
         let leaves_per_breed = size.div_ceil(LEAF_COWS) as usize;
         let summaries_per_breed = leaves_per_breed.div_ceil(SUMMARY_LEAVES);
         // What is beyond the last cow counts as taken, and beyond the last leaf as full.
@@ -45,15 +45,18 @@ impl Taken {
             u64::from(u32::MAX.checked_shl(((leaves_per_breed - 1) % SUMMARY_LEAVES) as u32 + 1).unwrap_or(0));
         let row = |length: usize, last: u64| {
             let word = move |at| AtomicU64::new(if at % length == length - 1 { last } else { 0 });
-            (0..breeds * length).map(word).collect()
+            let mut words = Vec::new();
+            words.try_reserve_exact(breeds * length).ok()?;
+            words.extend((0..breeds * length).map(word));
+            Some(words.into_boxed_slice())
         };
-        Taken {
-            leaves: row(leaves_per_breed, last_leaf),
-            summaries: row(summaries_per_breed, last_summary),
+        Some(Taken {
+            leaves: row(leaves_per_breed, last_leaf)?,
+            summaries: row(summaries_per_breed, last_summary)?,
             size,
             leaves_per_breed,
             summaries_per_breed,
-        }
+        })
     }
 
     /// Takes a cow; `false` if somebody has it. Of any number of takers of a free one exactly one gets it.
@@ -195,7 +198,7 @@ mod tests {
     #[test]
     fn the_lowest_free_one_is_taken_until_none_is_left() {
         for size in SIZES {
-            let taken = Taken::new(2, size);
+            let taken = Taken::new(2, size).expect("memory");
             for place in 0..size {
                 assert_eq!(taken.take_lowest(1), Some(place), "of {size}");
             }
@@ -217,7 +220,7 @@ mod tests {
             size in prop::sample::select(&SIZES[..]),
             seed in any::<u64>(),
         ) {
-            let taken = Taken::new(1, size);
+            let taken = Taken::new(1, size).expect("memory");
             let mut random = fastrand::Rng::with_seed(seed);
             let mut model = BTreeSet::new();
             let mut free: BTreeSet<u32> = (0..size).collect();
@@ -256,7 +259,7 @@ mod tests {
     fn takers_of_the_lowest_on_many_threads_never_get_the_same_and_miss_none() {
         let (threads, each) = (4, 700);
         let size = threads * each;
-        let taken = Taken::new(1, size);
+        let taken = Taken::new(1, size).expect("memory");
         for _ in 0..20 {
             let start = Barrier::new(threads as usize);
             let got: Vec<u32> = std::thread::scope(|scope| {
@@ -276,7 +279,7 @@ mod tests {
     #[test]
     fn while_others_come_and_go_the_lowest_is_never_above_what_they_can_hold() {
         // Three threads hold at most 100 cows each; whoever asks gets one of the lowest 301, whatever they do.
-        let taken = Taken::new(1, 4096);
+        let taken = Taken::new(1, 4096).expect("memory");
         std::thread::scope(|scope| {
             for seed in 0..3 {
                 let taken = &taken;

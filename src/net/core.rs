@@ -30,6 +30,7 @@ use crate::faults::{self, Point};
 use crate::limits::{BACKLOG_SENDQ_PART, READ_BYTES, SCARCE_PART};
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter};
+use crate::panics;
 use crate::policy::addresses::{Addresses, Networks, Place};
 use crate::policy::flood::Rate;
 use crate::protocol::line::Line;
@@ -200,7 +201,7 @@ impl Core {
     /// Ends a connection's session because of a panic that concerns nobody else.
     pub(super) fn end_by_fault(&self, connection: &Connection, panic: &(dyn Any + Send)) {
         self.metrics.add(Counter::Faults, 1);
-        self.log.emit(Event::Fault { connection: connection.name, message: panic_text(panic) });
+        self.log.emit(Event::Fault { connection: connection.name, message: panics::text(panic) });
         self.end(connection, CloseReason::Fault.into());
     }
 
@@ -319,10 +320,4 @@ impl Core {
     pub(super) fn is_draining(&self) -> bool {
         self.draining.get()
     }
-}
-
-/// What a panic said.
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("no message").to_owned()
 }

@@ -134,7 +134,8 @@ mod tests {
         let (mesh, _inbox) = Mesh::build(1, 1).expect("a descriptor").remove(0);
         let metrics = CoreMetrics::new(Metrics::new(1), id);
         let log = LogWriter::start(Level::Error).expect("a thread").log();
-        Core::new(id, settings, shard::Common::new(herd, 1, Rules::default()), mesh, Rc::clone(reactor), metrics, log)
+        let common = shard::Common::new(herd, 1, Rules::default()).expect("memory");
+        Core::new(id, settings, common, mesh, Rc::clone(reactor), metrics, log)
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Instant;
 use glommio::{LocalExecutorBuilder, Placement};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use super::core::{Core, Settings, panic_text};
+use super::core::{Core, Settings};
 use super::doorbell::Doorbell;
 use super::listener::{self, Listener};
 use super::mesh::{Inbox, Mesh};
@@ -21,6 +21,7 @@ use crate::events::Event;
 use crate::limits::{EXECUTOR_PREEMPTION, EXECUTOR_RING_DEPTH, IO_MEMORY_BYTES};
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Metrics};
+use crate::panics;
 use crate::retry;
 use crate::shard;
 
@@ -72,7 +73,7 @@ pub enum CoreError {
     Listener(io::Error),
     /// Something panicked that other sessions depend on.
     #[error("panicked: {0}")]
-    Panicked(String),
+    Panicked(&'static str),
 }
 
 /// A core's thread, and the way to ask it to end.
@@ -112,7 +113,7 @@ pub fn start(plan: Plan, common: Common, notify: impl Fn(Report) + Send + 'stati
     let thread = std::thread::Builder::new().name(format!("core-{id}")).spawn(move || {
         let run = AssertUnwindSafe(|| run(plan, common, &asked, &notify));
         let result =
-            std::panic::catch_unwind(run).unwrap_or_else(|panic| Err(CoreError::Panicked(panic_text(&*panic))));
+            std::panic::catch_unwind(run).unwrap_or_else(|panic| Err(CoreError::Panicked(panics::text(&*panic))));
         notify(Report::Ended(id, result));
     })?;
     Ok(CoreThread { id, draining, doorbell, thread })

@@ -7,7 +7,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::allocator::may_fail;
 use crate::cows::CowId;
+use crate::directory::NoMemory;
 use crate::limits::SAYS_IN_FLIGHT_MAX;
 
 /// The bits of a word that say that much waits, and that it was waited for long enough; the others count the messages on
@@ -25,9 +27,14 @@ pub struct Backlogs {
 
 impl Backlogs {
     /// No cow of `breeds` of `size` is behind.
-    pub fn new(breeds: usize, size: u32) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// When there is no memory for this many cows.
+    pub fn new(breeds: usize, size: u32) -> Result<Arc<Self>, NoMemory> {
+        let cows = breeds * size as usize;
         // A herd may be much larger than its users are many: zeros take no memory until they are touched.
-        Arc::new(Backlogs { words: bytemuck::zeroed_slice_box(breeds * size as usize), size })
+        let words = may_fail(|| bytemuck::try_zeroed_slice_box(cows));
+        Ok(Arc::new(Backlogs { words: words.map_err(|()| NoMemory { cows })?, size }))
     }
 
     /// Whether a message to the holder of `cow` should wait.
@@ -98,7 +105,7 @@ mod tests {
         let herd = Herd::new(["a", "b", "c"].map(cow).into(), 50, Bubble::default()).expect("three breeds");
         let cows: Vec<CowId> =
             herd.breeds().flat_map(|breed| (1..=herd.size()).map(move |number| breed.cow(number))).collect();
-        let backlogs = Backlogs::new(3, 50);
+        let backlogs = Backlogs::new(3, 50).expect("memory");
         for &cow in &cows {
             backlogs.set(cow, true);
             let long: Vec<CowId> = cows.iter().copied().filter(|&cow| backlogs.is_long(cow)).collect();
@@ -112,7 +119,7 @@ mod tests {
         let cow = Cow { name: "a".to_owned(), colour: String::new(), plain: String::new() };
         let herd = Herd::new(vec![cow], 1, Bubble::default()).expect("a breed");
         let cow = herd.find("a", 1).expect("a cow");
-        let backlogs = Backlogs::new(1, 1);
+        let backlogs = Backlogs::new(1, 1).expect("memory");
         let mut flights: Vec<InFlight> = (1..SAYS_IN_FLIGHT_MAX).map(|_| InFlight::new(&backlogs, cow)).collect();
         assert!(!backlogs.is_long(cow));
         flights.push(flights[0].clone());
@@ -129,7 +136,7 @@ mod tests {
         let cow = Cow { name: "a".to_owned(), colour: String::new(), plain: String::new() };
         let herd = Herd::new(vec![cow], 1, Bubble::default()).expect("a breed");
         let cow = herd.find("a", 1).expect("a cow");
-        let backlogs = Backlogs::new(1, 1);
+        let backlogs = Backlogs::new(1, 1).expect("memory");
         backlogs.set(cow, true);
         backlogs.note_waited(cow);
         assert!(!backlogs.is_long(cow));

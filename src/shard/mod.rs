@@ -30,7 +30,7 @@ pub use roster::Receiver;
 pub use wants::Wants;
 
 use crate::cows::{CowId, Herd};
-use crate::directory::{Claims, ConnectionId, Directory, Quota, ShardId};
+use crate::directory::{Claims, ConnectionId, Directory, NoMemory, Quota, ShardId};
 use crate::limits::LINE_BYTES_MAX;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::protocol::command::{Art, Command, Standing, split_id};
@@ -81,10 +81,13 @@ pub struct Common {
 
 impl Common {
     /// Nobody registered yet on any of `shards` cores.
-    pub fn new(herd: Arc<Herd>, shards: usize, rules: Rules) -> Self {
-        let directory = Directory::new(herd.breeds().len(), herd.size(), shards);
-        let backlogs = Backlogs::new(herd.breeds().len(), herd.size());
-        Common { herd, directory, wants: Wants::new(shards), backlogs, rules }
+    ///
+    /// # Errors
+    /// When there is no memory for the herd.
+    pub fn new(herd: Arc<Herd>, shards: usize, rules: Rules) -> Result<Self, NoMemory> {
+        let directory = Directory::new(herd.breeds().len(), herd.size(), shards)?;
+        let backlogs = Backlogs::new(herd.breeds().len(), herd.size())?;
+        Ok(Common { herd, directory, wants: Wants::new(shards), backlogs, rules })
     }
 
     fn drawing(&self) -> Drawing<'_> {
@@ -399,7 +402,8 @@ mod tests {
         let herd = Herd::new(vec![cow("tux")], 1, Bubble::default()).expect("a cow");
         let core = ShardId::new(0);
         let metrics = CoreMetrics::new(Metrics::new(1), core);
-        let mut shard = Shard::new(core, Common::new(Arc::new(herd), 1, Rules::default()), metrics.clone());
+        let mut shard =
+            Shard::new(core, Common::new(Arc::new(herd), 1, Rules::default()).expect("memory"), metrics.clone());
         let user = ConnectionId::new(0);
         for (line, reply) in [
             (&b"login tux"[..], "error: slow down\n"),
@@ -433,7 +437,7 @@ mod tests {
     fn whose_cow_is_taken_again_by_the_time_that_it_is_told_is_not_named_as_gone() {
         let cow = |name: &str| Cow { name: name.to_owned(), colour: "C".to_owned(), plain: "P".to_owned() };
         let herd = Herd::new(vec![cow("tux"), cow("aya")], 1, Bubble::default()).expect("two cows");
-        let common = Common::new(Arc::new(herd), 2, Rules::default());
+        let common = Common::new(Arc::new(herd), 2, Rules::default()).expect("memory");
         let metrics = Metrics::new(2);
         let mut shards = [0, 1]
             .map(|at| (ShardId::new(at), CoreMetrics::new(Arc::clone(&metrics), ShardId::new(at))))

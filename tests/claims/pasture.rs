@@ -53,7 +53,8 @@ struct Refusal {
 impl Pasture {
     /// All of `herd` free, of which those before `contested` are to be taken; for three cores and a fourth.
     fn new(herd: &'static Herd, contested: RangeInclusive<u32>) -> Arc<Self> {
-        Arc::new(Pasture { herd, directory: Directory::new(1, herd.size(), 4), contested, past: Mutex::default() })
+        let directory = Directory::new(1, herd.size(), 4).expect("memory");
+        Arc::new(Pasture { herd, directory, contested, past: Mutex::default() })
     }
 
     fn cow(&self, number: u32) -> CowId {

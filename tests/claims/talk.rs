@@ -205,7 +205,7 @@ impl Core {
 /// Returns how many messages were dropped since their claim had ended.
 pub fn about_tux(address: Address) -> usize {
     static HERD: LazyLock<Arc<Herd>> = LazyLock::new(|| Arc::new(herd(&["author0", "author1", "tux"], 1)));
-    let common = Common::new(Arc::clone(&HERD), 2, Rules { art: Art::Off, ..Rules::default() });
+    let common = Common::new(Arc::clone(&HERD), 2, Rules { art: Art::Off, ..Rules::default() }).expect("memory");
     let metrics = Metrics::new(2);
     let past: Arc<Mutex<Past>> = Arc::default();
     let (senders, inboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| channel()).unzip();

@@ -140,7 +140,7 @@ impl World {
         let cow = |n| Cow { name: format!("cow{n}"), colour: "COLOUR".to_owned(), plain: "PLAIN".to_owned() };
         let herd = Herd::new((0..BREEDS).map(cow).collect(), HERD_SIZE as u32, Bubble::default());
         let rules = Rules { line_bytes_max: 100, history_messages: HISTORY, ..Rules::default() };
-        let common = Common::new(Arc::new(herd.expect("distinct names")), cores, rules);
+        let common = Common::new(Arc::new(herd.expect("distinct names")), cores, rules).expect("memory");
         let metrics = Metrics::new(cores);
         let shard = |n| {
             let id = ShardId::new(n);

@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use charasay::bubbles::BubbleType;
 use charasay::{Chara, format_character};
+use rustix::io::ioctl_fionbio;
 
 /// After this long a wait counts as a hang. No test passes or fails by how long anything takes below it.
 pub const GUARD: Duration = Duration::from_secs(60);
@@ -224,9 +225,7 @@ impl Server {
 
     /// A figure from its /proc/PID/status, in KiB.
     pub fn kib_of(&self, field: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server runs");
-        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).expect("a known field");
-        line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
+        kib_of(self.pid(), field)
     }
 
     /// CPU time that it has used, in ticks of 1/100 s.
@@ -251,6 +250,13 @@ impl Server {
         self.exited = Some(status);
         status
     }
+}
+
+/// A figure from a process's /proc/PID/status, in KiB.
+pub fn kib_of(pid: i32, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the server runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).expect("a known field");
+    line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
 }
 
 impl Drop for Server {
@@ -479,7 +485,12 @@ pub struct Guarded {
 impl Guarded {
     /// Starts `command` with a pipe to each of its standard streams.
     pub fn spawn(command: &mut Command) -> Guarded {
-        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Guarded::spawn_with_stderr(command, Stdio::piped())
+    }
+
+    /// The same with this stderr.
+    pub fn spawn_with_stderr(command: &mut Command, stderr: Stdio) -> Guarded {
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
         let child = piped.spawn().expect("the binary runs");
         let (sender, over) = std::sync::mpsc::channel();
         let pid = child.id().to_string();
@@ -490,6 +501,31 @@ impl Guarded {
         });
         Guarded { child, _over: sender }
     }
+
+    /// Reads where it listens from its stdout, if it is a server.
+    pub fn read_announcement(&mut self) -> SocketAddr {
+        let mut line = String::new();
+        let stdout = self.child.stdout.take().expect("piped, and not read before");
+        BufReader::new(stdout).read_line(&mut line).expect("stdout is text");
+        let address = line.strip_prefix("listening on ").and_then(|rest| rest.split(' ').next()?.parse().ok());
+        address.unwrap_or_else(|| panic!("not an announcement: {line:?}"))
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a process id")
+    }
+
+    /// Sends a signal, by its name as `kill` knows it.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
+        assert!(status.expect("kill runs").success(), "kill -s {name}");
+    }
+
+    /// Waits for its exit code; `None` if a signal has ended it, as the guard's would.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait().expect("a child can be waited for").code()
+    }
 }
 
 impl Drop for Guarded {
@@ -497,6 +533,15 @@ impl Drop for Guarded {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A pipe into which not one byte more goes until somebody reads it.
+pub fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    ioctl_fionbio(&writer, true).expect("a pipe");
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    ioctl_fionbio(&writer, false).expect("a pipe");
+    (reader, writer)
 }
 
 /// A client with so small a receive buffer that what it does not read soon waits in the server.

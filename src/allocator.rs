@@ -1,0 +1,114 @@
+//! The program's allocator: the system's, but for what happens when an allocation fails.
+//!
+//! The standard library then writes to stderr until stderr takes it, and prints a backtrace under a lock. If the failed
+//! allocation was part of a backtrace, the same thread holds that lock already, and the process hangs. This allocator
+//! ends the process at once, with a line on stderr if stderr takes it without waiting, and exit code 1. Code that
+//! handles the failure itself says so by [`may_fail`].
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::Write;
+
+use crate::last_words;
+
+/// The exit code of a process that runs out of memory: it cannot go on here and now.
+const EXIT_CODE: i32 = 1;
+
+thread_local! {
+    /// Const and without Drop: its first use allocates nothing, so the allocator may read it.
+    static MAY_FAIL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `act`, whose allocations may fail: they return null instead of ending the process, and `act` handles it.
+pub fn may_fail<T>(act: impl FnOnce() -> T) -> T {
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            MAY_FAIL.set(self.0);
+        }
+    }
+    let _before = Before(MAY_FAIL.replace(true));
+    act()
+}
+
+/// The system's allocator; a failed allocation ends the process.
+#[derive(Debug)]
+pub struct Allocator;
+
+// SAFETY: every method passes its arguments on to `System` and returns what that returned, or does not return. What it
+// does before it ends the process takes no memory and does not unwind.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are those that `System` asks for.
+        checked(unsafe { System.alloc(layout) }, layout.size())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        checked(unsafe { System.alloc_zeroed(layout) }, layout.size())
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as above.
+        checked(unsafe { System.realloc(memory, layout, size) }, size)
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+/// Returns `memory`. Ends the process if it is null and the thread does not handle that.
+#[inline]
+fn checked(memory: *mut u8, bytes: usize) -> *mut u8 {
+    if memory.is_null() && !MAY_FAIL.get() {
+        end(bytes);
+    }
+    memory
+}
+
+/// Ends the process. Takes no memory and no lock, and does not wait.
+#[cold]
+fn end(bytes: usize) -> ! {
+    let mut line = [0; 160];
+    let mut rest = &mut line[..];
+    // It fits: the text is shorter than the buffer, whatever the number.
+    let _ = writeln!(
+        rest,
+        "cowchat: out of memory: {bytes} bytes cannot be allocated (give the process more memory, or smaller limits)"
+    );
+    let left = rest.len();
+    last_words::say_now(&line[..line.len() - left]);
+    // SAFETY: the call ends the process and runs no exit handlers.
+    unsafe { libc::_exit(EXIT_CODE) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allocation_that_may_fail_returns_null() {
+        let layout = Layout::from_size_align(isize::MAX as usize - 4096, 1).expect("a size that there may be");
+        // SAFETY: the layout has a size, and nothing is done with the memory, which is none.
+        let refused = may_fail(|| unsafe { [Allocator.alloc(layout), Allocator.alloc_zeroed(layout)] });
+        assert_eq!(refused, [std::ptr::null_mut(); 2]);
+        assert!(!MAY_FAIL.get(), "from here on a failure ends the process again");
+    }
+
+    #[test]
+    fn memory_is_zeroed_grown_and_freed_as_asked() {
+        let layout = Layout::from_size_align(64, 8).expect("a layout");
+        let larger = Layout::from_size_align(4096, 8).expect("a layout");
+        // SAFETY: what was allocated is written within its bounds, grown once, and freed with its new layout.
+        unsafe {
+            let memory = Allocator.alloc_zeroed(layout);
+            assert_eq!(std::slice::from_raw_parts(memory, 64), [0; 64]);
+            memory.write_bytes(7, 64);
+            let memory = Allocator.realloc(memory, layout, 4096);
+            assert_eq!(std::slice::from_raw_parts(memory, 64), [7; 64]);
+            Allocator.dealloc(memory, larger);
+        }
+    }
+}

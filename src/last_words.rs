@@ -1,0 +1,48 @@
+//! The last line on stderr: why the program does not start or go on. It is written within [`LOG_PATIENCE`] or not at all.
+//!
+//! A stopped terminal or a full pipe takes nothing: the process ends with its exit code anyway.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{ReadWriteFlags, pwritev2, write};
+
+use crate::limits::LOG_PATIENCE;
+
+/// Runs `print`, which writes to stderr, and waits for it for [`LOG_PATIENCE`] at most. For the end of the process: a print
+/// that is stuck stays stuck.
+pub fn say(print: impl Fn() + Send + Sync + 'static) {
+    let print = Arc::new(print);
+    let (done, end) = mpsc::channel::<()>();
+    let apart = {
+        let print = Arc::clone(&print);
+        move || {
+            print();
+            drop(done);
+        }
+    };
+    if std::thread::Builder::new().name("last words".to_owned()).spawn(apart).is_ok() {
+        let _ = end.recv_timeout(LOG_PATIENCE);
+    } else if is_ready(Timespec::try_from(LOG_PATIENCE).ok()) {
+        // No thread can start, which may be the very thing to print.
+        print();
+    }
+}
+
+/// Writes a short line to stderr if stderr takes it without waiting. Allocates nothing and takes no lock.
+pub fn say_now(line: &[u8]) {
+    const HERE: u64 = u64::MAX;
+    let said = pwritev2(std::io::stderr(), &[IoSlice::new(line)], HERE, ReadWriteFlags::NOWAIT);
+    // A terminal knows no NOWAIT, nor does a pipe before Linux 6.4. A pipe that is ready takes 4 KiB.
+    if said.is_err() && is_ready(Some(Timespec::default())) {
+        let _ = write(std::io::stderr(), line);
+    }
+}
+
+/// Whether stderr takes something within this time, or is closed.
+fn is_ready(within: Option<Timespec>) -> bool {
+    let stderr = std::io::stderr();
+    poll(&mut [PollFd::new(&stderr, PollFlags::OUT)], within.as_ref()).is_ok_and(|ready| ready > 0)
+}
