@@ -1,18 +1,50 @@
-//! The load generator's judgement: that it sees a delivery which is lost, repeated, reordered or broken.
+//! The load generator's judgement: that it sees a delivery which is lost, repeated, reordered or broken. And its
+//! floods: that each kind is one.
 //!
 //! Owns the pure parts of `benches/stampede`; `cargo bench --bench stampede -- self-test` shows the same over
-//! sockets, with a server that misbehaves on purpose.
+//! sockets, with a server that misbehaves on purpose. Of the workloads only `flood` runs here, for a moment.
 
+#[path = "../benches/stampede/attack.rs"]
+mod attack;
+#[path = "../benches/stampede/cli.rs"]
+#[allow(dead_code, reason = "the bench uses all of it")]
+mod cli;
+#[path = "../benches/stampede/crowd.rs"]
+mod crowd;
+#[path = "../benches/stampede/exchange.rs"]
+#[allow(dead_code, reason = "the bench uses all of it")]
+mod exchange;
+#[path = "../benches/stampede/flood.rs"]
+mod flood;
 #[path = "../benches/stampede/ledger.rs"]
 #[allow(dead_code, reason = "the bench uses all of it")]
 mod ledger;
+#[path = "../benches/stampede/procfs.rs"]
+#[allow(dead_code, reason = "the bench uses all of it")]
+mod procfs;
+#[path = "../benches/stampede/report.rs"]
+#[allow(dead_code, reason = "the bench uses all of it")]
+mod report;
+#[path = "../benches/stampede/storm.rs"]
+#[allow(dead_code, reason = "the bench uses all of it")]
+mod storm;
+#[path = "../benches/stampede/talk.rs"]
+#[allow(dead_code, reason = "the bench uses all of it")]
+mod talk;
+#[path = "../benches/stampede/target.rs"]
+#[allow(dead_code, reason = "the bench uses all of it")]
+mod target;
 #[path = "../benches/stampede/texts.rs"]
 mod texts;
 #[path = "../benches/stampede/wire.rs"]
 #[allow(dead_code, reason = "the bench uses all of it")]
 mod wire;
 
+use clap::{Parser, ValueEnum};
+
+use cli::{Cli, FloodKind, Workload};
 use ledger::{Faults, Ledger};
+use report::Report;
 use texts::Texts;
 use wire::{Gallery, Garbled, Item, TOKEN_BYTES, Token};
 
@@ -153,6 +185,54 @@ fn the_gallery_knows_each_text_of_each_cow() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn the_gallery_knows_a_text_that_only_one_cow_says() {
+    for header in [true, false] {
+        let mut gallery = gallery(token_alone(), header);
+        let token = Token { sender: 1, number: 1, yielded: 1 };
+        let private = Token { yielded: 0, ..token };
+        let rest = b" of its own";
+        let learned = block("tux", private, rest, header);
+        gallery.learn_own(1, rest.to_vec(), &learned).expect("a message with a token");
+        for token in [token, private] {
+            let whole = block("tux", token, rest, header);
+            assert_eq!(gallery.next(&whole), Ok(Some((Item::Delivery(token), whole.len()))));
+            assert_eq!((gallery.rest(token), gallery.block_bytes(token)), (&rest[..], whole.len()));
+            assert!(!matches!(gallery.next(&block("tux", token, b"", header)), Ok(Some(_))), "the text of others");
+        }
+        let other = Token { sender: 0, ..token };
+        let whole = block("cow", other, b"", header);
+        assert_eq!(gallery.next(&whole), Ok(Some((Item::Delivery(other), whole.len()))));
+        assert_eq!((gallery.rest(other), gallery.block_bytes(other)), (&b""[..], whole.len()));
+    }
+}
+
+#[test]
+fn of_each_kind_of_flood_lines_are_executed_and_what_it_yields_reaches_the_talkers_whole() {
+    for kind in FloodKind::value_variants() {
+        // At the default rate of connects 64 of them need half a minute, and a long line may come after the run.
+        let server_args = match kind {
+            FloodKind::Many | FloodKind::Burst | FloodKind::All => "--connect-rate 1000/s --art off",
+            FloodKind::Lines | FloodKind::Reconnect | FloodKind::Expensive => "--connect-rate 1000/s --flood-rate 50/s",
+        };
+        let arguments = ["stampede", "flood", "--kind", kind.name(), "--pairs-of-cows", "2", "--pairs", "1"];
+        let common = ["--seconds", "0.5", "--json", "--server-args", server_args];
+        let Cli { workload, common } = Cli::parse_from(arguments.into_iter().chain(common));
+        let Some(Workload::Flood { kind, pairs_of_cows, rate }) = workload else { panic!("{workload:?}") };
+        let mut report = Report::new(&common).expect("no file to write");
+        let runs = flood::run(&mut report, &common, kind, pairs_of_cows, rate).expect("a flood");
+        let complaint = runs.iter().flatten().find_map(|figures| figures.complaint.as_ref());
+        assert!(report.faults.is_clean(), "{kind:?}: {:?}, {complaint:?}", report.faults);
+        let [flooded, calm] = &runs[0][..] else { panic!("{runs:?}") };
+        let of = |figures: &report::Figures, key: &str| figures.more[key].as_f64().expect("a number");
+        assert!(of(flooded, "flooder_executed") > 0.0, "{kind:?}: {:?}", flooded.more);
+        assert_eq!(of(flooded, "bytes_to_each_talker") > 0.0, kind != FloodKind::Lines, "{kind:?}: {:?}", flooded.more);
+        assert_eq!(of(flooded, "flooder_cut"), 0.0, "{kind:?}");
+        assert_eq!((of(calm, "flooder_executed"), of(calm, "bytes_to_each_talker")), (0.0, 0.0), "{kind:?}");
+        assert!(flooded.events > 0 && calm.events > 0, "{kind:?}: the talkers said nothing");
     }
 }
 

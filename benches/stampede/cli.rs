@@ -138,13 +138,17 @@ pub enum Workload {
         #[arg(long, value_name = "N", default_value_t = 1)]
         window: usize,
     },
-    /// Pairs talk beside one who sends as fast as his socket takes it, and the same without him. He comes from
-    /// 127.0.0.2; a server of --addr has to count his lines and nobody else's
+    /// Pairs talk beside an address that floods, and the same without it. The flooder comes from 127.0.0.2 and
+    /// the talkers from 127.0.0.1; the server runs with its default limits, from which only 127.0.0.1 is exempt.
+    /// A server of --addr needs the same: --flood-exempt, --address-exempt and --login-exempt 127.0.0.1/32
     Flood {
+        /// What the flooder does
+        #[arg(long, value_name = "KIND", default_value = "lines")]
+        kind: FloodKind,
         /// Pairs of clients; each says things to the other
         #[arg(long, value_name = "N", default_value_t = 50)]
         pairs_of_cows: usize,
-        /// Messages a second of each, whoever has got the last ones; latency is from when a message was due
+        /// Messages a second of each, whether or not the last ones have arrived; latency is from when a message was due
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         rate: u32,
     },
@@ -166,6 +170,39 @@ pub enum Workload {
         #[arg(long)]
         fault: Option<String>,
     },
+}
+
+/// What one address does to flood a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FloodKind {
+    /// One connection says short lines to itself, as fast as its socket takes them
+    Lines,
+    /// One connection after the other: each sends a login, 9 yields and a quit at once, and resets when it has all
+    /// replies, or is throttled: nothing for 50 ms since its last yield, or for 2 s before its first
+    Reconnect,
+    /// One connection yields lines of 4,000 bytes, of the text that takes longest to draw
+    Expensive,
+    /// As many connections as one address may hold, 64, all yield as fast as they are let. Each run with them begins
+    /// when all are logged in, which takes 22 to 32 s at the default --connect-rate
+    Many,
+    /// The same connections, but they wait for each other before their first yield
+    Burst,
+    /// All of these at once but for the burst, 63 connections together
+    All,
+}
+
+impl FloodKind {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            FloodKind::Lines => "lines",
+            FloodKind::Reconnect => "reconnect",
+            FloodKind::Expensive => "expensive",
+            FloodKind::Many => "many",
+            FloodKind::Burst => "burst",
+            FloodKind::All => "all",
+        }
+    }
 }
 
 fn parse_seconds(text: &str) -> Result<f64, String> {

@@ -40,6 +40,8 @@ pub struct Script {
     pub yields: u32,
     /// Registered clients beside these that may or may not be there at any moment.
     pub others: usize,
+    /// Clients after these, by their names, that are not part of the crowd and may yield what they like.
+    pub strangers: usize,
 }
 
 impl Script {
@@ -54,7 +56,13 @@ impl Script {
             answer: false,
             yields: 100,
             others: 0,
+            strangers: 0,
         }
+    }
+
+    /// Each client has a partner, and they talk.
+    pub fn pairs(clients: usize, yields: u32) -> Script {
+        Script { senders: clients, clients, paired: true, yields, ..Script::to_all(clients) }
     }
 
     fn lanes(&self) -> usize {
@@ -90,6 +98,14 @@ pub struct Tally {
     pub deliveries: u64,
     /// Of each delivery, in nanoseconds.
     pub latency: Histogram<u64>,
+    /// Received from strangers, in bytes.
+    pub strange_bytes: u64,
+}
+
+impl Tally {
+    fn new() -> Tally {
+        Tally { deliveries: 0, latency: histogram(), strange_bytes: 0 }
+    }
 }
 
 /// A crowd and its conversation.
@@ -128,7 +144,7 @@ impl<'a> Exchange<'a> {
             under_way: 0,
             replies_due: 0,
             ends_due: 0,
-            tally: Tally { deliveries: 0, latency: histogram() },
+            tally: Tally::new(),
             broken: 0,
             complaint: None,
             heard: 0,
@@ -176,7 +192,7 @@ impl<'a> Exchange<'a> {
 
     /// Counts from here on. What was wrong before stays wrong.
     pub fn reset(&mut self) {
-        self.tally = Tally { deliveries: 0, latency: histogram() };
+        self.tally = Tally::new();
     }
 
     /// What was counted.
@@ -187,7 +203,9 @@ impl<'a> Exchange<'a> {
     /// Everybody quits and reads to the end, where a repeated delivery would show, too.
     pub fn finish(mut self) -> anyhow::Result<(Faults, Option<String>)> {
         for client in 0..self.script.clients {
-            self.crowd.send(client, b"quit\n")?;
+            if let Err(error) = self.crowd.send(client, b"quit\n") {
+                self.fault(&format!("client {client} can not quit: {error}"));
+            }
         }
         self.replies_due += self.script.clients;
         self.ends_due = self.script.clients;
@@ -230,9 +248,16 @@ impl<'a> Exchange<'a> {
         let mut items = std::mem::take(&mut self.items);
         let after = self.crowd.read(client, self.gallery, &mut items);
         let now = Instant::now();
-        self.last_news = now;
+        // What strangers yield is no sign that what is missing will come.
+        let is_strange = |item: &Item| matches!(item, Item::Delivery(token) if self.is_strange(*token));
+        if items.is_empty() || after != After::Open || !items.iter().all(is_strange) {
+            self.last_news = now;
+        }
         for item in items.drain(..) {
             match item {
+                Item::Delivery(token) if self.is_strange(token) => {
+                    self.tally.strange_bytes += self.gallery.block_bytes(token) as u64;
+                }
                 Item::Delivery(token) => self.receive(client, token, now, goes_on)?,
                 Item::Heard(count) => {
                     self.replies_due = self.replies_due.saturating_sub(1);
@@ -260,6 +285,12 @@ impl<'a> Exchange<'a> {
         self.ends_due = self.ends_due.saturating_sub(1);
         self.crowd.forget(client);
         Ok(())
+    }
+
+    /// Whether it is of a stranger: compared byte for byte as all messages, and not counted.
+    fn is_strange(&self, token: Token) -> bool {
+        let Script { clients, strangers, .. } = *self.script;
+        (clients..clients + strangers).contains(&token.sender)
     }
 
     fn receive(&mut self, client: usize, token: Token, now: Instant, goes_on: bool) -> anyhow::Result<()> {
@@ -319,8 +350,7 @@ impl<'a> Exchange<'a> {
             self.line.push(b' ');
         }
         self.line.extend_from_slice(&token.bytes());
-        let texts = self.gallery.texts();
-        self.line.extend_from_slice(texts.rest(texts.index(token)));
+        self.line.extend_from_slice(self.gallery.rest(token));
         self.line.push(b'\n');
         let left = if to_all { self.script.audience() } else { 1 };
         said.flights.push_back(Flight { sent_at: at, left });

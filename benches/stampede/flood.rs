@@ -1,187 +1,143 @@
-//! One who sends as fast as his socket takes it, beside pairs that talk: he gets his rate, and they do not wait.
+//! One address that floods, beside pairs that talk: it gets its rate, and they do not wait.
 //!
-//! He comes from another address than everybody else, so that the server counts his lines and not theirs. He
-//! says something to himself, as dear as any other message, and reads all that comes, on a thread of its own
-//! that sleeps while his socket takes no more. What the talkers say is due at fixed times, and that is when
-//! latency begins: a server that keeps them waiting does not look quick.
+//! The talkers come from 127.0.0.1 and are exempt from all limits; the flooder ([`attack`](crate::attack)) comes from
+//! 127.0.0.2, for which the server's defaults hold. What the flooder yields reaches the talkers, too: they compare it
+//! byte for byte, as every message, and count its bytes. A talker that the server cuts fails the run, as does a message
+//! between talkers that is lost. What the talkers say is due at fixed times, and that is when latency begins: a server
+//! that keeps them waiting does not look quick.
+//!
+//! The flooder begins before the warm-up, so that its burst counts for little and its rate for much. What it does to
+//! the talkers before that is not measured, but must not cut one.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-use rustix::event::epoll::EventFlags;
+use anyhow::Context;
 use serde_json::{Value, json};
 
-use crate::cli::Common;
-use crate::crowd::{PATIENCE, Poll, read_line};
+use crate::attack::{self, Deeds, Flooder};
+use crate::cli::{Common, FloodKind};
+use crate::crowd::fetch_blocks;
 use crate::exchange::{Exchange, Script};
 use crate::report::{Figures, Report, median};
-use crate::talk::{Field, Stopwatch, WARM_UP, gather, seconds, undisturbed_and_disturbed};
+use crate::talk::{Field, Stopwatch, WARM_UP, gather, parameters, seconds, undisturbed_and_disturbed};
 
-/// Where he comes from.
-const FLOODER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// The flags by which the server limits the flooder and not the talkers, which come from this network.
+const EXEMPTIONS: [&str; 3] = ["--flood-exempt", "--address-exempt", "--login-exempt"];
+const TALKERS: &str = "127.0.0.1/32";
 
-/// Has the server count his lines, and nobody else's.
-const COUNT_HIM_ONLY: &str = "--flood-exempt 127.0.0.1/32";
+/// How often it is looked whether the flooder is ready.
+const SETTING_UP: Duration = Duration::from_millis(20);
 
-/// Lines that he offers his socket at a time.
-const LINES: usize = 1000;
+/// Alternates runs without and with the flooder; medians as a table. Returns all runs, of each pair the one with the
+/// flooder first.
+///
+/// # Errors
+/// When the server can not be measured, or does not let the flooder in.
+pub fn run(
+    report: &mut Report,
+    common: &Common,
+    kind: FloodKind,
+    pairs_of_cows: usize,
+    rate: u32,
+) -> anyhow::Result<Vec<Vec<Figures>>> {
+    let common = with_exemptions(common);
+    let pace = Some(Duration::from_secs(1) / rate);
+    let script = Script { pace, strangers: attack::NAMES, ..Script::pairs(pairs_of_cows * 2, 0) };
+    let mut field = Field::prepare(&common, script.clients + script.strangers)?;
+    if let Some((name, rest)) = attack::expensive(kind, &field.gallery, script.clients) {
+        let cow = &field.gallery.names()[name];
+        let blocks = fetch_blocks(field.targets[0].address, cow, attack::token(name), &[&rest])?;
+        let learned = field.gallery.learn_own(name, rest, &blocks.concat());
+        learned.map_err(|_| anyhow::anyhow!("no message: the dearest text that a cow says to itself"))?;
+    }
+    let mut parameters = parameters("flood", &script, &common, field.block_bytes());
+    parameters["kind"] = json!(kind.name());
+    let runs = undisturbed_and_disturbed(report, &common, &parameters, |_, flooded| {
+        once(&common, &script, &field, flooded.then_some(kind))
+    })?;
+    let title = format!("flood: {} talkers, and one address that floods ({})", script.clients, kind.name());
+    report.table(&title, "delivery", &runs);
+    say_figures(report, &runs);
+    field.blame(report);
+    Ok(runs)
+}
 
-/// Longest wait for his socket, so that he ends when he is to.
-const TICK: Duration = Duration::from_millis(50);
-
-/// One reading of his takes at most so many bytes.
-const SCRATCH_BYTES: usize = 64 * 1024;
-
-/// The flags with the one that tells the server of him, unless it is told about floods already.
-pub fn flags(common: &Common) -> Common {
+/// The flags with those that exempt the talkers, unless the flags say something about that already.
+fn with_exemptions(common: &Common) -> Common {
     let mut common = common.clone();
-    if !common.server_args.contains("--flood-exempt") {
-        common.server_args = format!("{} {COUNT_HIM_ONLY}", common.server_args).trim().to_owned();
+    for flag in EXEMPTIONS {
+        if !common.server_args.contains(flag) {
+            common.server_args = format!("{} {flag} {TALKERS}", common.server_args).trim().to_owned();
+        }
     }
     common
 }
 
-/// Alternates runs without and with him; medians as a table.
-///
-/// # Errors
-/// When the server can not be measured, or ends the flooder.
-pub fn run(
-    report: &mut Report,
-    common: &Common,
-    script: &Script,
-    field: &Field,
-    parameters: &Value,
-) -> anyhow::Result<()> {
-    let runs = undisturbed_and_disturbed(report, common, parameters, |pair, flooded| {
-        // A name of his own for each pair: the last one's may be taken for a moment after he went.
-        let name = flooded.then(|| &*field.gallery.names()[script.clients + pair]);
-        once(common, script, field, name)
-    })?;
-    report.table(&format!("flood: {} who talk, and one who floods", script.clients), "delivery", &runs);
+fn say_figures(report: &Report, runs: &[Vec<Figures>]) {
     let ratio =
         |at: usize| median(runs.iter().map(|both| both[0].latency_us()[at] / both[1].latency_us()[at]).collect());
-    let rate = |both: &Vec<Figures>| both[0].more["flooder_executed"].as_f64().map(|lines| lines / both[0].seconds);
+    let of_flooded = |key: &str| {
+        let rate = |both: &Vec<Figures>| Some(both[0].more[key].as_f64()? / both[0].seconds);
+        median(runs.iter().filter_map(rate).collect())
+    };
     report.say(&format!(
-        "p50 of the talkers {:.2} and p99 {:.2} times that without; {:.1} lines a second of the flooder executed",
+        "p50 of the talkers {:.2} and p99 {:.2} times that without; {:.1} lines a second of the flooder executed, \
+         {:.0} bytes a second to each talker",
         ratio(0),
         ratio(1),
-        median(runs.iter().filter_map(rate).collect()),
+        of_flooded("flooder_executed"),
+        of_flooded("bytes_to_each_talker"),
     ));
-    Ok(())
+    let cuts: f64 = runs.iter().filter_map(|both| both[0].more["flooder_cut"].as_f64()).sum();
+    report.say(&format!(
+        "the flooder opened {:.1} connections a second, {:.1} of its lines a second were refused, {cuts} of its connections \
+         cut in all; its thread took {:.1} % of a CPU",
+        of_flooded("flooder_opened"),
+        of_flooded("flooder_refused"),
+        of_flooded("flooder_cpu_seconds") * 100.0,
+    ));
 }
 
-fn once(common: &Common, script: &Script, field: &Field, flooder: Option<&str>) -> anyhow::Result<Figures> {
+fn once(common: &Common, script: &Script, field: &Field, kind: Option<FloodKind>) -> anyhow::Result<Figures> {
     let target = &field.targets[0];
     let mut exchange = Exchange::new(gather(target, field, script.clients)?, &field.gallery, script);
-    let flooder = flooder.map(|name| Flooder::start(target.address, name)).transpose()?;
+    let mut flooder = kind.map(|kind| Flooder::start(target.address, kind, &field.gallery, script.clients));
+    if let Some(flooder) = &mut flooder {
+        // It yields already, so the talkers have to read. One that is cut ends the wait.
+        while exchange.complaint.is_none() && !flooder.is_ready().context("the flooder")? {
+            exchange.drive(Instant::now() + SETTING_UP, &mut || {})?;
+        }
+        flooder.begin();
+    }
     exchange.drive(Instant::now() + seconds(common.seconds * WARM_UP), &mut || {})?;
     exchange.land(&mut || {})?;
     exchange.reset();
-    let executed = || flooder.as_ref().map_or(0, |flooder| flooder.executed.load(Ordering::Relaxed));
-    let before = executed();
+    let deeds = || flooder.as_ref().map_or(Ok(Deeds::default()), Flooder::deeds).context("the flooder");
+    let before = deeds()?;
     let stopwatch = Stopwatch::start(target)?;
     exchange.drive(Instant::now() + seconds(common.seconds), &mut || {})?;
     exchange.land(&mut || {})?;
     let figures = stopwatch.stop(target)?;
-    let more = json!({ "flooder_executed": executed() - before });
+    let deeds = deeds()?.since(before);
+    let tally = exchange.tally();
+    let (events, latency) = (tally.deliveries, tally.latency.clone());
+    let more = more(deeds, tally.strange_bytes as f64 / script.clients as f64);
     let label = if flooder.is_some() { "one floods" } else { "nobody floods" };
     if let Some(flooder) = flooder {
         flooder.stop().context("the flooder")?;
     }
-    let (events, latency) = (exchange.tally().deliveries, exchange.tally().latency.clone());
     let (faults, complaint) = exchange.finish()?;
     Ok(Figures { target: label, events, latency, faults, complaint, more, ..figures })
 }
 
-/// He who floods, until this is dropped.
-struct Flooder {
-    is_over: Arc<AtomicBool>,
-    /// Lines of his that were executed so far.
-    executed: Arc<AtomicU64>,
-    thread: Option<JoinHandle<anyhow::Result<()>>>,
-}
-
-impl Flooder {
-    /// Logs in and begins.
-    ///
-    /// # Errors
-    /// When he is not let in.
-    fn start(server: SocketAddr, name: &str) -> anyhow::Result<Flooder> {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
-        socket.bind(&SocketAddr::from((FLOODER, 0)).into())?;
-        socket.connect(&server.into())?;
-        let mut stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(format!("login {name}\n").as_bytes())?;
-        let reply = read_line(&mut stream)?;
-        if reply != format!("Logged in as {name}") {
-            bail!("the flooder was told {reply:?}");
-        }
-        stream.set_nonblocking(true)?;
-        // He goes by RST: at a FIN the server would execute what he has sent, at his rate, beside the next run.
-        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
-        let (is_over, executed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let thread = std::thread::spawn({
-            let (name, is_over, executed) = (name.to_owned(), Arc::clone(&is_over), Arc::clone(&executed));
-            move || flood(&stream, &name, &is_over, &executed)
-        });
-        Ok(Flooder { is_over, executed, thread: Some(thread) })
-    }
-
-    /// Ends it.
-    ///
-    /// # Errors
-    /// When the server had ended it before.
-    fn stop(mut self) -> anyhow::Result<()> {
-        self.is_over.store(true, Ordering::Relaxed);
-        self.thread.take().map_or(Ok(()), |thread| thread.join().unwrap_or_else(|_| bail!("panicked")))
-    }
-}
-
-impl Drop for Flooder {
-    fn drop(&mut self) {
-        self.is_over.store(true, Ordering::Relaxed);
-    }
-}
-
-fn flood(mut stream: &TcpStream, name: &str, is_over: &AtomicBool, executed: &AtomicU64) -> anyhow::Result<()> {
-    let lines = format!("say {name} moo\n").repeat(LINES).into_bytes();
-    let reply = format!("Sent to {name}").into_bytes();
-    let mut poll = Poll::new(1)?;
-    poll.add(stream, 0, EventFlags::IN | EventFlags::OUT)?;
-    let (mut ready, mut taken) = (Vec::new(), 0);
-    // The beginning of a line whose end has not come.
-    let (mut unread, mut scratch) = (Vec::new(), vec![0; SCRATCH_BYTES]);
-    while !is_over.load(Ordering::Relaxed) {
-        poll.wait(Some(TICK), &mut ready)?;
-        let Some(&(_, flags)) = ready.first() else { continue };
-        if flags.contains(EventFlags::OUT) {
-            taken = (taken + now_or_zero(stream.write(&lines[taken..]))?) % lines.len();
-        }
-        if flags.contains(EventFlags::IN) {
-            let count = stream.read(&mut scratch);
-            if matches!(count, Ok(0)) {
-                bail!("the server closed his connection");
-            }
-            unread.extend_from_slice(&scratch[..now_or_zero(count)?]);
-            let whole = unread.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-            let replies = unread[..whole].split(|&byte| byte == b'\n').filter(|line| **line == reply).count();
-            executed.fetch_add(replies as u64, Ordering::Relaxed);
-            unread.drain(..whole);
-        }
-    }
-    Ok(())
-}
-
-/// How much went at once; nothing is no error.
-fn now_or_zero(result: io::Result<usize>) -> io::Result<usize> {
-    match result {
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(0),
-        other => other,
-    }
+fn more(deeds: Deeds, bytes_to_each_talker: f64) -> Value {
+    let Deeds { executed, refused, opened, cut, cpu_ns } = deeds;
+    json!({
+        "flooder_executed": executed,
+        "flooder_refused": refused,
+        "flooder_opened": opened,
+        "flooder_cut": cut,
+        "flooder_cpu_seconds": cpu_ns as f64 / 1e9,
+        "bytes_to_each_talker": bytes_to_each_talker,
+    })
 }

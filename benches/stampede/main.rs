@@ -7,8 +7,10 @@
 //! that a server could do, and the ratio of the two, paired, is the figure that counts.
 //!
 //! A run: [`target`] starts servers, [`crowd`] is the clients, [`exchange`] (or [`storm`], [`idle`]) what they
-//! do, [`wire`] and [`ledger`] judge what comes, [`talk`] repeats it in pairs, [`report`] prints.
+//! do, [`attack`] what a flooder does beside them, [`wire`] and [`ledger`] judge what comes, [`talk`] repeats it in
+//! pairs, [`report`] prints.
 
+mod attack;
 mod cli;
 mod crowd;
 mod exchange;
@@ -38,7 +40,7 @@ use serde_json::json;
 use cli::{Cli, Common, Workload};
 use exchange::{Exchange, Script};
 use report::Report;
-use talk::{Field, converse};
+use talk::{Field, converse, parameters};
 
 fn main() -> ExitCode {
     // cargo adds it to whatever is benchmarked.
@@ -89,7 +91,7 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
             }
         }
         Workload::Say { pairs_of_cows } => {
-            let script = Script { answer: true, ..pairs(pairs_of_cows * 2, 0) };
+            let script = Script { answer: true, ..Script::pairs(pairs_of_cows * 2, 0) };
             let title = format!("say: {pairs_of_cows} pairs");
             talk(&mut report, &common, &script, &title, "say")?;
         }
@@ -97,7 +99,7 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
             if clients % 2 == 1 {
                 bail!("mix needs an even number of clients: everybody has a partner");
             }
-            let script = pairs(clients as usize, yields);
+            let script = Script::pairs(clients as usize, yields);
             let title = format!("mix: {clients} clients, {yields} % of the lines are yields");
             talk(&mut report, &common, &script, &title, "mix")?;
         }
@@ -106,7 +108,7 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
             let parameters = json!({ "workload": "storm", "clients": clients, "cores": common.cores, "server_args": common.server_args });
             let runs = talk::storm(&mut report, &common, &field, &parameters)?;
             report.table(&format!("storm: {clients} at a time connect, log in, quit"), "login", &runs);
-            blame(&report, &field);
+            field.blame(&report);
         }
         Workload::Idle { clients, registered } => idle::run(&mut report, &common, clients, registered)?,
         Workload::Price { receivers } => price::run(&mut report, &common, receivers)?,
@@ -115,16 +117,10 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
             let field = Field::prepare(&common, script.clients + stalled)?;
             let parameters = parameters("slow", &script, &common, field.block_bytes());
             slow::run(&mut report, &common, &script, &field, &parameters)?;
-            blame(&report, &field);
+            field.blame(&report);
         }
-        Workload::Flood { pairs_of_cows, rate } => {
-            let common = flood::flags(&common);
-            let pace = Some(Duration::from_secs(1) / rate);
-            let script = Script { pace, ..pairs(pairs_of_cows * 2, 0) };
-            let field = Field::prepare(&common, script.clients + common.pairs as usize)?;
-            let parameters = parameters("flood", &script, &common, field.block_bytes());
-            flood::run(&mut report, &common, &script, &field, &parameters)?;
-            blame(&report, &field);
+        Workload::Flood { kind, pairs_of_cows, rate } => {
+            flood::run(&mut report, &common, kind, pairs_of_cows, rate)?;
         }
     }
     Ok(report.faults.is_clean())
@@ -148,36 +144,8 @@ fn talk(
         common.seconds
     );
     report.table(&title, "delivery", &runs);
-    blame(report, &field);
+    field.blame(report);
     Ok(runs)
-}
-
-/// A script in which everybody has a partner.
-fn pairs(clients: usize, yields: u32) -> Script {
-    Script { senders: clients, clients, paired: true, yields, ..Script::to_all(clients) }
-}
-
-fn parameters(workload: &str, script: &Script, common: &Common, block_bytes: usize) -> serde_json::Value {
-    json!({
-        "workload": workload,
-        "clients": script.clients,
-        "senders": script.senders,
-        "window": script.window,
-        "rate": script.pace.map(|pace| 1.0 / pace.as_secs_f64()),
-        "yields_percent": script.yields,
-        "never_reading": script.others,
-        "text_bytes": common.texts(),
-        "block_bytes": block_bytes,
-        "cores": common.cores,
-        "server_args": common.server_args,
-    })
-}
-
-/// When something was wrong, the server's log says why.
-fn blame(report: &Report, field: &Field) {
-    if !report.faults.is_clean() {
-        eprintln!("the server's log ends:\n{}", field.targets[0].last_words());
-    }
 }
 
 fn be_a_floor(coalesce: bool, fault: Option<&str>) -> anyhow::Result<()> {

@@ -19,6 +19,7 @@ use crate::exchange::{Exchange, Script};
 use crate::report::Report;
 use crate::talk::{Field, Stopwatch, gather, seconds};
 use crate::target::Target;
+use crate::texts::DEAREST;
 
 /// Cows of each breed: `who` and `cows` look at all of them.
 const HERD: &str = "--herd 1048576";
@@ -34,7 +35,7 @@ const TEXTS: [(&str, &[u8]); 10] = [
     ("families", "\u{1f469}\u{200d}\u{1f469}\u{200d}\u{1f467} ".as_bytes()),
     ("marks", "e\u{301}\u{302}\u{303}\u{304}".as_bytes()),
     ("ligatures", "\u{644}\u{627}".as_bytes()),
-    ("variants", "\u{627}\u{fe0f}".as_bytes()),
+    ("variants", DEAREST),
     ("conjuncts", "\u{915}\u{94d}".as_bytes()),
     ("escapes", b"\x1b[31m\x1b]0;x\x07m"),
     ("invalid bytes", b"\xff."),

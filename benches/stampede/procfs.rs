@@ -47,6 +47,15 @@ impl Usage {
     }
 }
 
+/// CPU time of a thread of this process in nanoseconds.
+///
+/// # Errors
+/// When there is no such thread.
+pub fn thread_cpu_ns(thread: u32) -> io::Result<u64> {
+    let schedstat = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat"))?;
+    Ok(schedstat.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0))
+}
+
 /// The machine's load average over the last minute.
 ///
 /// # Errors

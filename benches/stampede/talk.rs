@@ -52,6 +52,13 @@ impl Field {
         Ok(Field { targets, gallery: target::gallery(&recipe)?, recipe })
     }
 
+    /// When something was wrong, the server's log says why.
+    pub fn blame(&self, report: &Report) {
+        if !report.faults.is_clean() {
+            eprintln!("the server's log ends:\n{}", self.targets[0].last_words());
+        }
+    }
+
     /// Bytes of a message of the first client, in the mean over all texts.
     pub fn block_bytes(&self) -> usize {
         self.gallery.mean_block_bytes()
@@ -176,6 +183,23 @@ fn converse_once(
     let (events, latency) = (exchange.tally().deliveries, exchange.tally().latency.clone());
     let (faults, complaint) = exchange.finish()?;
     Ok(Figures { events, latency, faults, complaint, ..figures })
+}
+
+/// With what a run was made, for its line of JSON.
+pub fn parameters(workload: &str, script: &Script, common: &Common, block_bytes: usize) -> Value {
+    json!({
+        "workload": workload,
+        "clients": script.clients,
+        "senders": script.senders,
+        "window": script.window,
+        "rate": script.pace.map(|pace| 1.0 / pace.as_secs_f64()),
+        "yields_percent": script.yields,
+        "never_reading": script.others,
+        "text_bytes": common.texts(),
+        "block_bytes": block_bytes,
+        "cores": common.cores,
+        "server_args": common.server_args,
+    })
 }
 
 /// The first so many clients of the field, logged in.

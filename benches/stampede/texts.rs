@@ -5,6 +5,9 @@
 
 use crate::wire::{TOKEN_BYTES, Token};
 
+/// Repeated, it is the text that takes longest to draw of all that `price` tries: each letter has a variant.
+pub const DEAREST: &[u8] = "\u{627}\u{fe0f}".as_bytes();
+
 /// Different texts of a chat: enough for its rarest kind to come twice.
 const CHAT_TEXTS: usize = 200;
 

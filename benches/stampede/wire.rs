@@ -97,6 +97,17 @@ pub struct Gallery {
     named: bool,
     names: Vec<String>,
     texts: Texts,
+    /// Of the clients that always say a text of their own.
+    own: Vec<OwnText>,
+}
+
+/// A text that only one client says.
+#[derive(Debug, Clone)]
+struct OwnText {
+    sender: usize,
+    rest: Vec<u8>,
+    /// The body, too.
+    around: Around,
 }
 
 impl Gallery {
@@ -112,12 +123,7 @@ impl Gallery {
         of_others: &[Vec<u8>],
     ) -> Result<Gallery, Garbled> {
         let named = of_first.first().zip(names.first()).is_some_and(|(block, name)| block.starts_with(name.as_bytes()));
-        let split = |block: &[u8], cow: usize| {
-            let head = if named { [names[cow].as_bytes(), PRIVATELY].concat() } else { Vec::new() };
-            let rest = block.strip_prefix(&head[..]).ok_or(Garbled)?;
-            let at = memchr::memchr(b'@', rest).filter(|&at| Token::parse(&rest[at..]).is_some()).ok_or(Garbled)?;
-            Ok(Around { before: rest[..at].to_vec(), after: rest[at + TOKEN_BYTES..].to_vec() })
-        };
+        let split = |block: &[u8], cow: usize| around(block, named.then(|| &*names[cow]));
         let mut bubbles = of_first.iter().map(|block| split(block, 0)).collect::<Result<Vec<_>, _>>()?;
         // What all messages of a cow end with is its body, or a little more, which makes no difference.
         let body = bubbles.iter().map(|bubble| &bubble.after[..]).reduce(common_end).ok_or(Garbled)?.to_vec();
@@ -128,7 +134,17 @@ impl Gallery {
             let body = after.strip_prefix(&bubbles[0].after[..]).filter(|_| before == bubbles[0].before);
             bodies.push(body.ok_or(Garbled)?.to_vec());
         }
-        Ok(Gallery { bubbles, bodies, named, names, texts })
+        Ok(Gallery { bubbles, bodies, named, names, texts, own: Vec::new() })
+    }
+
+    /// From now on client `sender` always says `rest` after the token, which it has said to itself in `block`.
+    ///
+    /// # Errors
+    /// When that is no message of this client.
+    pub fn learn_own(&mut self, sender: usize, rest: Vec<u8>, block: &[u8]) -> Result<(), Garbled> {
+        let around = around(block, self.named.then(|| &*self.names[sender]))?;
+        self.own.push(OwnText { sender, rest, around });
+        Ok(())
     }
 
     /// Names of all clients.
@@ -136,15 +152,30 @@ impl Gallery {
         &self.names
     }
 
-    /// What the clients say.
-    pub fn texts(&self) -> &Texts {
-        &self.texts
+    /// What follows the token in the text that has it.
+    pub fn rest(&self, token: Token) -> &[u8] {
+        match self.own_text(token) {
+            Some(own) => &own.rest,
+            None => self.texts.rest(self.texts.index(token)),
+        }
+    }
+
+    fn own_text(&self, token: Token) -> Option<&OwnText> {
+        self.own.iter().find(|own| own.sender == token.sender)
+    }
+
+    /// The length of the message that has this token.
+    pub fn block_bytes(&self, token: Token) -> usize {
+        let (before, after) = self.pieces(token);
+        before.iter().chain(&after).map(|piece| piece.len()).sum::<usize>() + TOKEN_BYTES
     }
 
     /// What stands before and after the token in the message that has it, in pieces.
     pub fn pieces(&self, token: Token) -> ([&[u8]; 3], [&[u8]; 2]) {
-        let Around { before, after } = &self.bubbles[self.texts.index(token)];
-        let body = &self.bodies[token.sender % self.bodies.len()];
+        let (Around { before, after }, body) = match self.own_text(token) {
+            Some(own) => (&own.around, &b""[..]),
+            None => (&self.bubbles[self.texts.index(token)], &self.bodies[token.sender % self.bodies.len()][..]),
+        };
         let (name, says) = match (self.named, token.yielded) {
             (false, _) => (&b""[..], &b""[..]),
             (true, 0) => (self.names[token.sender].as_bytes(), PRIVATELY),
@@ -190,6 +221,14 @@ impl Gallery {
         let is_whole = is_made_of(&input[..at], before) && is_made_of(&input[at + TOKEN_BYTES..length], after);
         if is_whole { Ok(Some((Item::Delivery(token), length))) } else { Err(Garbled) }
     }
+}
+
+/// What stands around the token in `block`, apart from the header, which has the name of the cow that says it to itself.
+fn around(block: &[u8], name: Option<&str>) -> Result<Around, Garbled> {
+    let head = name.map_or_else(Vec::new, |name| [name.as_bytes(), PRIVATELY].concat());
+    let rest = block.strip_prefix(&head[..]).ok_or(Garbled)?;
+    let at = memchr::memchr(b'@', rest).filter(|&at| Token::parse(&rest[at..]).is_some()).ok_or(Garbled)?;
+    Ok(Around { before: rest[..at].to_vec(), after: rest[at + TOKEN_BYTES..].to_vec() })
 }
 
 /// Whether `bytes` are these pieces, one after the other.
