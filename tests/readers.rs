@@ -74,7 +74,7 @@ fn start_readers(server: &Server, speeds: &[(&'static str, u64)]) -> Vec<Receive
 
 #[test]
 fn what_one_address_says_at_once_cuts_no_reader() {
-    let server = Server::with(&READERS_ARE_EXEMPT);
+    let server = Server::with(&[&READERS_ARE_EXEMPT[..], &["--cows-per-address", "20"]].concat());
     let lines = count_of("COWCHAT_BURST_LINES", LINES);
     let speeds = [("mew", 1), ("kirby", 5), ("ferris", 50)];
     let readers = start_readers(&server, &speeds);

@@ -21,8 +21,14 @@ use crate::exchange::{Exchange, Script};
 use crate::report::{Figures, Report, median};
 use crate::talk::{Field, Stopwatch, WARM_UP, gather, parameters, seconds, undisturbed_and_disturbed};
 
-/// The flags by which the server limits the flooder and not the talkers, which come from this network.
-const EXEMPTIONS: [&str; 3] = ["--flood-exempt", "--address-exempt", "--login-exempt"];
+/// The flags by which the server limits the flooder and not the talkers, which come from this network. Of a herd that is no
+/// larger than this run needs the flooder may have more than half, as of a larger one.
+const FLAGS: [(&str, &str); 4] = [
+    ("--flood-exempt", TALKERS),
+    ("--address-exempt", TALKERS),
+    ("--login-exempt", TALKERS),
+    ("--cows-per-address", "1000"),
+];
 const TALKERS: &str = "127.0.0.1/32";
 
 /// How often it is looked whether the flooder is ready.
@@ -40,7 +46,7 @@ pub fn run(
     pairs_of_cows: usize,
     rate: u32,
 ) -> anyhow::Result<Vec<Vec<Figures>>> {
-    let common = with_exemptions(common);
+    let common = with_flags(common);
     let pace = Some(Duration::from_secs(1) / rate);
     let script = Script { pace, strangers: attack::NAMES, ..Script::pairs(pairs_of_cows * 2, 0) };
     let mut field = Field::prepare(&common, script.clients + script.strangers)?;
@@ -62,12 +68,12 @@ pub fn run(
     Ok(runs)
 }
 
-/// The flags with those that exempt the talkers, unless the flags say something about that already.
-fn with_exemptions(common: &Common) -> Common {
+/// The flags with [`FLAGS`], unless they say something about that already.
+fn with_flags(common: &Common) -> Common {
     let mut common = common.clone();
-    for flag in EXEMPTIONS {
+    for (flag, value) in FLAGS {
         if !common.server_args.contains(flag) {
-            common.server_args = format!("{} {flag} {TALKERS}", common.server_args).trim().to_owned();
+            common.server_args = format!("{} {flag} {value}", common.server_args).trim().to_owned();
         }
     }
     common
