@@ -24,7 +24,7 @@ impl HeldBytes {
     /// From now on it is so many.
     pub fn set(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        BALANCE.set(BALANCE.get() + i64::from(bytes) - i64::from(self.0));
+        count(i64::from(bytes) - i64::from(self.0));
         self.0 = bytes;
     }
 }
@@ -39,6 +39,11 @@ impl Drop for HeldBytes {
     fn drop(&mut self) {
         self.set(0);
     }
+}
+
+/// So many bytes more are held, or fewer. For what knows its own size, and counts it when it is made and when it is dropped.
+pub fn count(bytes: i64) {
+    BALANCE.set(BALANCE.get() + bytes);
 }
 
 /// Bytes made on this thread, less those dropped on it.

@@ -193,14 +193,15 @@ impl Connection {
 
     /// Queues somebody else's message, unless too many wait.
     pub(super) fn push_message(&self, payload: Payload, bytes_max: usize) -> Result<Fill, Overflow> {
-        let pushed = self.queue.borrow_mut().push_message(payload, bytes_max);
-        self.note_backlog();
+        let mut queue = self.queue.borrow_mut();
+        let pushed = queue.push_message(payload, bytes_max);
+        self.note_backlog(&queue);
         pushed
     }
 
     /// Tells senders when much waits for it, and when that is over.
-    fn note_backlog(&self) {
-        let is_behind = self.queue.borrow().others_bytes() > self.backlog.bytes;
+    fn note_backlog(&self, queue: &SendQueue) {
+        let is_behind = queue.others_bytes() > self.backlog.bytes;
         if self.is_behind.get() != is_behind
             && let Some(cow) = self.cow.get()
         {
@@ -316,8 +317,9 @@ impl Connection {
     }
 
     fn write_queued(&self) -> io::Result<Progress> {
-        let progress = self.queue.borrow_mut().write_by(|slices| self.socket.send(slices))?;
-        self.note_backlog();
+        let mut queue = self.queue.borrow_mut();
+        let progress = queue.write_by(|slices| self.socket.send(slices))?;
+        self.note_backlog(&queue);
         if progress == Progress::Blocked {
             self.socket.note_full();
         }
@@ -334,8 +336,10 @@ impl Connection {
     /// The first `offered` bytes of its queue were offered to the socket by a batch, with this result.
     pub(super) fn note_sent(&self, offered: usize, sent: io::Result<usize>) -> io::Result<()> {
         let throttled = self.queued_bytes() > SENDQ_OWN_BYTES;
-        let progress = self.queue.borrow_mut().note_sent(offered, sent)?;
-        self.note_backlog();
+        let mut queue = self.queue.borrow_mut();
+        let progress = queue.note_sent(offered, sent)?;
+        self.note_backlog(&queue);
+        drop(queue);
         if progress == Progress::Blocked {
             self.socket.note_full();
         }

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use super::clock;
 use crate::faults::{self, Point};
-use crate::held::HeldBytes;
+use crate::held;
 use crate::limits::{READ_BYTES, SENDQ_GRACE, SENDQ_MESSAGE_BYTES_MIN, SENDQ_OVERRUN, WRITE_SLICES_MAX};
 use crate::shard::Payload;
 
-/// Room for chunks that an emptied queue keeps: 8 of 32 bytes are nothing, those of a full queue are kilobytes.
+/// Room for chunks that an emptied queue keeps: 8 of 24 bytes are nothing, those of a full queue are kilobytes.
 const CHUNKS_KEPT: usize = 8;
 
 /// The queue would hold more of other people's messages than it ever may.
@@ -42,12 +42,9 @@ pub enum Progress {
     Blocked,
 }
 
-/// What waits, and the memory that it takes beside what is shared.
+/// What waits. The memory that it takes beside what is shared is counted while it lives.
 #[derive(Debug)]
-struct Chunk {
-    content: Content,
-    held: HeldBytes,
-}
+struct Chunk(Content);
 
 #[derive(Debug)]
 enum Content {
@@ -59,26 +56,32 @@ enum Content {
 
 impl Chunk {
     fn new(content: Content) -> Self {
-        let own = if let Content::Own(bytes) = &content { bytes.capacity() } else { 0 };
-        Chunk { content, held: HeldBytes::new(size_of::<Chunk>() + own) }
+        let chunk = Chunk(content);
+        held::count(chunk.held_bytes());
+        chunk
+    }
+
+    fn held_bytes(&self) -> i64 {
+        let own = if let Content::Own(bytes) = &self.0 { bytes.capacity() } else { 0 };
+        (size_of::<Chunk>() + own) as i64
     }
 
     fn bytes(&self) -> &[u8] {
-        match &self.content {
+        match &self.0 {
             Content::Own(bytes) => bytes,
             Content::Message { payload, .. } => payload,
         }
     }
 
     fn payload(&self) -> Option<&Payload> {
-        match &self.content {
+        match &self.0 {
             Content::Own(_) => None,
             Content::Message { payload, .. } => Some(payload),
         }
     }
 
     fn is_from_others(&self) -> bool {
-        matches!(self.content, Content::Message { from_others: true, .. })
+        matches!(self.0, Content::Message { from_others: true, .. })
     }
 
     /// Appends `more` to bytes of the connection's own, unless these are many already.
@@ -86,14 +89,19 @@ impl Chunk {
     /// # Errors
     /// `more`, when it needs a chunk of its own.
     fn append(&mut self, more: Vec<u8>) -> Result<(), Vec<u8>> {
-        match &mut self.content {
-            Content::Own(bytes) if bytes.len() < READ_BYTES => {
-                bytes.extend_from_slice(&more);
-                self.held.set(size_of::<Chunk>() + bytes.capacity());
-                Ok(())
-            }
-            _ => Err(more),
+        let before = self.held_bytes();
+        match &mut self.0 {
+            Content::Own(bytes) if bytes.len() < READ_BYTES => bytes.extend_from_slice(&more),
+            _ => return Err(more),
         }
+        held::count(self.held_bytes() - before);
+        Ok(())
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        held::count(-self.held_bytes());
     }
 }
 
@@ -310,7 +318,6 @@ impl SendQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::held;
 
     /// A payload of 100 bytes that differs by `n`.
     fn payload(n: usize) -> Payload {
