@@ -22,13 +22,14 @@ use crate::shard::{Effects, Shard};
 
 /// How long the next of `lines` has to wait, if it has to.
 pub(super) fn wait(core: &Core, connection: &Connection, lines: &LineBuffer) -> Option<Duration> {
-    let wait = match pace(core, connection) {
-        Pace::Now => address_wait(core, connection),
-        Pace::After(wait) => wait,
+    let is_line = |is_it: fn(&[u8]) -> bool| lines.peek().is_some_and(is_it);
+    match pace(core, connection) {
+        // What others of its address say must not keep it from a look around.
+        Pace::Now => Some(address_wait(core, connection)).filter(|wait| !wait.is_zero() && is_line(Shard::is_said)),
+        Pace::After(wait) => (!is_line(Shard::is_free)).then_some(wait),
         // It is refused.
-        Pace::TooSoon => return None,
-    };
-    (!wait.is_zero() && !lines.peek().is_some_and(Shard::is_free)).then_some(wait)
+        Pace::TooSoon => None,
+    }
 }
 
 /// Where it counts what the connection sends to others, unless its address is exempt.

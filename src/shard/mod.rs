@@ -251,10 +251,19 @@ impl Shard {
 
     /// Whether a line may be executed however many came before: `quit`, which nobody should have to wait for.
     pub fn is_free(line: &[u8]) -> bool {
+        Self::is_command(line, |command| matches!(command, Command::Quit))
+    }
+
+    /// Whether a line of somebody registered says something to others.
+    pub fn is_said(line: &[u8]) -> bool {
+        Self::is_command(line, |command| matches!(command, Command::Say(..) | Command::Yield(_)))
+    }
+
+    fn is_command(line: &[u8], is_it: impl Fn(&Command<'_>) -> bool) -> bool {
         let safe = sanitize(line);
-        // Anybody may quit.
-        let parse = |line| Command::parse(line, Standing::Guest);
-        matches!(split_id(&safe).map(|(_, line)| parse(line)), Ok(Ok(Command::Quit)))
+        // Anybody may quit, and whoever is registered as whatever may speak.
+        let anybody = Standing::Registered(Name { breed: "", number: 1 });
+        split_id(&safe).is_ok_and(|(_, line)| Command::parse(line, anybody).is_ok_and(|command| is_it(&command)))
     }
 
     /// Executes a line, or refuses it if it came too soon.
@@ -431,6 +440,12 @@ mod tests {
                 .iter()
                 .all(|line| !Shard::is_free(line))
         );
+    }
+
+    #[test]
+    fn a_say_and_a_yield_are_said_and_nothing_else_is() {
+        assert!([&b"say tux hi"[..], b" YIELD hi", b"12 yield hi"].iter().all(|line| Shard::is_said(line)));
+        assert!([&b""[..], b"who", b"login tux", b"say", b"quit", b"moo"].iter().all(|line| !Shard::is_said(line)));
     }
 
     #[test]
