@@ -105,7 +105,7 @@ pub struct ServeArgs {
     pub sendq_stall: Duration,
 
     /// What may wait for all connections together, in bytes: messages, of which one that waits for several counts once,
-    /// replies, history and input. Beyond that the largest queue goes first, its connection is cut [default: a
+    /// replies and input; a history has room beside that. Beyond it the largest queue goes first, its connection is cut [default: a
     /// quarter of the memory that the process may have]
     #[arg(long, value_name = "BYTES", env = "COWCHAT_QUEUES_BYTES_TOTAL", value_parser = parse_queues_bytes)]
     pub queues_bytes_total: Option<u64>,

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use crate::config::{self, Config, ConfigError};
 use crate::directory::ShardId;
 use crate::events::{CloseReason, Event};
-use crate::limits::{CONNECT_BURST, CONNECT_WAIT_MAX, MESSAGES_SENDQ_PART, STALL_NOTICED, WATCH_INTERVAL};
+use crate::limits::{
+    CONNECT_BURST, CONNECT_WAIT_MAX, HISTORY_BYTES_MAX, MESSAGES_SENDQ_PART, STALL_NOTICED, WATCH_INTERVAL,
+};
 use crate::log::{Log, LogWriter};
 use crate::metrics::{CoreMetrics, Counter, Metrics};
 use crate::net::budget::Budget;
@@ -164,6 +166,8 @@ fn common(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<Common, Co
         interval: rate.per / rate.lines,
         wait_max: CONNECT_WAIT_MAX,
     });
+    // A history stays: it must not make others go.
+    let histories = if config.history_messages > 0 { config.cores.len() as u64 * HISTORY_BYTES_MAX as u64 } else { 0 };
     let message_bytes = u32::try_from(config.sendq_bytes_max / MESSAGES_SENDQ_PART).unwrap_or(u32::MAX);
     Ok(Common {
         shards: shard::Common::new(Arc::clone(&config.herd), config.cores.len(), rules)?,
@@ -172,7 +176,7 @@ fn common(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<Common, Co
         settings: Settings {
             sendq_bytes_max: config.sendq_bytes_max,
             sendq_stall: config.sendq_stall,
-            budget: Budget::new(config.queues_bytes_total, config.cores.len()),
+            budget: Budget::new(config.queues_bytes_total.saturating_add(histories), config.cores.len()),
             login_timeout: config.login_timeout,
             login_exempt: config.login_exempt.clone(),
             idle_timeout: config.idle_timeout,
