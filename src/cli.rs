@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::cows::bubble::Bubble;
 use crate::limits;
 use crate::policy::addresses::Networks;
-use crate::protocol::command::Art;
+use crate::protocol::art::Art;
 
 /// A chat server where everybody is a cow.
 #[derive(Debug, Parser)]

@@ -26,7 +26,7 @@ use crate::limits::{
 };
 use crate::memory;
 use crate::policy::addresses::Networks;
-use crate::protocol::command::Art;
+use crate::protocol::art::Art;
 use crate::retry;
 
 /// glommio refuses to start below this much lockable memory, in bytes.

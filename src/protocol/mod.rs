@@ -1,5 +1,6 @@
 #![doc = include_str!("PROTOCOL.md")]
 
+pub mod art;
 pub mod command;
 pub mod foreign;
 mod joiner;

@@ -7,7 +7,7 @@ use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::command::Art;
+use super::art::Art;
 use super::name::Name;
 use super::text::echo;
 use crate::limits::FREE_RUNS_MAX;

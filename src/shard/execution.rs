@@ -11,7 +11,8 @@ use crate::cows::{Breed, CowId};
 use crate::directory::{ConnectionId, Owner, Quota, ShardId};
 use crate::limits::WHO_NAMES_MAX;
 use crate::metrics::{CoreMetrics, Counter};
-use crate::protocol::command::{Art, Command, Standing};
+use crate::protocol::art::Art;
+use crate::protocol::command::{Command, Standing};
 use crate::protocol::name::{Name, Prefix, lowest_of};
 use crate::protocol::reply::{Extensions, Free, Refusal, Reply};
 

@@ -14,7 +14,7 @@ use crate::cows::{CowId, Herd, small};
 use crate::directory::Owner;
 use crate::faults::{self, Point};
 use crate::held::HeldBytes;
-use crate::protocol::command::Art;
+use crate::protocol::art::Art;
 use crate::protocol::reply::{Header, PUSHED};
 
 use super::{Change, InFlight, name};

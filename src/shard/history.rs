@@ -57,7 +57,7 @@ mod tests {
     use crate::cows::Herd;
     use crate::cows::bubble::Bubble;
     use crate::cows::herd::Cow;
-    use crate::protocol::command::Art;
+    use crate::protocol::art::Art;
     use crate::shard::Message;
 
     const OFF: Form = Form { art: Art::Off, numbered: false, crlf: false };

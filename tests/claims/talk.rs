@@ -11,7 +11,7 @@ use std::time::Duration;
 use rooms::cows::{CowId, Herd};
 use rooms::directory::{ConnectionId, ShardId};
 use rooms::metrics::{CoreMetrics, Counter, Metrics};
-use rooms::protocol::command::Art;
+use rooms::protocol::art::Art;
 use rooms::shard::{Common, Effects, Forward, Frame, Rules, Shard};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::mpsc::{Receiver, Sender, channel};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cowchat::directory::ConnectionId;
-use cowchat::protocol::command::Art;
+use cowchat::protocol::art::Art;
 use cowchat::protocol::line::{Line, LineTooLong};
 use cowchat::shard::{Change, Effects, Forward, Outcome};
 

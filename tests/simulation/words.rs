@@ -1,6 +1,6 @@
 //! What is said in the simulated world, and how it is read back: every message's text names the message.
 
-use cowchat::protocol::command::Art;
+use cowchat::protocol::art::Art;
 use cowchat::shard::{Effects, Form};
 
 use crate::world::{HERD_SIZE, Token};

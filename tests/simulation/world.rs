@@ -11,7 +11,7 @@ use cowchat::cows::{CowId, Herd};
 use cowchat::directory::{ConnectionId, ShardId};
 use cowchat::limits::SENDQ_MESSAGE_BYTES_MIN;
 use cowchat::metrics::{CoreMetrics, Counter, Metrics};
-use cowchat::protocol::command::Art;
+use cowchat::protocol::art::Art;
 use cowchat::shard::{Change, Common, Form, Frame, Rules, Shard, name};
 
 use crate::drain::Drain;
