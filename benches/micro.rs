@@ -25,7 +25,8 @@ use rustix::thread::{CpuSet, sched_getaffinity};
 
 use cowchat::cows::bubble::Bubble;
 use cowchat::cows::{CowId, Herd};
-use cowchat::directory::{Claims, ConnectionId, Directory, ShardId};
+use cowchat::directory::{Claims, Directory};
+use cowchat::ids::{ConnectionId, ShardId};
 use cowchat::limits::{
     BUBBLE_COLUMNS, BUBBLE_COLUMNS_ALLOWED, LINE_BYTES_MAX, MAILBOX_FRAMES, READ_BYTES, TURN_FRAMES,
 };

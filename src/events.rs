@@ -1,30 +1,12 @@
 //! What is worth telling the operator: typed events, which [`crate::log`] writes. No event carries a message's text.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::directory::ShardId;
-use crate::protocol::reply::{
-    CLOSED_IDLE, CLOSED_SCARCE, SERVER_IS_FULL, SHUTTING_DOWN, TOO_MANY_FROM_ADDRESS, closed_not_logged_in,
-};
-
-/// A connection's name in the log: core, and its number among those the core has accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConnectionName {
-    /// The core that accepted it.
-    pub shard: ShardId,
-    /// Counted from 1.
-    pub number: u64,
-}
-
-impl fmt::Display for ConnectionName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.shard.index(), self.number)
-    }
-}
+use crate::close_reason::CloseReason;
+use crate::ids::{ConnectionName, ShardId};
 
 /// Where in the source a panic began.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,118 +15,6 @@ pub struct PanicPlace {
     pub file: String,
     /// Counted from 1.
     pub line: u32,
-}
-
-/// Why a connection ended, or was not let in. `protocol/PROTOCOL.md` has them in a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseReason {
-    /// It said `quit`.
-    Quit,
-    /// It closed its side.
-    EndOfInput,
-    /// A read failed: usually a reset.
-    ReadFailed,
-    /// A write failed: usually a reset.
-    WriteFailed,
-    /// The peer's machine has not answered for too long.
-    PeerGone,
-    /// More of other people's messages waited for it than its send queue holds.
-    SlowConsumer,
-    /// It took nothing for too long of what waited for it.
-    Stalled,
-    /// More waited for all together than they may have, and for it most of all.
-    QueuesFull,
-    /// It was not logged in and sent no line for too long.
-    NotLoggedIn,
-    /// It was logged in and sent no line for too long.
-    Idle,
-    /// It had said nothing for long, and few cows were free.
-    Scarce,
-    /// The server shut down.
-    Shutdown,
-    /// A fault of the server's own while it served this session.
-    Fault,
-    /// It spoke HTTP or TLS.
-    Foreign,
-    /// There was no room for one more.
-    ServerFull,
-    /// Its address has as many connections as one may have.
-    AddressFull,
-}
-
-impl CloseReason {
-    /// All of them.
-    pub const ALL: [CloseReason; 16] = {
-        use CloseReason::*;
-        [
-            Quit,
-            EndOfInput,
-            ReadFailed,
-            WriteFailed,
-            PeerGone,
-            SlowConsumer,
-            Stalled,
-            QueuesFull,
-            NotLoggedIn,
-            Idle,
-            Scarce,
-            Shutdown,
-            Fault,
-            Foreign,
-            ServerFull,
-            AddressFull,
-        ]
-    };
-
-    /// The words for it in the log.
-    pub fn label(self) -> &'static str {
-        match self {
-            CloseReason::Quit => "quit",
-            CloseReason::EndOfInput => "end of input",
-            CloseReason::ReadFailed => "read failed",
-            CloseReason::WriteFailed => "write failed",
-            CloseReason::PeerGone => "peer gone",
-            CloseReason::SlowConsumer => "slow consumer",
-            CloseReason::Stalled => "stalled",
-            CloseReason::QueuesFull => "queues full",
-            CloseReason::NotLoggedIn => "not logged in",
-            CloseReason::Idle => "idle",
-            CloseReason::Scarce => "cows scarce",
-            CloseReason::Shutdown => "shutdown",
-            CloseReason::Fault => "internal fault",
-            CloseReason::Foreign => "wrong protocol",
-            CloseReason::ServerFull => "server full",
-            CloseReason::AddressFull => "address full",
-        }
-    }
-
-    /// What the connection is told last, LF included, if it is told anything; `login_timeout` is the one in
-    /// force.
-    pub fn last_line(self, login_timeout: Duration) -> Option<Cow<'static, str>> {
-        match self {
-            CloseReason::Shutdown => Some(SHUTTING_DOWN.into()),
-            CloseReason::NotLoggedIn => Some(closed_not_logged_in(login_timeout).into()),
-            CloseReason::Idle => Some(CLOSED_IDLE.into()),
-            CloseReason::Scarce => Some(CLOSED_SCARCE.into()),
-            CloseReason::ServerFull => Some(SERVER_IS_FULL.into()),
-            CloseReason::AddressFull => Some(TOO_MANY_FROM_ADDRESS.into()),
-            // After `quit`, HTTP or TLS the reply is the last line; a peer that has closed reads no more; a connection that
-            // is cut has received a prefix of what was sent.
-            _ => None,
-        }
-    }
-
-    /// Whether what is queued for the connection is still written before it closes.
-    pub fn is_orderly(self) -> bool {
-        use CloseReason::*;
-        matches!(self, Quit | EndOfInput | NotLoggedIn | Idle | Scarce | Shutdown | Foreign)
-    }
-
-    /// Whether it reads too slowly or not at all, so that the kernel is to forget what it still holds for it.
-    pub fn is_cut(self) -> bool {
-        use CloseReason::*;
-        matches!(self, SlowConsumer | Stalled | QueuesFull | PeerGone)
-    }
 }
 
 /// How important an event is; the most important level is the least.

@@ -36,7 +36,8 @@
 //! # The map: a folder is an import rule
 //! `main` -> [`server`], [`client`] -> ...; [`server`] -> [`notify`], [`net`] -> [`shard`] -> [`protocol`],
 //! [`cows`], [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]; [`panics`] -> [`log`];
-//! [`directory`] -> [`allocator`] -> [`last_words`]; [`files`], [`held`], [`memory`] and [`limits`] know nobody, [`policy`]
+//! [`directory`] -> [`allocator`] -> [`last_words`]; [`events`], [`metrics`] -> [`close_reason`], [`ids`]; [`files`], [`held`],
+//! [`memory`] and [`limits`] know nobody, [`ids`], [`policy`]
 //! and [`retry`] only those. Never upward, no circles; only `net` knows glommio and flume, only
 //! [`cows`] charasay, only [`notify`] sd-notify; `tests/architecture.rs` holds the rule. [`faults`] is nothing in
 //! a release build: it is where tests have the server panic or stall.
@@ -44,6 +45,7 @@
 pub mod allocator;
 pub mod cli;
 pub mod client;
+pub mod close_reason;
 pub mod config;
 pub mod cow_dir;
 pub mod cows;
@@ -52,6 +54,7 @@ pub mod events;
 pub mod faults;
 pub mod files;
 pub mod held;
+pub mod ids;
 pub mod invocation;
 pub mod last_words;
 pub mod limits;

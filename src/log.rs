@@ -204,8 +204,8 @@ fn count_lines(text: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directory::ShardId;
-    use crate::events::ConnectionName;
+    use crate::ids::ConnectionName;
+    use crate::ids::ShardId;
 
     #[test]
     fn an_event_is_one_line_without_escapes() {

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-use crate::directory::ShardId;
-use crate::events::CloseReason;
+use crate::close_reason::CloseReason;
+use crate::ids::ShardId;
 
 /// Something that is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use crate::close_reason::CloseReason;
 use crate::config::{self, Config, ConfigError};
-use crate::directory::ShardId;
-use crate::events::{CloseReason, Event};
+use crate::events::Event;
+use crate::ids::ShardId;
 use crate::limits::{
     CONNECT_BURST, CONNECT_WAIT_MAX, HISTORY_BYTES_MAX, MESSAGES_SENDQ_PART, STALL_NOTICED, WATCH_INTERVAL,
 };

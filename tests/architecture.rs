@@ -12,16 +12,18 @@ use clap::CommandFactory;
 use cowchat::cli::Cli;
 
 /// Each room (a folder or file of src/) and the rooms that it may import. Downwards only.
-const MAY_IMPORT: [(&str, &[&str]); 29] = [
+const MAY_IMPORT: [(&str, &[&str]); 31] = [
     ("main", &["allocator", "cli", "client", "config", "invocation", "last_words", "server", "shutdown"]),
     ("lib", &[]),
     (
         "server",
         &[
+            "close_reason",
             "config",
             "cows",
             "directory",
             "events",
+            "ids",
             "limits",
             "log",
             "metrics",
@@ -56,11 +58,13 @@ const MAY_IMPORT: [(&str, &[&str]); 29] = [
     (
         "net",
         &[
+            "close_reason",
             "cows",
             "directory",
             "events",
             "faults",
             "held",
+            "ids",
             "limits",
             "log",
             "metrics",
@@ -71,13 +75,15 @@ const MAY_IMPORT: [(&str, &[&str]); 29] = [
             "shard",
         ],
     ),
-    ("shard", &["allocator", "cows", "directory", "faults", "held", "limits", "metrics", "protocol"]),
-    ("events", &["directory", "limits", "protocol"]),
+    ("shard", &["allocator", "cows", "directory", "faults", "held", "ids", "limits", "metrics", "protocol"]),
+    ("events", &["close_reason", "ids"]),
     ("last_words", &["limits"]),
     ("log", &["events", "limits"]),
     ("panics", &["events", "log"]),
-    ("metrics", &["directory", "events"]),
-    ("directory", &["allocator", "cows", "limits"]),
+    ("metrics", &["close_reason", "ids"]),
+    ("directory", &["allocator", "cows", "ids", "limits"]),
+    ("close_reason", &["protocol"]),
+    ("ids", &["limits"]),
     ("allocator", &["last_words"]),
     ("protocol", &["limits"]),
     ("cows", &["limits"]),
@@ -97,7 +103,7 @@ const MAY_IMPORT: [(&str, &[&str]); 29] = [
 ];
 
 /// Rooms of functions and values: no sockets, files, threads, clocks, waiting.
-const PURE: [&str; 4] = ["protocol", "cows", "shard", "directory"];
+const PURE: [&str; 6] = ["protocol", "cows", "shard", "directory", "close_reason", "ids"];
 
 /// What the pure rooms do without. A part of a path, or all of it.
 const IMPURE: [&str; 9] = [

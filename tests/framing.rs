@@ -15,7 +15,7 @@ use std::time::Duration;
 use cowchat::cows::Herd;
 use cowchat::cows::bubble::Bubble;
 use cowchat::cows::herd::Cow;
-use cowchat::directory::{ConnectionId, ShardId};
+use cowchat::ids::{ConnectionId, ShardId};
 use cowchat::metrics::{CoreMetrics, Metrics};
 use cowchat::protocol::line::LineBuffer;
 use cowchat::protocol::reply::HELP;

@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::HashMap;
 
-use cowchat::events::CloseReason;
+use cowchat::close_reason::CloseReason;
 use cowchat::limits::LOGIN_TIMEOUT;
 use cowchat::protocol::reply::Refusal;
 use support::{Client, Server, picture};

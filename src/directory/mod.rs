@@ -14,7 +14,6 @@ mod atomics;
 pub mod explored;
 mod taken;
 
-use std::fmt;
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -26,48 +25,9 @@ use crossbeam_utils::CachePadded;
 
 use crate::allocator::may_fail;
 use crate::cows::{Breed, CowId};
-use crate::limits::{CONNECTIONS_PER_CORE_MAX, CORES_MAX};
+use crate::ids::{ConnectionId, ShardId};
+use crate::limits::CONNECTIONS_PER_CORE_MAX;
 use taken::Taken;
-
-/// One core's place among the shards, from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ShardId(u16);
-
-impl ShardId {
-    /// The shard at this place; below [`CORES_MAX`].
-    pub fn new(index: usize) -> Self {
-        assert!(index < CORES_MAX, "more cores than an owner word can name");
-        ShardId(index as u16)
-    }
-
-    /// Its place among the shards, from 0.
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
-impl fmt::Display for ShardId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// A connection's place among those of its core; used again once it is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(u32);
-
-impl ConnectionId {
-    /// The connection at this place; below [`CONNECTIONS_PER_CORE_MAX`].
-    pub fn new(index: usize) -> Self {
-        assert!(index < CONNECTIONS_PER_CORE_MAX, "more connections than an owner word can name");
-        ConnectionId(index as u32)
-    }
-
-    /// Its place among the core's connections, from 0.
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
 
 /// Who holds a claim: shard (10 bits), connection (22 bits) and generation (32 bits), never 0.
 ///
@@ -78,7 +38,7 @@ pub struct Owner(NonZeroU64);
 
 impl Owner {
     fn new(shard: ShardId, connection: ConnectionId, generation: u32) -> Self {
-        let place = (u64::from(shard.0) << 22) | u64::from(connection.0);
+        let place = ((shard.index() as u64) << 22) | connection.index() as u64;
         let word = NonZeroU64::new((place << 32) | u64::from(generation));
         Owner(word.expect("generations are counted from 1"))
     }
@@ -89,12 +49,12 @@ impl Owner {
 
     /// The core that the owner's connection lives on.
     pub fn shard(self) -> ShardId {
-        ShardId((self.0.get() >> 54) as u16)
+        ShardId::new((self.0.get() >> 54) as usize)
     }
 
     /// The owner's connection on that core.
     pub fn connection(self) -> ConnectionId {
-        ConnectionId((self.0.get() >> 32) as u32 & (CONNECTIONS_PER_CORE_MAX as u32 - 1))
+        ConnectionId::new((self.0.get() >> 32) as usize & (CONNECTIONS_PER_CORE_MAX - 1))
     }
 }
 
@@ -305,6 +265,7 @@ mod tests {
     use super::*;
     use crate::cows::bubble::Bubble;
     use crate::cows::herd::{Cow, Herd};
+    use crate::limits::CORES_MAX;
     use std::sync::Barrier;
 
     fn cows(count: usize) -> Vec<CowId> {

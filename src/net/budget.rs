@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-use crate::directory::ShardId;
+use crate::ids::ShardId;
 use crate::limits::{QUEUES_BEATS_MISSED_MAX, QUEUES_GRACE};
 
 /// What one core has told the others.

@@ -18,7 +18,7 @@ use futures_lite::FutureExt;
 use super::core::Core;
 use super::listener::Listening;
 use super::{effects, flush};
-use crate::events::CloseReason;
+use crate::close_reason::CloseReason;
 use crate::limits::{DRAIN_GRACE_PART, DRAIN_LAST_PART, HANDSHAKE_GRACE, LOOKED_AFTER_AT_ONCE};
 use crate::shard::Frame;
 
@@ -96,8 +96,8 @@ mod tests {
     use super::*;
     use crate::cows::bubble::Bubble;
     use crate::cows::herd::{Cow, Herd};
-    use crate::directory::ShardId;
     use crate::events::Level;
+    use crate::ids::ShardId;
     use crate::limits::DRAIN_TIMEOUT;
     use crate::log::LogWriter;
     use crate::metrics::{CoreMetrics, Metrics};

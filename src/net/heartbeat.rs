@@ -6,7 +6,8 @@ use super::clock;
 use super::connection::{Connection, Ending};
 use super::core::Core;
 use super::effects;
-use crate::events::{CloseReason, Event};
+use crate::close_reason::CloseReason;
+use crate::events::Event;
 use crate::held;
 use crate::limits::{
     HEARTBEAT, HOUSEKEEPING, LAST_OUTPUT_STALL, LOOKED_AFTER_AT_ONCE, SENDQ_GRACE, UNSERVED_TOLD_EVERY,

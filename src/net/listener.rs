@@ -18,7 +18,8 @@ use super::serve;
 use super::socket::Socket;
 use super::terms::{Terms, TurnedAway};
 use super::turn::Turn;
-use crate::events::{CloseReason, Event};
+use crate::close_reason::CloseReason;
+use crate::events::Event;
 use crate::limits::{
     ACCEPT_BACKOFF, BACKLOG, KEEPALIVE_INTERVAL_PART, KEEPALIVE_PROBES, REFUSED_LINGERING_MAX,
     SOCKET_RECEIVE_BUFFER_BYTES, SOCKET_SEND_BUFFER_BYTES, TURN_ACCEPTS,

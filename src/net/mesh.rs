@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use flume::{Receiver, Sender, TrySendError};
 
 use super::doorbell::Doorbell;
-use crate::directory::ShardId;
+use crate::ids::ShardId;
 use crate::shard::Frame;
 
 /// The receiving end of one core's mailbox.

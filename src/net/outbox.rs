@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use super::mesh::Mesh;
-use crate::directory::ShardId;
+use crate::ids::ShardId;
 use crate::shard::Frame;
 
 /// The frames of one core that wait, by the core that they are for.

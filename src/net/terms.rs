@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::Core;
-use crate::events::CloseReason;
+use crate::close_reason::CloseReason;
 use crate::policy::addresses::{AddressFull, Entered, Place, Shared};
 use crate::policy::flood::Bucket;
 

@@ -30,7 +30,8 @@ pub use roster::Receiver;
 pub use wants::Wants;
 
 use crate::cows::{CowId, Herd};
-use crate::directory::{Claims, ConnectionId, Directory, NoMemory, Quota, ShardId};
+use crate::directory::{Claims, Directory, NoMemory, Quota};
+use crate::ids::{ConnectionId, ShardId};
 use crate::limits::LINE_BYTES_MAX;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::protocol::art::Art;

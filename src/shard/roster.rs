@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::frame::Form;
 use super::wants::Wants;
 use crate::cows::{Breed, CowId};
-use crate::directory::{Claim, Claims, ConnectionId, Directory, Held, Owner, ShardId};
+use crate::directory::{Claim, Claims, Directory, Held, Owner};
 use crate::faults::{self, Point};
+use crate::ids::{ConnectionId, ShardId};
 
 /// A registered connection.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crossbeam_utils::CachePadded;
 
 use super::frame::Form;
-use crate::directory::ShardId;
+use crate::ids::ShardId;
 
 #[derive(Debug, Default)]
 struct Row {

@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use rooms::cows::{CowId, Herd};
-use rooms::directory::{Claim, Claims, ConnectionId, Directory, ShardId};
+use rooms::directory::{Claim, Claims, Directory};
+use rooms::ids::{ConnectionId, ShardId};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread;
 

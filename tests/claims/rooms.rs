@@ -8,16 +8,18 @@ pub mod allocator {
         act()
     }
 }
+#[path = "../../src/close_reason.rs"]
+pub mod close_reason;
 #[path = "../../src/cows/mod.rs"]
 pub mod cows;
 #[path = "../../src/directory/mod.rs"]
 pub mod directory;
-#[path = "../../src/events.rs"]
-pub mod events;
 #[path = "../../src/faults.rs"]
 pub mod faults;
 #[path = "../../src/held.rs"]
 pub mod held;
+#[path = "../../src/ids.rs"]
+pub mod ids;
 #[path = "../../src/limits.rs"]
 pub mod limits;
 #[path = "../../src/metrics.rs"]

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use rooms::cows::{CowId, Herd};
-use rooms::directory::{ConnectionId, ShardId};
+use rooms::ids::{ConnectionId, ShardId};
 use rooms::metrics::{CoreMetrics, Counter, Metrics};
 use rooms::protocol::art::Art;
 use rooms::shard::{Common, Effects, Forward, Frame, Rules, Shard};

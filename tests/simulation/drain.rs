@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use cowchat::directory::ConnectionId;
+use cowchat::ids::ConnectionId;
 use cowchat::protocol::reply::SHUTTING_DOWN;
 use cowchat::shard::Frame;
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use cowchat::directory::ShardId;
+use cowchat::ids::ShardId;
 use cowchat::limits::NOTICES_A_SECOND;
 use cowchat::shard::{Change, Delivery, Effects, Forward, Frame, Payload};
 

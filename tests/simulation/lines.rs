@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cowchat::directory::ConnectionId;
+use cowchat::ids::ConnectionId;
 use cowchat::protocol::art::Art;
 use cowchat::protocol::line::{Line, LineTooLong};
 use cowchat::shard::{Change, Effects, Forward, Outcome};

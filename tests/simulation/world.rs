@@ -8,7 +8,7 @@ use std::time::Duration;
 use cowchat::cows::bubble::Bubble;
 use cowchat::cows::herd::Cow;
 use cowchat::cows::{CowId, Herd};
-use cowchat::directory::{ConnectionId, ShardId};
+use cowchat::ids::{ConnectionId, ShardId};
 use cowchat::limits::SENDQ_MESSAGE_BYTES_MIN;
 use cowchat::metrics::{CoreMetrics, Counter, Metrics};
 use cowchat::protocol::art::Art;
