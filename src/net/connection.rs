@@ -91,8 +91,8 @@ pub(super) struct Connection {
     backlog: Rc<Backlog>,
     /// It has told that much waits for it.
     is_behind: Cell<bool>,
-    /// It stands in the core's list of those to flush.
-    pub(super) is_unflushed: Cell<bool>,
+    /// It stands in the core's list of those that have something to be written.
+    pub(super) is_dirty: Cell<bool>,
     /// It stands in the core's list of those for whom more waits than should.
     pub(super) is_listed_as_over: Cell<bool>,
     /// Set once, by whoever ends it.
@@ -146,7 +146,7 @@ impl Connection {
             queue: RefCell::default(),
             backlog,
             is_behind: Cell::new(false),
-            is_unflushed: Cell::new(false),
+            is_dirty: Cell::new(false),
             is_listed_as_over: Cell::new(false),
             ending: Cell::new(None),
             abandoned: Cell::new(false),

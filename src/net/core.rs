@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use super::batch::Batch;
 use super::budget::{Account, Budget};
 use super::clock;
 use super::connection::{Backlog, Connection, Ending};
-use super::flush::Unflushed;
+use super::dirty::DirtyList;
 use super::mesh::Mesh;
 use super::outbox::Outbox;
 use super::reactor::Reactor;
@@ -97,7 +98,9 @@ pub struct Core {
     /// Its part of what may wait for all connections together.
     pub(super) account: Account,
     /// Connections that have something to be written.
-    pub(super) unflushed: Unflushed,
+    pub(super) dirty: DirtyList,
+    /// Writes to many of them.
+    pub(super) batch: RefCell<Batch>,
     /// Connections for which more waits than the limit allows for longer than a moment.
     pub(super) over_limit: RefCell<Vec<Rc<Connection>>>,
     /// Who has come or gone and was not yet told of, here or elsewhere.
@@ -145,7 +148,8 @@ impl Core {
             changing: Cell::new(false),
             connections: RefCell::new(Slab::new()),
             backlog: Rc::new(backlog),
-            unflushed: Unflushed::default(),
+            dirty: DirtyList::default(),
+            batch: RefCell::default(),
             over_limit: RefCell::default(),
             changes: RefCell::default(),
             untold: RefCell::default(),

@@ -72,7 +72,7 @@ async fn tell_all(core: &Rc<Core>) {
             }
         }
         places += LOOKED_AFTER_AT_ONCE;
-        core.unflushed.flush_soon();
+        core.dirty.schedule_flush();
         core.reactor.breathe().await;
     }
 }

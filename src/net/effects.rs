@@ -11,18 +11,18 @@ use std::time::Duration;
 use super::clock;
 use super::connection::{Connection, Ending};
 use super::core::Core;
+use super::fanout::{Delivered, note_outflow, queue_to_all};
 use super::flush;
-use super::send_queue::{Fill, Overflow};
+use super::presence;
 use super::throttle;
 use super::turn::Turn;
 use crate::close_reason::CloseReason;
 use crate::cows::CowId;
-use crate::faults::{self, Point};
 use crate::ids::ShardId;
 use crate::limits::{SAY_WAIT_LOOKS, SAY_WAIT_MAX};
 use crate::metrics::Counter;
 use crate::protocol::telnet::Answer;
-use crate::shard::{Change, Delivery, Effects, Forward, Frame, InFlight, Outcome, Payload};
+use crate::shard::{Change, Effects, Forward, Frame, InFlight, Outcome};
 
 /// What has become of a line's effects.
 pub(super) enum Applied<'a> {
@@ -88,7 +88,7 @@ fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects
             core.note_login(connection, cow);
             core.note_change(Change::Joined(cow));
             // Before anything that the newcomer says.
-            tell_changes(core);
+            presence::tell_changes(core);
         }
         Outcome::Quit(Some(cow)) => core.note_change(Change::Left(cow)),
         Outcome::Quit(None) | Outcome::Unchanged | Outcome::Foreign => {}
@@ -149,123 +149,17 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// What came of a delivery on one core.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Delivered {
-    pub(super) receivers: u64,
-    /// For somebody more waits now than should.
-    pub(super) is_too_much: bool,
-}
-
 /// Queues what a frame brings for everybody on this core who is to have it.
 pub(super) fn deliver(core: &Rc<Core>, frame: Frame) -> Delivered {
     let now = if matches!(frame, Frame::Notice(_)) {
         // Whoever has taken a cow elsewhere that was left here comes after the one who left it.
-        tell_changes(core);
+        presence::tell_changes(core);
         core.now()
     } else {
         Duration::ZERO
     };
     let outflow = core.with_shard(|shard| shard.on_frame(frame, now).map(|delivery| queue_to_all(core, &delivery)));
     outflow.map_or_else(Delivered::default, |outflow| note_outflow(core, outflow))
-}
-
-/// What became of a delivery.
-#[derive(Default)]
-struct Outflow {
-    delivered: Delivered,
-    /// Who could not be given it, and ends for that.
-    ends: Vec<(Rc<Connection>, Ending)>,
-}
-
-fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
-    let mut outflow = Outflow::default();
-    let connections = core.connections();
-    for to in delivery.receivers() {
-        // A session ends before its connection is forgotten.
-        let receiver = &connections[to.connection.index()];
-        let payload = delivery.payload(to.form);
-        if delivery.author == Some(to.connection) {
-            receiver.push_own_message(payload.clone());
-        } else {
-            match push_or_make_room(core, receiver, payload) {
-                Ok(Fill::Within) => {}
-                Ok(Fill::Over) => {
-                    outflow.delivered.is_too_much = true;
-                    if !receiver.is_listed_as_over.replace(true) {
-                        core.over_limit.borrow_mut().push(Rc::clone(receiver));
-                    }
-                }
-                Err(ending) => {
-                    outflow.ends.push((Rc::clone(receiver), ending));
-                    continue;
-                }
-            }
-        }
-        outflow.delivered.receivers += 1;
-        core.unflushed.add(receiver);
-        faults::at(Point::Deliver, payload);
-    }
-    outflow
-}
-
-fn note_outflow(core: &Core, outflow: Outflow) -> Delivered {
-    core.metrics.add(Counter::Deliveries, outflow.delivered.receivers);
-    for (receiver, ending) in outflow.ends {
-        core.end(&receiver, ending);
-    }
-    outflow.delivered
-}
-
-/// Tells those who want to know, here and on other cores, who has come and gone. Waits for nobody: what a full
-/// mailbox does not take is told later, as a number.
-pub(super) fn tell_changes(core: &Rc<Core>) {
-    loop {
-        let Some(change) = core.changes.borrow_mut().pop_front() else { return };
-        for other in core.mesh.others().filter(|&other| core.common.wants.has_listeners(other)) {
-            tell_other(core, other, change);
-        }
-        let now = core.now();
-        let outflow = core.with_shard(|shard| Some(queue_to_all(core, &shard.on_change(change, now)?)));
-        outflow.map(|outflow| note_outflow(core, outflow));
-    }
-}
-
-fn tell_other(core: &Core, other: ShardId, change: Change) {
-    let mut untold = core.untold.borrow_mut();
-    if untold.len() <= other.index() {
-        untold.resize(other.index() + 1, None);
-    }
-    let change = untold[other.index()].take().map_or(change, |untold| untold.and(change));
-    if core.mesh.try_forward(other, Frame::Notice(change)).is_err() {
-        untold[other.index()] = Some(change);
-    }
-}
-
-/// Tells what had to wait: for room in a mailbox, or for its second to be over. To be called now and then;
-/// returns whether anything was queued here.
-pub(super) fn tell_untold(core: &Rc<Core>) -> bool {
-    for other in core.mesh.others() {
-        let untold = core.untold.borrow_mut().get_mut(other.index()).and_then(Option::take);
-        if let Some(change) = untold {
-            tell_other(core, other, change);
-        }
-    }
-    let outflow = core.with_shard(|shard| shard.on_tick(core.now()).map(|delivery| queue_to_all(core, &delivery)));
-    outflow.map(|outflow| note_outflow(core, outflow)).is_some()
-}
-
-/// Queues a message; when the queue is full, sees first what the socket takes by now.
-///
-/// # Errors
-/// Why the receiver's connection ends: it takes nothing, or is broken.
-fn push_or_make_room(core: &Core, receiver: &Connection, payload: &Payload) -> Result<Fill, Ending> {
-    let bytes_max = core.settings.sendq_bytes_max;
-    receiver.push_message(payload.clone(), bytes_max).or_else(|Overflow| {
-        // The kernel says what is wrong only once.
-        receiver.write_again().map_err(Ending::of_write)?;
-        receiver.push_message(payload.clone(), bytes_max).map_err(|Overflow| CloseReason::SlowConsumer.into())
-    })
 }
 
 /// Ends a connection that has not ended yet, with its last line if there is one for this reason. Whoever
@@ -291,5 +185,5 @@ pub(super) fn answer(core: &Core, connection: &Rc<Connection>, answer: Answer) {
 /// Queues bytes of the connection's own: a reply, a greeting, a last line.
 pub(super) fn queue_own(core: &Core, connection: &Rc<Connection>, bytes: Vec<u8>) {
     connection.push_own(bytes);
-    core.unflushed.add(connection);
+    core.dirty.add(connection);
 }

@@ -6,6 +6,7 @@ use super::clock;
 use super::connection::{Connection, Ending};
 use super::core::Core;
 use super::effects;
+use super::presence;
 use crate::close_reason::CloseReason;
 use crate::events::Event;
 use crate::held;
@@ -19,8 +20,8 @@ pub(super) async fn run(core: Rc<Core>) {
         core.reactor.sleep(HEARTBEAT).await;
         cut_the_slow(&core).await;
         keep_the_budget(&core);
-        if !core.is_draining() && effects::tell_untold(&core) {
-            core.unflushed.flush_soon();
+        if !core.is_draining() && presence::tell_untold(&core) {
+            core.dirty.schedule_flush();
         }
     }
 }
@@ -88,7 +89,7 @@ async fn look_after_all(core: &Rc<Core>) {
             }
         }
         places += LOOKED_AFTER_AT_ONCE;
-        core.unflushed.flush_soon();
+        core.dirty.schedule_flush();
         core.reactor.breathe().await;
     }
 }

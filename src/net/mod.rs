@@ -18,20 +18,24 @@
 //! What the turns of them all queue for a connection leaves in one write when all have had theirs. No borrow of
 //! a core's state is held over an `.await`.
 
+mod batch;
 pub mod budget;
 mod clock;
 mod connection;
 pub mod core;
+mod dirty;
 pub mod doorbell;
 mod drain;
 mod effects;
 pub mod executor;
+mod fanout;
 mod flush;
 pub mod half_open;
 mod heartbeat;
 pub mod listener;
 pub mod mesh;
 mod outbox;
+mod presence;
 mod pump;
 pub mod reactor;
 pub mod send_queue;

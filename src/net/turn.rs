@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::effects::Delivered;
+use super::fanout::Delivered;
 use crate::limits::{RING_SENDS, TURN_TIME};
 
 /// What a task may do before it lets others run.

@@ -1,0 +1,169 @@
+//! One write to each of many connections, by one system call where that is possible.
+//!
+//! What goes wrong with a connection is returned, not acted on.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::connection::Connection;
+use super::send_queue::SendQueue;
+use super::send_ring::{Send, SendRing};
+use crate::limits::RUNS_MAX;
+use crate::shard::Payload;
+
+/// Why a connection could not be written to.
+pub(super) enum Failure {
+    /// The kernel's word.
+    Error(io::Error),
+    /// A panic, which concerns this connection only.
+    Fault(Box<dyn Any + std::marker::Send>),
+}
+
+/// Writes to one connection.
+///
+/// # Errors
+/// What went wrong; a panic, too.
+pub(super) fn guarded(write: impl FnOnce() -> io::Result<()>) -> Result<(), Failure> {
+    catch_unwind(AssertUnwindSafe(write)).map_err(Failure::Fault)?.map_err(Failure::Error)
+}
+
+/// What became of a batch.
+#[derive(Default)]
+pub(super) struct Sent {
+    /// To how many connections several messages were written that others wait for, too.
+    pub(super) joined: usize,
+    /// Those that could not be written to.
+    pub(super) failed: Vec<(Rc<Connection>, Failure)>,
+    /// The ring has failed; another one is set up later.
+    pub(super) has_lost_ring: bool,
+}
+
+impl Sent {
+    /// Writes to one connection by `write`.
+    pub(super) fn note(&mut self, connection: &Rc<Connection>, write: impl FnOnce() -> io::Result<()>) {
+        if let Err(failure) = guarded(write) {
+            self.failed.push((Rc::clone(connection), failure));
+        }
+    }
+}
+
+/// Writes to many connections by one system call.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    ring: SendRing,
+    runs: Vec<Run>,
+}
+
+/// Messages that wait for several connections, in this order and nothing between them: joined once for all.
+#[derive(Debug)]
+struct Run {
+    messages: Vec<Payload>,
+    /// All of them, one after the other; empty until a second connection has the same run.
+    shared_bytes: Vec<u8>,
+}
+
+/// How a connection of a batch is written to.
+enum WritePlan {
+    /// By itself, all its pieces in one vectored write: they are nobody else's.
+    Vectored,
+    /// By its one piece.
+    Single,
+    /// By the bytes of this run, which it shares.
+    Shared(usize),
+}
+
+/// What was offered to a connection's socket, and what became of that.
+struct Offered<'c> {
+    connection: &'c Rc<Connection>,
+    bytes: usize,
+    sent: Option<io::Result<usize>>,
+}
+
+impl Batch {
+    /// Whether there is a ring to send by. Tries to set one up, though not at once after it was lost.
+    pub(super) fn has_ring(&mut self) -> bool {
+        self.ring.is_ready(Instant::now())
+    }
+
+    /// Writes to all of `connections`, each by one write.
+    pub(super) fn send(&mut self, connections: &[Rc<Connection>]) -> Sent {
+        let (now, mut outcome) = (Instant::now(), Sent::default());
+        if !self.ring.is_ready(now) {
+            connections.iter().for_each(|connection| outcome.note(connection, || connection.write_now()));
+            return outcome;
+        }
+        let offers: Vec<_> = connections.iter().map(|connection| connection.offer()).collect();
+        let plans: Vec<WritePlan> =
+            offers.iter().map(|offer| self.plan(offer.as_ref().map(|(queue, _)| &**queue))).collect();
+        let mut sends: Vec<Send<'_>> = Vec::with_capacity(offers.len());
+        let mut offered = Vec::with_capacity(offers.len());
+        let mut vectored = Vec::new();
+        for ((connection, offer), plan) in connections.iter().zip(&offers).zip(plans) {
+            let Some((queue, socket)) = offer else { continue };
+            let bytes = match plan {
+                WritePlan::Vectored => {
+                    vectored.push(connection);
+                    continue;
+                }
+                WritePlan::Single => queue.head(),
+                WritePlan::Shared(run) => {
+                    outcome.joined += 1;
+                    &self.runs[run].shared_bytes
+                }
+            };
+            sends.push((socket.descriptor(), bytes));
+            offered.push(Offered { connection, bytes: bytes.len(), sent: None });
+        }
+        outcome.has_lost_ring =
+            self.ring.send_all(&sends, now, |place, sent| offered[place].sent = Some(sent)).is_err();
+        drop(sends);
+        drop(offers);
+        for Offered { connection, bytes, sent } in offered {
+            // A ring that fails is gone; what it has not done is done without it.
+            outcome.note(connection, || {
+                sent.map_or_else(|| connection.write_now(), |sent| connection.note_sent(bytes, sent))
+            });
+        }
+        vectored.into_iter().for_each(|connection| outcome.note(connection, || connection.write_now()));
+        outcome
+    }
+
+    /// Forgets what several connections waited for: a flush is over.
+    pub(super) fn clear(&mut self) {
+        self.runs.clear();
+    }
+
+    fn plan(&mut self, queue: Option<&SendQueue>) -> WritePlan {
+        let Some(queue) = queue.filter(|queue| queue.pieces() > 0) else { return WritePlan::Vectored };
+        if queue.pieces() == 1 {
+            return WritePlan::Single;
+        }
+        let Some(messages) = queue.messages() else { return WritePlan::Vectored };
+        let pieces = queue.pieces();
+        let same = |run: &Run| {
+            let pairs = || run.messages.iter().zip(queue.messages().into_iter().flatten());
+            run.messages.len() == pieces && pairs().all(|(ours, theirs)| ours.is(theirs))
+        };
+        let Some(at) = self.runs.iter().position(same) else {
+            // What nobody has shared so far makes room: a pair's own messages must not keep out what all share.
+            // Those that are shared stay where they are: sends of this batch name them by their places.
+            let run = Run { messages: messages.cloned().collect(), shared_bytes: Vec::new() };
+            if self.runs.len() < RUNS_MAX {
+                self.runs.push(run);
+            } else if let Some(single) = self.runs.iter_mut().find(|run| run.shared_bytes.is_empty()) {
+                *single = run;
+            }
+            return WritePlan::Vectored;
+        };
+        let run = &mut self.runs[at];
+        if run.shared_bytes.is_empty() {
+            let whole = run.messages.iter().map(|message| message.len()).sum();
+            run.shared_bytes.reserve_exact(whole);
+            run.messages.iter().for_each(|message| run.shared_bytes.extend_from_slice(message));
+        }
+        WritePlan::Shared(at)
+    }
+}

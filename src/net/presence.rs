@@ -1,0 +1,46 @@
+//! Who comes and goes, told to those who want to know: on this core at once, on others as far as their mailboxes have room.
+
+use std::rc::Rc;
+
+use super::core::Core;
+use super::fanout::{note_outflow, queue_to_all};
+use crate::ids::ShardId;
+use crate::shard::{Change, Frame};
+
+/// Tells those who want to know, here and on other cores, who has come and gone. Waits for nobody: what a full
+/// mailbox does not take is told later, as a number.
+pub(super) fn tell_changes(core: &Rc<Core>) {
+    loop {
+        let Some(change) = core.changes.borrow_mut().pop_front() else { return };
+        for other in core.mesh.others().filter(|&other| core.common.wants.has_listeners(other)) {
+            tell_other(core, other, change);
+        }
+        let now = core.now();
+        let outflow = core.with_shard(|shard| Some(queue_to_all(core, &shard.on_change(change, now)?)));
+        outflow.map(|outflow| note_outflow(core, outflow));
+    }
+}
+
+fn tell_other(core: &Core, other: ShardId, change: Change) {
+    let mut untold = core.untold.borrow_mut();
+    if untold.len() <= other.index() {
+        untold.resize(other.index() + 1, None);
+    }
+    let change = untold[other.index()].take().map_or(change, |untold| untold.and(change));
+    if core.mesh.try_forward(other, Frame::Notice(change)).is_err() {
+        untold[other.index()] = Some(change);
+    }
+}
+
+/// Tells what had to wait: for room in a mailbox, or for its second to be over. To be called now and then;
+/// returns whether anything was queued here.
+pub(super) fn tell_untold(core: &Rc<Core>) -> bool {
+    for other in core.mesh.others() {
+        let untold = core.untold.borrow_mut().get_mut(other.index()).and_then(Option::take);
+        if let Some(change) = untold {
+            tell_other(core, other, change);
+        }
+    }
+    let outflow = core.with_shard(|shard| shard.on_tick(core.now()).map(|delivery| queue_to_all(core, &delivery)));
+    outflow.map(|outflow| note_outflow(core, outflow)).is_some()
+}
