@@ -147,9 +147,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", env = "COWCHAT_CONNECTIONS_MAX", value_parser = parse_connections)]
     pub connections_max: Option<u64>,
 
-    /// Connections of one IPv4 address, or of one IPv6 network of 64 bits, over all cores (1 to 1048576)
-    #[arg(long, value_name = "N", env = "COWCHAT_CONNECTIONS_PER_ADDRESS", default_value_t = limits::CONNECTIONS_PER_ADDRESS, value_parser = parse_per_address)]
-    pub connections_per_address: usize,
+    /// Connections of one IPv4 address, or of one IPv6 network of 64 bits, over all cores (1 to 1048576) [default: 64, but no
+    /// more than half of --connections-max]
+    #[arg(long, value_name = "N", env = "COWCHAT_CONNECTIONS_PER_ADDRESS", value_parser = parse_per_address)]
+    pub connections_per_address: Option<usize>,
 
     /// Cows that the connections of one address may hold together (1 to 67108864) [default: half of all, at least 8]
     #[arg(long, value_name = "N", env = "COWCHAT_COWS_PER_ADDRESS", value_parser = parse_cows)]
@@ -160,8 +161,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "RATE", env = "COWCHAT_CONNECT_RATE", default_value = "2/s", value_parser = parse_rate_or_off)]
     pub connect_rate: RateOrOff,
 
-    /// Whose connections and cows are not counted so, nor what they say together, and who may be silent while cows are
-    /// scarce: networks and addresses parted by commas, or none
+    /// Addresses whose connections, cows and messages are not counted together, and whose sessions may be silent while cows
+    /// are scarce: networks and addresses with commas between, or none
     #[arg(long, value_name = "NETS", env = "COWCHAT_ADDRESS_EXEMPT", default_value = limits::LOOPBACK)]
     pub address_exempt: Networks,
 

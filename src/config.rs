@@ -21,8 +21,9 @@ use crate::events::Level;
 use crate::files::{self, FileError};
 use crate::invocation::UnknownVariable;
 use crate::limits::{
-    CONNECTIONS_PER_CORE_MAX, COWS_PER_ADDRESS_MIN, COWS_PER_ADDRESS_PART, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE,
-    DESCRIPTORS_RESERVED, MEMLOCK_PER_CORE, MEMLOCK_PER_CORE_RINGS, MOTD_BYTES_MAX, QUEUES_MEMORY_PART,
+    CONNECTIONS_PER_ADDRESS, CONNECTIONS_PER_CORE_MAX, COWS_PER_ADDRESS_MIN, COWS_PER_ADDRESS_PART, DESCRIPTORS_MIN,
+    DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MEMLOCK_PER_CORE, MEMLOCK_PER_CORE_RINGS, MOTD_BYTES_MAX,
+    QUEUES_MEMORY_PART,
 };
 use crate::memory;
 use crate::policy::addresses::Networks;
@@ -259,7 +260,9 @@ impl Config {
             flood_rate: args.flood_rate,
             flood_exempt: args.flood_exempt.clone(),
             connections_max,
-            connections_per_address: args.connections_per_address,
+            connections_per_address: args
+                .connections_per_address
+                .unwrap_or_else(|| usual_connections_per_address(connections_max)),
             connect_rate: args.connect_rate,
             address_exempt: args.address_exempt.clone(),
             keepalive: args.keepalive,
@@ -331,7 +334,13 @@ fn cores_with_rings(wanted: usize) -> usize {
     cores
 }
 
-/// Cows that one address may hold of so many.
+/// Connections of one address, of so many in all: an address leaves half of them to others.
+fn usual_connections_per_address(connections_max: u64) -> usize {
+    let half = usize::try_from(connections_max / 2).unwrap_or(usize::MAX);
+    CONNECTIONS_PER_ADDRESS.min(half.max(1))
+}
+
+/// Cows that one address may hold, of `cows` in all.
 fn usual_cows_per_address(cows: usize) -> u32 {
     u32::try_from(cows / COWS_PER_ADDRESS_PART).unwrap_or(u32::MAX).max(COWS_PER_ADDRESS_MIN)
 }
@@ -463,6 +472,12 @@ mod tests {
         ));
         assert_eq!(queues_bytes_total(None, 1000).expect("some"), memory::available_bytes() / 4);
         assert_eq!(queues_bytes_total(None, 1 << 60).expect("at least for one"), 1 << 60);
+    }
+
+    #[test]
+    fn an_address_leaves_half_of_the_connections_and_of_the_cows_to_others() {
+        assert_eq!([1, 2, 32, 128, 20_000].map(usual_connections_per_address), [1, 1, 16, 64, 64]);
+        assert_eq!([1, 16, 24, 100].map(usual_cows_per_address), [8, 8, 12, 50]);
     }
 
     #[test]

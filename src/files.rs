@@ -21,7 +21,7 @@ pub enum FileError {
     /// What the kernel makes up when it is asked.
     #[error("is a file of /proc: give one that is stored somewhere")]
     OfProc,
-    /// It has more than so many bytes.
+    /// It has more bytes than this.
     #[error("is larger than {0} bytes: make it smaller")]
     TooLarge(usize),
 }

@@ -9,7 +9,7 @@ thread_local! {
     static BALANCE: Cell<i64> = const { Cell::new(0) };
 }
 
-/// So many bytes, counted for as long as this lives.
+/// A number of bytes, counted for as long as this lives.
 #[derive(Debug, Default)]
 pub struct HeldBytes(u32);
 
@@ -21,7 +21,12 @@ impl HeldBytes {
         held
     }
 
-    /// From now on it is so many.
+    /// How many they are.
+    pub fn bytes(&self) -> usize {
+        self.0 as usize
+    }
+
+    /// Changes the number.
     pub fn set(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         count(i64::from(bytes) - i64::from(self.0));
@@ -41,7 +46,7 @@ impl Drop for HeldBytes {
     }
 }
 
-/// So many bytes more are held, or fewer. For what knows its own size, and counts it when it is made and when it is dropped.
+/// Adds to the balance. For what knows its own size, and counts it when it is made and when it is dropped.
 pub fn count(bytes: i64) {
     BALANCE.set(BALANCE.get() + bytes);
 }

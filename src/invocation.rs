@@ -99,7 +99,7 @@ impl Usage {
 
     fn print(&self) {
         let text = self.0.render().to_string();
-        // If stderr is closed nobody is there to be told.
+        // A closed stderr takes nothing.
         let _ = if text.contains(|c: char| c.is_control() && c != '\n') {
             text.lines().try_for_each(|line| writeln!(io::stderr(), "{}", without_controls(line)))
         } else {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{ReadWriteFlags, pwritev2, write};
+use rustix::io::{Errno, ReadWriteFlags, pwritev2, write};
 
 use crate::limits::LOG_PATIENCE;
 
@@ -36,7 +36,7 @@ pub fn say_now(line: &[u8]) {
     const HERE: u64 = u64::MAX;
     let said = pwritev2(std::io::stderr(), &[IoSlice::new(line)], HERE, ReadWriteFlags::NOWAIT);
     // A terminal knows no NOWAIT, nor does a pipe before Linux 6.4. A pipe that is ready takes 4 KiB.
-    if said.is_err() && is_ready(Some(Timespec::default())) {
+    if said == Err(Errno::OPNOTSUPP) && is_ready(Some(Timespec::default())) {
         let _ = write(std::io::stderr(), line);
     }
 }

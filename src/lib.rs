@@ -26,8 +26,8 @@
 //! 3. [`shard::Shard::on_line`] makes the line safe ([`protocol::text`]), parses it
 //!    ([`protocol::command`]), looks the owner of `tux` up ([`directory`]), draws the message ([`cows`]) if
 //!    core 1 wants messages in one form only, and returns effects: a frame for core 1, and the reply.
-//! 4. `net::effects::apply` puts the frame into core 1's mailbox ([`net::mesh`]), waiting if that is full,
-//!    then queues the reply.
+//! 4. `net::effects::apply` waits for a moment if tux is far behind, puts the frame into core 1's mailbox
+//!    ([`net::mesh`]), waiting if that is full, then queues the reply.
 //! 5. On core 1 `net::pump` takes the frame; [`shard::Shard::on_frame`] checks that the claim still stands, and
 //!    draws the message in tux's form if nobody has yet.
 //! 6. The payload goes to tux's `net::send_queue::SendQueue`, and all that turns have queued for tux leaves in
@@ -36,7 +36,8 @@
 //! # The map: a folder is an import rule
 //! `main` -> [`server`], [`client`] -> ...; [`server`] -> [`notify`], [`net`] -> [`shard`] -> [`protocol`],
 //! [`cows`], [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]; [`panics`] -> [`log`];
-//! [`directory`] -> [`allocator`] -> [`last_words`]; [`events`], [`metrics`] -> [`close_reason`], [`ids`]; [`files`], [`held`],
+//! [`directory`] -> [`allocator`] -> [`last_words`]; [`events`], [`metrics`] -> [`close_reason`], [`ids`]; [`net`],
+//! [`shard`] -> [`held`]; [`files`], [`held`],
 //! [`memory`] and [`limits`] know nobody, [`ids`], [`policy`]
 //! and [`retry`] only those. Never upward, no circles; only `net` knows glommio and flume, only
 //! [`cows`] charasay, only [`notify`] sd-notify; `tests/architecture.rs` holds the rule. [`faults`] is nothing in

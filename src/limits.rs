@@ -31,11 +31,12 @@ pub const SENDQ_GRACE: Duration = Duration::from_millis(100);
 /// as much again each second. So one address cuts no reader of 5 Mbit/s, however many connections it has and for however
 /// long it sends:
 ///
-/// - At once it queues 128 KiB and one largest message of each core that looks at the same moment, 56 KiB
-///   ([`SENDQ_BYTES_MIN`]), built-in cows 28 KiB: with two cores 184 to 240 KiB of the 256 that may wait. So even a reader
-///   that takes nothing for the moment is not cut, and two addresses together stay below twice the limit.
+/// - At once it queues 128 KiB and one largest message, 56 KiB ([`SENDQ_BYTES_MIN`]), built-in cows 28 KiB: 184 KiB at most
+///   of the 256 that may wait. So even a reader that takes nothing for the moment is not cut, and two addresses together
+///   stay below twice the limit. Three that burst at the same moment cut no reader of 5 Mbit/s, four did.
 /// - After that it sends 128 KiB a second, 1.05 Mbit/s. A reader of 5 Mbit/s takes 600 KB, so four such addresses leave
-///   it some; one of 1 Mbit/s takes 120 KB, falls 11 KB a second behind, and is cut after ten seconds or more.
+///   it some; one of 1 Mbit/s takes 120 KB, falls 11 KB a second behind, and is cut after ten seconds or more. A larger
+///   queue gets no more a second.
 ///
 /// A message in colour has 4.6 KB: 28 at once and 28 a second are more than a class behind one router says.
 pub const MESSAGES_SENDQ_PART: usize = 2;
@@ -238,7 +239,7 @@ pub const COWS_PER_ADDRESS_MIN: u32 = 8;
 /// Cows are scarce while fewer than this part of them is free: of 24, two.
 pub const SCARCE_PART: usize = 8;
 
-/// How long a session may say nothing to others while cows are scarce. A reader who says a word an hour keeps its cow.
+/// How long a session may say nothing to others while cows are scarce. A session that says a word an hour keeps its cow.
 pub const SCARCE_IDLE: Duration = Duration::from_secs(3600);
 
 /// Who is exempt from flood control, from the limit on connections of an address and from [`LOGIN_TIMEOUT`]:

@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(lines.text, expected.concat());
     }
 
-    /// Takes so many bytes in small pieces, with a signal before each, and then fails.
+    /// Takes a number of bytes in small pieces, with a signal before each, and then fails.
     #[derive(Default)]
     struct Narrow {
         room: usize,

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
             // Each error's text holds its cause.
             let said = without_controls(&invocation.by_their_names(&error.to_string()));
             last_words::say(move || {
-                // If stderr is closed nobody is there to be told.
+                // A closed stderr takes nothing.
                 let _ = writeln!(io::stderr(), "cowchat: {said}");
             });
             let is_to_be_changed =

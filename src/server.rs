@@ -15,7 +15,8 @@ use crate::config::{self, Config, ConfigError};
 use crate::events::Event;
 use crate::ids::ShardId;
 use crate::limits::{
-    CONNECT_BURST, CONNECT_WAIT_MAX, HISTORY_BYTES_MAX, MESSAGES_SENDQ_PART, STALL_NOTICED, WATCH_INTERVAL,
+    CONNECT_BURST, CONNECT_WAIT_MAX, HISTORY_BYTES_MAX, MESSAGES_SENDQ_PART, SENDQ_BYTES_MAX, STALL_NOTICED,
+    WATCH_INTERVAL,
 };
 use crate::log::{Log, LogWriter};
 use crate::metrics::{CoreMetrics, Counter, Metrics};
@@ -169,7 +170,9 @@ fn common(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<Common, Co
     });
     // A history stays: it must not make others go.
     let histories = if config.history_messages > 0 { config.cores.len() as u64 * HISTORY_BYTES_MAX as u64 } else { 0 };
-    let message_bytes = u32::try_from(config.sendq_bytes_max / MESSAGES_SENDQ_PART).unwrap_or(u32::MAX);
+    // A larger queue takes more at once, but its reader is not faster for that.
+    let [at_once, a_second] = [config.sendq_bytes_max, config.sendq_bytes_max.min(SENDQ_BYTES_MAX)]
+        .map(|queue| u32::try_from(queue / MESSAGES_SENDQ_PART).unwrap_or(u32::MAX));
     Ok(Common {
         shards: shard::Common::new(Arc::clone(&config.herd), config.cores.len(), rules)?,
         metrics,
@@ -184,7 +187,7 @@ fn common(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<Common, Co
             scarce_idle: config.scarce_idle,
             cows_per_address: config.cows_per_address,
             flood: Rate::new(config.flood_burst, config.flood_rate.lines, config.flood_rate.per),
-            message_rate: Rate::new(message_bytes, message_bytes, Duration::from_secs(1)),
+            message_rate: Rate::new(at_once, a_second, Duration::from_secs(1)),
             flood_exempt: config.flood_exempt.clone(),
             addresses: Addresses::new(config.connections_per_address, config.address_exempt.clone(), connect_rate),
             user_timeout: config.user_timeout,

@@ -409,8 +409,8 @@ fn while_cows_are_scarce_one_who_says_nothing_makes_room() {
     let mut exempt: Vec<Client> = cows[..20].iter().map(|cow| server.login(cow)).collect();
     let mut talking = connect_from(2, &server).logged_in(cows[20]);
     assert_eq!(talking.ask("art off"), "Art is off");
-    let mut quiet = connect_from(3, &server).logged_in(cows[21]);
     let began = Instant::now();
+    let mut quiet = connect_from(3, &server).logged_in(cows[21]);
     let (word, command) = (format!("{} says to you: moo", cows[20]), format!("say {} moo", cows[0]));
     assert_eq!(exempt[0].ask("art off"), "Art is off");
     thread::scope(|scope| {

@@ -947,7 +947,7 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
     expect("flood-burst", &["<LINES>", "100 receivers", "[default: 10]"]);
     expect("flood-rate", &["<RATE>", "30/m", "[default: 5/s]"]);
     expect("flood-exempt", &["<NETS>", "or none", "[default: 127.0.0.0/8,::1]"]);
-    expect("connections-per-address", &["<N>", "64 bits", "[default: 64]"]);
+    expect("connections-per-address", &["<N>", "64 bits", "[default: 64, but no more than half of --connections-max]"]);
     expect("cows-per-address", &["<N>", "[default: half of all, at least 8]"]);
     expect("scarce-idle", &["<TIME>", "one cow in eight", "or off", "[default: 60m]"]);
     expect("connect-rate", &["<RATE>", "30/m", "or off", "[default: 2/s]"]);

@@ -204,7 +204,7 @@ impl<'a> Exchange<'a> {
     pub fn finish(mut self) -> anyhow::Result<(Faults, Option<String>)> {
         for client in 0..self.script.clients {
             if let Err(error) = self.crowd.send(client, b"quit\n") {
-                self.fault(&format!("client {client} can not quit: {error}"));
+                self.fault(&format!("client {client} cannot quit: {error}"));
             }
         }
         self.replies_due += self.script.clients;

@@ -38,7 +38,7 @@ const SETTING_UP: Duration = Duration::from_millis(20);
 /// flooder first.
 ///
 /// # Errors
-/// When the server can not be measured, or does not let the flooder in.
+/// When the server cannot be measured, or does not let the flooder in.
 pub fn run(
     report: &mut Report,
     common: &Common,

@@ -2,14 +2,17 @@
 //! the history, and input that is not executed yet.
 //!
 //! What is counted is the memory that it takes ([`crate::held`]): a message that waits for a thousand connections is there
-//! once. (By their lengths, a yield to 20,000 would be 92 MB, and a paste of 64 would cut people who read at full speed.)
+//! once. (By their lengths, a yield to 20,000 would be 92 MB, and a paste of 64 would cut readers at full speed.)
 //!
 //! Each core tells the others its balance once a beat, and only while their sum is over the budget does it look at its
 //! queues, one number each. So over the budget may be what is made within [`QUEUES_GRACE`] and two beats.
 //!
 //! The core with the largest queue cuts it, and the others wait for that. To cut a queue of which others share much gives
-//! little back: the next beat shows what is still too much. A core that stands still cuts nobody: what it holds still
-//! counts, but after [`QUEUES_BEATS_MISSED_MAX`] beats without a word from it the others go by their own.
+//! little back: the next beat shows what is still too much. A core that stands still cuts no connection: what it holds
+//! still counts, but after [`QUEUES_BEATS_MISSED_MAX`] beats without a word from it the others go by their own.
+//!
+//! Beats of two cores are up to 50 ms apart, so what one makes and the other drops within that time may count in full: a
+//! budget of less than a few MiB is imprecise.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -21,12 +24,17 @@ use crossbeam_utils::CachePadded;
 use crate::ids::ShardId;
 use crate::limits::{QUEUES_BEATS_MISSED_MAX, QUEUES_GRACE};
 
+/// What cutting a connection gives back is at most this multiple of its load: a buffer that grows has up to twice the room.
+const LOADS_PART: u64 = 2;
+
 /// What one core has told the others.
 #[derive(Debug, Default)]
 struct Row {
     /// Bytes made there, less those dropped there.
     held: AtomicI64,
-    /// Bytes of its largest queue.
+    /// Bytes that wait for its connections, or came from them: what cutting all of them gives back at most.
+    loads: AtomicU64,
+    /// Those of the largest one.
     largest: AtomicU64,
     /// How often it has told anything: once a beat.
     told: AtomicU64,
@@ -43,6 +51,10 @@ impl Budget {
     /// Nothing waits on any of so many cores.
     pub fn new(bytes_max: u64, cores: usize) -> Arc<Self> {
         Arc::new(Budget { bytes_max, cores: (0..cores).map(|_| CachePadded::default()).collect() })
+    }
+
+    fn loads(&self) -> u64 {
+        self.cores.iter().map(|core| core.loads.load(Ordering::Relaxed)).sum()
     }
 
     /// How much more is held than may be.
@@ -88,11 +100,12 @@ impl Account {
         is_over
     }
 
-    /// Takes in how many bytes wait in each queue here at `now`; once a beat at most. Which of them to cut: none unless all
-    /// together have been over the budget for a while; then the largest first, as many as have to go, but none that
-    /// is smaller than the largest of another core that beats.
+    /// Takes in the load of each connection here at `now`, in bytes; once a beat at most. Which of them to cut: none unless all
+    /// together have been over the budget for a while, and none if that would not be enough; then the largest first, as
+    /// many as have to go, but none that is smaller than the largest of another core that beats.
     pub fn to_cut<Q>(&self, mut queues: Vec<(Q, u64)>, now: Duration) -> Vec<Q> {
         queues.sort_unstable_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        self.row().loads.store(queues.iter().map(|(_, bytes)| *bytes).sum(), Ordering::Relaxed);
         self.row().largest.store(queues.first().map_or(0, |(_, bytes)| *bytes), Ordering::Relaxed);
         let larger = self.largest_elsewhere();
         let since = self.over_since.get().unwrap_or(now);
@@ -101,6 +114,10 @@ impl Account {
             return Vec::new();
         }
         let mut excess = self.budget.excess();
+        if LOADS_PART * self.budget.loads() < excess {
+            // Most of it waits in mailboxes, which a core that goes on empties.
+            return Vec::new();
+        }
         let cut = queues.into_iter().take_while(|(_, bytes)| {
             let is_cut = excess > 0 && *bytes > 0 && *bytes >= larger;
             excess = excess.saturating_sub(*bytes);
@@ -225,11 +242,16 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_queue_is_never_cut() {
+    fn no_connection_is_cut_in_vain() {
         let account = &accounts(100, 1)[0];
-        assert!(account.is_over(500));
-        let queues = || vec![(1, 0), (2, 0), (3, 7)];
-        assert_eq!(account.to_cut(queues(), Duration::ZERO), [0; 0]);
-        assert_eq!(account.to_cut(queues(), LATER), [3]);
+        let loads = || vec![(1, 0), (2, 0), (3, 7)];
+        assert!(account.is_over(115), "15 bytes too many");
+        assert_eq!(account.to_cut(loads(), Duration::ZERO), [0; 0]);
+        assert_eq!(account.to_cut(loads(), LATER), [0; 0], "7 are not enough, whatever their room");
+        assert!(account.is_over(114));
+        assert_eq!(account.to_cut(loads(), LATER), [3]);
+        // An empty one gives nothing back.
+        assert!(account.is_over(101));
+        assert_eq!(account.to_cut(vec![(1, 0), (2, 7), (3, 0)], LATER), [2]);
     }
 }

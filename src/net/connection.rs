@@ -23,6 +23,7 @@ use super::terms::Terms;
 use crate::close_reason::CloseReason;
 use crate::cows::CowId;
 use crate::faults::{self, Point};
+use crate::held::HeldBytes;
 use crate::ids::ConnectionId;
 use crate::ids::ConnectionName;
 use crate::limits::SENDQ_OWN_BYTES;
@@ -78,7 +79,7 @@ pub(super) struct Read {
 #[derive(Debug)]
 pub(super) struct Backlog {
     pub(super) shared: Arc<Backlogs>,
-    /// Of other people's messages: more than so many are much.
+    /// Of other people's messages: more than these are much.
     pub(super) bytes: usize,
 }
 
@@ -97,6 +98,8 @@ pub(super) struct Connection {
     pub(super) is_listed_as_over: Cell<bool>,
     /// Set once, by whoever ends it.
     ending: Cell<Option<Ending>>,
+    /// The counters know that nothing waits to be written any more.
+    pub(super) is_counted_written: Cell<bool>,
     /// Its last output is not worth waiting for any more.
     abandoned: Cell<bool>,
     /// The cow it logged in as, also after it has left: for the log.
@@ -105,6 +108,8 @@ pub(super) struct Connection {
     waker: RefCell<Option<Waker>>,
     /// Bytes that the peer's kernel had not taken when that was last asked; more than there can be until it is.
     unacknowledged: Cell<u32>,
+    /// What it has sent and is not executed yet.
+    received: RefCell<HeldBytes>,
     /// Since when it has sent no line.
     pub(super) silence: Silence,
     /// Since when it has said nothing to others.
@@ -149,10 +154,12 @@ impl Connection {
             is_dirty: Cell::new(false),
             is_listed_as_over: Cell::new(false),
             ending: Cell::new(None),
+            is_counted_written: Cell::new(false),
             abandoned: Cell::new(false),
             cow: Cell::new(None),
             waker: RefCell::new(None),
             unacknowledged: Cell::new(u32::MAX),
+            received: RefCell::default(),
             silence: Silence::since(now),
             quiet: Silence::since(now),
             bucket: Cell::new(terms.bucket),
@@ -202,6 +209,10 @@ impl Connection {
 
     /// Tells senders when much waits for it, and when that is over.
     fn note_backlog(&self, queue: &SendQueue) {
+        // Its cow may have another holder by now.
+        if self.ending.get().is_some() {
+            return;
+        }
         let is_behind = queue.others_bytes() > self.backlog.bytes;
         if self.is_behind.get() != is_behind
             && let Some(cow) = self.cow.get()
@@ -414,6 +425,16 @@ impl Connection {
         });
         let outcome: io::Result<Read> = self.attend(read).await?;
         outcome.map_err(Ending::of_read)
+    }
+
+    /// Counts the memory of what it has sent and is not executed yet.
+    pub(super) fn note_received(&self, bytes: usize) {
+        self.received.borrow_mut().set(bytes);
+    }
+
+    /// Bytes that wait to be written to it, or to be executed for it.
+    pub(super) fn load(&self) -> u64 {
+        (self.queued_bytes() + self.received.borrow().bytes()) as u64
     }
 
     /// Bytes that wait to be written.

@@ -268,8 +268,7 @@ impl Core {
         clock::now().saturating_duration_since(self.began)
     }
 
-    /// Decides what a line means. A panic in that concerns nobody but who sent the line, unless it left the
-    /// shard half changed.
+    /// Decides what a line means. A panic in that ends only the sender's session, unless it left the shard half changed.
     pub(super) fn on_line(&self, from: &Connection, line: Line<'_>) -> Effects {
         let quota = from.shared.as_ref().map(|shared| Quota::new(&shared.cows, self.settings.cows_per_address));
         let mut shard = self.shard.borrow_mut();

@@ -97,8 +97,8 @@ fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects
 }
 
 /// Waits while the receiver of a `say` is far behind, for [`SAY_WAIT_MAX`] at most: the message comes to a reader that has
-/// had time to read, and one that has not read then is a slow consumer, for which nobody waits again before it has caught
-/// up. Meanwhile the sender is not read.
+/// had time to read. If that was in vain, no `say` waits for it again before it has caught up; if it has, and others were
+/// quicker, this message goes all the same. Meanwhile the sender is not read.
 async fn catch_up(core: &Rc<Core>, connection: &Connection, receiver: CowId) -> Result<(), Ending> {
     let _waiting = Waiting::new(core);
     flush::end_turn(core);
@@ -106,11 +106,12 @@ async fn catch_up(core: &Rc<Core>, connection: &Connection, receiver: CowId) -> 
     // Most have only not been written to yet in this turn.
     connection.attend(core.reactor.breathe()).await?;
     let (began, mut pause) = (clock::now(), SAY_WAIT_LOOKS[0]);
-    // The receiver may be on another core, which tells of its backlog and wakes nobody.
+    let catch_ups = core.common.backlogs.catch_ups(receiver);
+    // The receiver may be on another core, which tells of its backlog but does not wake this one.
     while core.common.backlogs.is_long(receiver) && !core.is_draining() {
         let left = SAY_WAIT_MAX.saturating_sub(clock::now().saturating_duration_since(began));
         if left.is_zero() {
-            core.common.backlogs.note_waited(receiver);
+            core.common.backlogs.note_waited(receiver, catch_ups);
             break;
         }
         connection.attend(core.reactor.sleep(pause.min(left))).await?;

@@ -67,14 +67,14 @@ fn cut_if_slow(core: &Core, connection: &Connection) {
     }
 }
 
-/// Cuts those for whom most waits while more is held for all together than may be.
+/// Cuts the connections with the largest loads while more is held for all together than may be.
 fn keep_the_budget(core: &Core) {
     if !core.account.is_over(held::balance()) {
         return;
     }
     let connections = core.connections();
-    let queues = connections.iter().map(|(_, connection)| (connection, connection.queued_bytes() as u64)).collect();
-    for connection in core.account.to_cut(queues, core.clock()) {
+    let loads = connections.iter().map(|(_, connection)| (connection, connection.load())).collect();
+    for connection in core.account.to_cut(loads, core.clock()) {
         end_or_give_up(core, connection, CloseReason::QueuesFull);
     }
 }

@@ -12,8 +12,8 @@
 //! - [`reactor`]: one task that waits for the kernel when nobody else can run, and for the [`doorbell`];
 //! - `drain`: the way out.
 //!
-//! What they decide by, arithmetic only: [`crate::policy`], [`silence`], [`half_open`], [`budget`]; and how long somebody
-//! has been waited for, by the `clock`.
+//! What they decide by, arithmetic only: [`crate::policy`], [`silence`], [`half_open`], [`budget`]; and the `clock`,
+//! by which they wait for a peer.
 //!
 //! What the turns of them all queue for a connection leaves in one write when all have had theirs. No borrow of
 //! a core's state is held over an `.await`.

@@ -59,7 +59,7 @@ impl SendRing {
 
 /// A ring for [`RING_SENDS`] sends at once.
 fn build() -> io::Result<IoUring> {
-    // Only this thread uses it, and only from here: the kernel need not interrupt anybody (Linux 6.0).
+    // Only this thread uses it, and only from here: the kernel need not interrupt it (Linux 6.0).
     let alone = IoUring::builder().setup_single_issuer().setup_coop_taskrun().build(RING_SENDS as u32);
     alone.or_else(|_| IoUring::new(RING_SENDS as u32))
 }

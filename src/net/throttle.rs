@@ -15,20 +15,46 @@ use futures_lite::FutureExt;
 use super::connection::{Connection, Ending};
 use super::core::{Core, Settings};
 use super::flush;
-use crate::limits::FLOOD_READ_BYTES;
+use crate::limits::{FLOOD_READ_BYTES, SENDQ_MESSAGE_BYTES_MIN};
 use crate::policy::flood::{Pace, Price, SharedBucket};
 use crate::protocol::line::{Line, LineBuffer};
+use crate::protocol::reply::Header;
 use crate::shard::{Effects, Shard};
 
-/// How long the next of `lines` has to wait, if it has to.
-pub(super) fn wait(core: &Core, connection: &Connection, lines: &LineBuffer) -> Option<Duration> {
-    let is_line = |is_it: fn(&[u8]) -> bool| lines.peek().is_some_and(is_it);
+/// What becomes of the next line.
+pub(super) enum Admission {
+    /// It may be executed. Of what its address may say so many bytes are taken, and settled when it is.
+    Now(usize),
+    /// It waits for this long, since its connection has sent too much.
+    After(Duration),
+    /// It waits until its address may say more.
+    AfterOthers,
+}
+
+/// Whether the next of `lines` may be executed.
+pub(super) fn admit(core: &Core, connection: &Connection, lines: &LineBuffer) -> Admission {
+    // One that is too long is refused, whatever it begins with.
+    let line = lines.peek().and_then(|line| line.bytes.ok()).unwrap_or_default();
     match pace(core, connection) {
-        // What others of its address say must not keep it from a look around.
-        Pace::Now => Some(address_wait(core, connection)).filter(|wait| !wait.is_zero() && is_line(Shard::is_said)),
-        Pace::After(wait) => (!is_line(Shard::is_free)).then_some(wait),
-        // It is refused.
-        Pace::TooSoon => None,
+        Pace::Now => admit_by_address(core, connection, line),
+        Pace::After(wait) if !Shard::is_free(line) => Admission::After(wait),
+        // Nobody has to wait to quit; and a line that comes much too soon is refused.
+        Pace::After(_) | Pace::TooSoon => Admission::Now(0),
+    }
+}
+
+/// What the connections of an address say together is bounded; a look around waits for none of them.
+fn admit_by_address(core: &Core, connection: &Connection, line: &[u8]) -> Admission {
+    let Settings { addresses, message_rate, .. } = &core.settings;
+    let (Some(bucket), Some(cow)) = (messages(connection), connection.cow()) else { return Admission::Now(0) };
+    if !Shard::is_said(line) {
+        return Admission::Now(0);
+    }
+    // A bubble takes three times as many bytes as its text, and that three times as many as an invalid byte.
+    let estimate = Header::BYTES_MAX + 9 * line.len() + core.common.herd.colour(cow.breed()).len();
+    match bucket.take(addresses.now(), *message_rate, Price::of_message(estimate)) {
+        Ok(()) => Admission::Now(estimate),
+        Err(_) => Admission::AfterOthers,
     }
 }
 
@@ -37,10 +63,18 @@ fn messages(connection: &Connection) -> Option<&SharedBucket> {
     connection.shared.as_ref().map(|shared| &shared.messages)
 }
 
-/// How long the connection's address has to wait before it may send more to others.
-fn address_wait(core: &Core, connection: &Connection) -> Duration {
+/// Waits until the connection's address may say more, as far as that is known: another connection may be quicker.
+///
+/// # Errors
+/// When the connection ends before that.
+pub(super) async fn until_address_may_say_more(core: &Rc<Core>, connection: &Connection) -> Result<(), Ending> {
     let Settings { addresses, message_rate, .. } = &core.settings;
-    messages(connection).map_or(Duration::ZERO, |bucket| bucket.wait(addresses.now(), *message_rate))
+    while let Some(wait) = messages(connection).map(|bucket| bucket.wait(addresses.now(), *message_rate))
+        && !wait.is_zero()
+    {
+        pause(core, connection, wait).await?;
+    }
+    Ok(())
 }
 
 /// Waits for so long. What came of lines before is not to wait with them.
@@ -58,9 +92,8 @@ pub(super) async fn pause(core: &Rc<Core>, connection: &Connection, time: Durati
     Ok(())
 }
 
-/// Has a line executed that has not to wait, or refused if it comes much too soon. Nobody has to wait to
-/// quit.
-pub(super) fn execute(core: &Core, connection: &Connection, line: Line<'_>) -> Effects {
+/// Executes a line that is admitted, or refuses it if it comes much too soon. `reserved` is what [`admit`] has taken.
+pub(super) fn execute(core: &Core, connection: &Connection, line: Line<'_>, reserved: usize) -> Effects {
     if pace(core, connection) != Pace::Now && !line.bytes.is_ok_and(Shard::is_free) {
         return core.with_shard(|shard| shard.on_line_too_soon(connection.id, line));
     }
@@ -69,11 +102,11 @@ pub(super) fn execute(core: &Core, connection: &Connection, line: Line<'_>) -> E
         connection.quiet.restart(core.clock());
     }
     charge(core, connection, || Price::of_line(line.start().len(), effects.receivers, effects.reply.len()));
-    if effects.message_bytes > 0
+    if reserved > 0
         && let Some(bucket) = messages(connection)
     {
-        let Settings { addresses, message_rate, .. } = &core.settings;
-        bucket.charge(addresses.now(), *message_rate, Price::of_message(effects.message_bytes));
+        let bytes = if effects.message_bytes > 0 { effects.message_bytes.max(SENDQ_MESSAGE_BYTES_MIN) } else { 0 };
+        bucket.settle(core.settings.message_rate, Price::of_message(reserved), Price::of_message(bytes));
     }
     effects
 }

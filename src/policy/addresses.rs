@@ -418,7 +418,8 @@ mod tests {
         let enter = |text| addresses.enter(ip(text), true).expect("there is room");
         let rate = Rate::new(1000, 1000, Duration::from_secs(1));
         let Entered { place, shared, .. } = enter("192.0.2.1");
-        shared.expect("counted").messages.charge(addresses.now(), rate, Price::of_message(60_000));
+        let messages = &shared.expect("counted").messages;
+        assert_eq!(messages.take(addresses.now(), rate, Price::of_message(60_000)), Ok(()));
         drop(place);
         let wait = |text| enter(text).shared.expect("counted").messages.wait(addresses.now(), rate).as_secs();
         assert_eq!(wait("192.0.2.1"), 58, "59 s, and a little is over");

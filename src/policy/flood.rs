@@ -40,7 +40,8 @@ impl Price {
     }
 }
 
-/// How many lines a connection may have executed, or how many bytes of messages an address may send.
+/// How many lines a connection may have executed, or how many bytes of messages an address may send: in both the unit of
+/// the bucket is called a line here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// Microseconds that an empty bucket takes to fill up.
@@ -132,7 +133,7 @@ impl Bucket {
 /// The bucket of one address, which its connections on all cores share; its unit is the byte of a message. Times are those
 /// of a clock that all cores share.
 ///
-/// Two cores that look at the same moment may each let one message more through.
+/// What a message costs shows when it is drawn: an estimate is taken before that, and what was too much given back.
 #[derive(Debug, Default)]
 pub struct SharedBucket(AtomicU64);
 
@@ -147,15 +148,29 @@ impl SharedBucket {
         self.bucket().debt(now).is_zero()
     }
 
-    /// Something of this price was sent at `now`.
-    pub fn charge(&self, now: Duration, rate: Rate, price: Price) {
-        let charged = |full_at| {
+    /// Takes `price` at `now`, if a message may go: of any number of cores that ask at the same moment, one goes first.
+    ///
+    /// # Errors
+    /// How long to wait before the next try.
+    pub fn take(&self, now: Duration, rate: Rate, price: Price) -> Result<(), Duration> {
+        let taken = |full_at| {
             let mut bucket = Bucket(full_at);
+            if !bucket.wait(now, rate).is_zero() {
+                return None;
+            }
             bucket.charge(now, rate, price);
             Some(bucket.0)
         };
         // The value is all that is shared, so no order is needed.
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, charged);
+        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken);
+        before.map(drop).map_err(|full_at| Bucket(full_at).wait(now, rate))
+    }
+
+    /// What was taken for `estimate` has cost `price`.
+    pub fn settle(&self, rate: Rate, estimate: Price, price: Price) {
+        let (taken, cost) = (rate.cost(estimate), rate.cost(price));
+        let settled = |full_at: u64| Some(full_at.saturating_add(cost).saturating_sub(taken));
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, settled);
     }
 
     fn bucket(&self) -> Bucket {
@@ -175,14 +190,45 @@ mod tests {
     fn an_address_sends_so_many_bytes_at_once_and_so_many_a_second() {
         let rate = Rate::new(1000, 500, Duration::from_secs(1));
         let (bucket, at) = (SharedBucket::default(), Duration::from_millis);
-        let send = |now, bytes| bucket.charge(now, rate, Price::of_message(bytes));
-        send(at(7000), 600);
+        let send = |now, bytes| bucket.take(now, rate, Price::of_message(bytes));
+        assert_eq!(send(at(7000), 600), Ok(()));
         assert_eq!(bucket.wait(at(7000), rate), Duration::ZERO);
-        send(at(7000), 600);
-        assert!(bucket.wait(at(7000), rate) >= at(400), "it is 200 bytes below zero");
-        assert!(bucket.wait(at(7000), rate) <= at(401));
-        assert_eq!(bucket.wait(at(7401), rate), Duration::ZERO);
+        assert_eq!(send(at(7000), 600), Ok(()));
+        let wait = send(at(7000), 1).expect_err("it is 200 bytes below zero");
+        assert!((at(400)..=at(401)).contains(&wait) && wait == bucket.wait(at(7000), rate), "{wait:?}");
+        assert_eq!(send(at(7401), 0), Ok(()));
         assert!(!bucket.is_full(at(9000)) && bucket.is_full(at(9401)));
+    }
+
+    #[test]
+    fn what_an_estimate_took_too_much_is_given_back() {
+        let rate = Rate::new(1000, 1000, Duration::from_secs(1));
+        let [bucket, exact] = [SharedBucket::default(), SharedBucket::default()];
+        let now = Duration::from_secs(7);
+        for (estimate, bytes) in [(5000, 300), (0, 400)] {
+            assert_eq!(bucket.take(now, rate, Price::of_message(estimate)), Ok(()));
+            bucket.settle(rate, Price::of_message(estimate), Price::of_message(bytes));
+            assert_eq!(exact.take(now, rate, Price::of_message(bytes)), Ok(()));
+            assert_eq!(bucket.bucket(), exact.bucket());
+        }
+    }
+
+    #[test]
+    fn of_many_cores_that_ask_at_the_same_moment_no_two_see_the_last_byte() {
+        let rate = Rate::new(1000, 1, Duration::from_secs(1));
+        let bucket = SharedBucket::default();
+        let now = Duration::from_secs(7);
+        let taken = std::sync::atomic::AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while bucket.take(now, rate, Price::of_message(300)).is_ok() {
+                        taken.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(taken.into_inner(), 4, "three of them stay above zero, and one goes below");
     }
 
     use proptest::prelude::*;

@@ -157,21 +157,28 @@ impl LineBuffer {
 
     /// The next complete line, or `None` until more is fed.
     pub fn next_line(&mut self) -> Option<Line<'_>> {
-        let length = memchr(LF, &self.bytes[self.taken..self.unfinished])?;
-        let line = &self.bytes[self.taken..self.taken + length];
+        let length = self.next_length()?;
+        let from = self.taken;
         self.taken += length + 1;
+        Some(self.line(&self.bytes[from..from + length]))
+    }
+
+    /// What [`LineBuffer::next_line`] would give.
+    pub fn peek(&self) -> Option<Line<'_>> {
+        let length = self.next_length()?;
+        Some(self.line(&self.bytes[self.taken..self.taken + length]))
+    }
+
+    /// Bytes of the next complete line, its CR included.
+    fn next_length(&self) -> Option<usize> {
+        memchr(LF, &self.bytes[self.taken..self.unfinished])
+    }
+
+    fn line<'a>(&self, line: &'a [u8]) -> Line<'a> {
         let (line, crlf) = line.strip_suffix(&[CR]).map_or((line, false), |line| (line, true));
         let is_too_long = line.len() > self.line_bytes_max && line.len() - id_bytes(line) > self.line_bytes_max;
         let bytes = if is_too_long { Err(LineTooLong { start: line }) } else { Ok(line) };
-        Some(Line { bytes, crlf })
-    }
-
-    /// What [`LineBuffer::next_line`] would give, if that is a line that is not too long.
-    pub fn peek(&self) -> Option<&[u8]> {
-        let length = memchr(LF, &self.bytes[self.taken..self.unfinished])?;
-        let line = &self.bytes[self.taken..self.taken + length];
-        let line = line.strip_suffix(&[CR]).unwrap_or(line);
-        (line.len() <= self.line_bytes_max).then_some(line)
+        Line { bytes, crlf }
     }
 
     /// Whether what has arrived of the next line is the beginning of a TLS handshake, which need not have an end.
@@ -290,7 +297,10 @@ mod tests {
                     }
                     continue;
                 }
+                let own = |line: Line<'_>| (line.bytes.map(<[u8]>::to_vec).ok(), line.crlf);
+                let peeked = buffer.peek().map(own);
                 let line = buffer.next_line().expect("if there is no answer there is a line");
+                assert_eq!(peeked, Some(own(line)), "what is judged is what is executed");
                 let text = line.bytes.map_or("TOO LONG".to_owned(), |bytes| bytes.escape_ascii().to_string());
                 input.push(text + if line.crlf { "~" } else { "" });
             }
@@ -426,16 +436,18 @@ mod tests {
     #[test]
     fn a_peek_leaves_the_line_where_it_is() {
         let mut buffer = LineBuffer::new(8);
-        assert_eq!(buffer.peek(), None);
+        let peek =
+            |buffer: &LineBuffer| buffer.peek().map(|line| line.bytes.map_or(&b"too long"[..], |line| line).to_vec());
+        assert_eq!(peek(&buffer), None);
         buffer.feed(b"who\n123456789\ncows");
-        assert_eq!(buffer.peek(), Some(&b"who"[..]));
+        assert_eq!(peek(&buffer), Some(b"who".to_vec()));
         let next = |buffer: &mut LineBuffer| buffer.next_line().expect("a line").bytes.map(<[u8]>::to_vec).ok();
         assert_eq!(next(&mut buffer).as_deref(), Some(&b"who"[..]));
-        assert_eq!(buffer.peek(), None, "too long");
+        assert_eq!(peek(&buffer), Some(b"too long".to_vec()));
         assert_eq!(next(&mut buffer), None);
-        assert_eq!(buffer.peek(), None, "not ended");
+        assert_eq!(peek(&buffer), None, "not ended");
         buffer.finish();
-        assert_eq!(buffer.peek(), Some(&b"cows"[..]));
+        assert_eq!(peek(&buffer), Some(b"cows".to_vec()));
     }
 
     #[test]

@@ -12,10 +12,18 @@ use crate::cows::CowId;
 use crate::directory::NoMemory;
 use crate::limits::SAYS_IN_FLIGHT_MAX;
 
-/// The bits of a word that say that much waits, and that it was waited for long enough; the others count the messages on
-/// their way from other cores.
+/// The bits of a word: whether much waits; whether it was waited for in vain; how often the cow has caught up; and how many
+/// messages are on their way from other cores.
 const IS_LONG: u32 = 1 << 31;
 const WAITED: u32 = 1 << 30;
+const CATCH_UP: u32 = 1 << 16;
+const CATCH_UPS: u32 = WAITED - CATCH_UP;
+const IN_FLIGHT: u32 = CATCH_UP - 1;
+
+/// Whether a message should wait.
+fn is_long(word: u32) -> bool {
+    word & WAITED == 0 && (word & IS_LONG != 0 || word & IN_FLIGHT >= SAYS_IN_FLIGHT_MAX)
+}
 
 /// The words of all cows.
 #[derive(Debug)]
@@ -39,13 +47,19 @@ impl Backlogs {
 
     /// Whether a message to the holder of `cow` should wait.
     pub fn is_long(&self, cow: CowId) -> bool {
-        let word = self.word(cow).load(Ordering::Relaxed);
-        word & WAITED == 0 && word >= SAYS_IN_FLIGHT_MAX
+        is_long(self.word(cow).load(Ordering::Relaxed))
     }
 
-    /// A message has waited long enough: until the holder of `cow` has caught up, no other one should.
-    pub fn note_waited(&self, cow: CowId) {
-        self.word(cow).fetch_or(WAITED, Ordering::Relaxed);
+    /// How often the holder of `cow` has caught up, in a number that comes round again.
+    pub fn catch_ups(&self, cow: CowId) -> u32 {
+        self.word(cow).load(Ordering::Relaxed) & CATCH_UPS
+    }
+
+    /// A message has waited long enough. If the holder of `cow` has not caught up since it had done so `catch_ups` times, that
+    /// was in vain, and no other message waits until it has.
+    pub fn note_waited(&self, cow: CowId, catch_ups: u32) {
+        let waited = |word| (is_long(word) && word & CATCH_UPS == catch_ups).then_some(word | WAITED);
+        let _ = self.word(cow).fetch_update(Ordering::Relaxed, Ordering::Relaxed, waited);
     }
 
     /// To be called on the core of the cow's holder when it changes whether much waits there.
@@ -53,7 +67,11 @@ impl Backlogs {
         if is_long {
             self.word(cow).fetch_or(IS_LONG, Ordering::Relaxed);
         } else {
-            self.word(cow).fetch_and(!(IS_LONG | WAITED), Ordering::Relaxed);
+            let caught_up = |word: u32| {
+                let catch_ups = word.wrapping_add(CATCH_UP) & CATCH_UPS;
+                Some(word & IN_FLIGHT | catch_ups)
+            };
+            let _ = self.word(cow).fetch_update(Ordering::Relaxed, Ordering::Relaxed, caught_up);
         }
     }
 
@@ -86,7 +104,8 @@ impl Clone for InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         let word = self.backlogs.word(self.cow);
-        if word.fetch_sub(1, Ordering::Relaxed) == WAITED | 1 {
+        let before = word.fetch_sub(1, Ordering::Relaxed);
+        if before & (IS_LONG | WAITED | IN_FLIGHT) == WAITED | 1 {
             word.fetch_and(!WAITED, Ordering::Relaxed);
         }
     }
@@ -138,7 +157,12 @@ mod tests {
         let cow = herd.find("a", 1).expect("a cow");
         let backlogs = Backlogs::new(1, 1).expect("memory");
         backlogs.set(cow, true);
-        backlogs.note_waited(cow);
+        let before = backlogs.catch_ups(cow);
+        backlogs.set(cow, false);
+        backlogs.set(cow, true);
+        backlogs.note_waited(cow, before);
+        assert!(backlogs.is_long(cow), "it has caught up meanwhile");
+        backlogs.note_waited(cow, backlogs.catch_ups(cow));
         assert!(!backlogs.is_long(cow));
         backlogs.set(cow, false);
         backlogs.set(cow, true);
@@ -146,7 +170,7 @@ mod tests {
         backlogs.set(cow, false);
         let fly = || (0..SAYS_IN_FLIGHT_MAX).map(|_| InFlight::new(&backlogs, cow)).collect::<Vec<_>>();
         let flights = fly();
-        backlogs.note_waited(cow);
+        backlogs.note_waited(cow, backlogs.catch_ups(cow));
         assert!(!backlogs.is_long(cow));
         drop(flights);
         let _flights = fly();

@@ -25,7 +25,7 @@ pub(super) struct Execution<'s> {
     history: &'s History,
     metrics: &'s CoreMetrics,
     from: ConnectionId,
-    /// What limits the cows of the one who sent the line, and of others.
+    /// What limits the cows of the sender, together with others.
     quota: Option<Quota<'s>>,
     /// The receiver of a `say`.
     pub(super) receiver: Option<CowId>,

@@ -251,21 +251,21 @@ impl Shard {
         self.answer(from, line, true, None)
     }
 
-    /// Whether a line may be executed however many came before: `quit`, which nobody should have to wait for.
+    /// Whether a line may be executed however many came before: `quit`, which never waits.
     pub fn is_free(line: &[u8]) -> bool {
         Self::is_command(line, |command| matches!(command, Command::Quit))
     }
 
-    /// Whether a line of somebody registered says something to others.
+    /// Whether a line of a session says something to others.
     pub fn is_said(line: &[u8]) -> bool {
         Self::is_command(line, |command| matches!(command, Command::Say(..) | Command::Yield(_)))
     }
 
     fn is_command(line: &[u8], is_it: impl Fn(&Command<'_>) -> bool) -> bool {
         let safe = sanitize(line);
-        // Anybody may quit, and whoever is registered as whatever may speak.
-        let anybody = Standing::Registered(Name { breed: "", number: 1 });
-        split_id(&safe).is_ok_and(|(_, line)| Command::parse(line, anybody).is_ok_and(|command| is_it(&command)))
+        // Every connection may quit, and every session may speak.
+        let session = Standing::Registered(Name { breed: "", number: 1 });
+        split_id(&safe).is_ok_and(|(_, line)| Command::parse(line, session).is_ok_and(|command| is_it(&command)))
     }
 
     /// Executes a line, or refuses it if it came too soon.
