@@ -5,13 +5,14 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, offset_of};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use libc::{MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, MSG_PEEK, tcp_info};
 use rustix::ioctl::{Getter, Opcode, ioctl};
 use rustix::net::{RecvFlags, recv};
 use socket2::Socket as RawSocket;
@@ -19,21 +20,11 @@ use socket2::Socket as RawSocket;
 use super::half_open::Flight;
 use super::reactor::{End, Reactor, Watch};
 
-/// Linux's values; no peer that went away may raise SIGPIPE, and nothing here may block.
-const MSG_DONTWAIT: i32 = 0x40;
-const MSG_NOSIGNAL: i32 = 0x4000;
-const MSG_MORE: i32 = 0x8000;
+/// A peer that went away raises no SIGPIPE, and nothing here blocks.
 pub(super) const SEND_FLAGS: i32 = MSG_DONTWAIT | MSG_NOSIGNAL;
 
-/// The part of struct tcp_info (linux/tcp.h) that Linux 5.4 has, in words of 32 bits, and four of its fields:
-/// packets that are not acknowledged, milliseconds since the last acknowledgement, bytes that were not sent, and
-/// the window that the peer offers. Of its first word, the byte with the probes that are not answered.
-const TCP_INFO_WORDS: usize = 58;
-const TCP_INFO_PROBES_BYTE: usize = 3;
-const TCP_INFO_UNACKED: usize = 6;
-const TCP_INFO_LAST_ACK: usize = 14;
-const TCP_INFO_NOTSENT: usize = 36;
-const TCP_INFO_WINDOW: usize = 57;
+/// Bytes of struct tcp_info up to the last field that is read here: Linux has it since 5.4.
+const TCP_INFO_BYTES: usize = offset_of!(tcp_info, tcpi_snd_wnd) + size_of::<u32>();
 
 /// A connected TCP socket of this core.
 #[derive(Debug)]
@@ -88,20 +79,22 @@ impl Socket {
 
     /// What was sent and has not arrived; `None` if nobody can tell.
     pub(super) fn flight(&self) -> Option<Flight> {
-        let mut info = [0_u32; TCP_INFO_WORDS];
-        let mut length = size_of_val(&info) as libc::socklen_t;
+        let mut info = MaybeUninit::<tcp_info>::zeroed();
+        let mut length = size_of::<tcp_info>() as libc::socklen_t;
         let socket = self.descriptor().as_raw_fd();
         // SAFETY: the kernel writes at most `length` bytes to `info` and nothing else.
         let failed = unsafe {
             libc::getsockopt(socket, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut length)
         };
-        let is_whole = failed == 0 && length as usize == size_of_val(&info);
+        // SAFETY: it has numbers only, and what the kernel has not written is zero.
+        let info = unsafe { info.assume_init() };
+        let is_whole = failed == 0 && length as usize >= TCP_INFO_BYTES;
         is_whole.then(|| Flight {
-            packets: info[TCP_INFO_UNACKED],
-            window: info[TCP_INFO_WINDOW],
-            unsent: info[TCP_INFO_NOTSENT],
-            probes: info[0].to_ne_bytes()[TCP_INFO_PROBES_BYTE].into(),
-            unheard: Duration::from_millis(info[TCP_INFO_LAST_ACK].into()),
+            packets: info.tcpi_unacked,
+            window: info.tcpi_snd_wnd,
+            unsent: info.tcpi_notsent_bytes,
+            probes: info.tcpi_probes.into(),
+            unheard: Duration::from_millis(info.tcpi_last_ack_recv.into()),
         })
     }
 
@@ -123,7 +116,7 @@ impl Socket {
     /// What the kernel has to say of the connection, which it does once.
     pub(super) fn has_ended(&self) -> io::Result<bool> {
         let mut byte = [MaybeUninit::uninit()];
-        match self.socket.recv_with_flags(&mut byte, MSG_DONTWAIT | libc::MSG_PEEK) {
+        match self.socket.recv_with_flags(&mut byte, MSG_DONTWAIT | MSG_PEEK) {
             Ok(count) => Ok(count == 0),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(false),
             Err(error) => Err(error),
