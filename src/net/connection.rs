@@ -26,7 +26,7 @@ use crate::faults::{self, Point};
 use crate::held::HeldBytes;
 use crate::ids::ConnectionId;
 use crate::ids::ConnectionName;
-use crate::limits::SENDQ_OWN_BYTES;
+use crate::limits::{SENDQ_MESSAGE_BYTES_MIN, SENDQ_OWN_BYTES};
 use crate::policy::addresses::{Place, Shared};
 use crate::policy::flood::Bucket;
 use crate::protocol::line::LineBuffer;
@@ -432,9 +432,11 @@ impl Connection {
         self.received.borrow_mut().set(bytes);
     }
 
-    /// Bytes that wait to be written to it, or to be executed for it.
+    /// What waits to be written to it, or to be executed for it, in bytes of memory, about.
     pub(super) fn load(&self) -> u64 {
-        (self.queued_bytes() + self.received.borrow().bytes()) as u64
+        let queue = self.queue.borrow();
+        let waiting = queue.bytes().max(queue.pieces() * SENDQ_MESSAGE_BYTES_MIN);
+        (waiting + self.received.borrow().bytes()) as u64
     }
 
     /// Bytes that wait to be written.

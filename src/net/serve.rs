@@ -29,6 +29,7 @@ pub(super) async fn run(core: Rc<Core>, connection: Rc<Connection>) {
             std::panic::resume_unwind(panic);
         }
         core.end_by_fault(&connection, &*panic);
+        connection.note_received(0);
         count_written(&core, &connection);
         // What its lines have queued for others until then.
         flush::end_turn(&core);
@@ -182,6 +183,8 @@ async fn may_go_on(core: &Core, connection: &Connection, lines: &LineBuffer) -> 
 /// Writes what is left, says that there will be no more, and sees to it that the peer gets all of it.
 async fn close(core: &Rc<Core>, connection: &Rc<Connection>) {
     let Some(ending) = connection.ending() else { return };
+    // The lines that it has not had executed are gone.
+    connection.note_received(0);
     flush::end_turn(core);
     let is_written = async || connection.write_last().is_ok() && connection.is_written().await.is_ok();
     let written = ending.reason.is_orderly() && is_written().await;

@@ -186,9 +186,9 @@ impl LineBuffer {
         self.bytes[self.taken..].starts_with(&TLS_HANDSHAKE)
     }
 
-    /// Heap bytes held for lines; 0 between lines.
+    /// Heap bytes held for lines, and for answers to commands between them; 0 between lines.
     pub fn capacity_bytes(&self) -> usize {
-        self.bytes.capacity()
+        self.bytes.capacity() + self.telnet.as_ref().map_or(0, |telnet| telnet.capacity_bytes())
     }
 
     /// One byte that may mean something: in a telnet sequence, after a CR, or LF, CR or IAC itself.
@@ -335,6 +335,13 @@ mod tests {
     fn cr_nul_ends_a_line_too() {
         assert_eq!(lines(b"who\r\0cows\r\0"), ["who", "cows"]);
         assert_eq!(lines(b"w\0ho\n"), ["w\\x00ho"]);
+    }
+
+    #[test]
+    fn answers_that_wait_count_as_memory() {
+        let mut buffer = LineBuffer::new(64);
+        buffer.feed(&b"\xff\xf6\n".repeat(1000));
+        assert!(buffer.capacity_bytes() >= 1000 * (1 + size_of::<(usize, Answer)>()), "{}", buffer.capacity_bytes());
     }
 
     #[test]

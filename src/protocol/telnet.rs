@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use smallvec::SmallVec;
+
 /// "Interpret as command", and the commands that this server knows (RFC 854).
 pub(super) const IAC: u8 = 0xff;
 const SE: u8 = 0xf0;
@@ -89,7 +91,10 @@ impl State {
 
 /// What is sent to a peer that has sent commands, at one place in the stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Answer(Vec<u8>);
+pub struct Answer(SmallVec<[u8; ANSWER_BYTES]>);
+
+/// An answer of so many bytes is kept in place: most have two or three.
+const ANSWER_BYTES: usize = 16;
 
 impl Answer {
     /// Its bytes, with `here` as the line that shows that somebody is there.
@@ -138,7 +143,7 @@ impl Telnet {
         // One for each place, so that there are no more than lines.
         match self.pending.back_mut() {
             Some((at, Answer(answer))) if *at == due => answer.extend_from_slice(command),
-            _ => self.pending.push_back((due, Answer(command.to_vec()))),
+            _ => self.pending.push_back((due, Answer(command.into()))),
         }
     }
 
@@ -163,6 +168,11 @@ impl Telnet {
     /// The next answer that is due.
     pub(super) fn next(&mut self, taken: usize) -> Option<Answer> {
         if self.is_due(taken) { self.pending.pop_front().map(|(_, answer)| answer) } else { None }
+    }
+
+    /// Memory of what is not answered yet, in bytes.
+    pub(super) fn capacity_bytes(&self) -> usize {
+        self.pending.capacity() * size_of::<(usize, Answer)>()
     }
 
     /// That much of the input, all of it taken, is forgotten.
