@@ -115,7 +115,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME", env = "COWCHAT_LOGIN_TIMEOUT", default_value = "600s", value_parser = parse_seconds_or_off)]
     pub login_timeout: TimeOrOff,
 
-    /// Who may stay without logging in: networks and addresses parted by commas, or none
+    /// Addresses that may stay without logging in: networks and addresses with commas between, or none
     #[arg(long, value_name = "NETS", env = "COWCHAT_LOGIN_EXEMPT", default_value = limits::LOOPBACK)]
     pub login_exempt: Networks,
 
@@ -139,7 +139,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "RATE", env = "COWCHAT_FLOOD_RATE", default_value = "5/s", value_parser = parse_rate)]
     pub flood_rate: LineRate,
 
-    /// Whose lines are not counted: networks and addresses parted by commas, or none
+    /// Addresses whose lines are not counted: networks and addresses with commas between, or none
     #[arg(long, value_name = "NETS", env = "COWCHAT_FLOOD_EXEMPT", default_value = limits::LOOPBACK)]
     pub flood_exempt: Networks,
 

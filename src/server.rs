@@ -133,7 +133,7 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// The one line on stdout: whoever started the server may connect now. Returns what it says: where, and the limits in
+/// The one line on stdout: clients may connect now. Returns what it says: where, and the limits in
 /// force.
 ///
 /// # Errors

@@ -79,7 +79,7 @@ fn unblock(signals: &[i32]) -> io::Result<()> {
     if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
 }
 
-/// Whether whoever started the process had it ignore this signal (proc_pid_status(5), SigIgn).
+/// Whether the process was started with this signal ignored (proc_pid_status(5), SigIgn).
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

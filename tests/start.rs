@@ -211,7 +211,7 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--queues-bytes-total", "262143"], "--queues-bytes-total", "is less than --sendq-bytes-max 262144"),
         (&["--login-timeout", "600"], "--login-timeout", "such as 600s or 10m (1s to 24 hours), or off"),
         (&["--login-timeout", "1500ms"], "--login-timeout", "use whole seconds or minutes"),
-        (&["--login-exempt", "localhost"], "--login-exempt", "use networks and addresses parted by commas, such as"),
+        (&["--login-exempt", "localhost"], "--login-exempt", "use networks and addresses with commas between, such as"),
         (&["--idle-timeout", "0s"], "--idle-timeout", "(1s to 24 hours), or off"),
         (&["--scarce-idle", "1"], "--scarce-idle", "(1s to 24 hours), or off"),
         (&["--cows-per-address", "0"], "--cows-per-address", "use a whole number from 1 to 67108864"),

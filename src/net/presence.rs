@@ -1,4 +1,5 @@
-//! Who comes and goes, told to those who want to know: on this core at once, on others as far as their mailboxes have room.
+//! Which cows come and go, told to the sessions that listen: on this core at once, on others as far as their mailboxes have
+//! room.
 
 use std::rc::Rc;
 
@@ -7,7 +8,7 @@ use super::fanout::{note_outflow, queue_to_all};
 use crate::ids::ShardId;
 use crate::shard::{Change, Frame};
 
-/// Tells those who want to know, here and on other cores, who has come and gone. Waits for nobody: what a full
+/// Tells the sessions that listen, here and on other cores, which cows have come and gone. Never waits: what a full
 /// mailbox does not take is told later, as a number.
 pub(super) fn tell_changes(core: &Rc<Core>) {
     loop {

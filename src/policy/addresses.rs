@@ -23,7 +23,7 @@ pub struct Networks(Vec<IpNet>);
 
 /// What is no list of networks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("use networks and addresses parted by commas, such as 10.0.0.0/8,2001:db8::/32,192.0.2.1, or none")]
+#[error("use networks and addresses with commas between, such as 10.0.0.0/8,2001:db8::/32,192.0.2.1, or none")]
 pub struct NotNetworks;
 
 impl Networks {
@@ -37,7 +37,7 @@ impl Networks {
 impl FromStr for Networks {
     type Err = NotNetworks;
 
-    /// Networks and addresses parted by commas; `none` or nothing is the empty set.
+    /// Networks and addresses with commas between; `none` or nothing is the empty set.
     fn from_str(text: &str) -> Result<Self, NotNetworks> {
         if text.trim().is_empty() || text.trim().eq_ignore_ascii_case("none") {
             return Ok(Networks::default());

@@ -368,7 +368,7 @@ mod tests {
         let input = |bytes: &[u8]| input_of(&[bytes], 64);
         assert_eq!(input(b"a\nb\r\nc\nd\r\0e\n"), ["a", "b~", "c", "d~", "e"]);
         assert_eq!(input(b"a\n\r\n\n\r\r\nb\r"), ["a", "~", "", " ~", "b"]);
-        // Who speaks telnet does, whatever ends his lines; a byte 0xFF alone is not telnet.
+        // A peer that speaks telnet does, whatever ends its lines; a byte 0xFF alone is not telnet.
         assert_eq!(input(b"a\n\xff\xf1b\nc\n"), ["a", "b~", "c~"]);
         assert_eq!(input(b"a\xffb\nc\xff\xffd\n"), ["ab", "c\\xffd"]);
     }

@@ -133,12 +133,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_on_its_way_counts_until_it_has_arrived() {
+    fn of_one_cow() -> (Arc<Backlogs>, CowId) {
         let cow = Cow { name: "a".to_owned(), colour: String::new(), plain: String::new() };
         let herd = Herd::new(vec![cow], 1, Bubble::default()).expect("a breed");
-        let cow = herd.find("a", 1).expect("a cow");
-        let backlogs = Backlogs::new(1, 1).expect("memory");
+        (Backlogs::new(1, 1).expect("memory"), herd.find("a", 1).expect("a cow"))
+    }
+
+    #[test]
+    fn what_is_on_its_way_counts_until_it_has_arrived() {
+        let (backlogs, cow) = of_one_cow();
         let mut flights: Vec<InFlight> = (1..SAYS_IN_FLIGHT_MAX).map(|_| InFlight::new(&backlogs, cow)).collect();
         assert!(!backlogs.is_long(cow));
         flights.push(flights[0].clone());
@@ -152,10 +155,7 @@ mod tests {
 
     #[test]
     fn it_is_waited_for_once_until_it_has_caught_up() {
-        let cow = Cow { name: "a".to_owned(), colour: String::new(), plain: String::new() };
-        let herd = Herd::new(vec![cow], 1, Bubble::default()).expect("a breed");
-        let cow = herd.find("a", 1).expect("a cow");
-        let backlogs = Backlogs::new(1, 1).expect("memory");
+        let (backlogs, cow) = of_one_cow();
         backlogs.set(cow, true);
         let before = backlogs.catch_ups(cow);
         backlogs.set(cow, false);

@@ -152,7 +152,7 @@ pub enum Outcome {
     LoggedIn(CowId),
     /// Gone; the cow, if there was one, is free.
     Quit(Option<CowId>),
-    /// A client of another protocol, which has been told so and is to be left.
+    /// A client of another protocol, which has been told so; its connection ends.
     Foreign,
 }
 

@@ -46,7 +46,7 @@ pub fn cowchat() -> Command {
     for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
         command.env_remove(name);
     }
-    // Whoever runs them under nohup has that ignored, and a server would ignore it, too.
+    // Under nohup it is ignored, and a server would ignore it, too.
     let heed_hangups = || {
         // SAFETY: the call reads two numbers.
         let before = unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
