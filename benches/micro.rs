@@ -31,15 +31,15 @@ use cowchat::limits::{
     BUBBLE_COLUMNS, BUBBLE_COLUMNS_ALLOWED, LINE_BYTES_MAX, MAILBOX_FRAMES, READ_BYTES, TURN_FRAMES,
 };
 use cowchat::metrics::{CoreMetrics, Metrics};
-use cowchat::net::doorbell::Doorbell;
-use cowchat::net::executor::{block_on, pin_to};
-use cowchat::net::mesh::{Inbox, Mesh};
-use cowchat::net::reactor::{Ear, Reactor};
+use cowchat::net::delivery::mesh::{Inbox, Mesh};
 use cowchat::protocol::art::Art;
 use cowchat::protocol::command::{Command, Standing};
 use cowchat::protocol::line::LineBuffer;
 use cowchat::protocol::name::Name;
 use cowchat::protocol::text::sanitize;
+use cowchat::runtime::executor::{block_on, pin_to};
+use cowchat::runtime::reactor::{Ear, Reactor};
+use cowchat::runtime::remote_waker::Doorbell;
 use cowchat::shard::{Common, Drawing, Form, Frame, Message, Rules, Shard, name};
 
 /// A sentence, a paragraph, a page, the longest line.

@@ -21,53 +21,43 @@
 //! # One message's path
 //! `say tux hi` arrives on core 0, tux lives on core 1:
 //!
-//! 1. `net::listener::accept_loop` took the connection in; its task, `net::serve::run`, reads.
+//! 1. `net::accept::accept_loop` took the connection in; its task, `net::connection::serve::run`, reads.
 //! 2. [`protocol::line::LineBuffer`] cuts the bytes into lines.
 //! 3. [`shard::Shard::on_line`] makes the line safe ([`protocol::text`]), parses it
 //!    ([`protocol::command`]), looks the owner of `tux` up ([`directory`]), draws the message ([`cows`]) if
 //!    core 1 wants messages in one form only, and returns effects: a frame for core 1, and the reply.
-//! 4. `net::effects::apply` waits for a moment if tux is far behind, puts the frame into core 1's mailbox
-//!    ([`net::mesh`]), waiting if that is full, then queues the reply.
-//! 5. On core 1 `net::pump` takes the frame; [`shard::Shard::on_frame`] checks that the claim still stands, and
+//! 4. `net::delivery::apply::apply` waits for a moment if tux is far behind, puts the frame into core 1's mailbox
+//!    ([`net::delivery::mesh`]), waiting if that is full, then queues the reply.
+//! 5. On core 1 `net::delivery::pump` takes the frame; [`shard::Shard::on_frame`] checks that the claim still stands, and
 //!    draws the message in tux's form if nobody has yet.
-//! 6. The payload goes to tux's `net::send_queue::SendQueue`, and all that turns have queued for tux leaves in
-//!    one write when `net::flush` runs.
+//! 6. The payload goes to tux's `net::connection::send_queue::SendQueue`, and all that turns have queued for tux leaves in
+//!    one write when `net::delivery::flush` runs.
 //!
 //! # The map: a folder is an import rule
-//! `main` -> [`server`], [`client`] -> ...; [`server`] -> [`notify`], [`net`] -> [`shard`] -> [`protocol`],
-//! [`cows`], [`directory`], [`limits`], [`metrics`]; [`directory`], [`cow_dir`] -> [`cows`]; [`panics`] -> [`log`];
-//! [`directory`] -> [`allocator`] -> [`last_words`]; [`events`], [`metrics`] -> [`close_reason`], [`ids`]; [`net`],
-//! [`shard`] -> [`held`]; [`files`], [`held`],
-//! [`memory`] and [`limits`] know nobody, [`ids`], [`policy`]
-//! and [`retry`] only those. Never upward, no circles; only `net` knows glommio and flume, only
-//! [`cows`] charasay, only [`notify`] sd-notify; `tests/architecture.rs` holds the rule. [`faults`] is nothing in
-//! a release build: it is where tests have the server panic or stall.
+//! `main` -> [`boot`], [`client`], [`cli`]. [`boot`] -> [`net`], [`runtime`], [`policy`], [`shard`], [`log`], ...; [`net`] -> [`runtime`],
+//! [`policy`], [`shard`], [`metrics`], [`events`]; [`shard`] -> [`protocol`], [`cows`], [`directory`]. Never upward, no circles.
+//! [`runtime`] knows nothing of chat; [`protocol`], [`cows`], [`directory`], [`shard`] and [`policy`] do not wait and touch
+//! no sockets, files or clocks. Only [`runtime`] knows glommio, only [`cows`] charasay. `tests/architecture.rs` holds the
+//! rule. [`faults`] is nothing in a release build: it is where tests have the server panic or stall.
 
 pub mod allocator;
+pub mod boot;
 pub mod cli;
 pub mod client;
 pub mod close_reason;
-pub mod config;
-pub mod cow_dir;
 pub mod cows;
 pub mod directory;
 pub mod events;
 pub mod faults;
-pub mod files;
 pub mod held;
 pub mod ids;
-pub mod invocation;
 pub mod last_words;
 pub mod limits;
 pub mod log;
-pub mod memory;
 pub mod metrics;
 pub mod net;
-pub mod notify;
 pub mod panics;
 pub mod policy;
 pub mod protocol;
-pub mod retry;
-pub mod server;
+pub mod runtime;
 pub mod shard;
-pub mod shutdown;

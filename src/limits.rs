@@ -1,6 +1,6 @@
 //! Every number that bounds something, with its unit in its name and the reason beside it.
 //!
-//! A limit with a flag has its default here; [`crate::config::Config`] carries the value in force.
+//! A limit with a flag has its default here; [`crate::boot::config::Config`] carries the value in force.
 //! Nothing here is tuned by a test: a number is justified by its arithmetic or by a measurement.
 
 use std::time::Duration;
@@ -159,7 +159,7 @@ pub const KEEPALIVE: Duration = Duration::from_secs(60);
 pub const KEEPALIVE_INTERVAL_PART: u32 = 6;
 
 /// Probes that a peer may leave unanswered: one that is silent is dead after 90 s. It holds also for those by which
-/// the kernel asks whether a closed window is open again (`net::half_open`).
+/// the kernel asks whether a closed window is open again (`policy::liveness`).
 pub const KEEPALIVE_PROBES: u32 = 3;
 
 /// Longest [`KEEPALIVE`] that the kernel takes: TCP_KEEPIDLE has 15 bits of seconds.
@@ -334,7 +334,7 @@ pub const EXECUTOR_PREEMPTION: Duration = Duration::from_secs(100 * 365 * 24 * 3
 /// Registered buffer memory per executor, in bytes: only file I/O uses it, this is glommio's minimum.
 pub const IO_MEMORY_BYTES: usize = 64 * 1024;
 
-/// How often a core looks after its connections. Once costs 5 us (`net::heartbeat`).
+/// How often a core looks after its connections. Once costs 5 us (`net::housekeeping`).
 pub const HEARTBEAT: Duration = Duration::from_millis(50);
 
 /// Longest time between two looks at its sockets that a core holds against anybody who was silent or took nothing

@@ -7,19 +7,19 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use cowchat::allocator::Allocator;
+use cowchat::boot::config::{self, Config, ConfigError};
+use cowchat::boot::invocation::{Invocation, without_controls};
+use cowchat::boot::server::ServerError;
+use cowchat::boot::signals;
 use cowchat::cli::Command;
-use cowchat::config::{self, Config, ConfigError};
-use cowchat::invocation::{Invocation, without_controls};
 use cowchat::last_words;
-use cowchat::server::ServerError;
-use cowchat::shutdown;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     // If that fails, such a write ends the process, as it does by default.
-    let _ = shutdown::outlive_full_files();
+    let _ = signals::outlive_full_files();
     let invocation = match Invocation::read() {
         Ok(invocation) => invocation,
         Err(error) => return error.show(),
@@ -44,7 +44,10 @@ fn run(invocation: &Invocation) -> anyhow::Result<()> {
     match &invocation.cli.command {
         Command::Serve(args) => {
             config::raise_limits();
-            cowchat::server::run(Config { unknown_variables: invocation.unknown_variables(), ..Config::new(args)? })?;
+            cowchat::boot::server::run(Config {
+                unknown_variables: invocation.unknown_variables(),
+                ..Config::new(args)?
+            })?;
         }
         Command::Connect(args) => cowchat::client::run(&args.address)?,
     }

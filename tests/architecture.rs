@@ -12,49 +12,31 @@ use clap::CommandFactory;
 use cowchat::cli::Cli;
 
 /// Each room (a folder or file of src/) and the rooms that it may import. Downwards only.
-const MAY_IMPORT: [(&str, &[&str]); 31] = [
-    ("main", &["allocator", "cli", "client", "config", "invocation", "last_words", "server", "shutdown"]),
+const MAY_IMPORT: [(&str, &[&str]); 23] = [
+    ("main", &["allocator", "boot", "cli", "client", "last_words"]),
     ("lib", &[]),
     (
-        "server",
+        "boot",
         &[
+            "cli",
             "close_reason",
-            "config",
             "cows",
             "directory",
             "events",
             "ids",
+            "last_words",
             "limits",
             "log",
             "metrics",
             "net",
-            "notify",
             "panics",
             "policy",
-            "shard",
-            "shutdown",
-        ],
-    ),
-    (
-        "config",
-        &[
-            "cli",
-            "cow_dir",
-            "cows",
-            "directory",
-            "events",
-            "files",
-            "invocation",
-            "limits",
-            "memory",
-            "policy",
             "protocol",
-            "retry",
+            "runtime",
+            "shard",
         ],
     ),
-    ("invocation", &["cli", "last_words"]),
     ("cli", &["cows", "limits", "policy", "protocol"]),
-    ("cow_dir", &["cows", "files", "limits"]),
     (
         "net",
         &[
@@ -71,7 +53,7 @@ const MAY_IMPORT: [(&str, &[&str]); 31] = [
             "panics",
             "policy",
             "protocol",
-            "retry",
+            "runtime",
             "shard",
         ],
     ),
@@ -87,19 +69,14 @@ const MAY_IMPORT: [(&str, &[&str]); 31] = [
     ("allocator", &["last_words"]),
     ("protocol", &["limits"]),
     ("cows", &["limits"]),
-    ("policy", &["limits"]),
+    ("policy", &["ids", "limits"]),
+    ("runtime", &["limits", "metrics"]),
     ("limits", &[]),
     // Pure where it matters: nothing at all in a release build.
     ("faults", &[]),
-    ("files", &[]),
-    ("memory", &[]),
     ("held", &[]),
-    ("retry", &["limits"]),
-    ("notify", &[]),
-    ("shutdown", &[]),
     // Knows nothing of the server but where it listens.
     ("client", &[]),
-    ("bridge", &["cows", "directory", "events", "limits", "metrics", "net", "shard"]),
 ];
 
 /// Rooms of functions and values: no sockets, files, threads, clocks, waiting.
@@ -120,7 +97,7 @@ const IMPURE: [&str; 9] = [
 
 /// Crates that only one room may know.
 const OWNED_CRATES: [(&str, &str); 5] =
-    [("glommio", "net"), ("flume", "net"), ("charasay", "cows"), ("shuttle", "directory"), ("sd_notify", "notify")];
+    [("glommio", "runtime"), ("flume", "net"), ("charasay", "cows"), ("shuttle", "directory"), ("sd_notify", "boot")];
 
 // Reading.
 
@@ -361,11 +338,12 @@ fn is_pure_where_it_should_be(source: &Source) -> Vec<String> {
 /// What the kernel or the language gives only so, and each in one place: descriptors and rings, an allocator, the mask of
 /// signals.
 fn is_unsafe_only_where_it_has_to_be(source: &Source) -> Vec<String> {
-    if !source.is_in_src() || ["net", "allocator", "shutdown"].contains(&source.room()) {
+    if !source.is_in_src() || ["runtime", "allocator"].contains(&source.room()) || source.path == "src/boot/signals.rs"
+    {
         return Vec::new();
     }
     let found = source.tokens.iter().filter(|token| token.text == "unsafe");
-    found.map(|token| source.at(token.line, "unsafe code belongs into net, allocator or shutdown")).collect()
+    found.map(|token| source.at(token.line, "unsafe code belongs into runtime, allocator or boot/signals")).collect()
 }
 
 fn opens_by_saying_what_it_owns(source: &Source) -> Vec<String> {
@@ -397,7 +375,7 @@ fn is_finished(source: &Source) -> Vec<String> {
 /// Tests wait for events, and cores never sleep. One exception: a start waits for what another process still
 /// holds, before the core runs.
 fn does_not_sleep(source: &Source) -> Vec<String> {
-    if source.path == "src/retry.rs" {
+    if source.path == "src/runtime/retry.rs" {
         return Vec::new();
     }
     let sleeps = paths(&source.tokens).into_iter().filter(|(path, _)| path.ends_with(&["thread", "sleep"]));
@@ -599,8 +577,8 @@ fn a_circle_is_found() {
 fn a_crate_outside_its_room_is_seen() {
     let broken = |path, text| broken(names_only_its_own_crates, path, text);
     assert_eq!(broken("src/shard/mod.rs", "use flume::Sender;\nuse glommio::timer;"), 2);
-    assert_eq!(broken("src/net/mesh.rs", "use flume::Sender;\nuse glommio::timer;\nuse charasay::Chara;"), 1);
-    assert_eq!(broken("src/server.rs", "let name = charasay::BUILTIN_CHARA[0];"), 1);
+    assert_eq!(broken("src/net/mesh.rs", "use flume::Sender;\nuse glommio::timer;\nuse charasay::Chara;"), 2);
+    assert_eq!(broken("src/boot/server.rs", "let name = charasay::BUILTIN_CHARA[0];"), 1);
     assert_eq!(broken("src/limits.rs", "//! Why glommio and flume need this.\nconst WHY: &str = \"glommio\";"), 0);
 }
 
@@ -619,7 +597,7 @@ fn a_clock_in_a_pure_room_is_seen() {
 #[test]
 fn the_other_rules_can_fail_too() {
     assert_eq!(broken(is_unsafe_only_where_it_has_to_be, "src/cows/art.rs", "//! Of art.\nunsafe { f() }"), 1);
-    assert_eq!(broken(is_unsafe_only_where_it_has_to_be, "src/net/socket.rs", "unsafe { f() }"), 0);
+    assert_eq!(broken(is_unsafe_only_where_it_has_to_be, "src/runtime/socket.rs", "unsafe { f() }"), 0);
     assert_eq!(broken(is_unsafe_only_where_it_has_to_be, "src/allocator.rs", "unsafe { f() }"), 0);
     assert_eq!(broken(is_unsafe_only_where_it_has_to_be, "src/cows/art.rs", "//! unsafe\n// unsafe"), 0);
 
@@ -636,7 +614,7 @@ fn the_other_rules_can_fail_too() {
     assert_eq!(broken(does_not_sleep, "tests/a.rs", "std::thread::sleep(SECOND);"), 1);
     assert_eq!(broken(does_not_sleep, "tests/a.rs", "use std::thread::{self, sleep};"), 1);
     assert_eq!(broken(does_not_sleep, "src/net/core.rs", "thread::sleep(SECOND);"), 1);
-    assert_eq!(broken(does_not_sleep, "src/retry.rs", "std::thread::sleep(PAUSE);"), 0);
+    assert_eq!(broken(does_not_sleep, "src/runtime/retry.rs", "std::thread::sleep(PAUSE);"), 0);
 }
 
 #[test]

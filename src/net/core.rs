@@ -14,16 +14,6 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::batch::Batch;
-use super::budget::{Account, Budget};
-use super::clock;
-use super::connection::{Backlog, Connection, Ending};
-use super::dirty::DirtyList;
-use super::mesh::Mesh;
-use super::outbox::Outbox;
-use super::reactor::Reactor;
-use super::socket::Socket;
-use super::terms::Terms;
 use crate::close_reason::CloseReason;
 use crate::cows::CowId;
 use crate::directory::Quota;
@@ -34,10 +24,20 @@ use crate::ids::{ConnectionId, ShardId};
 use crate::limits::{BACKLOG_SENDQ_PART, READ_BYTES, SCARCE_PART};
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter};
+use crate::net::connection::{Backlog, Connection, Ending};
+use crate::net::delivery::batch::Batch;
+use crate::net::delivery::dirty::DirtyList;
+use crate::net::delivery::mesh::Mesh;
+use crate::net::delivery::outbox::Outbox;
+use crate::net::terms::Terms;
 use crate::panics;
 use crate::policy::addresses::{Addresses, Networks, Place};
 use crate::policy::flood::Rate;
+use crate::policy::memory_budget::{Account, Budget};
 use crate::protocol::line::Line;
+use crate::runtime::poll_clock;
+use crate::runtime::reactor::Reactor;
+use crate::runtime::socket::Socket;
 use crate::shard::{self, Change, Effects, Shard};
 
 /// The limits and texts in force, from the command line.
@@ -80,41 +80,41 @@ pub struct Settings {
 /// What the tasks of one core share.
 #[derive(Debug)]
 pub struct Core {
-    pub(super) id: ShardId,
-    pub(super) settings: Settings,
-    pub(super) mesh: Mesh,
+    pub(crate) id: ShardId,
+    pub(crate) settings: Settings,
+    pub(crate) mesh: Mesh,
     /// What waits for room in the mailboxes of other cores.
-    pub(super) outbox: Outbox,
-    pub(super) reactor: Rc<Reactor>,
-    pub(super) metrics: CoreMetrics,
-    pub(super) log: Log,
+    pub(crate) outbox: Outbox,
+    pub(crate) reactor: Rc<Reactor>,
+    pub(crate) metrics: CoreMetrics,
+    pub(crate) log: Log,
     /// What its shard has in common with all others.
-    pub(super) common: shard::Common,
+    pub(crate) common: shard::Common,
     shard: RefCell<Shard>,
     /// Something that is everybody's is being changed, or a panic has left it half changed.
     changing: Cell<bool>,
     connections: RefCell<Slab<Rc<Connection>>>,
     backlog: Rc<Backlog>,
     /// Its part of what may wait for all connections together.
-    pub(super) account: Account,
+    pub(crate) account: Account,
     /// Connections that have something to be written.
-    pub(super) dirty: DirtyList,
+    pub(crate) dirty: DirtyList,
     /// Writes to many of them.
-    pub(super) batch: RefCell<Batch>,
+    pub(crate) batch: RefCell<Batch>,
     /// Connections for which more waits than the limit allows for longer than a moment.
-    pub(super) over_limit: RefCell<Vec<Rc<Connection>>>,
+    pub(crate) over_limit: RefCell<Vec<Rc<Connection>>>,
     /// Who has come or gone and was not yet told of, here or elsewhere.
-    pub(super) changes: RefCell<VecDeque<Change>>,
+    pub(crate) changes: RefCell<VecDeque<Change>>,
     /// By core: what it could not be told of, its mailbox being full.
-    pub(super) untold: RefCell<Vec<Option<Change>>>,
+    pub(crate) untold: RefCell<Vec<Option<Change>>>,
     /// Lent to whoever reads, for the length of one read.
-    pub(super) read_buffer: RefCell<Box<[u8]>>,
+    pub(crate) read_buffer: RefCell<Box<[u8]>>,
     /// Lines whose effects are not all done: they wait for room in a mailbox.
-    pub(super) lines_waiting: Cell<usize>,
+    pub(crate) lines_waiting: Cell<usize>,
     /// Cores that have said that they will send nothing more.
-    pub(super) ended: Cell<usize>,
+    pub(crate) ended: Cell<usize>,
     /// Newcomers that are being told that there is no room.
-    pub(super) refusing: Cell<usize>,
+    pub(crate) refusing: Cell<usize>,
     draining: Cell<bool>,
     accepted: Cell<u64>,
     began: Instant,
@@ -122,7 +122,7 @@ pub struct Core {
 
 impl Core {
     /// A core without connections.
-    pub(super) fn new(
+    pub(crate) fn new(
         id: ShardId,
         settings: Settings,
         common: shard::Common,
@@ -159,12 +159,12 @@ impl Core {
             refusing: Cell::new(0),
             draining: Cell::new(false),
             accepted: Cell::new(0),
-            began: clock::now(),
+            began: poll_clock::now(),
         })
     }
 
     /// Takes in a new connection from `peer`.
-    pub(super) fn open(&self, socket: Socket, peer: Option<SocketAddr>, terms: Terms) -> Rc<Connection> {
+    pub(crate) fn open(&self, socket: Socket, peer: Option<SocketAddr>, terms: Terms) -> Rc<Connection> {
         self.accepted.set(self.accepted.get() + 1);
         self.metrics.add(Counter::Accepted, 1);
         let name = ConnectionName { shard: self.id, number: self.accepted.get() };
@@ -182,7 +182,7 @@ impl Core {
 
     /// Ends a connection's session: from here on it gets nothing new, and its cow is free. What it has
     /// been sent so far is still written if the ending is an orderly one. Its own task does the rest.
-    pub(super) fn end(&self, connection: &Connection, ending: Ending) {
+    pub(crate) fn end(&self, connection: &Connection, ending: Ending) {
         let ending = ending.or_peer_gone();
         if !connection.set_ending(ending) {
             return;
@@ -206,26 +206,26 @@ impl Core {
     }
 
     /// Ends a connection's session because of a panic that concerns nobody else.
-    pub(super) fn end_by_fault(&self, connection: &Connection, panic: &(dyn Any + Send)) {
+    pub(crate) fn end_by_fault(&self, connection: &Connection, panic: &(dyn Any + Send)) {
         self.metrics.add(Counter::Faults, 1);
         self.log.emit(Event::Fault { connection: connection.name, message: panics::text(panic) });
         self.end(connection, CloseReason::Fault.into());
     }
 
     /// Gives up what still waits for a connection that ends.
-    pub(super) fn give_up(&self, connection: &Connection) {
+    pub(crate) fn give_up(&self, connection: &Connection) {
         if connection.abandon() {
             self.log.emit(Event::Abandoned { connection: connection.name });
         }
     }
 
     /// What somebody is told last whose connection ends for this reason.
-    pub(super) fn last_line(&self, reason: CloseReason) -> Option<Cow<'static, str>> {
+    pub(crate) fn last_line(&self, reason: CloseReason) -> Option<Cow<'static, str>> {
         reason.last_line(self.settings.login_timeout.unwrap_or_default())
     }
 
     /// Forgets a connection whose task is done; its place may be used again.
-    pub(super) fn forget(&self, connection: &Connection) {
+    pub(crate) fn forget(&self, connection: &Connection) {
         let cow = self.with_shard(|shard| {
             shard.on_forget(connection.id);
             shard.cow(connection.id)
@@ -239,7 +239,7 @@ impl Core {
     }
 
     /// Logs that a connection has become somebody, and remembers as whom.
-    pub(super) fn note_login(&self, connection: &Connection, cow: CowId) {
+    pub(crate) fn note_login(&self, connection: &Connection, cow: CowId) {
         connection.set_cow(cow);
         connection.quiet.restart(self.clock());
         self.log.emit(Event::LoggedIn { connection: connection.name, cow: self.name(cow) });
@@ -247,7 +247,7 @@ impl Core {
 
     /// Somebody has come or gone; whoever wants to know is told soon (`effects::tell_changes`). Nobody
     /// is told of everybody's end.
-    pub(super) fn note_change(&self, change: Change) {
+    pub(crate) fn note_change(&self, change: Change) {
         if self.common.wants.has_listeners_anywhere() && !self.is_draining() {
             self.changes.borrow_mut().push_back(change);
         }
@@ -259,17 +259,17 @@ impl Core {
     }
 
     /// How long this core has been running.
-    pub(super) fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// How long it has been able to notice what its connections do ([`clock`]).
-    pub(super) fn clock(&self) -> Duration {
-        clock::now().saturating_duration_since(self.began)
+    /// How long it has been able to notice what its connections do ([`poll_clock`]).
+    pub(crate) fn clock(&self) -> Duration {
+        poll_clock::now().saturating_duration_since(self.began)
     }
 
     /// Decides what a line means. A panic in that ends only the sender's session, unless it left the shard half changed.
-    pub(super) fn on_line(&self, from: &Connection, line: Line<'_>) -> Effects {
+    pub(crate) fn on_line(&self, from: &Connection, line: Line<'_>) -> Effects {
         let quota = from.shared.as_ref().map(|shared| Quota::new(&shared.cows, self.settings.cows_per_address));
         let mut shard = self.shard.borrow_mut();
         faults::at(Point::Line, line.bytes.unwrap_or_default());
@@ -277,18 +277,18 @@ impl Core {
     }
 
     /// Whether so few cows are free that those who say nothing are to make room.
-    pub(super) fn lacks_cows(&self) -> bool {
+    pub(crate) fn lacks_cows(&self) -> bool {
         let all = self.common.herd.len();
         all.saturating_sub(self.common.directory.claimed()) < all.div_ceil(SCARCE_PART)
     }
 
     /// Looks into or changes the shard, all or nothing.
-    pub(super) fn with_shard<T>(&self, act: impl FnOnce(&mut Shard) -> T) -> T {
+    pub(crate) fn with_shard<T>(&self, act: impl FnOnce(&mut Shard) -> T) -> T {
         self.all_or_nothing(|| act(&mut self.shard.borrow_mut()))
     }
 
     /// Does something to what is everybody's: a panic meanwhile breaks the core.
-    pub(super) fn all_or_nothing<T>(&self, act: impl FnOnce() -> T) -> T {
+    pub(crate) fn all_or_nothing<T>(&self, act: impl FnOnce() -> T) -> T {
         let before = self.changing.replace(true);
         let done = act();
         self.changing.set(before);
@@ -297,33 +297,33 @@ impl Core {
 
     /// To be asked after a panic: whether it has left something half changed that is everybody's. The core must
     /// not go on then.
-    pub(super) fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         self.changing.get() || self.shard.borrow().is_broken()
     }
 
     /// All connections of this core, by their ids. None may be opened or forgotten meanwhile.
-    pub(super) fn connections(&self) -> Ref<'_, Slab<Rc<Connection>>> {
+    pub(crate) fn connections(&self) -> Ref<'_, Slab<Rc<Connection>>> {
         self.connections.borrow()
     }
 
     /// How many connections this core has.
-    pub(super) fn connection_count(&self) -> usize {
+    pub(crate) fn connection_count(&self) -> usize {
         self.connections.borrow().len()
     }
 
     /// Whether the server has as many connections as it may have. Cores that ask at the same moment may
     /// each take one more: the descriptors kept in reserve are more than there are such cores.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.metrics.all().open() >= self.settings.connections_max
     }
 
     /// From now on no line is executed.
-    pub(super) fn start_draining(&self) {
+    pub(crate) fn start_draining(&self) {
         self.draining.set(true);
     }
 
     /// Whether the server is shutting down.
-    pub(super) fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
     }
 }

@@ -15,28 +15,29 @@ use std::time::{Duration, Instant};
 
 use futures_lite::FutureExt;
 
-use super::core::Core;
-use super::listener::Listening;
-use super::{effects, flush};
+use super::accept::empty_and_end;
+use super::delivery::{apply, flush};
 use crate::close_reason::CloseReason;
 use crate::limits::{DRAIN_GRACE_PART, DRAIN_LAST_PART, HANDSHAKE_GRACE, LOOKED_AFTER_AT_ONCE};
+use crate::net::core::Core;
+use crate::runtime::listener::Listening;
 use crate::shard::Frame;
 
 /// How often a step looks whether it is done. A drain happens once, so simple beats quick.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Drains one core of a server that drains since `began`; returns when its last connection is closed.
-pub(super) async fn run(core: &Rc<Core>, listener: &Listening, began: Instant) {
+pub(crate) async fn run(core: &Rc<Core>, listener: &Listening, began: Instant) {
     core.start_draining();
     listener.ignore_newcomers();
     let timeout = core.settings.drain_timeout;
     core.reactor.sleep(grace(timeout)).await;
-    let mut is_deaf = listener.empty_and_end(core);
+    let mut is_deaf = empty_and_end(listener, core);
     let patience = (timeout - timeout / DRAIN_LAST_PART).saturating_sub(began.elapsed());
     nothing_more_comes(core).or(core.reactor.sleep(patience)).await;
     tell_all(core).await;
     until(core, || {
-        is_deaf = is_deaf || listener.empty_and_end(core);
+        is_deaf = is_deaf || empty_and_end(listener, core);
         is_deaf && core.connection_count() == 0 && core.refusing.get() == 0
     })
     .await;
@@ -68,7 +69,7 @@ async fn tell_all(core: &Rc<Core>) {
     while places < core.connections().capacity() {
         for place in places..places + LOOKED_AFTER_AT_ONCE {
             if let Some(connection) = core.connections().get(place) {
-                effects::tell_and_end(core, connection, CloseReason::Shutdown);
+                apply::tell_and_end(core, connection, CloseReason::Shutdown);
             }
         }
         places += LOOKED_AFTER_AT_ONCE;
@@ -85,14 +86,6 @@ async fn until(core: &Core, mut done: impl FnMut() -> bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::budget::Budget;
-    use super::super::core::Settings;
-    use super::super::doorbell::Doorbell;
-    use super::super::executor::block_on;
-    use super::super::mesh::Mesh;
-    use super::super::reactor::Reactor;
-    use super::super::socket::Socket;
-    use super::super::terms::Terms;
     use super::*;
     use crate::cows::bubble::Bubble;
     use crate::cows::herd::{Cow, Herd};
@@ -101,8 +94,16 @@ mod tests {
     use crate::limits::DRAIN_TIMEOUT;
     use crate::log::LogWriter;
     use crate::metrics::{CoreMetrics, Metrics};
+    use crate::net::core::Settings;
+    use crate::net::delivery::mesh::Mesh;
+    use crate::net::terms::Terms;
     use crate::policy::addresses::{Addresses, Networks};
     use crate::policy::flood::{Bucket, Rate};
+    use crate::policy::memory_budget::Budget;
+    use crate::runtime::executor::block_on;
+    use crate::runtime::reactor::Reactor;
+    use crate::runtime::remote_waker::Doorbell;
+    use crate::runtime::socket::Socket;
     use crate::shard::{self, Rules};
     use std::cell::RefCell;
     use std::os::unix::net::UnixStream;

@@ -4,32 +4,32 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::Core;
 use crate::close_reason::CloseReason;
+use crate::net::core::Core;
 use crate::policy::addresses::{AddressFull, Entered, Place, Shared};
 use crate::policy::flood::Bucket;
 
 /// What a connection may do, and what it is counted as.
 #[derive(Debug)]
-pub(super) struct Terms {
+pub(crate) struct Terms {
     /// Its lines.
-    pub(super) bucket: Bucket,
+    pub(crate) bucket: Bucket,
     /// What it has in common with other connections of its address, unless that may have any number of them.
-    pub(super) shared: Option<Arc<Shared>>,
+    pub(crate) shared: Option<Arc<Shared>>,
     /// Whether it may stay without logging in.
-    pub(super) may_look_on: bool,
+    pub(crate) may_look_on: bool,
     /// Its place among those of its address, until this is dropped.
-    pub(super) place: Option<Place>,
+    pub(crate) place: Option<Place>,
     /// How long it waits before it is served.
-    pub(super) wait: Duration,
+    pub(crate) wait: Duration,
 }
 
 /// A new connection that is refused.
 #[derive(Debug)]
-pub(super) struct TurnedAway {
-    pub(super) reason: CloseReason,
+pub(crate) struct TurnedAway {
+    pub(crate) reason: CloseReason,
     /// The log tells of it.
-    pub(super) is_logged: bool,
+    pub(crate) is_logged: bool,
 }
 
 impl Terms {
@@ -37,7 +37,7 @@ impl Terms {
     ///
     /// # Errors
     /// Why it is not let in.
-    pub(super) fn of(core: &Core, peer: Option<SocketAddr>) -> Result<Self, TurnedAway> {
+    pub(crate) fn of(core: &Core, peer: Option<SocketAddr>) -> Result<Self, TurnedAway> {
         if core.is_full() {
             return Err(TurnedAway { reason: CloseReason::ServerFull, is_logged: true });
         }

@@ -3,3 +3,6 @@
 
 pub mod addresses;
 pub mod flood;
+pub mod idle;
+pub mod liveness;
+pub mod memory_budget;

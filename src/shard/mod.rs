@@ -2,7 +2,7 @@
 //!
 //! A [`Shard`] knows who is registered on its core and decides what every line and every frame means.
 //! It never waits, never writes to a socket and has no clock but the times that it is told; what is to be
-//! done about a line comes back as [`Effects`], and `net::effects` does it. That is why the simulation in
+//! done about a line comes back as [`Effects`], and `net::delivery::apply` does it. That is why the simulation in
 //! `tests/` can run any number of shards in one thread and look at them after every step.
 //!
 //! Invariants worth naming:

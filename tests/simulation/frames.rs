@@ -1,5 +1,5 @@
-//! From one simulated core to the others, and to who gets what a frame brings: what `net::effects` and
-//! `net::pump` do, one step at a time.
+//! From one simulated core to the others, and to who gets what a frame brings: what `net::delivery::apply` and
+//! `net::delivery::pump` do, one step at a time.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl World {
         Ok(())
     }
 
-    /// What `net::effects::tell_changes` does: to other cores if there is room, later as a number otherwise.
+    /// What `net::delivery::presence::tell_changes` does: to other cores if there is room, later as a number otherwise.
     pub fn tell(&mut self, core: usize, change: Change) {
         if self.drains[core].has_begun() {
             return;
@@ -47,7 +47,7 @@ impl World {
         received.into_iter().for_each(|received| self.deliver_notice(core, received));
     }
 
-    /// What `net::effects::apply` does: forward, waiting for room; then acknowledge; then deliver here.
+    /// What `net::delivery::apply::apply` does: forward, waiting for room; then acknowledge; then deliver here.
     pub fn apply(&mut self, place: Place, mut effects: Effects, sends: (Token, BTreeSet<SessionId>)) {
         let others = (0..self.shards.len()).filter(|&core| core != place.0);
         let forwards = match std::mem::replace(&mut effects.forward, Forward::Nowhere) {

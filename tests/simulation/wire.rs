@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use cowchat::limits::SENDQ_MESSAGE_BYTES_MIN;
-use cowchat::net::send_queue::{Fill, SendQueue};
+use cowchat::net::connection::send_queue::{Fill, SendQueue};
 use cowchat::shard::Payload;
 
 /// How a peer reads.

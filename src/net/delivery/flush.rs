@@ -9,15 +9,15 @@
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::batch::{Failure, Sent, guarded};
-use super::connection::{Connection, Ending};
-use super::core::Core;
-use super::presence;
 use crate::events::Event;
 use crate::limits::{RING_SENDS, RING_SENDS_WORTH};
+use crate::net::connection::{Connection, Ending};
+use crate::net::core::Core;
+use crate::net::delivery::batch::{Failure, Sent, guarded};
+use crate::net::delivery::presence;
 
 /// The flusher of a core.
-pub(super) async fn run(core: Rc<Core>) {
+pub(crate) async fn run(core: Rc<Core>) {
     // Without a ring of its own it works as well, only not as cheaply.
     if !core.batch.borrow_mut().has_ring() {
         core.log.emit(Event::NoSendRing { shard: core.id });
@@ -32,7 +32,7 @@ pub(super) async fn run(core: Rc<Core>) {
 }
 
 /// Ends a turn: what it has queued is written soon, by the flusher.
-pub(super) fn end_turn(core: &Core) {
+pub(crate) fn end_turn(core: &Core) {
     if core.dirty.is_overdue() {
         write_some(core, RING_SENDS);
         core.dirty.restart_clock();
@@ -42,12 +42,12 @@ pub(super) fn end_turn(core: &Core) {
 
 /// The same for a turn that has queued much, perhaps: if that has waited for too long, this waits until all of it
 /// is written.
-pub(super) async fn end_large_turn(core: &Rc<Core>) {
+pub(crate) async fn end_large_turn(core: &Rc<Core>) {
     if core.dirty.is_overdue() { flush(core).await } else { core.dirty.schedule_flush() }
 }
 
 /// The same for a turn of `connection` that has not: its replies do not wait for what others have queued for many.
-pub(super) fn end_small_turn(core: &Core, connection: &Connection) {
+pub(crate) fn end_small_turn(core: &Core, connection: &Connection) {
     if core.dirty.len() >= RING_SENDS {
         write_alone(core, connection);
     }
@@ -55,7 +55,7 @@ pub(super) fn end_small_turn(core: &Core, connection: &Connection) {
 }
 
 /// Writes what was queued for one connection.
-pub(super) fn write_alone(core: &Core, connection: &Connection) {
+pub(crate) fn write_alone(core: &Core, connection: &Connection) {
     let written = core.all_or_nothing(|| guarded(|| connection.write_now()));
     written.unwrap_or_else(|failure| end(core, connection, failure));
 }
@@ -63,7 +63,7 @@ pub(super) fn write_alone(core: &Core, connection: &Connection) {
 /// Writes all that was queued before, one write per connection, and lets the reactor poll now and then. What is
 /// queued meanwhile is for the turn that queues it. Several tasks may flush at once; each connection is written
 /// to by one of them.
-pub(super) async fn flush(core: &Rc<Core>) {
+pub(crate) async fn flush(core: &Rc<Core>) {
     presence::tell_changes(core);
     let (mut left, began) = (core.dirty.len(), Instant::now());
     let mut all = Written::default();

@@ -4,32 +4,32 @@
 
 use std::rc::Rc;
 
-use super::connection::{Connection, Ending};
-use super::core::Core;
-use super::send_queue::{Fill, Overflow};
 use crate::close_reason::CloseReason;
 use crate::faults::{self, Point};
 use crate::metrics::Counter;
+use crate::net::connection::send_queue::{Fill, Overflow};
+use crate::net::connection::{Connection, Ending};
+use crate::net::core::Core;
 use crate::shard::{Delivery, Payload};
 
 /// What came of a delivery on one core.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Delivered {
-    pub(super) receivers: u64,
+pub(crate) struct Delivered {
+    pub(crate) receivers: u64,
     /// For somebody more waits now than should.
-    pub(super) is_too_much: bool,
+    pub(crate) is_too_much: bool,
 }
 
 /// What became of a delivery.
 #[derive(Default)]
-pub(super) struct Outflow {
+pub(crate) struct Outflow {
     delivered: Delivered,
     /// Who could not be given it, and ends for that.
     ends: Vec<(Rc<Connection>, Ending)>,
 }
 
 /// Queues a delivery for every receiver.
-pub(super) fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
+pub(crate) fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
     let mut outflow = Outflow::default();
     let connections = core.connections();
     for to in delivery.receivers() {
@@ -61,7 +61,7 @@ pub(super) fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
 }
 
 /// Counts what was delivered, and ends those that could not be given it.
-pub(super) fn note_outflow(core: &Core, outflow: Outflow) -> Delivered {
+pub(crate) fn note_outflow(core: &Core, outflow: Outflow) -> Delivered {
     core.metrics.add(Counter::Deliveries, outflow.delivered.receivers);
     for (receiver, ending) in outflow.ends {
         core.end(&receiver, ending);

@@ -11,10 +11,10 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
-use super::clock;
 use crate::faults::{self, Point};
 use crate::held;
 use crate::limits::{READ_BYTES, SENDQ_GRACE, SENDQ_MESSAGE_BYTES_MIN, SENDQ_OVERRUN, WRITE_SLICES_MAX};
+use crate::runtime::poll_clock;
 use crate::shard::Payload;
 
 /// Room for chunks that an emptied queue keeps: 8 of 24 bytes are nothing, those of a full queue are kilobytes.
@@ -124,10 +124,10 @@ pub struct SendQueue {
     bytes_max: u32,
     /// The socket has taken something since that was last asked.
     has_written: bool,
-    /// By [`clock`]: since when the socket has taken nothing, or, if that is later, since when others have waited for it;
+    /// By [`poll_clock`]: since when the socket has taken nothing, or, if that is later, since when others have waited for it;
     /// `None` while it takes what it is given.
     blocked_since: Option<Instant>,
-    /// By [`clock`]: since when more of other people's messages than the limit have waited.
+    /// By [`poll_clock`]: since when more of other people's messages than the limit have waited.
     over_since: Option<Instant>,
 }
 
@@ -191,12 +191,12 @@ impl SendQueue {
             return Err(Overflow);
         }
         if over {
-            self.over_since.get_or_insert_with(clock::now);
+            self.over_since.get_or_insert_with(poll_clock::now);
             self.bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
         }
         if self.others_bytes == 0 && self.blocked_since.is_some() {
             // The clock of a stall measures how long others have been kept waiting.
-            self.blocked_since = Some(clock::now());
+            self.blocked_since = Some(poll_clock::now());
         }
         self.bytes += payload.len();
         self.others_bytes = bytes;
@@ -211,13 +211,13 @@ impl SendQueue {
 
     /// Whether it has been for this long.
     pub fn is_over_for(&self, time: Duration) -> bool {
-        self.over_since.is_some_and(|since| clock::now().saturating_duration_since(since) >= time)
+        self.over_since.is_some_and(|since| poll_clock::now().saturating_duration_since(since) >= time)
     }
 
     /// The peer has taken something, although not so much that the socket would take more.
     pub fn note_progress(&mut self) {
         if let Some(since) = &mut self.blocked_since {
-            *since = clock::now();
+            *since = poll_clock::now();
         }
     }
 
@@ -266,7 +266,7 @@ impl SendQueue {
             Err(error) => return Err(error),
         };
         if blocked {
-            self.blocked_since.get_or_insert_with(clock::now);
+            self.blocked_since.get_or_insert_with(poll_clock::now);
             return Ok(Progress::Blocked);
         }
         Ok(Progress::Empty)

@@ -11,12 +11,12 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
 use crate::limits::{GATHERING_FLUSHES, GATHERING_MAX, RING_SENDS, TURN_TIME};
+use crate::net::connection::Connection;
 
 /// Connections that have something queued that no flush has written yet, in the order in which it was queued.
 #[derive(Debug, Default)]
-pub(super) struct DirtyList {
+pub(crate) struct DirtyList {
     connections: RefCell<VecDeque<Rc<Connection>>>,
     /// Since when the first of them has waited.
     since: Cell<Option<Instant>>,
@@ -28,7 +28,7 @@ pub(super) struct DirtyList {
 
 impl DirtyList {
     /// Something was queued for this connection.
-    pub(super) fn add(&self, connection: &Rc<Connection>) {
+    pub(crate) fn add(&self, connection: &Rc<Connection>) {
         if !connection.is_dirty.replace(true) {
             if self.since.get().is_none() {
                 self.since.set(Some(Instant::now()));
@@ -38,7 +38,7 @@ impl DirtyList {
     }
 
     /// Takes the first one out.
-    pub(super) fn next(&self) -> Option<Rc<Connection>> {
+    pub(crate) fn next(&self) -> Option<Rc<Connection>> {
         let mut connections = self.connections.borrow_mut();
         let connection = connections.pop_front()?;
         connection.is_dirty.set(false);
@@ -49,28 +49,28 @@ impl DirtyList {
     }
 
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.connections.borrow().len()
     }
 
     /// Much of the list is written: what is left waits from now on.
-    pub(super) fn restart_clock(&self) {
+    pub(crate) fn restart_clock(&self) {
         self.since.set((self.len() > 0).then(Instant::now));
     }
 
     /// Whether the first one has waited for longer than a turn may take, and no batching window is open.
-    pub(super) fn is_overdue(&self) -> bool {
+    pub(crate) fn is_overdue(&self) -> bool {
         self.since.get().is_some_and(|since| since.elapsed() >= TURN_TIME) && self.batching_window().is_none()
     }
 
     /// How much of the batching window is left, if a large flush would begin now.
-    pub(super) fn batching_window(&self) -> Option<Duration> {
+    pub(crate) fn batching_window(&self) -> Option<Duration> {
         let until = self.batching_until.get().filter(|_| self.len() >= RING_SENDS)?;
         until.checked_duration_since(Instant::now())
     }
 
     /// Opens a batching window after a flush that began at `began` and has joined messages for most connections of many.
-    pub(super) fn batch_after(&self, connections: usize, joined: usize, began: Instant) {
+    pub(crate) fn batch_after(&self, connections: usize, joined: usize, began: Instant) {
         if connections >= RING_SENDS && joined > connections / 2 {
             let window = (began.elapsed() * GATHERING_FLUSHES).min(GATHERING_MAX);
             self.batching_until.set(Some(Instant::now() + window));
@@ -78,7 +78,7 @@ impl DirtyList {
     }
 
     /// Has the flusher run when all who can run now have run.
-    pub(super) fn schedule_flush(&self) {
+    pub(crate) fn schedule_flush(&self) {
         self.wanted.set(true);
         if let Some(flusher) = self.flusher.borrow_mut().take() {
             flusher.wake();
@@ -86,7 +86,7 @@ impl DirtyList {
     }
 
     /// Waits until a flush is scheduled.
-    pub(super) async fn wanted(&self) {
+    pub(crate) async fn wanted(&self) {
         poll_fn(|cx| {
             if self.wanted.take() {
                 return Poll::Ready(());

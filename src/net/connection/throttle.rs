@@ -12,17 +12,17 @@ use std::time::{Duration, Instant};
 
 use futures_lite::FutureExt;
 
-use super::connection::{Connection, Ending};
-use super::core::{Core, Settings};
-use super::flush;
 use crate::limits::{FLOOD_READ_BYTES, SENDQ_MESSAGE_BYTES_MIN};
+use crate::net::connection::{Connection, Ending};
+use crate::net::core::{Core, Settings};
+use crate::net::delivery::flush;
 use crate::policy::flood::{Pace, Price, SharedBucket};
 use crate::protocol::line::{Line, LineBuffer};
 use crate::protocol::reply::Header;
 use crate::shard::{Effects, Shard};
 
 /// What becomes of the next line.
-pub(super) enum Admission {
+pub(crate) enum Admission {
     /// It may be executed. Of what its address may say so many bytes are taken, and settled when it is.
     Now(usize),
     /// It waits for this long, since its connection has sent too much.
@@ -32,7 +32,7 @@ pub(super) enum Admission {
 }
 
 /// Whether the next of `lines` may be executed.
-pub(super) fn admit(core: &Core, connection: &Connection, lines: &LineBuffer) -> Admission {
+pub(crate) fn admit(core: &Core, connection: &Connection, lines: &LineBuffer) -> Admission {
     // One that is too long is refused, whatever it begins with.
     let line = lines.peek().and_then(|line| line.bytes.ok()).unwrap_or_default();
     match pace(core, connection) {
@@ -67,7 +67,7 @@ fn messages(connection: &Connection) -> Option<&SharedBucket> {
 ///
 /// # Errors
 /// When the connection ends before that.
-pub(super) async fn until_address_may_say_more(core: &Rc<Core>, connection: &Connection) -> Result<(), Ending> {
+pub(crate) async fn until_address_may_say_more(core: &Rc<Core>, connection: &Connection) -> Result<(), Ending> {
     let Settings { addresses, message_rate, .. } = &core.settings;
     while let Some(wait) = messages(connection).map(|bucket| bucket.wait(addresses.now(), *message_rate))
         && !wait.is_zero()
@@ -81,7 +81,7 @@ pub(super) async fn until_address_may_say_more(core: &Rc<Core>, connection: &Con
 ///
 /// # Errors
 /// When the connection ends before that.
-pub(super) async fn pause(core: &Rc<Core>, connection: &Connection, time: Duration) -> Result<(), Ending> {
+pub(crate) async fn pause(core: &Rc<Core>, connection: &Connection, time: Duration) -> Result<(), Ending> {
     flush::end_turn(core);
     let until = Instant::now() + time;
     while let left = until.saturating_duration_since(Instant::now())
@@ -93,7 +93,7 @@ pub(super) async fn pause(core: &Rc<Core>, connection: &Connection, time: Durati
 }
 
 /// Executes a line that is admitted, or refuses it if it comes much too soon. `reserved` is what [`admit`] has taken.
-pub(super) fn execute(core: &Core, connection: &Connection, line: Line<'_>, reserved: usize) -> Effects {
+pub(crate) fn execute(core: &Core, connection: &Connection, line: Line<'_>, reserved: usize) -> Effects {
     if pace(core, connection) != Pace::Now && !line.bytes.is_ok_and(Shard::is_free) {
         return core.with_shard(|shard| shard.on_line_too_soon(connection.id, line));
     }
@@ -112,13 +112,13 @@ pub(super) fn execute(core: &Core, connection: &Connection, line: Line<'_>, rese
 }
 
 /// Charges for a read of which these bytes are in no line, and which has ended a line or not.
-pub(super) fn charge_read(core: &Core, connection: &Connection, wasted_bytes: usize, has_line: bool) {
+pub(crate) fn charge_read(core: &Core, connection: &Connection, wasted_bytes: usize, has_line: bool) {
     let bytes = wasted_bytes + if has_line { 0 } else { FLOOD_READ_BYTES };
     charge_waste(core, connection, bytes);
 }
 
 /// Charges for bytes that are in no line, read or sent.
-pub(super) fn charge_waste(core: &Core, connection: &Connection, bytes: usize) {
+pub(crate) fn charge_waste(core: &Core, connection: &Connection, bytes: usize) {
     if bytes > 0 {
         charge(core, connection, || Price::of_waste(bytes));
     }
@@ -139,7 +139,7 @@ fn pace(core: &Core, connection: &Connection) -> Pace {
 }
 
 /// Whether the connection has to wait before it is read.
-pub(super) fn is_in_debt(core: &Core, connection: &Connection) -> bool {
+pub(crate) fn is_in_debt(core: &Core, connection: &Connection) -> bool {
     pace(core, connection) != Pace::Now
 }
 
@@ -147,7 +147,7 @@ pub(super) fn is_in_debt(core: &Core, connection: &Connection) -> bool {
 ///
 /// # Errors
 /// When the connection ends before that.
-pub(super) async fn until_it_may_send(core: &Core, connection: &Connection) -> Result<(), Ending> {
+pub(crate) async fn until_it_may_send(core: &Core, connection: &Connection) -> Result<(), Ending> {
     loop {
         let wait = connection.bucket.get().wait(core.now(), core.settings.flood);
         if wait.is_zero() || connection.socket().has_ended().map_err(Ending::of_read)? {

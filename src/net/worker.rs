@@ -1,4 +1,4 @@
-//! A core's thread: its executor, its tasks, and how it ends.
+//! A core's thread: its tasks, and how it ends.
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -7,22 +7,20 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use glommio::{LocalExecutorBuilder, Placement};
-use rustix::thread::{CpuSet, sched_setaffinity};
-
+use super::accept;
 use super::core::{Core, Settings};
-use super::doorbell::Doorbell;
-use super::listener::{self, Listener};
-use super::mesh::{Inbox, Mesh};
-use super::reactor::Reactor;
-use super::{drain, flush, heartbeat, pump};
+use super::delivery::mesh::{Inbox, Mesh};
+use super::delivery::{flush, pump};
+use super::{drain, housekeeping};
 use crate::events::Event;
 use crate::ids::ShardId;
-use crate::limits::{EXECUTOR_PREEMPTION, EXECUTOR_RING_DEPTH, IO_MEMORY_BYTES};
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Metrics};
 use crate::panics;
-use crate::retry;
+use crate::runtime::executor::{block_on, pin_to};
+use crate::runtime::listener::Listener;
+use crate::runtime::reactor::Reactor;
+use crate::runtime::remote_waker::Doorbell;
 use crate::shard;
 
 /// What all cores have in common.
@@ -67,7 +65,7 @@ pub enum Report {
 pub enum CoreError {
     /// The rings cannot be had, of the reactor or of the executor.
     #[error("cannot set up io_uring: {0}")]
-    Rings(io::Error),
+    Rings(#[from] io::Error),
     /// The listener cannot be kept from blocking.
     #[error("cannot set up its listener: {0}")]
     Listener(io::Error),
@@ -130,52 +128,6 @@ fn run(plan: Plan, common: Common, draining: &OnceLock<Instant>, notify: &dyn Fn
     block_on(doorbell, async move |reactor: Rc<Reactor>| serve(plan, common, reactor, draining, notify).await)?
 }
 
-/// Has this thread run on `cpu` alone.
-///
-/// # Errors
-/// When that is forbidden, or the CPU is gone.
-pub fn pin_to(cpu: usize) -> io::Result<()> {
-    let mut cpus = CpuSet::new();
-    cpus.set(cpu);
-    Ok(sched_setaffinity(None, &cpus)?)
-}
-
-/// Runs a core's main task on this thread until it ends: with an executor, and a reactor that hears `doorbell`.
-///
-/// # Errors
-/// When one of them cannot be had.
-pub fn block_on<T>(doorbell: Arc<Doorbell>, main: impl AsyncFnOnce(Rc<Reactor>) -> T) -> Result<T, CoreError> {
-    let reactor =
-        retry::on(io::ErrorKind::OutOfMemory, || Reactor::new(Arc::clone(&doorbell))).map_err(CoreError::Rings)?;
-    block_on_reactor(reactor, main)
-}
-
-/// The same with this thread's `reactor`, and wherever the thread may run.
-pub(super) fn block_on_reactor<T>(
-    reactor: Rc<Reactor>,
-    main: impl AsyncFnOnce(Rc<Reactor>) -> T,
-) -> Result<T, CoreError> {
-    let executor = || {
-        // A pinned thread is pinned already, and the threads that glommio starts inherit that.
-        let builder = LocalExecutorBuilder::new(Placement::Unbound)
-            .name("core")
-            .ring_depth(EXECUTOR_RING_DEPTH)
-            .io_memory(IO_MEMORY_BYTES)
-            .preempt_timer(EXECUTOR_PREEMPTION);
-        Ok(builder.make()?)
-    };
-    let executor = retry::on(io::ErrorKind::OutOfMemory, executor).map_err(CoreError::Rings)?;
-    Ok(executor.run(reactor.noted(async {
-        glommio::spawn_local(Rc::clone(&reactor).drive()).detach();
-        let outcome = main(Rc::clone(&reactor)).await;
-        // The kernel keeps a socket that was closed until it has heard that nobody watches it any more.
-        reactor.breathe().await;
-        reactor.settle().await;
-        reactor.stop();
-        outcome
-    })))
-}
-
 async fn serve(
     plan: Plan,
     common: Common,
@@ -187,11 +139,11 @@ async fn serve(
     reactor.beat_for(metrics.clone());
     let listener = Rc::new(plan.listener.watched_by(&reactor).map_err(CoreError::Listener)?);
     let core = Core::new(plan.id, common.settings, common.shards, plan.mesh, Rc::clone(&reactor), metrics, common.log);
-    reactor.spawn(heartbeat::run(Rc::clone(&core)));
-    reactor.spawn(heartbeat::keep_house(Rc::clone(&core)));
+    reactor.spawn(housekeeping::run(Rc::clone(&core)));
+    reactor.spawn(housekeeping::keep_house(Rc::clone(&core)));
     reactor.spawn(flush::run(Rc::clone(&core)));
     reactor.spawn(pump::run(Rc::clone(&core), plan.inbox));
-    reactor.spawn(listener::accept_loop(Rc::clone(&core), Rc::clone(&listener)));
+    reactor.spawn(accept::accept_loop(Rc::clone(&core), Rc::clone(&listener)));
     notify(Report::Ready(plan.id));
     let mut ear = reactor.ear();
     let began = loop {

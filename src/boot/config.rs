@@ -11,24 +11,24 @@ use io_uring::{IoUring, Probe};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
+use crate::boot::cow_dir::{self, CowDirError, Skipped};
+use crate::boot::files::{self, FileError};
+use crate::boot::invocation::UnknownVariable;
+use crate::boot::machine;
 use crate::cli::{LineRate, Pin, RateOrOff, ServeArgs};
-use crate::cow_dir::{self, CowDirError, Skipped};
 use crate::cows::Herd;
 use crate::cows::bubble::Bubble;
 use crate::cows::herd::HerdError;
 use crate::directory::NoMemory;
 use crate::events::Level;
-use crate::files::{self, FileError};
-use crate::invocation::UnknownVariable;
 use crate::limits::{
     CONNECTIONS_PER_ADDRESS, CONNECTIONS_PER_CORE_MAX, COWS_PER_ADDRESS_MIN, COWS_PER_ADDRESS_PART, DESCRIPTORS_MIN,
     DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MEMLOCK_PER_CORE, MEMLOCK_PER_CORE_RINGS, MOTD_BYTES_MAX,
     QUEUES_MEMORY_PART,
 };
-use crate::memory;
 use crate::policy::addresses::Networks;
 use crate::protocol::art::Art;
-use crate::retry;
+use crate::runtime::retry;
 
 /// glommio refuses to start below this much lockable memory, in bytes.
 const MEMLOCK_MIN: u64 = 512 * 1024;
@@ -390,7 +390,7 @@ fn connections_max(asked: Option<u64>, cores: usize) -> Result<u64, ConfigError>
 /// have.
 fn queues_bytes_total(asked: Option<u64>, one: usize) -> Result<u64, ConfigError> {
     match asked {
-        None => Ok((memory::available_bytes() / QUEUES_MEMORY_PART).max(one as u64)),
+        None => Ok((machine::available_bytes() / QUEUES_MEMORY_PART).max(one as u64)),
         Some(total) if total >= one as u64 => Ok(total),
         Some(total) => Err(ConfigError::TotalBelowOne { total, one }),
     }
@@ -470,7 +470,7 @@ mod tests {
             queues_bytes_total(Some(999), 1000),
             Err(ConfigError::TotalBelowOne { total: 999, one: 1000 })
         ));
-        assert_eq!(queues_bytes_total(None, 1000).expect("some"), memory::available_bytes() / 4);
+        assert_eq!(queues_bytes_total(None, 1000).expect("some"), machine::available_bytes() / 4);
         assert_eq!(queues_bytes_total(None, 1 << 60).expect("at least for one"), 1 << 60);
     }
 

@@ -9,11 +9,11 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use crate::boot::files::{self, FileError};
 use crate::cows::art::BUILTIN_NAMES;
 use crate::cows::bubble::Bubble;
 use crate::cows::cow_file::{self, CowFileError, Kind, Picture};
 use crate::cows::herd::{Cow, is_name};
-use crate::files::{self, FileError};
 use crate::limits::{COW_BODY_BYTES_MAX, COW_FILE_BYTES_MAX, COW_FILES_MAX};
 
 /// A file that is no cow, and why.

@@ -8,24 +8,24 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::clock;
-use super::connection::{Connection, Ending};
-use super::core::Core;
-use super::fanout::{Delivered, note_outflow, queue_to_all};
-use super::flush;
-use super::presence;
-use super::throttle;
-use super::turn::Turn;
 use crate::close_reason::CloseReason;
 use crate::cows::CowId;
 use crate::ids::ShardId;
 use crate::limits::{SAY_WAIT_LOOKS, SAY_WAIT_MAX};
 use crate::metrics::Counter;
+use crate::net::connection::throttle;
+use crate::net::connection::{Connection, Ending};
+use crate::net::core::Core;
+use crate::net::delivery::fanout::{Delivered, note_outflow, queue_to_all};
+use crate::net::delivery::flush;
+use crate::net::delivery::presence;
+use crate::net::turn::Turn;
 use crate::protocol::telnet::Answer;
+use crate::runtime::poll_clock;
 use crate::shard::{Change, Effects, Forward, Frame, InFlight, Outcome};
 
 /// What has become of a line's effects.
-pub(super) enum Applied<'a> {
+pub(crate) enum Applied<'a> {
     /// They are done.
     Done(Outcome),
     /// They wait for a receiver that is far behind, or for room in another core's mailbox. That is rare, so what it takes
@@ -36,7 +36,7 @@ pub(super) enum Applied<'a> {
 
 /// Does all that one line of `connection` asks for: forwards, then acknowledges, then delivers here, of which
 /// `turn` takes note.
-pub(super) fn apply<'a>(
+pub(crate) fn apply<'a>(
     core: &'a Rc<Core>,
     connection: &'a Rc<Connection>,
     turn: &'a mut Turn,
@@ -105,11 +105,11 @@ async fn catch_up(core: &Rc<Core>, connection: &Connection, receiver: CowId) -> 
     core.metrics.add(Counter::ReceiverWaits, 1);
     // Most have only not been written to yet in this turn.
     connection.attend(core.reactor.breathe()).await?;
-    let (began, mut pause) = (clock::now(), SAY_WAIT_LOOKS[0]);
+    let (began, mut pause) = (poll_clock::now(), SAY_WAIT_LOOKS[0]);
     let catch_ups = core.common.backlogs.catch_ups(receiver);
     // The receiver may be on another core, which tells of its backlog but does not wake this one.
     while core.common.backlogs.is_long(receiver) && !core.is_draining() {
-        let left = SAY_WAIT_MAX.saturating_sub(clock::now().saturating_duration_since(began));
+        let left = SAY_WAIT_MAX.saturating_sub(poll_clock::now().saturating_duration_since(began));
         if left.is_zero() {
             core.common.backlogs.note_waited(receiver, catch_ups);
             break;
@@ -151,7 +151,7 @@ impl Drop for Waiting<'_> {
 }
 
 /// Queues what a frame brings for everybody on this core who is to have it.
-pub(super) fn deliver(core: &Rc<Core>, frame: Frame) -> Delivered {
+pub(crate) fn deliver(core: &Rc<Core>, frame: Frame) -> Delivered {
     let now = if matches!(frame, Frame::Notice(_)) {
         // Whoever has taken a cow elsewhere that was left here comes after the one who left it.
         presence::tell_changes(core);
@@ -165,7 +165,7 @@ pub(super) fn deliver(core: &Rc<Core>, frame: Frame) -> Delivered {
 
 /// Ends a connection that has not ended yet, with its last line if there is one for this reason. Whoever
 /// calls this flushes.
-pub(super) fn tell_and_end(core: &Core, connection: &Rc<Connection>, reason: CloseReason) {
+pub(crate) fn tell_and_end(core: &Core, connection: &Rc<Connection>, reason: CloseReason) {
     if connection.ending().is_some() {
         return;
     }
@@ -177,14 +177,14 @@ pub(super) fn tell_and_end(core: &Core, connection: &Rc<Connection>, reason: Clo
 }
 
 /// Answers telnet commands.
-pub(super) fn answer(core: &Core, connection: &Rc<Connection>, answer: Answer) {
+pub(crate) fn answer(core: &Core, connection: &Rc<Connection>, answer: Answer) {
     let bytes = core.with_shard(|shard| shard.on_telnet(connection.id, &answer));
     throttle::charge_waste(core, connection, bytes.len());
     queue_own(core, connection, bytes);
 }
 
 /// Queues bytes of the connection's own: a reply, a greeting, a last line.
-pub(super) fn queue_own(core: &Core, connection: &Rc<Connection>, bytes: Vec<u8>) {
+pub(crate) fn queue_own(core: &Core, connection: &Rc<Connection>, bytes: Vec<u8>) {
     connection.push_own(bytes);
     core.dirty.add(connection);
 }

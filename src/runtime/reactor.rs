@@ -10,9 +10,6 @@
 //! was first full, and they say when something has changed. What the kernel said last is kept here until a call
 //! on the socket disproves it, or makes it so unlikely that the owner may go on without asking.
 
-mod sources;
-mod timers;
-
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -31,21 +28,20 @@ use pin_project_lite::pin_project;
 use rustix::event::PollFlags;
 use rustix::thread::sched_yield;
 
-use self::sources::Sources;
-pub(super) use self::sources::{End, Watch};
-use self::timers::Timers;
-use super::clock;
-use super::doorbell::Doorbell;
+use super::registrations::{Sources, Watch};
+use super::timers::{self, Timers};
 use crate::limits::{
     CPU_YIELD_LONG, CPU_YIELD_PAUSE, CPU_YIELD_WORTH, LOOK_INTERVAL, RING_COMPLETIONS, RING_POSTED_AT_ONCE,
     RING_SUBMISSIONS,
 };
 use crate::metrics::{CoreMetrics, Counter};
+use crate::runtime::poll_clock;
+use crate::runtime::remote_waker::Doorbell;
 
 /// Names a completion of the doorbell's poll.
 const DOORBELL: u64 = u64::MAX;
 /// Names a completion that nobody waits for.
-const NOBODY: u64 = u64::MAX - 1;
+pub(super) const NOBODY: u64 = u64::MAX - 1;
 
 /// A ring whose completions are posted when its thread enters, and only then: nothing interrupts it (Linux 6.1).
 fn deferred_ring() -> io::Result<IoUring> {
@@ -86,8 +82,8 @@ fn is_cpu_yield_worthwhile(took: Duration, events: usize, has_frames: bool) -> b
 pub struct Reactor {
     ring: RefCell<IoUring>,
     /// What is to be submitted when the ring is next entered.
-    submissions: RefCell<VecDeque<squeue::Entry>>,
-    sources: RefCell<Sources>,
+    pub(super) submissions: RefCell<VecDeque<squeue::Entry>>,
+    pub(super) sources: RefCell<Sources>,
     timers: RefCell<Timers>,
     doorbell: Arc<Doorbell>,
     /// How often the doorbell was heard, and who waits for the next time.
@@ -110,7 +106,7 @@ impl Reactor {
     ///
     /// # Errors
     /// When the kernel or its limits do not allow its ring.
-    pub(super) fn new(doorbell: Arc<Doorbell>) -> io::Result<Rc<Self>> {
+    pub(crate) fn new(doorbell: Arc<Doorbell>) -> io::Result<Rc<Self>> {
         Ok(Reactor::over(deferred_ring().or_else(|_| plain_ring())?, doorbell))
     }
 
@@ -136,17 +132,17 @@ impl Reactor {
 
     /// From now on whatever task runs is a beat of the core's heart. A core on which many want to run at the same
     /// time is slow to each of them, but it lives.
-    pub(super) fn beat_for(&self, metrics: CoreMetrics) {
+    pub(crate) fn beat_for(&self, metrics: CoreMetrics) {
         assert!(self.heart.set(metrics).is_ok(), "a core has one heart");
     }
 
     /// Starts a task on this core.
-    pub(super) fn spawn<T: 'static>(self: &Rc<Self>, task: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+    pub(crate) fn spawn<T: 'static>(self: &Rc<Self>, task: impl Future<Output = T> + 'static) -> JoinHandle<T> {
         glommio::spawn_local(self.noted(task)).detach()
     }
 
     /// `task`, so that the driver knows when it ran. All tasks of a core have to be.
-    pub(super) fn noted<F: Future>(self: &Rc<Self>, task: F) -> Noted<F> {
+    pub(crate) fn noted<F: Future>(self: &Rc<Self>, task: F) -> Noted<F> {
         Noted { task, reactor: Rc::clone(self) }
     }
 
@@ -154,7 +150,7 @@ impl Reactor {
     ///
     /// # Panics
     /// When the ring fails, which ends the core.
-    pub(super) async fn drive(self: Rc<Self>) {
+    pub(crate) async fn drive(self: Rc<Self>) {
         poll_fn(|cx| {
             if self.is_over.get() {
                 return Poll::Ready(());
@@ -172,14 +168,14 @@ impl Reactor {
     }
 
     /// Waits until the kernel has been told all that it is to be told.
-    pub(super) async fn settle(&self) {
+    pub(crate) async fn settle(&self) {
         while !self.submissions.borrow().is_empty() {
             self.breathe().await;
         }
     }
 
     /// Has the driver end, and with it, when no other task can run, the executor.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.is_over.set(true);
     }
 
@@ -204,7 +200,7 @@ impl Reactor {
             self.listening.take().into_iter().for_each(Waker::wake);
         }
         self.looked.set(now);
-        clock::note_look(now);
+        poll_clock::note_look(now);
         self.timers.borrow_mut().fire(now);
         self.breathing.take().into_iter().for_each(Waker::wake);
     }
@@ -306,7 +302,7 @@ impl Reactor {
         events
     }
 
-    fn submit_poll(&self, descriptor: i32, events: PollFlags, user_data: u64) {
+    pub(super) fn submit_poll(&self, descriptor: i32, events: PollFlags, user_data: u64) {
         let poll = opcode::PollAdd::new(Fd(descriptor), events.bits().into()).multi(true).build();
         self.submissions.borrow_mut().push_back(poll.user_data(user_data));
     }
@@ -316,18 +312,18 @@ impl Reactor {
     }
 
     /// Watches a socket until the [`Watch`] is dropped, which has to be before the socket is closed.
-    pub(super) fn watch(self: &Rc<Self>, socket: BorrowedFd<'_>) -> Watch {
+    pub(crate) fn watch(self: &Rc<Self>, socket: BorrowedFd<'_>) -> Watch {
         Watch::new(Rc::clone(self), socket)
     }
 
     /// Waits for some time.
-    pub(super) fn sleep(self: &Rc<Self>, time: Duration) -> Sleep {
+    pub(crate) fn sleep(self: &Rc<Self>, time: Duration) -> Sleep {
         let key = self.timers.borrow_mut().key(Instant::now() + time);
         Sleep { reactor: Rc::clone(self), key }
     }
 
     /// Lets everybody who can run do so, and the ring be looked at, before the caller goes on.
-    pub(super) async fn breathe(&self) {
+    pub(crate) async fn breathe(&self) {
         let mut breathed = false;
         poll_fn(|cx| {
             if std::mem::replace(&mut breathed, true) {
@@ -354,7 +350,7 @@ impl std::fmt::Debug for Reactor {
 
 pin_project! {
     /// See [`Reactor::noted`].
-    pub(super) struct Noted<F> {
+    pub(crate) struct Noted<F> {
         #[pin]
         task: F,
         reactor: Rc<Reactor>,
@@ -376,7 +372,7 @@ impl<F: Future> Future for Noted<F> {
 
 /// See [`Reactor::sleep`].
 #[derive(Debug)]
-pub(super) struct Sleep {
+pub(crate) struct Sleep {
     reactor: Rc<Reactor>,
     key: timers::Key,
 }
@@ -427,9 +423,10 @@ impl Ear {
 
 #[cfg(test)]
 mod tests {
-    use super::super::executor::block_on_reactor;
     use super::*;
     use crate::limits::LOOK_GAP_MAX;
+    use crate::runtime::executor::block_on_reactor;
+    use crate::runtime::registrations::{End, end_of_poll};
     use rustix::event::{EventfdFlags, eventfd};
     use rustix::fd::OwnedFd;
     use std::io::Write;
@@ -484,7 +481,7 @@ mod tests {
         run(async |reactor| {
             let event = event();
             let watch = reactor.watch(event.as_fd());
-            reactor.submissions.borrow_mut().push_back(sources::end_of_poll(watch.polls()[0]));
+            reactor.submissions.borrow_mut().push_back(end_of_poll(watch.polls()[0]));
             is_readable(&watch, &event).await;
             watch.note_empty();
             assert!(!watch.with(|source| source.is_armed[0]), "nobody waits");
@@ -509,7 +506,7 @@ mod tests {
             let breaks = reactor.spawn(ends(End::Shut));
             reactor.breathe().await;
             // One breath to submit it, one to be answered, one for the task that waits.
-            reactor.submissions.borrow_mut().push_back(sources::end_of_poll(watched.0.polls()[1]));
+            reactor.submissions.borrow_mut().push_back(end_of_poll(watched.0.polls()[1]));
             for _ in 0..3 {
                 reactor.breathe().await;
             }
@@ -668,11 +665,11 @@ mod tests {
     fn a_turn_that_takes_long_counts_for_nothing_by_the_clock_for_patience() {
         run(async |reactor| {
             reactor.breathe().await;
-            let (before, began) = (clock::now(), Instant::now());
+            let (before, began) = (poll_clock::now(), Instant::now());
             while began.elapsed() < LOOK_GAP_MAX * 4 {}
-            assert!(clock::now() <= before + LOOK_GAP_MAX);
+            assert!(poll_clock::now() <= before + LOOK_GAP_MAX);
             reactor.breathe().await;
-            assert!(clock::now() <= before + LOOK_GAP_MAX * 2);
+            assert!(poll_clock::now() <= before + LOOK_GAP_MAX * 2);
         });
     }
 

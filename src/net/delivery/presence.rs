@@ -3,14 +3,14 @@
 
 use std::rc::Rc;
 
-use super::core::Core;
-use super::fanout::{note_outflow, queue_to_all};
 use crate::ids::ShardId;
+use crate::net::core::Core;
+use crate::net::delivery::fanout::{note_outflow, queue_to_all};
 use crate::shard::{Change, Frame};
 
 /// Tells the sessions that listen, here and on other cores, which cows have come and gone. Never waits: what a full
 /// mailbox does not take is told later, as a number.
-pub(super) fn tell_changes(core: &Rc<Core>) {
+pub(crate) fn tell_changes(core: &Rc<Core>) {
     loop {
         let Some(change) = core.changes.borrow_mut().pop_front() else { return };
         for other in core.mesh.others().filter(|&other| core.common.wants.has_listeners(other)) {
@@ -35,7 +35,7 @@ fn tell_other(core: &Core, other: ShardId, change: Change) {
 
 /// Tells what had to wait: for room in a mailbox, or for its second to be over. To be called now and then;
 /// returns whether anything was queued here.
-pub(super) fn tell_untold(core: &Rc<Core>) -> bool {
+pub(crate) fn tell_untold(core: &Rc<Core>) -> bool {
     for other in core.mesh.others() {
         let untold = core.untold.borrow_mut().get_mut(other.index()).and_then(Option::take);
         if let Some(change) = untold {

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use flume::{Receiver, Sender, TrySendError};
 
-use super::doorbell::Doorbell;
 use crate::ids::ShardId;
+use crate::runtime::remote_waker::Doorbell;
 use crate::shard::Frame;
 
 /// The receiving end of one core's mailbox.
@@ -81,14 +81,14 @@ impl Mesh {
     ///
     /// # Errors
     /// The frame, when there is none.
-    pub(super) fn forward_or_want_room(&self, to: ShardId, frame: Frame) -> Result<(), Frame> {
+    pub(crate) fn forward_or_want_room(&self, to: ShardId, frame: Frame) -> Result<(), Frame> {
         // Before the look at the mailbox: a core that makes room after that look sees it.
         self.mailboxes[to.index()].wants_room[self.me.index()].store(true, Ordering::SeqCst);
         self.try_forward(to, frame)
     }
 
     /// Frames have been taken out of this core's mailbox: wakes the cores that wait for that.
-    pub(super) fn tell_of_room(&self) {
+    pub(crate) fn tell_of_room(&self) {
         for (mailbox, wants) in self.mailboxes.iter().zip(&self.mailboxes[self.me.index()].wants_room) {
             if wants.load(Ordering::SeqCst) && wants.swap(false, Ordering::SeqCst) {
                 mailbox.doorbell.ring();

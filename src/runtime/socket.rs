@@ -17,25 +17,40 @@ use rustix::ioctl::{Getter, Opcode, ioctl};
 use rustix::net::{RecvFlags, recv};
 use socket2::Socket as RawSocket;
 
-use super::half_open::Flight;
-use super::reactor::{End, Reactor, Watch};
+use super::reactor::Reactor;
+use super::registrations::{End, Watch};
 
 /// A peer that went away raises no SIGPIPE, and nothing here blocks.
-pub(super) const SEND_FLAGS: i32 = MSG_DONTWAIT | MSG_NOSIGNAL;
+pub(crate) const SEND_FLAGS: i32 = MSG_DONTWAIT | MSG_NOSIGNAL;
 
 /// Bytes of struct tcp_info up to the last field that is read here: Linux has it since 5.4.
 const TCP_INFO_BYTES: usize = offset_of!(tcp_info, tcpi_snd_wnd) + size_of::<u32>();
 
+/// What the kernel says of a socket that has sent something (tcp(7), TCP_INFO).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TcpInfo {
+    /// Packets that were sent and not acknowledged.
+    pub(crate) unacked_packets: u32,
+    /// Bytes that the peer takes at most; 0 if its window is closed.
+    pub(crate) send_window_bytes: u32,
+    /// Bytes that were not sent yet.
+    pub(crate) unsent_bytes: u32,
+    /// Probes since the last acknowledgement.
+    pub(crate) probes: u32,
+    /// Time since the last acknowledgement.
+    pub(crate) since_last_ack: Duration,
+}
+
 /// A connected TCP socket of this core.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(crate) struct Socket {
     // Dropped before the socket: what is watched is open.
     watch: Watch,
     socket: RawSocket,
 }
 
 impl Socket {
-    pub(super) fn new(reactor: &Rc<Reactor>, socket: RawSocket) -> Self {
+    pub(crate) fn new(reactor: &Rc<Reactor>, socket: RawSocket) -> Self {
         Socket { watch: reactor.watch(socket.as_fd()), socket }
     }
 
@@ -43,7 +58,7 @@ impl Socket {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when it takes none.
-    pub(super) fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(crate) fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match slices {
             [one] => self.socket.send_with_flags(one, SEND_FLAGS),
             many => self.socket.send_vectored_with_flags(many, SEND_FLAGS),
@@ -54,22 +69,22 @@ impl Socket {
     ///
     /// # Errors
     /// As [`Socket::send`].
-    pub(super) fn send_last(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(crate) fn send_last(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.socket.send_vectored_with_flags(slices, SEND_FLAGS | MSG_MORE)
     }
 
     /// It did not take all that it was offered.
-    pub(super) fn note_full(&self) {
+    pub(crate) fn note_full(&self) {
         self.watch.note_full();
     }
 
     /// Waits until the kernel may take something.
-    pub(super) fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
         self.watch.poll_writable(cx, self.descriptor())
     }
 
     /// Bytes handed over that the peer's kernel has not acknowledged; 0 if nobody can tell.
-    pub(super) fn unacknowledged_bytes(&self) -> u32 {
+    pub(crate) fn unacknowledged_bytes(&self) -> u32 {
         // SAFETY: TIOCOUTQ, which tcp(7) calls SIOCOUTQ, writes one int.
         let asked = unsafe { Getter::<{ libc::TIOCOUTQ as Opcode }, i32>::new() };
         // SAFETY: as above, and it changes nothing.
@@ -77,8 +92,8 @@ impl Socket {
         bytes.ok().and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0)
     }
 
-    /// What was sent and has not arrived; `None` if nobody can tell.
-    pub(super) fn flight(&self) -> Option<Flight> {
+    /// What the kernel knows of what was sent; `None` if it does not say.
+    pub(crate) fn tcp_info(&self) -> Option<TcpInfo> {
         let mut info = MaybeUninit::<tcp_info>::zeroed();
         let mut length = size_of::<tcp_info>() as libc::socklen_t;
         let socket = self.descriptor().as_raw_fd();
@@ -89,22 +104,22 @@ impl Socket {
         // SAFETY: it has numbers only, and what the kernel has not written is zero.
         let info = unsafe { info.assume_init() };
         let is_whole = failed == 0 && length as usize >= TCP_INFO_BYTES;
-        is_whole.then(|| Flight {
-            packets: info.tcpi_unacked,
-            window: info.tcpi_snd_wnd,
-            unsent: info.tcpi_notsent_bytes,
+        is_whole.then(|| TcpInfo {
+            unacked_packets: info.tcpi_unacked,
+            send_window_bytes: info.tcpi_snd_wnd,
+            unsent_bytes: info.tcpi_notsent_bytes,
             probes: info.tcpi_probes.into(),
-            unheard: Duration::from_millis(info.tcpi_last_ack_recv.into()),
+            since_last_ack: Duration::from_millis(info.tcpi_last_ack_recv.into()),
         })
     }
 
     /// What has broken it off, if anything has; also while there is something left to read. To be asked once.
-    pub(super) fn failure(&self) -> Option<io::Error> {
+    pub(crate) fn failure(&self) -> Option<io::Error> {
         if self.watch.end() == End::Broken { self.socket.take_error().ok().flatten() } else { None }
     }
 
     /// Waits until the kernel says something more of its end. It is not read meanwhile, and what arrives wakes nobody.
-    pub(super) async fn ends_further(&self) {
+    pub(crate) async fn ends_further(&self) {
         self.watch.pause_reading();
         let known = self.watch.end();
         poll_fn(|cx| self.watch.poll_end(cx, self.descriptor(), known)).await;
@@ -114,7 +129,7 @@ impl Socket {
     ///
     /// # Errors
     /// What the kernel has to say of the connection, which it does once.
-    pub(super) fn has_ended(&self) -> io::Result<bool> {
+    pub(crate) fn has_ended(&self) -> io::Result<bool> {
         let mut byte = [MaybeUninit::uninit()];
         match self.socket.recv_with_flags(&mut byte, MSG_DONTWAIT | MSG_PEEK) {
             Ok(count) => Ok(count == 0),
@@ -124,7 +139,7 @@ impl Socket {
     }
 
     /// Reads what has arrived; 0 bytes are the peer's end.
-    pub(super) fn poll_read(&self, cx: &Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_read(&self, cx: &Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.watch.poll_readable(cx, self.descriptor()));
             match recv(&self.socket, &mut *into, RecvFlags::DONTWAIT).map_err(io::Error::from) {
@@ -143,27 +158,27 @@ impl Socket {
     }
 
     /// Reads again if the last read only assumed that nothing was left. To be called now and then.
-    pub(super) fn recheck_readable(&self) {
+    pub(crate) fn recheck_readable(&self) {
         self.watch.recheck_readable();
     }
 
     /// Where its peer is, if it is still there.
-    pub(super) fn peer(&self) -> Option<SocketAddr> {
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.socket.peer_addr().ok()?.as_socket()
     }
 
     /// Sends FIN after what has been handed over. A peer that is gone needs none.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 
     /// Makes the close a reset: the kernel forgets what it still holds for a peer that does not read.
-    pub(super) fn reset_on_close(&self) {
+    pub(crate) fn reset_on_close(&self) {
         let _ = self.socket.set_linger(Some(Duration::ZERO));
     }
 
-    /// The descriptor, to hand to a [`super::send_ring`].
-    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+    /// The descriptor, to hand to a [`crate::runtime::send_batch`].
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }

@@ -18,13 +18,13 @@ thread_local! {
 
 /// The time by this clock, to be compared with others of it only. It stands still from [`LOOK_GAP_MAX`] after a
 /// look until the next.
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     let now = Instant::now();
     LOOKED.get().map_or(now, |looked| now.min(looked + LOOK_GAP_MAX)) - LOST.get()
 }
 
 /// The core has looked at what is ready, at `now`.
-pub(super) fn note_look(now: Instant) {
+pub(crate) fn note_look(now: Instant) {
     if let Some(looked) = LOOKED.replace(Some(now)) {
         let gap = now.saturating_duration_since(looked);
         LOST.set(LOST.get() + gap.saturating_sub(LOOK_GAP_MAX));

@@ -8,7 +8,7 @@ use io_uring::{opcode, squeue};
 use rustix::event::PollFlags;
 use slab::Slab;
 
-use super::{NOBODY, Reactor};
+use super::reactor::{NOBODY, Reactor};
 
 /// All sockets that are watched, by their places.
 #[derive(Debug, Default)]
@@ -42,7 +42,7 @@ impl Sources {
 
 /// What the kernel has said of a connection's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(in crate::net) enum End {
+pub(crate) enum End {
     /// Nothing.
     #[default]
     Unheard,
@@ -125,7 +125,7 @@ pub(super) fn end_of_poll(poll: u64) -> squeue::Entry {
 
 /// What the reactor knows of a socket, for its owner.
 #[derive(Debug)]
-pub(in crate::net) struct Watch {
+pub(crate) struct Watch {
     reactor: Rc<Reactor>,
     place: usize,
 }
@@ -150,7 +150,7 @@ impl Watch {
     }
 
     /// Waits until the socket has something to read, as far as is known.
-    pub(in crate::net) fn poll_readable(&self, cx: &Context<'_>, socket: BorrowedFd<'_>) -> Poll<()> {
+    pub(crate) fn poll_readable(&self, cx: &Context<'_>, socket: BorrowedFd<'_>) -> Poll<()> {
         let is_ready = self.with(|source| {
             source.wants_read = !source.is_readable;
             source.is_readable
@@ -159,7 +159,7 @@ impl Watch {
     }
 
     /// Waits until the socket has room, as far as is known.
-    pub(in crate::net) fn poll_writable(&self, cx: &Context<'_>, socket: BorrowedFd<'_>) -> Poll<()> {
+    pub(crate) fn poll_writable(&self, cx: &Context<'_>, socket: BorrowedFd<'_>) -> Poll<()> {
         let is_ready = self.with(|source| {
             source.wants_write = !source.is_writable;
             source.is_writable
@@ -168,12 +168,12 @@ impl Watch {
     }
 
     /// What the kernel has said of its end so far.
-    pub(in crate::net) fn end(&self) -> End {
+    pub(crate) fn end(&self) -> End {
         self.with(|source| source.end)
     }
 
     /// Waits until the kernel says more of its end than `known`.
-    pub(in crate::net) fn poll_end(&self, cx: &Context<'_>, socket: BorrowedFd<'_>, known: End) -> Poll<()> {
+    pub(crate) fn poll_end(&self, cx: &Context<'_>, socket: BorrowedFd<'_>, known: End) -> Poll<()> {
         let is_news = self.with(|source| {
             source.wants_end = source.end <= known;
             source.end > known
@@ -183,7 +183,7 @@ impl Watch {
 
     /// The socket is not read for a while: what arrives does not wake the core until somebody waits for it again, who is
     /// then told to try first.
-    pub(in crate::net) fn pause_reading(&self) {
+    pub(crate) fn pause_reading(&self) {
         let poll = Direction::Read.of(self.place);
         let is_armed = self.with(|source| {
             source.is_readable = true;
@@ -211,14 +211,14 @@ impl Watch {
     }
 
     /// The socket had nothing to read.
-    pub(in crate::net) fn note_empty(&self) {
+    pub(crate) fn note_empty(&self) {
         self.with(|source| (source.is_readable, source.is_unconfirmed) = (false, false));
     }
 
     /// A read took less than there was room for, up to the end of a line: nothing is left, most likely. It may have ended
     /// before urgent data, so [`Watch::recheck_readable`] has to be called some time. A connection that the peer has ended
     /// stays readable, so that its end is read.
-    pub(in crate::net) fn clear_readable_unconfirmed(&self) {
+    pub(crate) fn clear_readable_unconfirmed(&self) {
         self.with(|source| {
             if source.end == End::Unheard {
                 (source.is_readable, source.is_unconfirmed) = (false, true);
@@ -227,7 +227,7 @@ impl Watch {
     }
 
     /// Has the reader ask the kernel, if it was only assumed that there is nothing to read.
-    pub(in crate::net) fn recheck_readable(&self) {
+    pub(crate) fn recheck_readable(&self) {
         let waker = self.with(|source| {
             if !std::mem::take(&mut source.is_unconfirmed) {
                 return None;
@@ -239,7 +239,7 @@ impl Watch {
     }
 
     /// The socket did not take all that it was offered.
-    pub(in crate::net) fn note_full(&self) {
+    pub(crate) fn note_full(&self) {
         self.with(|source| source.is_writable = false);
     }
 }

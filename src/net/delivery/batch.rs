@@ -8,14 +8,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::connection::Connection;
-use super::send_queue::SendQueue;
-use super::send_ring::{Send, SendRing};
 use crate::limits::RUNS_MAX;
+use crate::net::connection::Connection;
+use crate::net::connection::send_queue::SendQueue;
+use crate::runtime::send_batch::{Send, SendRing};
 use crate::shard::Payload;
 
 /// Why a connection could not be written to.
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The kernel's word.
     Error(io::Error),
     /// A panic, which concerns this connection only.
@@ -26,24 +26,24 @@ pub(super) enum Failure {
 ///
 /// # Errors
 /// What went wrong; a panic, too.
-pub(super) fn guarded(write: impl FnOnce() -> io::Result<()>) -> Result<(), Failure> {
+pub(crate) fn guarded(write: impl FnOnce() -> io::Result<()>) -> Result<(), Failure> {
     catch_unwind(AssertUnwindSafe(write)).map_err(Failure::Fault)?.map_err(Failure::Error)
 }
 
 /// What became of a batch.
 #[derive(Default)]
-pub(super) struct Sent {
+pub(crate) struct Sent {
     /// To how many connections several messages were written that others wait for, too.
-    pub(super) joined: usize,
+    pub(crate) joined: usize,
     /// Those that could not be written to.
-    pub(super) failed: Vec<(Rc<Connection>, Failure)>,
+    pub(crate) failed: Vec<(Rc<Connection>, Failure)>,
     /// The ring has failed; another one is set up later.
-    pub(super) has_lost_ring: bool,
+    pub(crate) has_lost_ring: bool,
 }
 
 impl Sent {
     /// Writes to one connection by `write`.
-    pub(super) fn note(&mut self, connection: &Rc<Connection>, write: impl FnOnce() -> io::Result<()>) {
+    pub(crate) fn note(&mut self, connection: &Rc<Connection>, write: impl FnOnce() -> io::Result<()>) {
         if let Err(failure) = guarded(write) {
             self.failed.push((Rc::clone(connection), failure));
         }
@@ -52,7 +52,7 @@ impl Sent {
 
 /// Writes to many connections by one system call.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     ring: SendRing,
     runs: Vec<Run>,
 }
@@ -84,12 +84,12 @@ struct Offered<'c> {
 
 impl Batch {
     /// Whether there is a ring to send by. Tries to set one up, though not at once after it was lost.
-    pub(super) fn has_ring(&mut self) -> bool {
+    pub(crate) fn has_ring(&mut self) -> bool {
         self.ring.is_ready(Instant::now())
     }
 
     /// Writes to all of `connections`, each by one write.
-    pub(super) fn send(&mut self, connections: &[Rc<Connection>]) -> Sent {
+    pub(crate) fn send(&mut self, connections: &[Rc<Connection>]) -> Sent {
         let (now, mut outcome) = (Instant::now(), Sent::default());
         if !self.ring.is_ready(now) {
             connections.iter().for_each(|connection| outcome.note(connection, || connection.write_now()));
@@ -132,7 +132,7 @@ impl Batch {
     }
 
     /// Forgets what several connections waited for: a flush is over.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.runs.clear();
     }
 

@@ -12,20 +12,12 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockFilter, Socket as RawSocket, TcpKeepalive, Type};
 
-use super::core::Core;
-use super::reactor::{Reactor, Watch};
-use super::serve;
-use super::socket::Socket;
-use super::terms::{Terms, TurnedAway};
-use super::turn::Turn;
-use crate::close_reason::CloseReason;
-use crate::events::Event;
+use super::reactor::Reactor;
+use super::registrations::Watch;
 use crate::limits::{
-    ACCEPT_BACKOFF, BACKLOG, KEEPALIVE_INTERVAL_PART, KEEPALIVE_PROBES, REFUSED_LINGERING_MAX,
-    SOCKET_RECEIVE_BUFFER_BYTES, SOCKET_SEND_BUFFER_BYTES, TURN_ACCEPTS,
+    BACKLOG, KEEPALIVE_INTERVAL_PART, KEEPALIVE_PROBES, SOCKET_RECEIVE_BUFFER_BYTES, SOCKET_SEND_BUFFER_BYTES,
 };
-use crate::metrics::Counter;
-use crate::retry;
+use crate::runtime::retry;
 
 /// Classic BPF, as in linux/filter.h: load the byte at a constant offset, jump if it has any of these bits,
 /// end with a constant, the number of bytes of the packet to keep.
@@ -36,9 +28,6 @@ const BPF_RETURN: u16 = 0x06;
 /// Where a TCP header has its flags, and the one that begins a handshake.
 const TCP_FLAGS_OFFSET: u32 = 13;
 const TCP_SYN: u32 = 0x02;
-
-/// Reads of at most 4 KiB that are spent on what a newcomer has sent before it was turned away.
-const REFUSED_READS_MAX: usize = 16;
 
 /// One core's listening socket, before its executor runs.
 #[derive(Debug)]
@@ -51,7 +40,7 @@ pub struct Listener(RawSocket);
 /// others afterwards: so a second server is refused, also one that starts at the same moment.
 ///
 /// # Errors
-/// [`io::ErrorKind::AddrInUse`] when the port stays taken for as long as [`retry`] tries; whatever else the
+/// [`io::ErrorKind::AddrInUse`] when the port stays taken for as long as `retry` tries; whatever else the
 /// kernel says.
 pub fn bind(address: SocketAddr, cores: usize, keepalive: Option<Duration>) -> io::Result<(SocketAddr, Vec<Listener>)> {
     let first = retry::on(io::ErrorKind::AddrInUse, || {
@@ -98,7 +87,7 @@ impl Listener {
     ///
     /// # Errors
     /// When it cannot be kept from blocking.
-    pub(super) fn watched_by(self, reactor: &Rc<Reactor>) -> io::Result<Listening> {
+    pub(crate) fn watched_by(self, reactor: &Rc<Reactor>) -> io::Result<Listening> {
         self.0.set_nonblocking(true)?;
         Ok(Listening { watch: reactor.watch(self.0.as_fd()), socket: self.0, spare: RefCell::new(spare_descriptor()) })
     }
@@ -106,7 +95,7 @@ impl Listener {
 
 /// A core's listening socket, while its executor runs.
 #[derive(Debug)]
-pub(super) struct Listening {
+pub(crate) struct Listening {
     // Dropped before the socket: what is watched is open.
     watch: Watch,
     socket: RawSocket,
@@ -119,19 +108,19 @@ impl Listening {
     ///
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] when there is none; whatever else the kernel says.
-    fn take_waiting(&self) -> io::Result<(RawSocket, Option<SocketAddr>)> {
+    pub(crate) fn take_waiting(&self) -> io::Result<(RawSocket, Option<SocketAddr>)> {
         self.socket.accept().map(|(socket, peer)| (socket, peer.as_socket()))
     }
 
     /// Waits until there may be a connection to accept, when there was none.
-    async fn is_waited_for(&self) {
+    pub(crate) async fn is_waited_for(&self) {
         self.watch.note_empty();
         poll_fn(|cx| self.watch.poll_readable(cx, self.socket.as_fd())).await;
     }
 
     /// From now on handshakes that begin are ignored; the peer's kernel will try again. Those under way go
     /// on, so that after a little while nobody is connected and not accepted, to be reset with the listener.
-    pub(super) fn ignore_newcomers(&self) {
+    pub(crate) fn ignore_newcomers(&self) {
         // A filter sees a packet from its TCP header on. Without it the window is microseconds wide.
         let _ = self.socket.attach_filter(&[
             SockFilter::new(BPF_LOAD_BYTE, 0, 0, TCP_FLAGS_OFFSET),
@@ -141,100 +130,35 @@ impl Listening {
         ]);
     }
 
-    /// Accepts all that wait, then ends the listener: newcomers are refused by the kernel. Without descriptors for
-    /// them they get their last line on the spare one, one after the other. Returns whether it has ended; if not,
-    /// somebody waits for whom there is not even that one, and it has to be called again.
-    pub(super) fn empty_and_end(&self, core: &Rc<Core>) -> bool {
-        // The kernel's queue holds one more than it was asked for, and handshakes come to their end meanwhile.
-        for _ in 0..2 * BACKLOG {
-            match self.take_waiting() {
-                Ok((socket, peer)) if self.has_spare() => admit(core, socket, peer),
-                Ok((socket, peer)) => refuse_at_once(core, socket, peer, CloseReason::Shutdown),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if is_of_one_connection(&error) => {}
-                Err(_) if self.give_up_spare() => {}
-                Err(_) if self.has_waiting() => return false,
-                Err(_) => break,
-            }
-        }
+    /// Ends the listener: the kernel refuses new connections.
+    pub(crate) fn end(&self) {
         let _ = self.socket.shutdown(Shutdown::Read);
-        true
     }
 
     /// Whether somebody waits to be accepted, as far as that can be known without a descriptor for him.
-    fn has_waiting(&self) -> bool {
+    pub(crate) fn has_waiting(&self) -> bool {
         let mut listener = [PollFd::new(&self.socket, PollFlags::IN)];
         poll(&mut listener, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// Whether there is a descriptor beyond the spare one.
-    fn is_room(&self) -> bool {
+    pub(crate) fn is_room(&self) -> bool {
         self.has_spare() && spare_descriptor().is_some()
     }
 
-    fn has_spare(&self) -> bool {
+    pub(crate) fn has_spare(&self) -> bool {
         self.spare.borrow().is_some()
     }
 
     /// Closes the spare descriptor; `false` if there was none.
-    fn give_up_spare(&self) -> bool {
+    pub(crate) fn give_up_spare(&self) -> bool {
         self.spare.take().is_some()
     }
 
     /// Sees to it that there is a spare descriptor, if one can be had.
-    fn renew_spare(&self) {
+    pub(crate) fn renew_spare(&self) {
         let mut spare = self.spare.borrow_mut();
         *spare = spare.take().or_else(spare_descriptor);
-    }
-}
-
-/// Accepts until the server drains, which then empties the listener.
-pub(super) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
-    let mut is_failing = false;
-    let mut turn = Turn::of(TURN_ACCEPTS);
-    while !core.is_draining() {
-        match listener.take_waiting() {
-            Ok((socket, peer)) if core.metrics.all().lacks_descriptors() && !listener.is_room() => {
-                // There was a descriptor only because a core has let go of its spare one: give that back.
-                refuse_at_once(&core, socket, peer, CloseReason::ServerFull);
-                listener.renew_spare();
-                core.reactor.sleep(ACCEPT_BACKOFF).await;
-            }
-            Ok((socket, peer)) => {
-                if std::mem::take(&mut is_failing) {
-                    core.metrics.add(Counter::AcceptRecoveries, 1);
-                    core.log.emit(Event::AcceptRecovered { shard: core.id });
-                    listener.renew_spare();
-                }
-                admit(&core, socket, peer);
-                if turn.step() {
-                    core.reactor.breathe().await;
-                    turn = Turn::of(TURN_ACCEPTS);
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                listener.is_waited_for().await;
-                turn = Turn::of(TURN_ACCEPTS);
-            }
-            Err(error) if is_of_one_connection(&error) => {
-                // A security module may refuse each of them, and take none out of the queue.
-                if turn.step() {
-                    core.reactor.sleep(ACCEPT_BACKOFF).await;
-                    turn = Turn::of(TURN_ACCEPTS);
-                }
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut is_failing, true) {
-                    core.metrics.add(Counter::AcceptFailures, 1);
-                    core.log.emit(Event::AcceptFailed { shard: core.id, error: error.to_string() });
-                }
-                // Out of descriptors, most likely: give up the spare one to tell those who wait.
-                listener.give_up_spare();
-                refuse_waiting(&core, &listener);
-                listener.renew_spare();
-                core.reactor.sleep(ACCEPT_BACKOFF).await;
-            }
-        }
     }
 }
 
@@ -243,7 +167,7 @@ fn spare_descriptor() -> Option<File> {
 }
 
 /// Errors that concern the connection being accepted and say nothing about the next one.
-fn is_of_one_connection(error: &io::Error) -> bool {
+pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(
         error.kind(),
@@ -255,70 +179,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | HostUnreachable
             | NetworkUnreachable
     )
-}
-
-/// Tells those who wait, one after the other on the same descriptor, that there is no room.
-fn refuse_waiting(core: &Core, listener: &Listening) {
-    for _ in 0..TURN_ACCEPTS {
-        let Ok((socket, peer)) = listener.take_waiting() else { return };
-        refuse_at_once(core, socket, peer, CloseReason::ServerFull);
-    }
-}
-
-/// Refuses a newcomer, and closes: another is to have his descriptor.
-fn refuse_at_once(core: &Core, socket: RawSocket, peer: Option<SocketAddr>, reason: CloseReason) {
-    tell_refused(core, &socket, peer, &TurnedAway { reason, is_logged: true });
-}
-
-/// Tells a newcomer why he is not let in, and the log and the counters, too. Waits for nothing.
-fn tell_refused(core: &Core, socket: &RawSocket, peer: Option<SocketAddr>, turned_away: &TurnedAway) {
-    let &TurnedAway { reason, is_logged } = turned_away;
-    core.metrics.add_ended(reason);
-    if is_logged {
-        core.log.emit(Event::Refused { shard: core.id, peer, reason });
-    }
-    let last_line = core.last_line(reason).unwrap_or_default();
-    // A new socket's buffer is empty: it takes one line, or the peer is gone.
-    let _ = socket.set_nonblocking(true);
-    let _ = socket.send(last_line.as_bytes());
-    let _ = socket.shutdown(Shutdown::Write);
-    // What it has already sent must not turn the close into a reset that loses the line.
-    let mut input = [std::mem::MaybeUninit::uninit(); 4096];
-    for _ in 0..REFUSED_READS_MAX {
-        if !matches!(socket.recv(&mut input), Ok(1..)) {
-            break;
-        }
-    }
-}
-
-/// Takes a new connection in, or tells it why not.
-fn admit(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>) {
-    let terms = match Terms::of(core, peer) {
-        Ok(terms) => terms,
-        Err(turned_away) => return refuse(core, socket, peer, &turned_away),
-    };
-    let wait = terms.wait;
-    let connection = core.open(Socket::new(&core.reactor, socket), peer, terms);
-    if wait.is_zero() {
-        core.reactor.spawn(serve::run(Rc::clone(core), connection));
-    } else {
-        core.reactor.spawn(serve::run_later(Rc::clone(core), connection, wait));
-    }
-}
-
-/// Refuses a newcomer. His last line gets the same care as anybody's, but not that of more than
-/// [`REFUSED_LINGERING_MAX`] at once: it is descriptors that are scarce.
-fn refuse(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>, turned_away: &TurnedAway) {
-    tell_refused(core, &socket, peer, turned_away);
-    if core.refusing.get() < REFUSED_LINGERING_MAX {
-        core.refusing.set(core.refusing.get() + 1);
-        let core = Rc::clone(core);
-        let lingering = Rc::clone(&core);
-        core.reactor.spawn(async move {
-            serve::linger(&lingering, &Socket::new(&lingering.reactor, socket)).await;
-            lingering.refusing.set(lingering.refusing.get() - 1);
-        });
-    }
 }
 
 #[cfg(test)]

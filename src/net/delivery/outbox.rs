@@ -10,13 +10,13 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use super::mesh::Mesh;
 use crate::ids::ShardId;
+use crate::net::delivery::mesh::Mesh;
 use crate::shard::Frame;
 
 /// The frames of one core that wait, by the core that they are for.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     mesh: Mesh,
     queues: RefCell<Vec<VecDeque<Rc<Waiting>>>>,
 }
@@ -40,7 +40,7 @@ impl Drop for Withdrawn<'_> {
 
 impl Outbox {
     /// Nothing waits for this core's place in the mesh.
-    pub(super) fn new(mesh: Mesh) -> Self {
+    pub(crate) fn new(mesh: Mesh) -> Self {
         Outbox { mesh, queues: RefCell::default() }
     }
 
@@ -48,14 +48,14 @@ impl Outbox {
     ///
     /// # Errors
     /// The frame, when it would have to wait.
-    pub(super) fn try_forward(&self, to: ShardId, frame: Frame) -> Result<(), Frame> {
+    pub(crate) fn try_forward(&self, to: ShardId, frame: Frame) -> Result<(), Frame> {
         let is_first = self.queues.borrow().get(to.index()).is_none_or(VecDeque::is_empty);
         if is_first { self.mesh.try_forward(to, frame) } else { Err(frame) }
     }
 
     /// Hands `frame` to a core when its mailbox has room and all that waits for that already has gone. Dropped while it
     /// waits, it is not sent.
-    pub(super) async fn forward(&self, to: ShardId, frame: Frame) {
+    pub(crate) async fn forward(&self, to: ShardId, frame: Frame) {
         let waiting =
             Rc::new(Waiting { frame: RefCell::new(Some(frame)), is_sent: Cell::new(false), waker: RefCell::default() });
         {
@@ -78,7 +78,7 @@ impl Outbox {
     }
 
     /// Sends what waits and finds room by now. To be called whenever this core was woken.
-    pub(super) fn send_all(&self) {
+    pub(crate) fn send_all(&self) {
         let targets = self.queues.borrow().len();
         (0..targets).map(ShardId::new).for_each(|to| self.send(to));
     }
@@ -108,7 +108,7 @@ mod tests {
     use std::task::Context;
 
     /// A core's outbox, and the mailboxes of three cores with room for this many frames each.
-    fn outbox(frames: usize) -> (Outbox, Vec<super::super::mesh::Inbox>) {
+    fn outbox(frames: usize) -> (Outbox, Vec<crate::net::delivery::mesh::Inbox>) {
         let (meshes, inboxes): (Vec<_>, Vec<_>) = Mesh::build(3, frames).expect("descriptors").into_iter().unzip();
         (Outbox::new(meshes[0].clone()), inboxes)
     }

@@ -5,15 +5,15 @@
 
 use std::rc::Rc;
 
-use super::core::Core;
-use super::mesh::Inbox;
-use super::turn::Turn;
-use super::{effects, flush};
+use super::{apply, flush};
 use crate::limits::TURN_FRAMES;
+use crate::net::core::Core;
+use crate::net::delivery::mesh::Inbox;
+use crate::net::turn::Turn;
 use crate::shard::Frame;
 
 /// Delivers what other cores send, in the order in which it came.
-pub(super) async fn run(core: Rc<Core>, inbox: Inbox) {
+pub(crate) async fn run(core: Rc<Core>, inbox: Inbox) {
     let mut ear = core.reactor.ear();
     loop {
         ear.hear().await;
@@ -38,7 +38,7 @@ fn take_turn(core: &Rc<Core>, inbox: &Inbox) {
         if let Frame::End = frame {
             core.ended.set(core.ended.get() + 1);
         } else {
-            turn.note(effects::deliver(core, frame));
+            turn.note(apply::deliver(core, frame));
         }
         if turn.step() {
             return;

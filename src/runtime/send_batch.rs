@@ -12,15 +12,15 @@ use std::time::Instant;
 
 use io_uring::{IoUring, opcode, types};
 
-use super::socket::SEND_FLAGS;
 use crate::limits::{RING_SENDS, SEND_RING_PAUSE};
+use crate::runtime::socket::SEND_FLAGS;
 
 /// One send: a socket and the bytes for it.
-pub(super) type Send<'s> = (BorrowedFd<'s>, &'s [u8]);
+pub(crate) type Send<'s> = (BorrowedFd<'s>, &'s [u8]);
 
 /// A core's ring for sends, while it has one. It is empty between two calls.
 #[derive(Default)]
-pub(super) struct SendRing {
+pub(crate) struct SendRing {
     ring: Option<IoUring>,
     /// No ring is built before this.
     not_before: Option<Instant>,
@@ -28,7 +28,7 @@ pub(super) struct SendRing {
 
 impl SendRing {
     /// Whether there is a ring. If there is none, this builds one, but only once in [`SEND_RING_PAUSE`].
-    pub(super) fn is_ready(&mut self, now: Instant) -> bool {
+    pub(crate) fn is_ready(&mut self, now: Instant) -> bool {
         if self.ring.is_none() && self.not_before.is_none_or(|at| now >= at) {
             self.not_before = Some(now + SEND_RING_PAUSE);
             self.ring = build().ok();
@@ -41,7 +41,7 @@ impl SendRing {
     ///
     /// # Errors
     /// When the ring itself fails; it is gone then, and those sends that `done` did not hear of were not done.
-    pub(super) fn send_all(
+    pub(crate) fn send_all(
         &mut self,
         sends: &[Send<'_>],
         now: Instant,

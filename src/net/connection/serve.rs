@@ -7,23 +7,23 @@ use std::time::Duration;
 
 use futures_lite::FutureExt;
 
-use super::clock;
-use super::connection::{Connection, Ending};
-use super::core::Core;
-use super::effects::{self, Applied};
-use super::flush;
-use super::socket::Socket;
-use super::throttle::{self, Admission};
-use super::turn::Turn;
 use crate::close_reason::CloseReason;
 use crate::events::Event;
 use crate::limits::{LAST_OUTPUT_STALL, LINGER, LINGER_LOOK, SENDQ_OWN_BYTES, TURN_LINES};
 use crate::metrics::Counter;
+use crate::net::connection::throttle::{self, Admission};
+use crate::net::connection::{Connection, Ending};
+use crate::net::core::Core;
+use crate::net::delivery::apply::{self, Applied};
+use crate::net::delivery::flush;
+use crate::net::turn::Turn;
 use crate::protocol::line::LineBuffer;
+use crate::runtime::poll_clock;
+use crate::runtime::socket::Socket;
 use crate::shard::Outcome;
 
 /// Serves one connection from its first byte to its close.
-pub(super) async fn run(core: Rc<Core>, connection: Rc<Connection>) {
+pub(crate) async fn run(core: Rc<Core>, connection: Rc<Connection>) {
     if let Err(panic) = AssertUnwindSafe(serve(&core, &connection)).catch_unwind().await {
         if core.is_broken() {
             std::panic::resume_unwind(panic);
@@ -38,7 +38,7 @@ pub(super) async fn run(core: Rc<Core>, connection: Rc<Connection>) {
 }
 
 /// Serves one connection after this time, since its address connects too often.
-pub(super) async fn run_later(core: Rc<Core>, connection: Rc<Connection>, wait: Duration) {
+pub(crate) async fn run_later(core: Rc<Core>, connection: Rc<Connection>, wait: Duration) {
     match throttle::pause(&core, &connection, wait).await {
         Ok(()) => {
             connection.is_served.set(true);
@@ -65,7 +65,7 @@ async fn serve(core: &Rc<Core>, connection: &Rc<Connection>) {
 /// Executes lines until there is a reason to end.
 async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<CloseReason, Ending> {
     if let Some(motd) = &core.settings.motd {
-        effects::queue_own(core, connection, motd.to_vec());
+        apply::queue_own(core, connection, motd.to_vec());
         flush::end_small_turn(core, connection);
     }
     let mut lines = LineBuffer::new(core.common.rules.line_bytes_max);
@@ -81,7 +81,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
                 break;
             }
             if let Some(answer) = lines.next_answer() {
-                effects::answer(core, connection, answer);
+                apply::answer(core, connection, answer);
                 continue;
             }
             // To wait is rare, so what it takes is not kept for every connection.
@@ -98,7 +98,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
             };
             let Some(line) = lines.next_line() else { break };
             let effects = throttle::execute(core, connection, line, reserved);
-            let outcome = match effects::apply(core, connection, &mut turn, effects) {
+            let outcome = match apply::apply(core, connection, &mut turn, effects) {
                 Applied::Done(outcome) => outcome,
                 Applied::Waits(rest) => rest.await?,
             };
@@ -227,7 +227,7 @@ async fn see_off(core: &Rc<Core>, connection: &Connection) {
 /// given up.
 async fn is_taken(core: &Core, connection: &Connection) -> bool {
     let mut left = u32::MAX;
-    let mut since = clock::now();
+    let mut since = poll_clock::now();
     loop {
         // Most peers have ended by then, and need not be asked.
         core.reactor.sleep(LINGER_LOOK).await;
@@ -236,15 +236,15 @@ async fn is_taken(core: &Core, connection: &Connection) -> bool {
             return true;
         }
         if now_left < left {
-            (left, since) = (now_left, clock::now());
-        } else if connection.is_abandoned() || clock::now().saturating_duration_since(since) >= LAST_OUTPUT_STALL {
+            (left, since) = (now_left, poll_clock::now());
+        } else if connection.is_abandoned() || poll_clock::now().saturating_duration_since(since) >= LAST_OUTPUT_STALL {
             return false;
         }
     }
 }
 
 /// Reads and throws away until the peer's end, for [`LINGER`] at most.
-pub(super) async fn linger(core: &Core, socket: &Socket) {
+pub(crate) async fn linger(core: &Core, socket: &Socket) {
     discard(core, socket).or(core.reactor.sleep(LINGER)).await;
 }
 

@@ -45,18 +45,18 @@ impl Doorbell {
     }
 
     /// Whether somebody has rung since the core last looked, for a core that is awake.
-    pub(super) fn is_notified(&self) -> bool {
+    pub(crate) fn is_notified(&self) -> bool {
         self.state.load(Ordering::Relaxed) == RUNG
     }
 
     /// Before the core sleeps: `false` if somebody has rung, and it must not.
-    pub(super) fn fall_asleep(&self) -> bool {
+    pub(crate) fn fall_asleep(&self) -> bool {
         self.state.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Whether somebody has rung since this was last asked. The core is awake from here on, and has to look for
     /// what was left only after this.
-    pub(super) fn answer(&self) -> bool {
+    pub(crate) fn answer(&self) -> bool {
         if self.state.load(Ordering::Relaxed) == AWAKE {
             return false;
         }
@@ -66,7 +66,7 @@ impl Doorbell {
     }
 
     /// Becomes readable when the core is rung for while it sleeps. Nobody has to read it: each ring is an edge.
-    pub(super) fn descriptor(&self) -> RawFd {
+    pub(crate) fn descriptor(&self) -> RawFd {
         self.event.as_raw_fd()
     }
 }

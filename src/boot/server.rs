@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use crate::boot::config::{self, Config, ConfigError};
+use crate::boot::notify::Manager;
+use crate::boot::signals::{self, StopSignal};
 use crate::close_reason::CloseReason;
-use crate::config::{self, Config, ConfigError};
 use crate::events::Event;
 use crate::ids::ShardId;
 use crate::limits::{
@@ -20,17 +22,15 @@ use crate::limits::{
 };
 use crate::log::{Log, LogWriter};
 use crate::metrics::{CoreMetrics, Counter, Metrics};
-use crate::net::budget::Budget;
 use crate::net::core::Settings;
-use crate::net::executor::{self, Common, CoreError, CoreThread, Plan, Report};
-use crate::net::listener;
-use crate::net::mesh::Mesh;
-use crate::notify::Manager;
+use crate::net::delivery::mesh::Mesh;
+use crate::net::worker::{self, Common, CoreError, CoreThread, Plan, Report};
 use crate::panics;
 use crate::policy::addresses::{Addresses, ConnectRate};
 use crate::policy::flood::Rate;
+use crate::policy::memory_budget::Budget;
+use crate::runtime::listener;
 use crate::shard::{self, Rules};
-use crate::shutdown::{self, StopSignal};
 
 /// Why the server could not start, or go on.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +85,7 @@ enum Wake {
 pub fn run(config: Config) -> Result<(), ServerError> {
     let (wakes, waking) = mpsc::channel();
     let on_signal = wakes.clone();
-    shutdown::watch(move |signal| {
+    signals::watch(move |signal| {
         let _ = on_signal.send(Wake::Signal(signal));
     })?;
     let writer = LogWriter::start(config.log)?;
@@ -119,7 +119,7 @@ pub fn run(config: Config) -> Result<(), ServerError> {
             // Nobody listens any more when the process is about to exit.
             let _ = wakes.send(Wake::Core(report));
         };
-        server.cores.push(executor::start(plan, common.clone(), notify)?);
+        server.cores.push(worker::start(plan, common.clone(), notify)?);
     }
     let signal = match server.wait_until_ready()? {
         Some(signal) => signal,

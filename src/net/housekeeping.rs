@@ -2,20 +2,20 @@
 
 use std::rc::Rc;
 
-use super::clock;
-use super::connection::{Connection, Ending};
-use super::core::Core;
-use super::effects;
-use super::presence;
 use crate::close_reason::CloseReason;
 use crate::events::Event;
 use crate::held;
 use crate::limits::{
     HEARTBEAT, HOUSEKEEPING, LAST_OUTPUT_STALL, LOOKED_AFTER_AT_ONCE, SENDQ_GRACE, UNSERVED_TOLD_EVERY,
 };
+use crate::net::connection::{Connection, Ending};
+use crate::net::core::Core;
+use crate::net::delivery::apply;
+use crate::net::delivery::presence;
+use crate::runtime::poll_clock;
 
 /// Beats for as long as the core lives.
-pub(super) async fn run(core: Rc<Core>) {
+pub(crate) async fn run(core: Rc<Core>) {
     loop {
         core.reactor.sleep(HEARTBEAT).await;
         cut_the_slow(&core).await;
@@ -27,7 +27,7 @@ pub(super) async fn run(core: Rc<Core>) {
 }
 
 /// Looks after everybody now and then, for as long as the core lives. With many that takes longer than a beat.
-pub(super) async fn keep_house(core: Rc<Core>) {
+pub(crate) async fn keep_house(core: Rc<Core>) {
     let mut rounds = 0_u64;
     loop {
         core.reactor.sleep(HOUSEKEEPING).await;
@@ -108,7 +108,7 @@ fn look_after(core: &Core, connection: &Rc<Connection>) {
 /// Ends a connection that has taken nothing for too long of what waits for it.
 fn cut_if_stalled(core: &Core, connection: &Connection) {
     let Some(since) = connection.stalled_since() else { return };
-    let stalled = clock::now().saturating_duration_since(since);
+    let stalled = poll_clock::now().saturating_duration_since(since);
     match connection.ending() {
         None if stalled >= core.settings.sendq_stall => core.end(connection, CloseReason::Stalled.into()),
         Some(_) if stalled >= LAST_OUTPUT_STALL => core.give_up(connection),
@@ -132,7 +132,7 @@ fn close_if_silent(core: &Core, connection: &Rc<Connection>) {
         None => (core.settings.login_timeout, CloseReason::NotLoggedIn),
     };
     if time.is_some_and(|time| connection.silence.is_for(time, core.clock())) {
-        effects::tell_and_end(core, connection, reason);
+        apply::tell_and_end(core, connection, reason);
     }
     close_if_scarce(core, connection);
 }
@@ -145,6 +145,6 @@ fn close_if_scarce(core: &Core, connection: &Rc<Connection>) {
         && core.settings.scarce_idle.is_some_and(is_quiet)
         && core.lacks_cows()
     {
-        effects::tell_and_end(core, connection, CloseReason::Scarce);
+        apply::tell_and_end(core, connection, CloseReason::Scarce);
     }
 }

@@ -4,6 +4,10 @@
 //! flusher (`flush`); only when the socket does not take it all does the connection's own task (`serve`) wait
 //! for room, and until then everybody else just appends. An idle connection therefore holds no buffer.
 
+pub mod send_queue;
+pub(crate) mod serve;
+pub(crate) mod throttle;
+
 use std::cell::{Cell, Ref, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -14,12 +18,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use super::clock;
-use super::half_open::Patience;
-use super::send_queue::{Fill, Overflow, Progress, SendQueue};
-use super::silence::Silence;
-use super::socket::Socket;
-use super::terms::Terms;
 use crate::close_reason::CloseReason;
 use crate::cows::CowId;
 use crate::faults::{self, Point};
@@ -27,31 +25,37 @@ use crate::held::HeldBytes;
 use crate::ids::ConnectionId;
 use crate::ids::ConnectionName;
 use crate::limits::{SENDQ_MESSAGE_BYTES_MIN, SENDQ_OWN_BYTES};
+use crate::net::connection::send_queue::{Fill, Overflow, Progress, SendQueue};
+use crate::net::terms::Terms;
 use crate::policy::addresses::{Place, Shared};
 use crate::policy::flood::Bucket;
+use crate::policy::idle::Silence;
+use crate::policy::liveness::{Flight, Patience};
 use crate::protocol::line::LineBuffer;
+use crate::runtime::poll_clock;
+use crate::runtime::socket::Socket;
 use crate::shard::{Backlogs, Payload};
 
 /// Why a connection ends, and the kernel's word for it if there is one.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ending {
-    pub(super) reason: CloseReason,
-    pub(super) error: Option<io::ErrorKind>,
+pub(crate) struct Ending {
+    pub(crate) reason: CloseReason,
+    pub(crate) error: Option<io::ErrorKind>,
 }
 
 impl Ending {
     /// A read failed.
-    pub(super) fn of_read(error: io::Error) -> Self {
+    pub(crate) fn of_read(error: io::Error) -> Self {
         Ending { reason: CloseReason::ReadFailed, error: Some(error.kind()) }
     }
 
     /// A write failed.
-    pub(super) fn of_write(error: io::Error) -> Self {
+    pub(crate) fn of_write(error: io::Error) -> Self {
         Ending { reason: CloseReason::WriteFailed, error: Some(error.kind()) }
     }
 
     /// The same, but by its name if the kernel has given up on the peer.
-    pub(super) fn or_peer_gone(self) -> Self {
+    pub(crate) fn or_peer_gone(self) -> Self {
         use io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
         let is_gone = matches!(self.error, Some(TimedOut | HostUnreachable | NetworkUnreachable));
         if is_gone { Ending { reason: CloseReason::PeerGone, ..self } } else { self }
@@ -66,40 +70,40 @@ impl From<CloseReason> for Ending {
 
 /// What came of a read.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Read {
+pub(crate) struct Read {
     /// There may be more; if not, this was the peer's end.
-    pub(super) open: bool,
+    pub(crate) open: bool,
     /// Others could run meanwhile.
-    pub(super) waited: bool,
+    pub(crate) waited: bool,
     /// Bytes that are in no line.
-    pub(super) wasted: usize,
+    pub(crate) wasted: usize,
 }
 
 /// Where the connections of a core tell that much waits for them.
 #[derive(Debug)]
-pub(super) struct Backlog {
-    pub(super) shared: Arc<Backlogs>,
+pub(crate) struct Backlog {
+    pub(crate) shared: Arc<Backlogs>,
     /// Of other people's messages: more than these are much.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// What a connection's task shares with those who have something for it.
-pub(super) struct Connection {
-    pub(super) id: ConnectionId,
-    pub(super) name: ConnectionName,
+pub(crate) struct Connection {
+    pub(crate) id: ConnectionId,
+    pub(crate) name: ConnectionName,
     socket: Socket,
     queue: RefCell<SendQueue>,
     backlog: Rc<Backlog>,
     /// It has told that much waits for it.
     is_behind: Cell<bool>,
     /// It stands in the core's list of those that have something to be written.
-    pub(super) is_dirty: Cell<bool>,
+    pub(crate) is_dirty: Cell<bool>,
     /// It stands in the core's list of those for whom more waits than should.
-    pub(super) is_listed_as_over: Cell<bool>,
+    pub(crate) is_listed_as_over: Cell<bool>,
     /// Set once, by whoever ends it.
     ending: Cell<Option<Ending>>,
     /// The counters know that nothing waits to be written any more.
-    pub(super) is_counted_written: Cell<bool>,
+    pub(crate) is_counted_written: Cell<bool>,
     /// Its last output is not worth waiting for any more.
     abandoned: Cell<bool>,
     /// The cow it logged in as, also after it has left: for the log.
@@ -111,19 +115,19 @@ pub(super) struct Connection {
     /// What it has sent and is not executed yet.
     received: RefCell<HeldBytes>,
     /// Since when it has sent no line.
-    pub(super) silence: Silence,
+    pub(crate) silence: Silence,
     /// Since when it has said nothing to others.
-    pub(super) quiet: Silence,
+    pub(crate) quiet: Silence,
     /// How soon its next line may be executed.
-    pub(super) bucket: Cell<Bucket>,
+    pub(crate) bucket: Cell<Bucket>,
     /// What it has in common with other connections of its address, unless that may have any number of them.
-    pub(super) shared: Option<Arc<Shared>>,
+    pub(crate) shared: Option<Arc<Shared>>,
     /// It may stay without logging in.
-    pub(super) may_look_on: bool,
+    pub(crate) may_look_on: bool,
     /// Its place among those of its address, until it is forgotten.
-    pub(super) place: Cell<Option<Place>>,
+    pub(crate) place: Cell<Option<Place>>,
     /// It is served, and the log has told of it; one whose address connects too often waits for that.
-    pub(super) is_served: Cell<bool>,
+    pub(crate) is_served: Cell<bool>,
     /// What its peer has left unanswered.
     patience: Cell<Patience>,
 }
@@ -136,7 +140,7 @@ impl fmt::Debug for Connection {
 
 impl Connection {
     /// A connection that was accepted at `now` by its core's clock.
-    pub(super) fn new(
+    pub(crate) fn new(
         id: ConnectionId,
         name: ConnectionName,
         socket: Socket,
@@ -171,36 +175,36 @@ impl Connection {
         }
     }
 
-    pub(super) fn socket(&self) -> &Socket {
+    pub(crate) fn socket(&self) -> &Socket {
         &self.socket
     }
 
     /// Whether what was still queued for it has been given up.
-    pub(super) fn is_abandoned(&self) -> bool {
+    pub(crate) fn is_abandoned(&self) -> bool {
         self.abandoned.get()
     }
 
     /// The cow it is or was logged in as.
-    pub(super) fn cow(&self) -> Option<CowId> {
+    pub(crate) fn cow(&self) -> Option<CowId> {
         self.cow.get()
     }
 
-    pub(super) fn set_cow(&self, cow: CowId) {
+    pub(crate) fn set_cow(&self, cow: CowId) {
         self.cow.set(Some(cow));
     }
 
     /// Queues bytes of the connection's own.
-    pub(super) fn push_own(&self, bytes: Vec<u8>) {
+    pub(crate) fn push_own(&self, bytes: Vec<u8>) {
         self.queue.borrow_mut().push_own(bytes);
     }
 
     /// Queues a message that it sent to itself.
-    pub(super) fn push_own_message(&self, payload: Payload) {
+    pub(crate) fn push_own_message(&self, payload: Payload) {
         self.queue.borrow_mut().push_own_message(payload);
     }
 
     /// Queues somebody else's message, unless too many wait.
-    pub(super) fn push_message(&self, payload: Payload, bytes_max: usize) -> Result<Fill, Overflow> {
+    pub(crate) fn push_message(&self, payload: Payload, bytes_max: usize) -> Result<Fill, Overflow> {
         let mut queue = self.queue.borrow_mut();
         let pushed = queue.push_message(payload, bytes_max);
         self.note_backlog(&queue);
@@ -223,7 +227,7 @@ impl Connection {
     }
 
     /// Records why the connection ends and wakes its task; `false` if that is known already.
-    pub(super) fn set_ending(&self, ending: Ending) -> bool {
+    pub(crate) fn set_ending(&self, ending: Ending) -> bool {
         if self.ending.get().is_some() {
             return false;
         }
@@ -241,13 +245,13 @@ impl Connection {
     }
 
     /// Gives up on what is still queued for a connection that ends; `false` if that has been done.
-    pub(super) fn abandon(&self) -> bool {
+    pub(crate) fn abandon(&self) -> bool {
         self.queue.borrow_mut().clear();
         self.wake();
         !self.abandoned.replace(true)
     }
 
-    pub(super) fn ending(&self) -> Option<Ending> {
+    pub(crate) fn ending(&self) -> Option<Ending> {
         self.ending.get()
     }
 
@@ -256,7 +260,7 @@ impl Connection {
     /// A socket takes more only when a third of its buffer is free, which a slow reader needs long for:
     /// that he has read something shows in what is unacknowledged. To be asked at intervals; the first time says
     /// nothing.
-    pub(super) fn stalled_since(&self) -> Option<Instant> {
+    pub(crate) fn stalled_since(&self) -> Option<Instant> {
         let mut queue = self.queue.borrow_mut();
         let matters = queue.holds_others() || self.ending.get().is_some();
         if !matters || queue.blocked_since().is_none() {
@@ -272,32 +276,39 @@ impl Connection {
 
     /// Whether the peer has gone without the kernel's noticing: it has not acknowledged for `timeout` what was sent
     /// (`half_open`). To be called once a second; costs nothing where nothing was written.
-    pub(super) fn is_gone(&self, timeout: Duration) -> bool {
+    pub(crate) fn is_gone(&self, timeout: Duration) -> bool {
         let before = self.patience.get();
         if !self.queue.borrow_mut().take_written() && before == Patience::Rest {
             return false;
         }
         // Where nobody can tell, the kernel's own patience has to do.
-        let Some(flight) = self.socket.flight() else { return false };
-        let now = clock::now();
+        let Some(info) = self.socket.tcp_info() else { return false };
+        let flight = Flight {
+            packets: info.unacked_packets,
+            window: info.send_window_bytes,
+            unsent: info.unsent_bytes,
+            probes: info.probes,
+            unheard: info.since_last_ack,
+        };
+        let now = poll_clock::now();
         let patience = before.after(flight, now);
         self.patience.set(patience);
         patience.is_over(flight, now, timeout)
     }
 
     /// Whether too many of other people's messages wait for it, and for how long: at least so.
-    pub(super) fn is_over_for(&self, time: Duration) -> bool {
+    pub(crate) fn is_over_for(&self, time: Duration) -> bool {
         self.queue.borrow().is_over_for(time)
     }
 
     /// Whether too many of other people's messages wait for it at all.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.queue.borrow().is_over()
     }
 
     /// Writes what is queued, as far as the socket takes it now. What is left is for the connection's own
     /// task, which is told so.
-    pub(super) fn write_now(&self) -> io::Result<()> {
+    pub(crate) fn write_now(&self) -> io::Result<()> {
         if self.queue.borrow().blocked_since().is_some() {
             return Ok(());
         }
@@ -305,7 +316,7 @@ impl Connection {
     }
 
     /// The same for a socket that was full when it was last tried.
-    pub(super) fn write_again(&self) -> io::Result<()> {
+    pub(crate) fn write_again(&self) -> io::Result<()> {
         let throttled = self.queued_bytes() > SENDQ_OWN_BYTES;
         let progress = self.write_queued()?;
         // Its task has to wait for the socket from now on, or waits for the room that there is now.
@@ -319,7 +330,7 @@ impl Connection {
     ///
     /// # Errors
     /// What the kernel says of the socket.
-    pub(super) fn write_last(&self) -> io::Result<()> {
+    pub(crate) fn write_last(&self) -> io::Result<()> {
         if self.queue.borrow().blocked_since().is_none()
             && self.queue.borrow_mut().write_by(|slices| self.socket.send_last(slices))? == Progress::Blocked
         {
@@ -339,14 +350,14 @@ impl Connection {
     }
 
     /// What a batch of sends needs: the queue and the socket, if something waits and the socket may take it.
-    pub(super) fn offer(&self) -> Option<(Ref<'_, SendQueue>, &Socket)> {
+    pub(crate) fn offer(&self) -> Option<(Ref<'_, SendQueue>, &Socket)> {
         let queue = self.queue.borrow();
         let is_ready = !queue.is_empty() && queue.blocked_since().is_none();
         is_ready.then_some((queue, &self.socket))
     }
 
     /// The first `offered` bytes of its queue were offered to the socket by a batch, with this result.
-    pub(super) fn note_sent(&self, offered: usize, sent: io::Result<usize>) -> io::Result<()> {
+    pub(crate) fn note_sent(&self, offered: usize, sent: io::Result<usize>) -> io::Result<()> {
         let throttled = self.queued_bytes() > SENDQ_OWN_BYTES;
         let mut queue = self.queue.borrow_mut();
         let progress = queue.note_sent(offered, sent)?;
@@ -385,7 +396,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection ends before that.
-    pub(super) async fn attend<T>(&self, future: impl Future<Output = T>) -> Result<T, Ending> {
+    pub(crate) async fn attend<T>(&self, future: impl Future<Output = T>) -> Result<T, Ending> {
         let mut future = pin!(future);
         poll_fn(|cx| {
             if let Some(ending) = self.ending.get() {
@@ -411,7 +422,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection ends before that.
-    pub(super) async fn read(&self, buffer: &RefCell<Box<[u8]>>, lines: &mut LineBuffer) -> Result<Read, Ending> {
+    pub(crate) async fn read(&self, buffer: &RefCell<Box<[u8]>>, lines: &mut LineBuffer) -> Result<Read, Ending> {
         let mut waited = false;
         let read = poll_fn(|cx| {
             let mut buffer = buffer.borrow_mut();
@@ -428,19 +439,19 @@ impl Connection {
     }
 
     /// Counts the memory of what it has sent and is not executed yet.
-    pub(super) fn note_received(&self, bytes: usize) {
+    pub(crate) fn note_received(&self, bytes: usize) {
         self.received.borrow_mut().set(bytes);
     }
 
     /// What waits to be written to it, or to be executed for it, in bytes of memory, about.
-    pub(super) fn load(&self) -> u64 {
+    pub(crate) fn load(&self) -> u64 {
         let queue = self.queue.borrow();
         let waiting = queue.bytes().max(queue.pieces() * SENDQ_MESSAGE_BYTES_MIN);
         (waiting + self.received.borrow().bytes()) as u64
     }
 
     /// Bytes that wait to be written.
-    pub(super) fn queued_bytes(&self) -> usize {
+    pub(crate) fn queued_bytes(&self) -> usize {
         self.queue.borrow().bytes()
     }
 
@@ -448,13 +459,13 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection ends before that, or has ended already.
-    pub(super) async fn has_room(&self, bytes_max: usize) -> Result<(), Ending> {
+    pub(crate) async fn has_room(&self, bytes_max: usize) -> Result<(), Ending> {
         let room = poll_fn(|_| if self.queued_bytes() <= bytes_max { Poll::Ready(()) } else { Poll::Pending });
         self.attend(room).await
     }
 
     /// Waits until all that is queued is written, or given up.
-    pub(super) async fn is_written(&self) -> io::Result<()> {
+    pub(crate) async fn is_written(&self) -> io::Result<()> {
         poll_fn(|cx| {
             let written = self.poll_write(cx);
             if written.is_pending() {

@@ -1,0 +1,104 @@
+//! Accepting: each new connection is admitted, or refused by a line.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use socket2::Socket as RawSocket;
+
+use super::connection::serve;
+use super::core::Core;
+use super::refuse::{refuse, refuse_at_once, refuse_waiting};
+use super::terms::Terms;
+use super::turn::Turn;
+use crate::close_reason::CloseReason;
+use crate::events::Event;
+use crate::limits::{ACCEPT_BACKOFF, BACKLOG, TURN_ACCEPTS};
+use crate::metrics::Counter;
+use crate::runtime::listener::{Listening, is_of_one_connection};
+use crate::runtime::socket::Socket;
+
+/// Accepts until the server drains, which then empties the listener.
+pub(crate) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
+    let mut is_failing = false;
+    let mut turn = Turn::of(TURN_ACCEPTS);
+    while !core.is_draining() {
+        match listener.take_waiting() {
+            Ok((socket, peer)) if core.metrics.all().lacks_descriptors() && !listener.is_room() => {
+                // There was a descriptor only because a core has let go of its spare one: give that back.
+                refuse_at_once(&core, socket, peer, CloseReason::ServerFull);
+                listener.renew_spare();
+                core.reactor.sleep(ACCEPT_BACKOFF).await;
+            }
+            Ok((socket, peer)) => {
+                if std::mem::take(&mut is_failing) {
+                    core.metrics.add(Counter::AcceptRecoveries, 1);
+                    core.log.emit(Event::AcceptRecovered { shard: core.id });
+                    listener.renew_spare();
+                }
+                admit(&core, socket, peer);
+                if turn.step() {
+                    core.reactor.breathe().await;
+                    turn = Turn::of(TURN_ACCEPTS);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                listener.is_waited_for().await;
+                turn = Turn::of(TURN_ACCEPTS);
+            }
+            Err(error) if is_of_one_connection(&error) => {
+                // A security module may refuse each of them, and take none out of the queue.
+                if turn.step() {
+                    core.reactor.sleep(ACCEPT_BACKOFF).await;
+                    turn = Turn::of(TURN_ACCEPTS);
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut is_failing, true) {
+                    core.metrics.add(Counter::AcceptFailures, 1);
+                    core.log.emit(Event::AcceptFailed { shard: core.id, error: error.to_string() });
+                }
+                // Out of descriptors, most likely: give up the spare one to tell those who wait.
+                listener.give_up_spare();
+                refuse_waiting(&core, &listener);
+                listener.renew_spare();
+                core.reactor.sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+}
+
+/// Takes a new connection in, or tells it why not.
+fn admit(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>) {
+    let terms = match Terms::of(core, peer) {
+        Ok(terms) => terms,
+        Err(turned_away) => return refuse(core, socket, peer, &turned_away),
+    };
+    let wait = terms.wait;
+    let connection = core.open(Socket::new(&core.reactor, socket), peer, terms);
+    if wait.is_zero() {
+        core.reactor.spawn(serve::run(Rc::clone(core), connection));
+    } else {
+        core.reactor.spawn(serve::run_later(Rc::clone(core), connection, wait));
+    }
+}
+
+/// Accepts all that wait, then ends the listener: newcomers are refused by the kernel. Without descriptors for
+/// them they get their last line on the spare one, one after the other. Returns whether it has ended; if not,
+/// somebody waits for whom there is not even that one, and it has to be called again.
+pub(super) fn empty_and_end(listener: &Listening, core: &Rc<Core>) -> bool {
+    // The kernel's queue holds one more than it was asked for, and handshakes come to their end meanwhile.
+    for _ in 0..2 * BACKLOG {
+        match listener.take_waiting() {
+            Ok((socket, peer)) if listener.has_spare() => admit(core, socket, peer),
+            Ok((socket, peer)) => refuse_at_once(core, socket, peer, CloseReason::Shutdown),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(_) if listener.give_up_spare() => {}
+            Err(_) if listener.has_waiting() => return false,
+            Err(_) => break,
+        }
+    }
+    listener.end();
+    true
+}

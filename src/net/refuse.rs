@@ -1,0 +1,67 @@
+//! New connections that are not served: each gets a last line that says why.
+
+use std::net::{Shutdown, SocketAddr};
+use std::rc::Rc;
+
+use socket2::Socket as RawSocket;
+
+use super::connection::serve;
+use super::core::Core;
+use super::terms::TurnedAway;
+use crate::close_reason::CloseReason;
+use crate::events::Event;
+use crate::limits::{REFUSED_LINGERING_MAX, TURN_ACCEPTS};
+use crate::runtime::listener::Listening;
+use crate::runtime::socket::Socket;
+
+/// Reads of at most 4 KiB that are spent on what a newcomer has sent before it was turned away.
+const REFUSED_READS_MAX: usize = 16;
+
+/// Tells those who wait, one after the other on the same descriptor, that there is no room.
+pub(super) fn refuse_waiting(core: &Core, listener: &Listening) {
+    for _ in 0..TURN_ACCEPTS {
+        let Ok((socket, peer)) = listener.take_waiting() else { return };
+        refuse_at_once(core, socket, peer, CloseReason::ServerFull);
+    }
+}
+
+/// Refuses a newcomer, and closes: another is to have his descriptor.
+pub(super) fn refuse_at_once(core: &Core, socket: RawSocket, peer: Option<SocketAddr>, reason: CloseReason) {
+    tell_refused(core, &socket, peer, &TurnedAway { reason, is_logged: true });
+}
+
+/// Tells a newcomer why he is not let in, and the log and the counters, too. Waits for nothing.
+fn tell_refused(core: &Core, socket: &RawSocket, peer: Option<SocketAddr>, turned_away: &TurnedAway) {
+    let &TurnedAway { reason, is_logged } = turned_away;
+    core.metrics.add_ended(reason);
+    if is_logged {
+        core.log.emit(Event::Refused { shard: core.id, peer, reason });
+    }
+    let last_line = core.last_line(reason).unwrap_or_default();
+    // A new socket's buffer is empty: it takes one line, or the peer is gone.
+    let _ = socket.set_nonblocking(true);
+    let _ = socket.send(last_line.as_bytes());
+    let _ = socket.shutdown(Shutdown::Write);
+    // What it has already sent must not turn the close into a reset that loses the line.
+    let mut input = [std::mem::MaybeUninit::uninit(); 4096];
+    for _ in 0..REFUSED_READS_MAX {
+        if !matches!(socket.recv(&mut input), Ok(1..)) {
+            break;
+        }
+    }
+}
+
+/// Refuses a newcomer. His last line gets the same care as anybody's, but not that of more than
+/// [`REFUSED_LINGERING_MAX`] at once: it is descriptors that are scarce.
+pub(super) fn refuse(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>, turned_away: &TurnedAway) {
+    tell_refused(core, &socket, peer, turned_away);
+    if core.refusing.get() < REFUSED_LINGERING_MAX {
+        core.refusing.set(core.refusing.get() + 1);
+        let core = Rc::clone(core);
+        let lingering = Rc::clone(&core);
+        core.reactor.spawn(async move {
+            serve::linger(&lingering, &Socket::new(&lingering.reactor, socket)).await;
+            lingering.refusing.set(lingering.refusing.get() - 1);
+        });
+    }
+}
