@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All that a change has to pass, for people and machines alike: format, lints, documentation, tests, the unit.
-# Needs nothing but ci/preflight.sh's list; as root on Debian it installs the packages that are missing.
+# As root on Debian it installs the packages that are missing; ci/preflight.sh lists what is needed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # Whoever starts this may have no stdin, and nothing here may wait for one.

@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# What this machine lacks to build, run and test cowchat, one line a fact. Changes nothing. What is marked
-# "without" is not needed, but something is not checked then.
-# Exit code 0: the tests can run. 1: something they need is lacking, and its line says what to do.
+# What this machine lacks to run, build and test cowchat: one line a fact, in three parts. Changes nothing.
+#   ci/preflight.sh run      a binary is here, and should serve
+#   ci/preflight.sh build    the source is here: what `cargo build` needs
+#   ci/preflight.sh          all three parts, the tests too
+# "without" marks what is not needed; the line says what does not work then.
+# Exit code 0: nothing is lacking. 1: something is, and its line says what to do. 2: no such part.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,6 +22,10 @@ ok() {
 lacks() {
     printf 'LACKS   %s\n' "$*"
     lacking=1
+}
+
+without() {
+    printf 'without %s\n' "$*"
 }
 
 # Whether version $1 is $2 or later.
@@ -80,17 +87,14 @@ check_kernel() {
     fi
 }
 
+# $1: of which limit, -H or -S; $2: how many are needed; $3: for what.
 check_descriptors() {
     local limit
-    limit=$(ulimit -Sn)
-    if [ "$limit" = unlimited ] || [ "$limit" -ge "$descriptors_to_test" ]; then
+    limit=$(ulimit "$1n")
+    if [ "$limit" = unlimited ] || [ "$limit" -ge "$2" ]; then
         ok "descriptors: $limit"
-    elif [ "$limit" -ge "$descriptors_to_start" ]; then
-        lacks "descriptors: $limit are enough to start, the tests need $descriptors_to_test;" \
-            "run ulimit -n $descriptors_to_test (the hard limit is $(ulimit -Hn))"
     else
-        lacks "descriptors: $limit; a server needs $descriptors_to_start, the tests $descriptors_to_test;" \
-            "run ulimit -n $descriptors_to_test (the hard limit is $(ulimit -Hn))"
+        lacks "descriptors: $limit, $3 $2; run ulimit -n $2 (the hard limit is $(ulimit -Hn))"
     fi
 }
 
@@ -103,8 +107,22 @@ may_lock_all() {
     ((0x${capabilities:-0} >> 14 & 1 && first == 0 && count == 4294967295))
 }
 
+# The server raises its soft limits to the hard ones. With too little for all cores it starts fewer, and says so.
+check_memlock_to_run() {
+    local limit wanted=$memlock_to_start
+    limit=$(ulimit -Hl)
+    may_lock_all || wanted=$(($(nproc) * memlock_per_core))
+    if [ "$limit" = unlimited ] || [ "$limit" -ge "$wanted" ]; then
+        ok "lockable memory: $limit KiB"
+    elif [ "$limit" -ge "$memlock_to_start" ]; then
+        without "$wanted KiB of lockable memory there may be fewer cores than CPUs: the hard limit is $limit KiB"
+    else
+        lacks "lockable memory: $limit KiB, a server needs $memlock_to_start; raise the hard limit (LimitMEMLOCK)"
+    fi
+}
+
 # All servers of a user count together: each thread of the tests has up to two of them, with two cores each.
-check_memlock() {
+check_memlock_to_test() {
     local limit threads wanted=$memlock_to_start fewer=
     limit=$(ulimit -Sl)
     threads=${RUST_TEST_THREADS:-$(nproc)}
@@ -161,7 +179,7 @@ check_systemd() {
     if said=$(ci/unit.sh --can); then
         ok "systemd-analyze: $(command -v systemd-analyze)"
     else
-        printf 'without ci/cowchat.service %s\n' "$said"
+        without "systemd-analyze ci/cowchat.service is $said"
     fi
 }
 
@@ -181,17 +199,44 @@ check_cargo() {
     fi
 }
 
-check_io_uring
-check_kernel
-check_descriptors
-check_memlock
-check_ipv6
-check_program cc "glommio's build compiles C" "install gcc and libc6-dev"
-check_program git "glommio's build runs it" "install git"
-check_nc
-check_program telnet "tests talk through it" "install telnet"
-check_program script "tests run telnet in a terminal of its" "install bsdutils"
-check_cowsay
-check_systemd
-check_cargo
+to_run() {
+    printf '\nto run:\n'
+    check_kernel
+    check_io_uring
+    check_descriptors -H "$descriptors_to_start" "a server needs"
+    check_memlock_to_run
+}
+
+to_build() {
+    printf '\nto build:\n'
+    check_cargo
+    check_program cc "glommio's build compiles C" "install gcc and libc6-dev"
+    check_program git "glommio's build runs it" "install git"
+}
+
+to_test() {
+    printf '\nto test:\n'
+    check_descriptors -S "$descriptors_to_test" "the tests need"
+    check_memlock_to_test
+    check_ipv6
+    check_nc
+    check_program telnet "tests talk through it" "install telnet"
+    check_program script "tests run telnet in a terminal of its own" "install bsdutils"
+    check_cowsay
+    check_systemd
+}
+
+case ${1:-all} in
+run) to_run ;;
+build) to_build ;;
+all)
+    to_run
+    to_build
+    to_test
+    ;;
+*)
+    printf 'usage: ci/preflight.sh [run|build]\n' >&2
+    exit 2
+    ;;
+esac
 exit "$lacking"
