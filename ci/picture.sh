@@ -48,7 +48,6 @@ conversation() {
     # The usual port, whichever it was this time.
     show_typed '$ nc 127.0.0.1 1337'
     ask "$host" login ferris
-    type_in "$guest" login ferris
     type_in "$guest" login clefairy
     type_in "$guest" who
     type_in "$guest" say ferris "are you a cow?"
