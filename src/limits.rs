@@ -337,9 +337,9 @@ pub const IO_MEMORY_BYTES: usize = 64 * 1024;
 /// How often a core looks after its connections. Once costs 5 us (`net::housekeeping`).
 pub const HEARTBEAT: Duration = Duration::from_millis(50);
 
-/// Longest time between two looks at its sockets that a core holds against anybody who was silent or took nothing
-/// meanwhile: [`HEARTBEAT`], after which even one that rests looks, and half as much again.
-pub const LOOK_GAP_MAX: Duration = Duration::from_millis(75);
+/// A gap between two polls of a core counts for this long at most against a peer that was silent or took nothing
+/// meanwhile: [`HEARTBEAT`], after which even a core that rests polls, and half as much again.
+pub const POLL_GAP_MAX: Duration = Duration::from_millis(75);
 
 /// How often the supervisor looks whether the cores' hearts beat.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(250);

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -24,7 +24,7 @@ use crate::ids::{ConnectionId, ShardId};
 use crate::limits::{BACKLOG_SENDQ_PART, READ_BYTES, SCARCE_PART};
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter};
-use crate::net::connection::{Backlog, Connection, Ending};
+use crate::net::connection::{Connection, ConnectionContext, Ending};
 use crate::net::delivery::batch::Batch;
 use crate::net::delivery::dirty::DirtyList;
 use crate::net::delivery::mesh::Mesh;
@@ -35,7 +35,6 @@ use crate::policy::addresses::{Addresses, Networks, Place};
 use crate::policy::flood::Rate;
 use crate::policy::memory_budget::{Account, Budget};
 use crate::protocol::line::Line;
-use crate::runtime::poll_clock;
 use crate::runtime::reactor::Reactor;
 use crate::runtime::socket::Socket;
 use crate::shard::{self, Change, Effects, Shard};
@@ -94,7 +93,7 @@ pub struct Core {
     /// Something that is everybody's is being changed, or a panic has left it half changed.
     changing: Cell<bool>,
     connections: RefCell<Slab<Rc<Connection>>>,
-    backlog: Rc<Backlog>,
+    context: Rc<ConnectionContext>,
     /// Its part of what may wait for all connections together.
     pub(crate) account: Account,
     /// Connections that have something to be written.
@@ -117,7 +116,6 @@ pub struct Core {
     pub(crate) refusing: Cell<usize>,
     draining: Cell<bool>,
     accepted: Cell<u64>,
-    began: Instant,
 }
 
 impl Core {
@@ -132,8 +130,11 @@ impl Core {
         log: Log,
     ) -> Rc<Self> {
         let shard = Shard::new(id, common.clone(), metrics.clone());
-        let backlog =
-            Backlog { shared: Arc::clone(&common.backlogs), bytes: settings.sendq_bytes_max / BACKLOG_SENDQ_PART };
+        let context = ConnectionContext {
+            backlogs: Arc::clone(&common.backlogs),
+            backlog_bytes: settings.sendq_bytes_max / BACKLOG_SENDQ_PART,
+            clock: Rc::clone(reactor.clock()),
+        };
         Rc::new(Core {
             id,
             account: Account::new(Arc::clone(&settings.budget), id),
@@ -147,7 +148,7 @@ impl Core {
             shard: RefCell::new(shard),
             changing: Cell::new(false),
             connections: RefCell::new(Slab::new()),
-            backlog: Rc::new(backlog),
+            context: Rc::new(context),
             dirty: DirtyList::default(),
             batch: RefCell::default(),
             over_limit: RefCell::default(),
@@ -159,7 +160,6 @@ impl Core {
             refusing: Cell::new(0),
             draining: Cell::new(false),
             accepted: Cell::new(0),
-            began: poll_clock::now(),
         })
     }
 
@@ -174,8 +174,8 @@ impl Core {
         }
         let mut connections = self.connections.borrow_mut();
         let entry = connections.vacant_entry();
-        let (id, backlog) = (ConnectionId::new(entry.key()), Rc::clone(&self.backlog));
-        let connection = Rc::new(Connection::new(id, name, socket, terms, backlog, self.clock()));
+        let (id, context) = (ConnectionId::new(entry.key()), Rc::clone(&self.context));
+        let connection = Rc::new(Connection::new(id, name, socket, terms, context));
         entry.insert(Rc::clone(&connection));
         connection
     }
@@ -241,7 +241,7 @@ impl Core {
     /// Logs that a connection has become somebody, and remembers as whom.
     pub(crate) fn note_login(&self, connection: &Connection, cow: CowId) {
         connection.set_cow(cow);
-        connection.quiet.restart(self.clock());
+        connection.quiet.restart(self.now());
         self.log.emit(Event::LoggedIn { connection: connection.name, cow: self.name(cow) });
     }
 
@@ -258,14 +258,9 @@ impl Core {
         shard::name(&self.common.herd, cow).to_string()
     }
 
-    /// How long this core has been running.
+    /// The time by the core's clock: how long it could have noticed what its connections do.
     pub(crate) fn now(&self) -> Duration {
-        self.began.elapsed()
-    }
-
-    /// How long it has been able to notice what its connections do ([`poll_clock`]).
-    pub(crate) fn clock(&self) -> Duration {
-        poll_clock::now().saturating_duration_since(self.began)
+        self.reactor.clock().now()
     }
 
     /// Decides what a line means. A panic in that ends only the sender's session, unless it left the shard half changed.

@@ -12,7 +12,6 @@ use crate::net::connection::{Connection, Ending};
 use crate::net::core::Core;
 use crate::net::delivery::apply;
 use crate::net::delivery::presence;
-use crate::runtime::poll_clock;
 
 /// Beats for as long as the core lives.
 pub(crate) async fn run(core: Rc<Core>) {
@@ -74,7 +73,7 @@ fn keep_the_budget(core: &Core) {
     }
     let connections = core.connections();
     let loads = connections.iter().map(|(_, connection)| (connection, connection.load())).collect();
-    for connection in core.account.to_cut(loads, core.clock()) {
+    for connection in core.account.to_cut(loads, core.now()) {
         end_or_give_up(core, connection, CloseReason::QueuesFull);
     }
 }
@@ -108,7 +107,7 @@ fn look_after(core: &Core, connection: &Rc<Connection>) {
 /// Ends a connection that has taken nothing for too long of what waits for it.
 fn cut_if_stalled(core: &Core, connection: &Connection) {
     let Some(since) = connection.stalled_since() else { return };
-    let stalled = poll_clock::now().saturating_duration_since(since);
+    let stalled = core.now().saturating_sub(since);
     match connection.ending() {
         None if stalled >= core.settings.sendq_stall => core.end(connection, CloseReason::Stalled.into()),
         Some(_) if stalled >= LAST_OUTPUT_STALL => core.give_up(connection),
@@ -131,7 +130,7 @@ fn close_if_silent(core: &Core, connection: &Rc<Connection>) {
         None if connection.may_look_on => return,
         None => (core.settings.login_timeout, CloseReason::NotLoggedIn),
     };
-    if time.is_some_and(|time| connection.silence.is_for(time, core.clock())) {
+    if time.is_some_and(|time| connection.silence.is_for(time, core.now())) {
         apply::tell_and_end(core, connection, reason);
     }
     close_if_scarce(core, connection);
@@ -139,7 +138,7 @@ fn close_if_silent(core: &Core, connection: &Rc<Connection>) {
 
 /// Ends a session that has said nothing for long while few cows are free, so that these are not kept for nothing.
 fn close_if_scarce(core: &Core, connection: &Rc<Connection>) {
-    let is_quiet = |time| connection.quiet.is_for(time, core.clock());
+    let is_quiet = |time| connection.quiet.is_for(time, core.now());
     if connection.cow().is_some()
         && connection.shared.is_some()
         && core.settings.scarce_idle.is_some_and(is_quiet)

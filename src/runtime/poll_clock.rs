@@ -1,33 +1,41 @@
-//! A clock for everybody's patience: it goes on while the core of this thread looks at its sockets.
+//! The clock of a core's event loop: it stands still while the core does not poll its sockets.
 //!
-//! How long somebody has been silent, has taken nothing, or has had too much waiting for him is held against
-//! him only as far as the core could have noticed that he is not. When the process was stopped, or one turn took
-//! a second, what he did meanwhile stands in his socket and has not been looked at.
+//! A peer is cut for silence, or for what it does not take, only by time in which the core could have noticed that it is
+//! not so. When the process was stopped, or one turn took a second, what the peer did meanwhile waits in its socket.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use crate::limits::LOOK_GAP_MAX;
+use crate::limits::POLL_GAP_MAX;
 
-thread_local! {
-    /// When the core last looked, if this is a core's thread.
-    static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
-    /// Time that counts for nothing.
-    static LOST: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+/// A core's clock. Its time is that of the last poll, since the clock was made; a gap between two polls counts for
+/// [`POLL_GAP_MAX`] at most. To read it costs no system call.
+#[derive(Debug)]
+pub(crate) struct PollClock {
+    polled: Cell<Instant>,
+    now: Cell<Duration>,
 }
 
-/// The time by this clock, to be compared with others of it only. It stands still from [`LOOK_GAP_MAX`] after a
-/// look until the next.
-pub(crate) fn now() -> Instant {
-    let now = Instant::now();
-    LOOKED.get().map_or(now, |looked| now.min(looked + LOOK_GAP_MAX)) - LOST.get()
-}
+impl PollClock {
+    /// A clock at zero, as if the core had polled at `polled`.
+    pub(crate) fn new(polled: Instant) -> Self {
+        PollClock { polled: Cell::new(polled), now: Cell::new(Duration::ZERO) }
+    }
 
-/// The core has looked at what is ready, at `now`.
-pub(crate) fn note_look(now: Instant) {
-    if let Some(looked) = LOOKED.replace(Some(now)) {
-        let gap = now.saturating_duration_since(looked);
-        LOST.set(LOST.get() + gap.saturating_sub(LOOK_GAP_MAX));
+    /// The time at the last poll.
+    pub(crate) fn now(&self) -> Duration {
+        self.now.get()
+    }
+
+    /// When the core last polled.
+    pub(crate) fn polled(&self) -> Instant {
+        self.polled.get()
+    }
+
+    /// The core has polled, at `polled`.
+    pub(crate) fn record_poll(&self, polled: Instant) {
+        let gap = polled.saturating_duration_since(self.polled.replace(polled));
+        self.now.set(self.now.get() + gap.min(POLL_GAP_MAX));
     }
 }
 
@@ -36,18 +44,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_core_could_not_look_at_counts_for_nothing() {
-        const STOPPED: Duration = Duration::from_secs(10);
-        let looked = Instant::now();
-        note_look(looked);
-        let before = now();
-        assert!(before >= looked);
-        // As if that had been long ago.
-        LOOKED.set(Some(looked - STOPPED));
-        assert_eq!(now(), looked - STOPPED + LOOK_GAP_MAX, "it stands still");
-        note_look(looked);
-        let after = now();
-        assert!(after >= looked - STOPPED + LOOK_GAP_MAX, "and goes on from there");
-        assert!(after <= looked - STOPPED + 2 * LOOK_GAP_MAX);
+    fn a_gap_between_polls_counts_for_its_limit_at_most() {
+        let began = Instant::now();
+        let clock = PollClock::new(began);
+        let poll = |at: Duration| {
+            clock.record_poll(began + at);
+            clock.now()
+        };
+        assert_eq!(poll(POLL_GAP_MAX), POLL_GAP_MAX);
+        assert_eq!(poll(POLL_GAP_MAX * 100), POLL_GAP_MAX * 2);
+        assert_eq!(poll(POLL_GAP_MAX * 100), POLL_GAP_MAX * 2);
+        assert_eq!(poll(POLL_GAP_MAX * 100 + Duration::from_millis(1)), POLL_GAP_MAX * 2 + Duration::from_millis(1));
     }
 }

@@ -28,6 +28,7 @@ use pin_project_lite::pin_project;
 use rustix::event::PollFlags;
 use rustix::thread::sched_yield;
 
+use super::poll_clock::PollClock;
 use super::registrations::{Sources, Watch};
 use super::timers::{self, Timers};
 use crate::limits::{
@@ -35,7 +36,6 @@ use crate::limits::{
     RING_SUBMISSIONS,
 };
 use crate::metrics::{CoreMetrics, Counter};
-use crate::runtime::poll_clock;
 use crate::runtime::remote_waker::Doorbell;
 
 /// Names a completion of the doorbell's poll.
@@ -95,7 +95,7 @@ pub struct Reactor {
     others_ran: Cell<bool>,
     /// Where the beats of the core's heart are counted.
     heart: OnceCell<CoreMetrics>,
-    looked: Cell<Instant>,
+    clock: Rc<PollClock>,
     /// Before this it does not yield its CPU.
     yields_from: Cell<Instant>,
     is_over: Cell<bool>,
@@ -122,7 +122,7 @@ impl Reactor {
             breathing: RefCell::default(),
             others_ran: Cell::new(true),
             heart: OnceCell::new(),
-            looked: Cell::new(Instant::now()),
+            clock: Rc::new(PollClock::new(Instant::now())),
             yields_from: Cell::new(Instant::now()),
             is_over: Cell::new(false),
         });
@@ -157,7 +157,7 @@ impl Reactor {
             }
             // Tasks are run in the order in which they were woken: who did not run since the last time cannot.
             let is_alone = !self.others_ran.take() && self.breathing.borrow().is_empty();
-            let is_time = || !self.breathing.borrow().is_empty() || self.looked.get().elapsed() >= LOOK_INTERVAL;
+            let is_time = || !self.breathing.borrow().is_empty() || self.clock.polled().elapsed() >= LOOK_INTERVAL;
             if is_alone || is_time() {
                 self.look(is_alone);
             }
@@ -199,8 +199,7 @@ impl Reactor {
             self.heard.set(self.heard.get() + 1);
             self.listening.take().into_iter().for_each(Waker::wake);
         }
-        self.looked.set(now);
-        poll_clock::note_look(now);
+        self.clock.record_poll(now);
         self.timers.borrow_mut().fire(now);
         self.breathing.take().into_iter().for_each(Waker::wake);
     }
@@ -322,6 +321,11 @@ impl Reactor {
         Sleep { reactor: Rc::clone(self), key }
     }
 
+    /// The core's clock.
+    pub(crate) fn clock(&self) -> &Rc<PollClock> {
+        &self.clock
+    }
+
     /// Lets everybody who can run do so, and the ring be looked at, before the caller goes on.
     pub(crate) async fn breathe(&self) {
         let mut breathed = false;
@@ -424,7 +428,7 @@ impl Ear {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::LOOK_GAP_MAX;
+    use crate::limits::POLL_GAP_MAX;
     use crate::runtime::executor::block_on_reactor;
     use crate::runtime::registrations::{End, end_of_poll};
     use rustix::event::{EventfdFlags, eventfd};
@@ -662,14 +666,14 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_takes_long_counts_for_nothing_by_the_clock_for_patience() {
+    fn a_long_turn_counts_for_one_poll_gap_at_most() {
         run(async |reactor| {
             reactor.breathe().await;
-            let (before, began) = (poll_clock::now(), Instant::now());
-            while began.elapsed() < LOOK_GAP_MAX * 4 {}
-            assert!(poll_clock::now() <= before + LOOK_GAP_MAX);
+            let (before, began) = (reactor.clock().now(), Instant::now());
+            while began.elapsed() < POLL_GAP_MAX * 4 {}
+            assert!(reactor.clock().now() <= before + POLL_GAP_MAX);
             reactor.breathe().await;
-            assert!(poll_clock::now() <= before + LOOK_GAP_MAX * 2);
+            assert!(reactor.clock().now() <= before + POLL_GAP_MAX * 2);
         });
     }
 

@@ -140,7 +140,7 @@ impl World {
         }
         for connection in self.connections.values_mut() {
             while connection.wire.appetite != Appetite::None && !connection.wire.is_done() {
-                connection.wire.flush(usize::MAX);
+                connection.wire.flush(usize::MAX, self.now);
             }
         }
     }

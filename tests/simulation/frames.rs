@@ -106,7 +106,7 @@ impl World {
                 kept.pop_front();
             }
         }
-        let mut too_slow = Vec::new();
+        let (mut too_slow, now) = (Vec::new(), self.now);
         for Received { place, payload, is_author } in received {
             let place = (core, place);
             let connection = self.connections.get_mut(&place).expect("I8: a connection");
@@ -121,7 +121,7 @@ impl World {
             assert_eq!(is_author, id == token.0);
             if is_author {
                 connection.wire.push_own_message(&payload);
-            } else if connection.wire.push_message(&payload).is_err() {
+            } else if connection.wire.push_message(&payload, now).is_err() {
                 too_slow.push(place);
                 continue;
             }
@@ -138,14 +138,14 @@ impl World {
         let listening = on_core.filter(|(_, connection)| connection.session.is_some() && connection.listening);
         let expected: BTreeSet<usize> = listening.map(|((_, place), _)| *place).collect();
         assert_eq!(received.iter().map(|received| received.place).collect::<BTreeSet<_>>(), expected);
-        let mut too_slow = Vec::new();
+        let (mut too_slow, now) = (Vec::new(), self.now);
         for Received { place, payload, .. } in received {
             let connection = self.connection((core, place));
             let line = std::str::from_utf8(&payload).expect("notices are UTF-8");
             let begin = if connection.form.numbered { "0 * " } else { "* " };
             let line = line.strip_prefix(begin).expect("how a notice begins");
             assert!(["has joined\n", "has left\n", "more left\n"].iter().any(|end| line.ends_with(end)), "{line}");
-            if connection.wire.push_message(&payload).is_err() {
+            if connection.wire.push_message(&payload, now).is_err() {
                 too_slow.push((core, place));
             }
         }

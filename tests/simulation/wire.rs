@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::time::Duration;
 
 use cowchat::limits::SENDQ_MESSAGE_BYTES_MIN;
 use cowchat::net::connection::send_queue::{Fill, SendQueue};
@@ -85,13 +86,13 @@ impl Wire {
 
     /// Queues somebody else's message, after a look at what the peer takes if there is no room. The moment for
     /// which a queue may be over its limit is none here.
-    pub fn push_message(&mut self, payload: &Payload) -> Result<(), Cut> {
+    pub fn push_message(&mut self, payload: &Payload, now: Duration) -> Result<(), Cut> {
         let counts = payload.len().max(SENDQ_MESSAGE_BYTES_MIN);
         if !self.has_room(counts) {
-            self.flush(usize::MAX);
+            self.flush(usize::MAX, now);
         }
         let has_room = self.has_room(counts);
-        let queued = self.queue.push_message(payload.clone(), self.bytes_max);
+        let queued = self.queue.push_message(payload.clone(), self.bytes_max, now);
         assert_eq!(queued == Ok(Fill::Within), has_room, "{counts} more than {:?}", self.others);
         if !has_room {
             return Err(Cut);
@@ -112,14 +113,14 @@ impl Wire {
     }
 
     /// Writes as much as the peer has appetite for, now that it is asked; it reads all that.
-    pub fn flush(&mut self, asked: usize) {
+    pub fn flush(&mut self, asked: usize, now: Duration) {
         let mut room = match self.appetite {
             Appetite::Full => usize::MAX,
             Appetite::Small(most) => most.min(asked),
             Appetite::None => 0,
         };
         let (due, read_bytes) = (&mut self.due, &mut self.read_bytes);
-        let written = self.queue.write_by(|slices| {
+        let written = self.queue.write_by(now, |slices: &[io::IoSlice<'_>]| {
             let before = room;
             for byte in slices.iter().flat_map(|slice| slice.iter()).take(before) {
                 assert_eq!(due.pop_front(), Some(*byte), "I6: byte {read_bytes} is not what was sent");

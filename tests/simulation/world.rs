@@ -234,7 +234,7 @@ impl World {
         let asked = self.random.usize(..200);
         for place in (0..CONNECTIONS).map(|place| (core, place)) {
             let Some(connection) = self.connections.get_mut(&place) else { continue };
-            connection.wire.flush(asked);
+            connection.wire.flush(asked, self.now);
             if connection.wire.is_done() {
                 self.connections.remove(&place);
                 self.shards[core].on_forget(ConnectionId::new(place.1));

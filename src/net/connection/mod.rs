@@ -16,7 +16,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::close_reason::CloseReason;
 use crate::cows::CowId;
@@ -32,7 +32,7 @@ use crate::policy::flood::Bucket;
 use crate::policy::idle::Silence;
 use crate::policy::liveness::{Flight, Patience};
 use crate::protocol::line::LineBuffer;
-use crate::runtime::poll_clock;
+use crate::runtime::poll_clock::PollClock;
 use crate::runtime::socket::Socket;
 use crate::shard::{Backlogs, Payload};
 
@@ -79,12 +79,14 @@ pub(crate) struct Read {
     pub(crate) wasted: usize,
 }
 
-/// Where the connections of a core tell that much waits for them.
+/// What all connections of a core have in common.
 #[derive(Debug)]
-pub(crate) struct Backlog {
-    pub(crate) shared: Arc<Backlogs>,
-    /// Of other people's messages: more than these are much.
-    pub(crate) bytes: usize,
+pub(crate) struct ConnectionContext {
+    /// Where connections tell that much waits for them.
+    pub(crate) backlogs: Arc<Backlogs>,
+    /// Of messages from others: more than these bytes are much.
+    pub(crate) backlog_bytes: usize,
+    pub(crate) clock: Rc<PollClock>,
 }
 
 /// What a connection's task shares with those who have something for it.
@@ -93,7 +95,7 @@ pub(crate) struct Connection {
     pub(crate) name: ConnectionName,
     socket: Socket,
     queue: RefCell<SendQueue>,
-    backlog: Rc<Backlog>,
+    context: Rc<ConnectionContext>,
     /// It has told that much waits for it.
     is_behind: Cell<bool>,
     /// It stands in the core's list of those that have something to be written.
@@ -139,21 +141,21 @@ impl fmt::Debug for Connection {
 }
 
 impl Connection {
-    /// A connection that was accepted at `now` by its core's clock.
+    /// A connection that was accepted just now.
     pub(crate) fn new(
         id: ConnectionId,
         name: ConnectionName,
         socket: Socket,
         terms: Terms,
-        backlog: Rc<Backlog>,
-        now: Duration,
+        context: Rc<ConnectionContext>,
     ) -> Self {
+        let now = context.clock.now();
         Connection {
             id,
             name,
             socket,
             queue: RefCell::default(),
-            backlog,
+            context,
             is_behind: Cell::new(false),
             is_dirty: Cell::new(false),
             is_listed_as_over: Cell::new(false),
@@ -173,6 +175,10 @@ impl Connection {
             is_served: Cell::new(terms.wait.is_zero()),
             patience: Cell::default(),
         }
+    }
+
+    fn now(&self) -> Duration {
+        self.context.clock.now()
     }
 
     pub(crate) fn socket(&self) -> &Socket {
@@ -206,23 +212,23 @@ impl Connection {
     /// Queues somebody else's message, unless too many wait.
     pub(crate) fn push_message(&self, payload: Payload, bytes_max: usize) -> Result<Fill, Overflow> {
         let mut queue = self.queue.borrow_mut();
-        let pushed = queue.push_message(payload, bytes_max);
-        self.note_backlog(&queue);
+        let pushed = queue.push_message(payload, bytes_max, self.now());
+        self.mark_backlog(&queue);
         pushed
     }
 
     /// Tells senders when much waits for it, and when that is over.
-    fn note_backlog(&self, queue: &SendQueue) {
+    fn mark_backlog(&self, queue: &SendQueue) {
         // Its cow may have another holder by now.
         if self.ending.get().is_some() {
             return;
         }
-        let is_behind = queue.others_bytes() > self.backlog.bytes;
+        let is_behind = queue.others_bytes() > self.context.backlog_bytes;
         if self.is_behind.get() != is_behind
             && let Some(cow) = self.cow.get()
         {
             self.is_behind.set(is_behind);
-            self.backlog.shared.set(cow, is_behind);
+            self.context.backlogs.set(cow, is_behind);
         }
     }
 
@@ -238,7 +244,7 @@ impl Connection {
         if self.is_behind.take()
             && let Some(cow) = self.cow.get()
         {
-            self.backlog.shared.set(cow, false);
+            self.context.backlogs.set(cow, false);
         }
         self.wake();
         true
@@ -260,7 +266,7 @@ impl Connection {
     /// A socket takes more only when a third of its buffer is free, which a slow reader needs long for:
     /// that he has read something shows in what is unacknowledged. To be asked at intervals; the first time says
     /// nothing.
-    pub(crate) fn stalled_since(&self) -> Option<Instant> {
+    pub(crate) fn stalled_since(&self) -> Option<Duration> {
         let mut queue = self.queue.borrow_mut();
         let matters = queue.holds_others() || self.ending.get().is_some();
         if !matters || queue.blocked_since().is_none() {
@@ -269,7 +275,7 @@ impl Connection {
         }
         let unacknowledged = self.socket.unacknowledged_bytes();
         if unacknowledged < self.unacknowledged.replace(unacknowledged) {
-            queue.note_progress();
+            queue.record_progress(self.now());
         }
         queue.blocked_since()
     }
@@ -290,7 +296,7 @@ impl Connection {
             probes: info.probes,
             unheard: info.since_last_ack,
         };
-        let now = poll_clock::now();
+        let now = self.now();
         let patience = before.after(flight, now);
         self.patience.set(patience);
         patience.is_over(flight, now, timeout)
@@ -298,7 +304,7 @@ impl Connection {
 
     /// Whether too many of other people's messages wait for it, and for how long: at least so.
     pub(crate) fn is_over_for(&self, time: Duration) -> bool {
-        self.queue.borrow().is_over_for(time)
+        self.queue.borrow().is_over_for(time, self.now())
     }
 
     /// Whether too many of other people's messages wait for it at all.
@@ -332,7 +338,8 @@ impl Connection {
     /// What the kernel says of the socket.
     pub(crate) fn write_last(&self) -> io::Result<()> {
         if self.queue.borrow().blocked_since().is_none()
-            && self.queue.borrow_mut().write_by(|slices| self.socket.send_last(slices))? == Progress::Blocked
+            && self.queue.borrow_mut().write_by(self.now(), |slices| self.socket.send_last(slices))?
+                == Progress::Blocked
         {
             self.socket.note_full();
         }
@@ -341,8 +348,8 @@ impl Connection {
 
     fn write_queued(&self) -> io::Result<Progress> {
         let mut queue = self.queue.borrow_mut();
-        let progress = queue.write_by(|slices| self.socket.send(slices))?;
-        self.note_backlog(&queue);
+        let progress = queue.write_by(self.now(), |slices| self.socket.send(slices))?;
+        self.mark_backlog(&queue);
         if progress == Progress::Blocked {
             self.socket.note_full();
         }
@@ -357,11 +364,11 @@ impl Connection {
     }
 
     /// The first `offered` bytes of its queue were offered to the socket by a batch, with this result.
-    pub(crate) fn note_sent(&self, offered: usize, sent: io::Result<usize>) -> io::Result<()> {
+    pub(crate) fn record_sent(&self, offered: usize, sent: io::Result<usize>) -> io::Result<()> {
         let throttled = self.queued_bytes() > SENDQ_OWN_BYTES;
         let mut queue = self.queue.borrow_mut();
-        let progress = queue.note_sent(offered, sent)?;
-        self.note_backlog(&queue);
+        let progress = queue.record_sent(offered, sent, self.now())?;
+        self.mark_backlog(&queue);
         drop(queue);
         if progress == Progress::Blocked {
             self.socket.note_full();

@@ -9,12 +9,11 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::faults::{self, Point};
 use crate::held;
 use crate::limits::{READ_BYTES, SENDQ_GRACE, SENDQ_MESSAGE_BYTES_MIN, SENDQ_OVERRUN, WRITE_SLICES_MAX};
-use crate::runtime::poll_clock;
 use crate::shard::Payload;
 
 /// Room for chunks that an emptied queue keeps: 8 of 24 bytes are nothing, those of a full queue are kilobytes.
@@ -124,11 +123,11 @@ pub struct SendQueue {
     bytes_max: u32,
     /// The socket has taken something since that was last asked.
     has_written: bool,
-    /// By [`poll_clock`]: since when the socket has taken nothing, or, if that is later, since when others have waited for it;
-    /// `None` while it takes what it is given.
-    blocked_since: Option<Instant>,
-    /// By [`poll_clock`]: since when more of other people's messages than the limit have waited.
-    over_since: Option<Instant>,
+    /// Since when the socket has taken nothing, or, if that is later, since when messages of others have waited for it;
+    /// `None` while it takes what it is given. By the core's clock, as all times here.
+    blocked_since: Option<Duration>,
+    /// Since when more of other people's messages than the limit have waited.
+    over_since: Option<Duration>,
 }
 
 impl SendQueue {
@@ -142,8 +141,8 @@ impl SendQueue {
         self.chunks.is_empty()
     }
 
-    /// By `clock`: since when the socket has taken nothing of what waits, if that is so.
-    pub fn blocked_since(&self) -> Option<Instant> {
+    /// Since when the socket has taken nothing of what waits, if that is so.
+    pub fn blocked_since(&self) -> Option<Duration> {
         self.blocked_since
     }
 
@@ -184,19 +183,19 @@ impl SendQueue {
     /// # Errors
     /// When that time is over, or more than [`SENDQ_OVERRUN`] times as many would wait; the message is not
     /// queued then. Into an empty queue one message is always let in.
-    pub fn push_message(&mut self, payload: Payload, bytes_max: usize) -> Result<Fill, Overflow> {
+    pub fn push_message(&mut self, payload: Payload, bytes_max: usize, now: Duration) -> Result<Fill, Overflow> {
         let bytes = self.others_bytes + cost(payload.len());
         let over = self.others_bytes > 0 && bytes > bytes_max;
-        if over && (bytes > SENDQ_OVERRUN * bytes_max || self.is_over_for(SENDQ_GRACE)) {
+        if over && (bytes > SENDQ_OVERRUN * bytes_max || self.is_over_for(SENDQ_GRACE, now)) {
             return Err(Overflow);
         }
         if over {
-            self.over_since.get_or_insert_with(poll_clock::now);
+            self.over_since.get_or_insert(now);
             self.bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
         }
         if self.others_bytes == 0 && self.blocked_since.is_some() {
             // The clock of a stall measures how long others have been kept waiting.
-            self.blocked_since = Some(poll_clock::now());
+            self.blocked_since = Some(now);
         }
         self.bytes += payload.len();
         self.others_bytes = bytes;
@@ -210,14 +209,14 @@ impl SendQueue {
     }
 
     /// Whether it has been for this long.
-    pub fn is_over_for(&self, time: Duration) -> bool {
-        self.over_since.is_some_and(|since| poll_clock::now().saturating_duration_since(since) >= time)
+    pub fn is_over_for(&self, time: Duration, now: Duration) -> bool {
+        self.over_since.is_some_and(|since| now.saturating_sub(since) >= time)
     }
 
     /// The peer has taken something, although not so much that the socket would take more.
-    pub fn note_progress(&mut self) {
+    pub fn record_progress(&mut self, now: Duration) {
         if let Some(since) = &mut self.blocked_since {
-            *since = poll_clock::now();
+            *since = now;
         }
     }
 
@@ -230,7 +229,11 @@ impl SendQueue {
     ///
     /// # Errors
     /// What `send` gave, but for [`io::ErrorKind::WouldBlock`] and [`io::ErrorKind::Interrupted`].
-    pub fn write_by(&mut self, mut send: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<Progress> {
+    pub fn write_by(
+        &mut self,
+        now: Duration,
+        mut send: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<Progress> {
         faults::at(Point::Write, self.head());
         while !self.is_empty() {
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
@@ -242,7 +245,7 @@ impl SendQueue {
             }
             let offered: usize = slices[..used].iter().map(|slice| slice.len()).sum();
             let sent = send(&slices[..used]);
-            if self.note_sent(offered, sent)? == Progress::Blocked {
+            if self.record_sent(offered, sent, now)? == Progress::Blocked {
                 return Ok(Progress::Blocked);
             }
         }
@@ -254,7 +257,7 @@ impl SendQueue {
     ///
     /// # Errors
     /// As [`SendQueue::write_by`].
-    pub fn note_sent(&mut self, offered: usize, sent: io::Result<usize>) -> io::Result<Progress> {
+    pub fn record_sent(&mut self, offered: usize, sent: io::Result<usize>, now: Duration) -> io::Result<Progress> {
         let blocked = match sent {
             Ok(count) => {
                 self.advance(count);
@@ -266,7 +269,7 @@ impl SendQueue {
             Err(error) => return Err(error),
         };
         if blocked {
-            self.blocked_since.get_or_insert_with(poll_clock::now);
+            self.blocked_since.get_or_insert(now);
             return Ok(Progress::Blocked);
         }
         Ok(Progress::Empty)
@@ -319,6 +322,8 @@ impl SendQueue {
 mod tests {
     use super::*;
 
+    const NOW: Duration = Duration::from_secs(1);
+
     /// A payload of 100 bytes that differs by `n`.
     fn payload(n: usize) -> Payload {
         Payload::from(format!("message {n:92}"))
@@ -333,7 +338,7 @@ mod tests {
             out.extend_from_slice(&all[..count]);
             Ok(count)
         };
-        while queue.write_by(&mut take).expect("no error") == Progress::Blocked {}
+        while queue.write_by(NOW, &mut take).expect("no error") == Progress::Blocked {}
         out
     }
 
@@ -344,7 +349,7 @@ mod tests {
             let mut expected = Vec::new();
             for n in 0..200 {
                 queue.push_own(format!("reply {n}\n").into_bytes());
-                queue.push_message(payload(n), usize::MAX).expect("room");
+                queue.push_message(payload(n), usize::MAX, NOW).expect("room");
                 queue.push_own_message(payload(n));
                 expected.extend_from_slice(format!("reply {n}\n").as_bytes());
                 expected.extend_from_slice(&payload(n));
@@ -360,11 +365,11 @@ mod tests {
     fn all_that_waits_leaves_in_one_write() {
         let mut queue = SendQueue::default();
         for n in 0..10 {
-            queue.push_message(payload(n), usize::MAX).expect("room");
+            queue.push_message(payload(n), usize::MAX, NOW).expect("room");
             queue.push_own(b"reply\n".to_vec());
         }
         let mut writes = 0;
-        let progress = queue.write_by(|slices| {
+        let progress = queue.write_by(NOW, |slices| {
             writes += 1;
             Ok(slices.iter().map(|slice| slice.len()).sum())
         });
@@ -377,12 +382,12 @@ mod tests {
         let mut queue = SendQueue::default();
         queue.push_own(vec![b'x'; 1_000_000]);
         queue.push_own_message(payload(1));
-        assert_eq!(queue.push_message(payload(1), limit), Ok(Fill::Within));
-        assert_eq!(queue.push_message(payload(1), limit), Ok(Fill::Within), "exactly full");
-        assert_eq!(queue.push_message(payload(1), limit), Ok(Fill::Over));
-        assert_eq!(queue.push_message(payload(1), limit), Ok(Fill::Over), "exactly twice as much");
+        assert_eq!(queue.push_message(payload(1), limit, NOW), Ok(Fill::Within));
+        assert_eq!(queue.push_message(payload(1), limit, NOW), Ok(Fill::Within), "exactly full");
+        assert_eq!(queue.push_message(payload(1), limit, NOW), Ok(Fill::Over));
+        assert_eq!(queue.push_message(payload(1), limit, NOW), Ok(Fill::Over), "exactly twice as much");
         let before = queue.bytes();
-        assert_eq!(queue.push_message(payload(1), limit), Err(Overflow));
+        assert_eq!(queue.push_message(payload(1), limit, NOW), Err(Overflow));
         assert_eq!(queue.bytes(), before, "what does not fit is not queued");
     }
 
@@ -395,7 +400,7 @@ mod tests {
         let one = held();
         assert!((shared.len()..shared.len() + SENDQ_MESSAGE_BYTES_MIN).contains(&one), "{one}");
         for queue in &mut queues {
-            queue.push_message(shared.clone(), usize::MAX).expect("room");
+            queue.push_message(shared.clone(), usize::MAX, NOW).expect("room");
         }
         drop(shared);
         assert_eq!(held(), one + 4 * size_of::<Chunk>());
@@ -420,7 +425,7 @@ mod tests {
         assert!(!queue.take_written());
         queue.push_own(b"reply\n".to_vec());
         let block = |_: &[IoSlice<'_>]| Err(io::ErrorKind::WouldBlock.into());
-        assert_eq!(queue.write_by(block).expect("no error"), Progress::Blocked);
+        assert_eq!(queue.write_by(NOW, block).expect("no error"), Progress::Blocked);
         assert!(!queue.take_written());
         queue.advance(1);
         assert!(queue.take_written() && !queue.take_written());
@@ -431,9 +436,9 @@ mod tests {
         let short = || Payload::from("* tux has left\n".to_owned());
         let mut queue = SendQueue::default();
         let limit = 10 * SENDQ_MESSAGE_BYTES_MIN;
-        (0..10).for_each(|_| assert_eq!(queue.push_message(short(), limit), Ok(Fill::Within)));
-        (0..10).for_each(|_| assert_eq!(queue.push_message(short(), limit), Ok(Fill::Over)));
-        assert_eq!(queue.push_message(short(), limit), Err(Overflow));
+        (0..10).for_each(|_| assert_eq!(queue.push_message(short(), limit, NOW), Ok(Fill::Within)));
+        (0..10).for_each(|_| assert_eq!(queue.push_message(short(), limit, NOW), Ok(Fill::Over)));
+        assert_eq!(queue.push_message(short(), limit, NOW), Err(Overflow));
         assert_eq!(written(&mut queue, 7).len(), 20 * short().len());
         assert_eq!((queue.holds_others(), queue.is_over()), (false, false));
     }
@@ -444,20 +449,20 @@ mod tests {
         let limit = 2 * cost(length);
         let mut queue = SendQueue::default();
         for _ in 0..3 {
-            queue.push_message(payload(1), limit).expect("room for a moment");
+            queue.push_message(payload(1), limit, NOW).expect("room for a moment");
         }
-        assert!(queue.is_over() && queue.is_over_for(Duration::ZERO) && !queue.is_over_for(Duration::MAX));
+        assert!(queue.is_over() && queue.is_over_for(Duration::ZERO, NOW) && !queue.is_over_for(Duration::MAX, NOW));
         queue.advance(length - 1);
         assert!(queue.is_over());
         queue.advance(1);
-        assert!(!queue.is_over() && !queue.is_over_for(Duration::ZERO));
+        assert!(!queue.is_over() && !queue.is_over_for(Duration::ZERO, NOW));
     }
 
     #[test]
     fn one_message_is_let_in_whatever_its_length() {
         let mut queue = SendQueue::default();
-        assert_eq!(queue.push_message(payload(1), 1), Ok(Fill::Within));
-        assert_eq!(queue.push_message(payload(1), 1), Err(Overflow));
+        assert_eq!(queue.push_message(payload(1), 1, NOW), Ok(Fill::Within));
+        assert_eq!(queue.push_message(payload(1), 1, NOW), Err(Overflow));
     }
 
     #[test]
@@ -465,17 +470,15 @@ mod tests {
         let mut queue = SendQueue::default();
         queue.push_own(b"reply\n".to_vec());
         let block = |_: &[IoSlice<'_>]| Err(io::ErrorKind::WouldBlock.into());
-        assert_eq!(queue.write_by(block).expect("no error"), Progress::Blocked);
-        let since = queue.blocked_since().expect("blocked");
-        assert_eq!(queue.write_by(block).expect("no error"), Progress::Blocked);
-        assert_eq!(queue.blocked_since(), Some(since), "still the same stall");
+        assert_eq!(queue.write_by(NOW, block).expect("no error"), Progress::Blocked);
+        assert_eq!(queue.write_by(2 * NOW, block).expect("no error"), Progress::Blocked);
+        assert_eq!(queue.blocked_since(), Some(NOW), "still the same stall");
         assert_eq!(queue.head(), b"reply\n");
-        queue.blocked_since = Some(since - Duration::from_secs(1));
-        queue.note_progress();
-        assert!(queue.blocked_since() >= Some(since), "the peer has read, so the clock starts anew");
+        queue.record_progress(3 * NOW);
+        assert_eq!(queue.blocked_since(), Some(3 * NOW), "the peer has read, so a new stall begins");
         queue.advance(2);
         assert_eq!((queue.blocked_since(), queue.head()), (None, &b"ply\n"[..]));
-        queue.note_progress();
+        queue.record_progress(NOW);
         assert_eq!(queue.blocked_since(), None);
     }
 
@@ -483,7 +486,7 @@ mod tests {
     fn an_error_of_the_socket_is_passed_on() {
         let mut queue = SendQueue::default();
         queue.push_own(b"reply\n".to_vec());
-        let error = queue.write_by(|_| Err(io::ErrorKind::ConnectionReset.into())).expect_err("reset");
+        let error = queue.write_by(NOW, |_| Err(io::ErrorKind::ConnectionReset.into())).expect_err("reset");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 }

@@ -18,7 +18,6 @@ use crate::net::delivery::apply::{self, Applied};
 use crate::net::delivery::flush;
 use crate::net::turn::Turn;
 use crate::protocol::line::LineBuffer;
-use crate::runtime::poll_clock;
 use crate::runtime::socket::Socket;
 use crate::shard::Outcome;
 
@@ -137,7 +136,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
         if throttle::is_in_debt(core, connection) {
             Box::pin(throttle::until_it_may_send(core, connection)).await?;
         }
-        connection.silence.begin(core.clock());
+        connection.silence.begin(core.now());
         connection.note_received(lines.capacity_bytes());
         let read = connection.read(&core.read_buffer, &mut lines).await?;
         throttle::charge_read(core, connection, read.wasted, lines.has_line());
@@ -170,7 +169,7 @@ async fn may_go_on(core: &Core, connection: &Connection, lines: &LineBuffer) -> 
         flush::end_turn(core);
         if connection.cow().is_none() {
             // A guest that does not read its replies is as good as silent.
-            connection.silence.begin(core.clock());
+            connection.silence.begin(core.now());
         }
     }
     connection.has_room(SENDQ_OWN_BYTES).await?;
@@ -227,7 +226,7 @@ async fn see_off(core: &Rc<Core>, connection: &Connection) {
 /// given up.
 async fn is_taken(core: &Core, connection: &Connection) -> bool {
     let mut left = u32::MAX;
-    let mut since = poll_clock::now();
+    let mut since = core.now();
     loop {
         // Most peers have ended by then, and need not be asked.
         core.reactor.sleep(LINGER_LOOK).await;
@@ -236,8 +235,8 @@ async fn is_taken(core: &Core, connection: &Connection) -> bool {
             return true;
         }
         if now_left < left {
-            (left, since) = (now_left, poll_clock::now());
-        } else if connection.is_abandoned() || poll_clock::now().saturating_duration_since(since) >= LAST_OUTPUT_STALL {
+            (left, since) = (now_left, core.now());
+        } else if connection.is_abandoned() || core.now().saturating_sub(since) >= LAST_OUTPUT_STALL {
             return false;
         }
     }

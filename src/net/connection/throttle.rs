@@ -99,7 +99,7 @@ pub(crate) fn execute(core: &Core, connection: &Connection, line: Line<'_>, rese
     }
     let effects = core.on_line(connection, line);
     if effects.receivers > 0 || effects.receiver.is_some() {
-        connection.quiet.restart(core.clock());
+        connection.quiet.restart(core.now());
     }
     charge(core, connection, || Price::of_line(line.start().len(), effects.receivers, effects.reply.len()));
     if reserved > 0

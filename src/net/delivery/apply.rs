@@ -21,7 +21,6 @@ use crate::net::delivery::flush;
 use crate::net::delivery::presence;
 use crate::net::turn::Turn;
 use crate::protocol::telnet::Answer;
-use crate::runtime::poll_clock;
 use crate::shard::{Change, Effects, Forward, Frame, InFlight, Outcome};
 
 /// What has become of a line's effects.
@@ -105,11 +104,11 @@ async fn catch_up(core: &Rc<Core>, connection: &Connection, receiver: CowId) -> 
     core.metrics.add(Counter::ReceiverWaits, 1);
     // Most have only not been written to yet in this turn.
     connection.attend(core.reactor.breathe()).await?;
-    let (began, mut pause) = (poll_clock::now(), SAY_WAIT_LOOKS[0]);
+    let (began, mut pause) = (core.now(), SAY_WAIT_LOOKS[0]);
     let catch_ups = core.common.backlogs.catch_ups(receiver);
     // The receiver may be on another core, which tells of its backlog but does not wake this one.
     while core.common.backlogs.is_long(receiver) && !core.is_draining() {
-        let left = SAY_WAIT_MAX.saturating_sub(poll_clock::now().saturating_duration_since(began));
+        let left = SAY_WAIT_MAX.saturating_sub(core.now().saturating_sub(began));
         if left.is_zero() {
             core.common.backlogs.note_waited(receiver, catch_ups);
             break;

@@ -124,7 +124,7 @@ impl Batch {
         for Offered { connection, bytes, sent } in offered {
             // A ring that fails is gone; what it has not done is done without it.
             outcome.note(connection, || {
-                sent.map_or_else(|| connection.write_now(), |sent| connection.note_sent(bytes, sent))
+                sent.map_or_else(|| connection.write_now(), |sent| connection.record_sent(bytes, sent))
             });
         }
         vectored.into_iter().for_each(|connection| outcome.note(connection, || connection.write_now()));
