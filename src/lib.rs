@@ -1,44 +1,71 @@
-//! cowchat: a chat server where everybody is a cow.
+//! cowchat: a chat server in which every user is a cow. This page is the map of the code.
 //!
-//! Line-based TCP for netcat-like clients; the protocol is in [`protocol`]. One glommio (io_uring)
-//! executor per core, nothing shared between cores but the names and a few counters.
+//! [`protocol`] is the contract with clients. Each core is a thread with an event loop on io_uring; cores share only
+//! the names and a few counters. A core's logic is pure: the shard takes a line or a frame and returns effects, and
+//! `net` carries them out.
+//!
+//! # The path of a `say`
+//! `say tux hi` arrives on core 0; tux is on core 1.
+//!
+//! 1. `net::accept` takes the connection from the kernel; `net::connection::serve` is its task, which reads.
+//! 2. [`protocol::line::LineBuffer`] cuts the bytes into lines.
+//! 3. [`shard::Shard::on_line`] has the line made safe ([`protocol::text`]) and parsed ([`protocol::command`]).
+//!    `Execution::execute` in `shard/execution.rs` decides what comes of it: it looks the owner of tux up in the
+//!    [`directory`], and returns the effects: a frame for core 1, and the reply. `shard/frame.rs` draws the message by
+//!    [`cows`], if core 1 wants messages in one form only.
+//! 4. `net::delivery::apply` carries the effects out. If tux is far behind it waits for a moment. It puts the frame
+//!    into the inbox of core 1 ([`net::delivery::mesh`]), waiting if that is full, and queues the reply.
+//! 5. On core 1 `net::delivery::pump` takes the frame. [`shard::Shard::on_frame`] drops it if tux's claim is gone, and
+//!    draws the message in tux's form if no core has drawn it yet.
+//! 6. The payload goes to the send queue of tux's connection ([`net::connection::send_queue`]). When all tasks that can
+//!    run have run, `net::delivery::flush` writes all that waits for tux in one write.
+//!
+//! A `yield` takes the same path, with one frame to each other core. So do notices.
+//!
+//! # Where is what
+//! A folder is an import rule: it may import only what its row names, and [`limits`], [`faults`] and [`held`]. Never
+//! upward, no circles, not between files either. `tests/architecture.rs` holds it.
+//!
+//! | folder, file | what it is | may import |
+//! |---|---|---|
+//! | `main.rs`, [`cli`] | the command line; errors to exit codes | `boot`, `client` |
+//! | [`boot`] | what happens around the cores: configuration, start, signals, watchdog, the service manager, cow files | `net` and all below |
+//! | [`net`] | chat over sockets: `accept`, [`net::connection`] (one task each), [`net::delivery`] (between cores, and to sockets), `housekeeping`, `drain` | `runtime`, `policy`, `shard`, `metrics`, `events`, `log` |
+//! | [`runtime`] | one core's event loop, and nothing of chat: executor, reactor, timers, wake-ups, sockets; the only folder with `unsafe`, io_uring and glommio | |
+//! | [`policy`] | pure: which limits hold for an address and a connection, and when it is throttled or cut | `ids`, `close_reason` |
+//! | [`shard`] | pure: one core's logic | `protocol`, `cows`, `directory`, `metrics`, `ids` |
+//! | [`protocol`] | pure: bytes to commands, replies to bytes | |
+//! | [`cows`] | pure: names, pictures, bubbles; the only folder that knows charasay | |
+//! | [`directory`] | pure: which connection owns which cow | `cows`, `ids` |
+//! | [`events`], [`log`], [`metrics`] | what is told to the operator, the thread that writes it, counters | `close_reason`, `ids` |
+//! | [`close_reason`], [`ids`] | why a connection ended; how cores and connections are called | `protocol` |
+//! | [`panics`], [`allocator`], [`last_words`] | what a panic, a failed allocation and the end of the process say | |
+//! | [`client`] | `cowchat connect`, which knows nothing of the server | |
+//!
+//! Pure means: no socket, file, thread or clock, and no `await`; time is told. The simulation in `tests/` runs any
+//! number of shards in one thread for that reason. [`faults`] is where tests have the server panic or stall; a release
+//! has none.
 //!
 //! # Words
-//! The same in code, log and documentation.
+//! A word means the same in code, log, metrics and documents.
 //!
-//! - **shard**: one core's state; **core**: its thread and executor
-//! - **herd**: the set of cow names; **breed**: the cows with one picture, numbered from 1
-//! - **directory**: cow -> owner
-//! - **claim**: ownership of a name, released when dropped
-//! - **session**: a registered connection
-//! - **mesh**: the senders to all shards; **inbox**: a shard's receiver; **pump**: the loop that drains it
-//! - **frame**: a cross-core message
-//! - **form**: how a connection wants messages (art, numbered or not)
-//! - **payload**: bytes drawn in a form, shared by their receivers
-//! - **send queue**: a connection's bounded output; **slow consumer**: a connection over its limit
-//! - **turn**: what a task does before it lets others run; **flush**: one write for what turns have queued; **drain**: the shutdown with a deadline
-//!
-//! # One message's path
-//! `say tux hi` arrives on core 0, tux lives on core 1:
-//!
-//! 1. `net::accept::accept_loop` took the connection in; its task, `net::connection::serve::run`, reads.
-//! 2. [`protocol::line::LineBuffer`] cuts the bytes into lines.
-//! 3. [`shard::Shard::on_line`] makes the line safe ([`protocol::text`]), parses it
-//!    ([`protocol::command`]), looks the owner of `tux` up ([`directory`]), draws the message ([`cows`]) if
-//!    core 1 wants messages in one form only, and returns effects: a frame for core 1, and the reply.
-//! 4. `net::delivery::apply::apply` waits for a moment if tux is far behind, puts the frame into core 1's mailbox
-//!    ([`net::delivery::mesh`]), waiting if that is full, then queues the reply.
-//! 5. On core 1 `net::delivery::pump` takes the frame; [`shard::Shard::on_frame`] checks that the claim still stands, and
-//!    draws the message in tux's form if nobody has yet.
-//! 6. The payload goes to tux's `net::connection::send_queue::SendQueue`, and all that turns have queued for tux leaves in
-//!    one write when `net::delivery::flush` runs.
-//!
-//! # The map: a folder is an import rule
-//! `main` -> [`boot`], [`client`], [`cli`]. [`boot`] -> [`net`], [`runtime`], [`policy`], [`shard`], [`log`], ...; [`net`] -> [`runtime`],
-//! [`policy`], [`shard`], [`metrics`], [`events`]; [`shard`] -> [`protocol`], [`cows`], [`directory`]. Never upward, no circles.
-//! [`runtime`] knows nothing of chat; [`protocol`], [`cows`], [`directory`], [`shard`] and [`policy`] do not wait and touch
-//! no sockets, files or clocks. Only [`runtime`] knows glommio, only [`cows`] charasay. `tests/architecture.rs` holds the
-//! rule. [`faults`] is nothing in a release build: it is where tests have the server panic or stall.
+//! - **herd**: all cow names; **breed**: the cows with one picture, numbered from 1
+//! - **directory**: cow to owner; **claim**: the ownership of a name, released when dropped
+//! - **session**: a connection that is logged in; **roster**: the sessions of one core
+//! - **standing**: what a connection is, as far as commands care: a guest, or registered as a cow
+//! - **core**: a thread and its executor; **shard**: the state of one core
+//! - **effects**: what to do about a line: a frame, a reply, a local delivery; **outcome**: what the line made of its
+//!   sender (logged in, quit); **refusal**: why a line was refused
+//! - **said**: what a user said and which cow said it, not drawn yet; **form**: how a connection wants messages (art,
+//!   with a request id or not, line ends); **wants**: how many users of each core want which form
+//! - **drawing**: how this server draws; **block**: a message drawn in one form, all its lines; **payload**: a core's
+//!   reference to a block, which its receivers share
+//! - **frame**: what one core sends another; **mesh**: the senders to all cores; **inbox**: where a core's frames
+//!   arrive; **pump**: the task that takes them out; **delivery**: something for users of this core, and which of them
+//!   get it
+//! - **send queue**: the bounded output of a connection; **slow consumer**: a connection beyond that bound
+//! - **turn**: what a task does before others run; **flush**: one write for each connection that turns have queued for
+//! - **drain**: the shutdown, which has a deadline
 
 pub mod allocator;
 pub mod boot;
