@@ -31,7 +31,7 @@
 //! | `main.rs`, [`cli`] | the command line; errors to exit codes | `boot`, `client` |
 //! | [`boot`] | what happens around the cores: configuration, start, signals, watchdog, the service manager, cow files | `net` and all below |
 //! | [`net`] | chat over sockets: `accept`, [`net::connection`] (one task each), [`net::delivery`] (between cores, and to sockets), `housekeeping`, `drain` | `runtime`, `policy`, `shard`, `metrics`, `events`, `log` |
-//! | [`runtime`] | one core's event loop, and nothing of chat: executor, reactor, timers, wake-ups, sockets; the only folder with `unsafe`, io_uring and glommio | |
+//! | [`runtime`] | one core's event loop, and nothing of chat: executor, reactor, timers, wake-ups, sockets; the only folder that knows glommio | |
 //! | [`policy`] | pure: which limits hold for an address and a connection, and when it is throttled or cut | `ids`, `close_reason` |
 //! | [`shard`] | pure: one core's logic | `protocol`, `cows`, `directory`, `metrics`, `ids` |
 //! | [`protocol`] | pure: bytes to commands, replies to bytes | |
