@@ -170,6 +170,13 @@ fn an_address_that_is_none_is_named_with_one_that_is() {
 }
 
 #[test]
+fn a_second_address_is_refused_with_the_usage() {
+    let (said, complaint, code) = run(cowchat().args(["connect", "127.0.0.1:1", "127.0.0.1:2"]), b"");
+    assert_eq!((said.as_str(), code), ("", Some(2)), "{complaint}");
+    assert!(complaint.contains("unexpected argument '127.0.0.1:2'"), "{complaint}");
+}
+
+#[test]
 fn a_reader_of_stdout_that_has_seen_enough_is_no_error() {
     let server = Server::start();
     let (mut client, mut stdin, stdout) = talk(&server);

@@ -53,6 +53,8 @@ impl Invocation {
     pub fn read() -> Result<Self, Usage> {
         let arguments: Vec<OsString> = std::env::args_os().collect();
         let mut command = Cli::command().mut_subcommands(|sub| sub.mut_args(unset_if_empty));
+        // clap panics over the name of an argument of a subcommand that it has not built.
+        command.build();
         let matches = command.try_get_matches_from_mut(&arguments);
         let named = |error| Usage(named_by_variable(error, &command, &arguments));
         let matches = matches.map_err(named)?;
