@@ -39,7 +39,7 @@ use cowchat::protocol::name::Name;
 use cowchat::protocol::text::sanitize;
 use cowchat::runtime::executor::{block_on, pin_to};
 use cowchat::runtime::reactor::{Ear, Reactor};
-use cowchat::runtime::remote_waker::Doorbell;
+use cowchat::runtime::remote_waker::RemoteWaker;
 use cowchat::shard::{Common, Drawing, Form, Frame, Message, Rules, Shard, name};
 
 /// A sentence, a paragraph, a page, the longest line.
@@ -250,7 +250,7 @@ type Job = (u64, usize);
 /// process.
 struct Cores {
     jobs: mpsc::Sender<Job>,
-    near: Arc<Doorbell>,
+    near: Arc<RemoteWaker>,
     times: mpsc::Receiver<Duration>,
 }
 
@@ -259,25 +259,25 @@ impl Cores {
         let mut mesh = Mesh::build(2, MAILBOX_FRAMES).expect("descriptors").into_iter();
         let mut next = || mesh.next().expect("a mesh of two");
         let ((near, from_far), (far, from_near)) = (next(), next());
-        let doorbell = Arc::clone(near.doorbell());
+        let remote_waker = Arc::clone(near.remote_waker());
         let (jobs, todo) = mpsc::channel();
         let (report, times) = mpsc::channel();
         std::thread::spawn(move || {
-            run_core(0, Arc::clone(near.doorbell()), async |reactor| {
+            run_core(0, Arc::clone(near.remote_waker()), async |reactor| {
                 send_rounds(&near, &mut reactor.ear(), &from_far, &todo, &report).await;
             });
         });
         std::thread::spawn(move || {
-            run_core(1, Arc::clone(far.doorbell()), async |reactor| {
+            run_core(1, Arc::clone(far.remote_waker()), async |reactor| {
                 answer_each_end(&far, &mut reactor.ear(), &from_near).await;
             });
         });
-        Cores { jobs, near: doorbell, times }
+        Cores { jobs, near: remote_waker, times }
     }
 
     fn measure(&self, rounds: u64, frames: usize) -> Duration {
         self.jobs.send((rounds, frames)).expect("the near core waits for jobs");
-        self.near.ring();
+        self.near.wake();
         self.times.recv().expect("the near core measures each job")
     }
 }
@@ -335,12 +335,12 @@ fn a_yield() -> Frame {
 }
 
 /// A core on the `index`th of the CPUs that this process may use, on any if there are not so many.
-fn run_core(index: usize, doorbell: Arc<Doorbell>, main: impl AsyncFnOnce(Rc<Reactor>)) {
+fn run_core(index: usize, remote_waker: Arc<RemoteWaker>, main: impl AsyncFnOnce(Rc<Reactor>)) {
     let allowed = sched_getaffinity(None).unwrap_or_default();
     let cpu = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).nth(index);
     // Where that is forbidden it is measured wherever the kernel likes.
     cpu.map(pin_to);
-    block_on(doorbell, main).expect("io_uring works here: ci/preflight.sh says what is lacking");
+    block_on(remote_waker, main).expect("io_uring works here: ci/preflight.sh says what is lacking");
 }
 
 fn builtin() -> Herd {

@@ -121,7 +121,7 @@ pub const REFUSED_LINGERING_MAX: usize = 3;
 pub const DESCRIPTORS_RESERVED: u64 = 64;
 
 /// Descriptors that each core after the fourth adds to the reserve above: 9 of its own (counted: 3 rings and an
-/// event descriptor of glommio's, a ring for readiness, one for sends, a doorbell, its listener, a spare one), and
+/// event descriptor of glommio's, a ring for readiness, one for sends, a remote waker, its listener, a spare one), and
 /// [`REFUSED_LINGERING_MAX`].
 pub const DESCRIPTORS_PER_CORE: u64 = 12;
 

@@ -102,7 +102,7 @@ mod tests {
     use crate::policy::memory_budget::Budget;
     use crate::runtime::executor::block_on;
     use crate::runtime::reactor::Reactor;
-    use crate::runtime::remote_waker::Doorbell;
+    use crate::runtime::remote_waker::RemoteWaker;
     use crate::runtime::socket::Socket;
     use crate::shard::{self, Rules};
     use std::cell::RefCell;
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn last_lines_are_told_some_at_a_time_and_to_every_connection_while_others_close() {
         const COUNT: usize = LOOKED_AFTER_AT_ONCE + 50;
-        let doorbell = Arc::new(Doorbell::new().expect("a descriptor"));
+        let remote_waker = Arc::new(RemoteWaker::new().expect("a descriptor"));
         let main = async |reactor: Rc<Reactor>| {
             let core = core(&reactor);
             for _ in 0..COUNT {
@@ -169,7 +169,7 @@ mod tests {
             assert_eq!(told.last(), Some(&COUNT));
             assert_eq!(core.connection_count(), 0);
         };
-        block_on(doorbell, main).expect("io_uring");
+        block_on(remote_waker, main).expect("io_uring");
     }
 
     #[test]

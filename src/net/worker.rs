@@ -20,7 +20,7 @@ use crate::panics;
 use crate::runtime::executor::{block_on, pin_to};
 use crate::runtime::listener::Listener;
 use crate::runtime::reactor::Reactor;
-use crate::runtime::remote_waker::Doorbell;
+use crate::runtime::remote_waker::RemoteWaker;
 use crate::shard;
 
 /// What all cores have in common.
@@ -81,7 +81,7 @@ pub struct CoreThread {
     pub id: ShardId,
     /// Since when it is to drain.
     draining: Arc<OnceLock<Instant>>,
-    doorbell: Arc<Doorbell>,
+    remote_waker: Arc<RemoteWaker>,
     thread: JoinHandle<()>,
 }
 
@@ -89,7 +89,7 @@ impl CoreThread {
     /// Asks the core to drain, as the server does since `began`; asking twice is as good as once.
     pub fn drain(&self, began: Instant) {
         self.draining.get_or_init(|| began);
-        self.doorbell.ring();
+        self.remote_waker.wake();
     }
 
     /// Waits for the thread, which has said that it ended.
@@ -105,7 +105,7 @@ impl CoreThread {
 /// When the thread cannot be started.
 pub fn start(plan: Plan, common: Common, notify: impl Fn(Report) + Send + 'static) -> io::Result<CoreThread> {
     let id = plan.id;
-    let doorbell = Arc::clone(plan.mesh.doorbell());
+    let remote_waker = Arc::clone(plan.mesh.remote_waker());
     let draining = Arc::new(OnceLock::new());
     let asked = Arc::clone(&draining);
     let thread = std::thread::Builder::new().name(format!("core-{id}")).spawn(move || {
@@ -114,7 +114,7 @@ pub fn start(plan: Plan, common: Common, notify: impl Fn(Report) + Send + 'stati
             std::panic::catch_unwind(run).unwrap_or_else(|panic| Err(CoreError::Panicked(panics::text(&*panic))));
         notify(Report::Ended(id, result));
     })?;
-    Ok(CoreThread { id, draining, doorbell, thread })
+    Ok(CoreThread { id, draining, remote_waker, thread })
 }
 
 fn run(plan: Plan, common: Common, draining: &OnceLock<Instant>, notify: &dyn Fn(Report)) -> Result<(), CoreError> {
@@ -124,8 +124,8 @@ fn run(plan: Plan, common: Common, draining: &OnceLock<Instant>, notify: &dyn Fn
         // It runs without that, too, though not as well.
         common.log.emit(Event::PinForbidden { shard: plan.id, cpu, error: error.to_string() });
     }
-    let doorbell = Arc::clone(plan.mesh.doorbell());
-    block_on(doorbell, async move |reactor: Rc<Reactor>| serve(plan, common, reactor, draining, notify).await)?
+    let remote_waker = Arc::clone(plan.mesh.remote_waker());
+    block_on(remote_waker, async move |reactor: Rc<Reactor>| serve(plan, common, reactor, draining, notify).await)?
 }
 
 async fn serve(

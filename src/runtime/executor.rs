@@ -8,7 +8,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::reactor::Reactor;
-use super::remote_waker::Doorbell;
+use super::remote_waker::RemoteWaker;
 use super::retry;
 use crate::limits::{EXECUTOR_PREEMPTION, EXECUTOR_RING_DEPTH, IO_MEMORY_BYTES};
 
@@ -22,12 +22,12 @@ pub fn pin_to(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &cpus)?)
 }
 
-/// Runs a core's main task on this thread until it ends: with an executor, and a reactor that hears `doorbell`.
+/// Runs a core's main task on this thread until it ends: with an executor, and a reactor that `remote_waker` wakes.
 ///
 /// # Errors
 /// When one of them cannot be had.
-pub fn block_on<T>(doorbell: Arc<Doorbell>, main: impl AsyncFnOnce(Rc<Reactor>) -> T) -> io::Result<T> {
-    let reactor = retry::on(io::ErrorKind::OutOfMemory, || Reactor::new(Arc::clone(&doorbell)))?;
+pub fn block_on<T>(remote_waker: Arc<RemoteWaker>, main: impl AsyncFnOnce(Rc<Reactor>) -> T) -> io::Result<T> {
+    let reactor = retry::on(io::ErrorKind::OutOfMemory, || Reactor::new(Arc::clone(&remote_waker)))?;
     block_on_reactor(reactor, main)
 }
 

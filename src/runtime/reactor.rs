@@ -36,10 +36,10 @@ use crate::limits::{
     RING_SUBMISSIONS,
 };
 use crate::metrics::{CoreMetrics, Counter};
-use crate::runtime::remote_waker::Doorbell;
+use crate::runtime::remote_waker::RemoteWaker;
 
-/// Names a completion of the doorbell's poll.
-const DOORBELL: u64 = u64::MAX;
+/// Names a completion of the remote waker's poll.
+const REMOTE_WAKER: u64 = u64::MAX;
 /// Names a completion that nobody waits for.
 pub(super) const NOBODY: u64 = u64::MAX - 1;
 
@@ -85,8 +85,8 @@ pub struct Reactor {
     pub(super) submissions: RefCell<VecDeque<squeue::Entry>>,
     pub(super) sources: RefCell<Sources>,
     timers: RefCell<Timers>,
-    doorbell: Arc<Doorbell>,
-    /// How often the doorbell was heard, and who waits for the next time.
+    remote_waker: Arc<RemoteWaker>,
+    /// How often the remote waker was heard, and who waits for the next time.
     heard: Cell<u64>,
     listening: RefCell<Vec<Waker>>,
     /// Who lets others run, and the ring be looked at.
@@ -102,21 +102,21 @@ pub struct Reactor {
 }
 
 impl Reactor {
-    /// A reactor for this thread, whose core is reached by `doorbell`.
+    /// A reactor for this thread, whose core is reached by `remote_waker`.
     ///
     /// # Errors
     /// When the kernel or its limits do not allow its ring.
-    pub(crate) fn new(doorbell: Arc<Doorbell>) -> io::Result<Rc<Self>> {
-        Ok(Reactor::over(deferred_ring().or_else(|_| plain_ring())?, doorbell))
+    pub(crate) fn new(remote_waker: Arc<RemoteWaker>) -> io::Result<Rc<Self>> {
+        Ok(Reactor::over(deferred_ring().or_else(|_| plain_ring())?, remote_waker))
     }
 
-    fn over(ring: IoUring, doorbell: Arc<Doorbell>) -> Rc<Self> {
+    fn over(ring: IoUring, remote_waker: Arc<RemoteWaker>) -> Rc<Self> {
         let reactor = Rc::new(Reactor {
             ring: RefCell::new(ring),
             submissions: RefCell::default(),
             sources: RefCell::default(),
             timers: RefCell::default(),
-            doorbell,
+            remote_waker,
             heard: Cell::new(0),
             listening: RefCell::default(),
             breathing: RefCell::default(),
@@ -126,7 +126,7 @@ impl Reactor {
             yields_from: Cell::new(Instant::now()),
             is_over: Cell::new(false),
         });
-        reactor.arm_doorbell();
+        reactor.arm_remote_waker();
         reactor
     }
 
@@ -186,16 +186,16 @@ impl Reactor {
         let is_idle = may_sleep && is_all && first_timer.is_none_or(|at| at > Instant::now()) && !self.has_news();
         let yielded = if is_idle { self.yield_cpu() } else { Duration::ZERO };
         let timeout = first_timer.map(|at| at.saturating_duration_since(Instant::now()));
-        let sleeps = is_idle && !self.has_news() && timeout != Some(Duration::ZERO) && self.doorbell.fall_asleep();
+        let sleeps = is_idle && !self.has_news() && timeout != Some(Duration::ZERO) && self.remote_waker.prepare_park();
         self.enter(sleeps, timeout);
         let events = self.collect();
-        let rung = self.doorbell.answer();
+        let is_notified = self.remote_waker.unpark();
         let now = Instant::now();
         // What has come while the core slept is not what the yield has brought.
-        if !is_cpu_yield_worthwhile(yielded, events, rung && !sleeps) {
+        if !is_cpu_yield_worthwhile(yielded, events, is_notified && !sleeps) {
             self.yields_from.set(now + CPU_YIELD_PAUSE);
         }
-        if rung {
+        if is_notified {
             self.heard.set(self.heard.get() + 1);
             self.listening.take().into_iter().for_each(Waker::wake);
         }
@@ -222,7 +222,7 @@ impl Reactor {
     /// Whether there is something to do, as far as that can be seen without a system call.
     fn has_news(&self) -> bool {
         let mut ring = self.ring.borrow_mut();
-        ring.submission().taskrun() || !ring.completion().is_empty() || self.doorbell.is_notified()
+        ring.submission().taskrun() || !ring.completion().is_empty() || self.remote_waker.is_notified()
     }
 
     /// Moves what is to be submitted into the ring; `false` if some of it did not fit.
@@ -283,7 +283,7 @@ impl Reactor {
             let goes_on = cqueue::more(completion.flags());
             match completion.user_data() {
                 NOBODY => {}
-                DOORBELL => is_deaf = !goes_on,
+                REMOTE_WAKER => is_deaf = !goes_on,
                 poll => {
                     // A poll that failed says nothing of the socket: whoever waits is to try, and to ask again.
                     let failed = PollFlags::IN | PollFlags::OUT;
@@ -296,7 +296,7 @@ impl Reactor {
         }
         drop(ring);
         if is_deaf {
-            self.arm_doorbell();
+            self.arm_remote_waker();
         }
         events
     }
@@ -306,8 +306,8 @@ impl Reactor {
         self.submissions.borrow_mut().push_back(poll.user_data(user_data));
     }
 
-    fn arm_doorbell(&self) {
-        self.submit_poll(self.doorbell.descriptor(), PollFlags::IN, DOORBELL);
+    fn arm_remote_waker(&self) {
+        self.submit_poll(self.remote_waker.descriptor(), PollFlags::IN, REMOTE_WAKER);
     }
 
     /// Watches a socket until the [`Watch`] is dropped, which has to be before the socket is closed.
@@ -339,7 +339,7 @@ impl Reactor {
         .await;
     }
 
-    /// An ear for this core's doorbell.
+    /// An ear for this core's remote waker.
     pub fn ear(self: &Rc<Self>) -> Ear {
         // Whatever was left before is heard of at once.
         Ear { reactor: Rc::clone(self), heard: None, listens: None }
@@ -399,7 +399,7 @@ impl Drop for Sleep {
     }
 }
 
-/// Hears the doorbell, however often it was rung since it was last asked.
+/// Hears the remote waker, however often it was rung since it was last asked.
 #[derive(Debug)]
 pub struct Ear {
     reactor: Rc<Reactor>,
@@ -409,7 +409,7 @@ pub struct Ear {
 }
 
 impl Ear {
-    /// Waits until the doorbell has been heard since the last time; for one task.
+    /// Waits until the remote waker has been heard since the last time; for one task.
     pub async fn hear(&mut self) {
         poll_fn(|cx| {
             let heard = self.reactor.heard.get();
@@ -441,13 +441,17 @@ mod tests {
     /// Runs `main` as a core's main task, over a ring of each kind.
     fn run(main: impl AsyncFn(Rc<Reactor>)) {
         for ring in [deferred_ring, plain_ring] {
-            let doorbell = Arc::new(Doorbell::new().expect("a descriptor"));
-            run_over(ring, doorbell, &main);
+            let remote_waker = Arc::new(RemoteWaker::new().expect("a descriptor"));
+            run_over(ring, remote_waker, &main);
         }
     }
 
-    fn run_over(ring: fn() -> io::Result<IoUring>, doorbell: Arc<Doorbell>, main: impl AsyncFnOnce(Rc<Reactor>)) {
-        let reactor = Reactor::over(ring().expect("io_uring"), doorbell);
+    fn run_over(
+        ring: fn() -> io::Result<IoUring>,
+        remote_waker: Arc<RemoteWaker>,
+        main: impl AsyncFnOnce(Rc<Reactor>),
+    ) {
+        let reactor = Reactor::over(ring().expect("io_uring"), remote_waker);
         block_on_reactor(reactor, main).expect("io_uring");
     }
 
@@ -698,12 +702,12 @@ mod tests {
     #[test]
     fn a_core_that_sleeps_hears_its_doorbell_however_often_it_rings() {
         for ring in [deferred_ring, plain_ring] {
-            let doorbell = Arc::new(Doorbell::new().expect("a descriptor"));
+            let remote_waker = Arc::new(RemoteWaker::new().expect("a descriptor"));
             let (answer, answers) = std::sync::mpsc::channel();
             std::thread::scope(|scope| {
-                let bell = Arc::clone(&doorbell);
+                let waker = Arc::clone(&remote_waker);
                 scope.spawn(move || {
-                    run_over(ring, bell, async |reactor| {
+                    run_over(ring, waker, async |reactor| {
                         let mut ear = reactor.ear();
                         for _ in 0..1000 {
                             ear.hear().await;
@@ -714,7 +718,7 @@ mod tests {
                 // The first time is for whatever was left before.
                 answers.recv().expect("it hears");
                 for _ in 1..1000 {
-                    doorbell.ring();
+                    remote_waker.wake();
                     answers.recv().expect("it hears");
                 }
             });

@@ -1,7 +1,6 @@
-//! What wakes a core from outside: others ring when they have left something for it.
+//! Wakes a core from another thread.
 //!
-//! Only a core that sleeps costs whoever rings a system call; to one that is awake, or has been rung for
-//! already, ringing is a look at one word.
+//! Waking a parked core costs one system call. A core that runs, or that is already notified, costs one load.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -10,62 +9,63 @@ use std::sync::atomic::{AtomicU8, Ordering, fence};
 use crossbeam_utils::CachePadded;
 use rustix::event::{EventfdFlags, eventfd};
 
-/// It is awake, and has looked since it was last rung for.
-const AWAKE: u8 = 0;
-/// It is about to sleep, or sleeps.
-const ASLEEP: u8 = 1;
-/// Somebody has rung since it last looked.
-const RUNG: u8 = 2;
+/// The core runs, and no wake-up is pending.
+const RUNNING: u8 = 0;
+/// The core is about to park, or is parked.
+const PARKED: u8 = 1;
+/// A wake-up is pending.
+const NOTIFIED: u8 = 2;
 
-/// A core's doorbell.
+/// The handle that wakes one core.
 #[derive(Debug)]
-pub struct Doorbell {
+pub struct RemoteWaker {
     state: CachePadded<AtomicU8>,
     event: OwnedFd,
 }
 
-impl Doorbell {
-    /// The doorbell of a core that is awake.
+impl RemoteWaker {
+    /// The waker of a core that runs.
     ///
     /// # Errors
-    /// When there is no descriptor left for it.
+    /// When no descriptor is left for it.
     pub fn new() -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Doorbell { state: CachePadded::new(AtomicU8::new(AWAKE)), event })
+        Ok(RemoteWaker { state: CachePadded::new(AtomicU8::new(RUNNING)), event })
     }
 
-    /// Makes the core look at what was left for it before.
-    pub fn ring(&self) {
-        // With the fence in `answer`: either the core sees what was left, or this sees that it has not looked.
+    /// After this call the core reads everything that the calling thread wrote before it.
+    pub fn wake(&self) {
+        // Pairs with the fence in `unpark`: either the core sees that write, or this thread sees that the core has
+        // not unparked yet.
         fence(Ordering::SeqCst);
-        if self.state.load(Ordering::Relaxed) != RUNG && self.state.swap(RUNG, Ordering::AcqRel) == ASLEEP {
-            // It fails only when nobody has looked for 2^64 times.
+        if self.state.load(Ordering::Relaxed) != NOTIFIED && self.state.swap(NOTIFIED, Ordering::AcqRel) == PARKED {
+            // It fails only at a count of 2^64.
             let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
         }
     }
 
-    /// Whether somebody has rung since the core last looked, for a core that is awake.
+    /// Whether a wake-up is pending; for the core itself, while it runs.
     pub(crate) fn is_notified(&self) -> bool {
-        self.state.load(Ordering::Relaxed) == RUNG
+        self.state.load(Ordering::Relaxed) == NOTIFIED
     }
 
-    /// Before the core sleeps: `false` if somebody has rung, and it must not.
-    pub(crate) fn fall_asleep(&self) -> bool {
-        self.state.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    /// Marks the core as parked. `false` if a wake-up is pending: then the core must not park.
+    pub(crate) fn prepare_park(&self) -> bool {
+        self.state.compare_exchange(RUNNING, PARKED, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Whether somebody has rung since this was last asked. The core is awake from here on, and has to look for
-    /// what was left only after this.
-    pub(crate) fn answer(&self) -> bool {
-        if self.state.load(Ordering::Relaxed) == AWAKE {
+    /// Marks the core as running; returns whether a wake-up was pending. Only after this call may the core read what
+    /// other threads left for it.
+    pub(crate) fn unpark(&self) -> bool {
+        if self.state.load(Ordering::Relaxed) == RUNNING {
             return false;
         }
-        let rung = self.state.swap(AWAKE, Ordering::AcqRel) == RUNG;
+        let was_notified = self.state.swap(RUNNING, Ordering::AcqRel) == NOTIFIED;
         fence(Ordering::SeqCst);
-        rung
+        was_notified
     }
 
-    /// Becomes readable when the core is rung for while it sleeps. Nobody has to read it: each ring is an edge.
+    /// Becomes readable when a parked core is woken. It is never read: a multishot poll reports each write.
     pub(crate) fn descriptor(&self) -> RawFd {
         self.event.as_raw_fd()
     }
@@ -76,44 +76,44 @@ mod tests {
     use super::*;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-    fn is_readable(bell: &Doorbell) -> bool {
-        let mut asked = [PollFd::new(&bell.event, PollFlags::IN)];
-        poll(&mut asked, Some(&Timespec::default())).expect("an event descriptor") > 0
+    fn is_readable(waker: &RemoteWaker) -> bool {
+        let mut polled = [PollFd::new(&waker.event, PollFlags::IN)];
+        poll(&mut polled, Some(&Timespec::default())).expect("an event descriptor") > 0
     }
 
     #[test]
-    fn only_a_core_that_sleeps_is_woken_by_the_kernel() {
-        let bell = Doorbell::new().expect("a descriptor");
-        bell.ring();
-        assert!(!is_readable(&bell));
-        assert!(!bell.fall_asleep(), "it has been rung for");
-        assert!(bell.answer() && !bell.answer());
-        assert!(bell.fall_asleep());
-        bell.ring();
-        assert!(is_readable(&bell));
-        assert!(bell.answer());
+    fn only_a_parked_core_is_woken_by_the_kernel() {
+        let waker = RemoteWaker::new().expect("a descriptor");
+        waker.wake();
+        assert!(!is_readable(&waker));
+        assert!(!waker.prepare_park(), "a wake-up is pending");
+        assert!(waker.unpark() && !waker.unpark());
+        assert!(waker.prepare_park());
+        waker.wake();
+        assert!(is_readable(&waker));
+        assert!(waker.unpark());
     }
 
     #[test]
-    fn what_is_left_before_a_ring_is_seen_by_a_core_that_then_looks_or_does_not_sleep() {
-        const LEFT: u64 = 200_000;
-        let bell = Doorbell::new().expect("a descriptor");
-        let left = std::sync::atomic::AtomicU64::new(0);
+    fn no_wake_up_is_lost_between_running_and_parking() {
+        const WRITES: u64 = 200_000;
+        let waker = RemoteWaker::new().expect("a descriptor");
+        let written = std::sync::atomic::AtomicU64::new(0);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                for n in 1..=LEFT {
-                    left.store(n, Ordering::Relaxed);
-                    bell.ring();
+                for n in 1..=WRITES {
+                    written.store(n, Ordering::Relaxed);
+                    waker.wake();
                 }
             });
-            while left.load(Ordering::Relaxed) < LEFT {
-                if bell.fall_asleep() {
-                    let mut asked = [PollFd::new(&bell.event, PollFlags::IN)];
-                    poll(&mut asked, None).expect("an event descriptor");
+            while written.load(Ordering::Relaxed) < WRITES {
+                if waker.prepare_park() {
+                    let mut polled = [PollFd::new(&waker.event, PollFlags::IN)];
+                    poll(&mut polled, None).expect("an event descriptor");
                     let mut count = [0; 8];
-                    rustix::io::read(&bell.event, &mut count).expect("it was readable");
+                    rustix::io::read(&waker.event, &mut count).expect("it was readable");
                 }
-                bell.answer();
+                waker.unpark();
             }
         });
     }

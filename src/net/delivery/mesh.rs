@@ -2,7 +2,7 @@
 //!
 //! A mailbox is first in, first out, and a connection forwards one frame at a time: that is what keeps
 //! one sender's messages in order across cores. The channels only hold frames; cores wake each other by their
-//! doorbells, when something was left and when there is room again. What finds no room waits on its own core
+//! remote wakers, when something was left and when there is room again. What finds no room waits on its own core
 //! (`outbox.rs`).
 
 use std::io;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use flume::{Receiver, Sender, TrySendError};
 
 use crate::ids::ShardId;
-use crate::runtime::remote_waker::Doorbell;
+use crate::runtime::remote_waker::RemoteWaker;
 use crate::shard::Frame;
 
 /// The receiving end of one core's mailbox.
@@ -29,7 +29,7 @@ pub struct Mesh {
 #[derive(Debug)]
 struct Mailbox {
     sender: Sender<Frame>,
-    doorbell: Arc<Doorbell>,
+    remote_waker: Arc<RemoteWaker>,
     /// By core: it has found the mailbox full, and wants to hear when it is not.
     wants_room: Box<[AtomicBool]>,
 }
@@ -38,12 +38,12 @@ impl Mesh {
     /// A mailbox of `frames` for each of `cores`, and the senders to them.
     ///
     /// # Errors
-    /// When there is no descriptor left for a doorbell.
+    /// When there is no descriptor left for a remote waker.
     pub fn build(cores: usize, frames: usize) -> io::Result<Vec<(Mesh, Inbox)>> {
         let (senders, inboxes): (Vec<_>, Vec<_>) = (0..cores).map(|_| flume::bounded(frames)).unzip();
         let mailbox = |sender| {
             let wants_room = (0..cores).map(|_| AtomicBool::new(false)).collect();
-            Ok(Mailbox { sender, doorbell: Arc::new(Doorbell::new()?), wants_room })
+            Ok(Mailbox { sender, remote_waker: Arc::new(RemoteWaker::new()?), wants_room })
         };
         let mailboxes: Arc<[Mailbox]> = senders.into_iter().map(mailbox).collect::<io::Result<_>>()?;
         let mesh = |me| Mesh { me: ShardId::new(me), mailboxes: Arc::clone(&mailboxes) };
@@ -57,8 +57,8 @@ impl Mesh {
     }
 
     /// What wakes this core.
-    pub fn doorbell(&self) -> &Arc<Doorbell> {
-        &self.mailboxes[self.me.index()].doorbell
+    pub fn remote_waker(&self) -> &Arc<RemoteWaker> {
+        &self.mailboxes[self.me.index()].remote_waker
     }
 
     /// Hands `frame` to a core if its mailbox has room.
@@ -69,7 +69,7 @@ impl Mesh {
         let mailbox = &self.mailboxes[to.index()];
         match mailbox.sender.try_send(frame) {
             Ok(()) => {
-                mailbox.doorbell.ring();
+                mailbox.remote_waker.wake();
                 Ok(())
             }
             Err(TrySendError::Disconnected(_)) => Ok(()),
@@ -91,7 +91,7 @@ impl Mesh {
     pub(crate) fn tell_of_room(&self) {
         for (mailbox, wants) in self.mailboxes.iter().zip(&self.mailboxes[self.me.index()].wants_room) {
             if wants.load(Ordering::SeqCst) && wants.swap(false, Ordering::SeqCst) {
-                mailbox.doorbell.ring();
+                mailbox.remote_waker.wake();
             }
         }
     }

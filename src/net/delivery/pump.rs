@@ -1,6 +1,6 @@
 //! The loop that drains a core's inbox.
 //!
-//! It also sends what waited for room elsewhere, since the same doorbell tells of that. It never waits to send across
+//! It also sends what waited for room elsewhere, since the same wake-up tells of that. It never waits to send across
 //! cores, nor for a socket, so two cores whose mailboxes are both full still empty them: they cannot deadlock.
 
 use std::rc::Rc;
