@@ -310,7 +310,7 @@ pub const RING_POSTED_AT_ONCE: usize = 20;
 
 /// A core whose tasks wake each other looks at its ring when all of them have run, but not sooner than this after
 /// the last time: as long as ten lines take, and a hundred times as long as the look.
-pub const LOOK_INTERVAL: Duration = Duration::from_micros(100);
+pub const IO_POLL_INTERVAL: Duration = Duration::from_micros(100);
 
 /// A yield of the CPU that takes this long was to a thread that computes: clients and other cores block after some hundred
 /// microseconds, unless the machine is full of work for them.

@@ -38,7 +38,7 @@ pub(crate) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
                 }
                 admit(&core, socket, peer);
                 if turn.step() {
-                    core.reactor.breathe().await;
+                    core.reactor.yield_now().await;
                     turn = Turn::of(TURN_ACCEPTS);
                 }
             }

@@ -74,7 +74,7 @@ async fn tell_all(core: &Rc<Core>) {
         }
         places += LOOKED_AFTER_AT_ONCE;
         core.dirty.schedule_flush();
-        core.reactor.breathe().await;
+        core.reactor.yield_now().await;
     }
 }
 
@@ -159,11 +159,11 @@ mod tests {
                     let all: Vec<_> =
                         closing.connections().iter().map(|(_, connection)| Rc::clone(connection)).collect();
                     all.iter().filter(|one| one.ending().is_some()).for_each(|one| closing.forget(one));
-                    closing.reactor.breathe().await;
+                    closing.reactor.yield_now().await;
                 }
             });
             tell_all(&core).await;
-            reactor.breathe().await;
+            reactor.yield_now().await;
             let told = told.borrow();
             assert!(told.windows(2).all(|two| two[1] - two[0] <= LOOKED_AFTER_AT_ONCE), "{told:?}");
             assert_eq!(told.last(), Some(&COUNT));

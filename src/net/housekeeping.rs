@@ -45,7 +45,7 @@ async fn cut_the_slow(core: &Rc<Core>) {
     let all = core.over_limit.take();
     for some in all.chunks(LOOKED_AFTER_AT_ONCE) {
         some.iter().for_each(|connection| cut_if_slow(core, connection));
-        core.reactor.breathe().await;
+        core.reactor.yield_now().await;
     }
     let stays = |connection: &Rc<Connection>| {
         // One that ends is over when its task is; what then still waits for it must not keep it here.
@@ -89,7 +89,7 @@ async fn look_after_all(core: &Rc<Core>) {
         }
         places += LOOKED_AFTER_AT_ONCE;
         core.dirty.schedule_flush();
-        core.reactor.breathe().await;
+        core.reactor.yield_now().await;
     }
 }
 

@@ -47,8 +47,8 @@ pub(crate) fn block_on_reactor<T>(reactor: Rc<Reactor>, main: impl AsyncFnOnce(R
         glommio::spawn_local(Rc::clone(&reactor).drive()).detach();
         let outcome = main(Rc::clone(&reactor)).await;
         // The kernel keeps a socket that was closed until it has heard that nobody watches it any more.
-        reactor.breathe().await;
-        reactor.settle().await;
+        reactor.yield_now().await;
+        reactor.flush_submissions().await;
         reactor.stop();
         outcome
     })))

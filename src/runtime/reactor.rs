@@ -32,7 +32,7 @@ use super::poll_clock::PollClock;
 use super::registrations::{Sources, Watch};
 use super::timers::{self, Timers};
 use crate::limits::{
-    CPU_YIELD_LONG, CPU_YIELD_PAUSE, CPU_YIELD_WORTH, LOOK_INTERVAL, RING_COMPLETIONS, RING_POSTED_AT_ONCE,
+    CPU_YIELD_LONG, CPU_YIELD_PAUSE, CPU_YIELD_WORTH, IO_POLL_INTERVAL, RING_COMPLETIONS, RING_POSTED_AT_ONCE,
     RING_SUBMISSIONS,
 };
 use crate::metrics::{CoreMetrics, Counter};
@@ -89,8 +89,8 @@ pub struct Reactor {
     /// How often the remote waker was heard, and who waits for the next time.
     heard: Cell<u64>,
     listening: RefCell<Vec<Waker>>,
-    /// Who lets others run, and the ring be looked at.
-    breathing: RefCell<Vec<Waker>>,
+    /// Tasks that let all other tasks run, and the ring be polled, before they go on.
+    yielding: RefCell<Vec<Waker>>,
     /// Some task has run since the driver last did.
     others_ran: Cell<bool>,
     /// Where the beats of the core's heart are counted.
@@ -119,7 +119,7 @@ impl Reactor {
             remote_waker,
             heard: Cell::new(0),
             listening: RefCell::default(),
-            breathing: RefCell::default(),
+            yielding: RefCell::default(),
             others_ran: Cell::new(true),
             heart: OnceCell::new(),
             clock: Rc::new(PollClock::new(Instant::now())),
@@ -156,10 +156,10 @@ impl Reactor {
                 return Poll::Ready(());
             }
             // Tasks are run in the order in which they were woken: who did not run since the last time cannot.
-            let is_alone = !self.others_ran.take() && self.breathing.borrow().is_empty();
-            let is_time = || !self.breathing.borrow().is_empty() || self.clock.polled().elapsed() >= LOOK_INTERVAL;
+            let is_alone = !self.others_ran.take() && self.yielding.borrow().is_empty();
+            let is_time = || !self.yielding.borrow().is_empty() || self.clock.polled().elapsed() >= IO_POLL_INTERVAL;
             if is_alone || is_time() {
-                self.look(is_alone);
+                self.poll_io(is_alone);
             }
             cx.waker().wake_by_ref();
             Poll::Pending
@@ -167,10 +167,10 @@ impl Reactor {
         .await;
     }
 
-    /// Waits until the kernel has been told all that it is to be told.
-    pub(crate) async fn settle(&self) {
+    /// Waits until every queued submission has reached the kernel.
+    pub(crate) async fn flush_submissions(&self) {
         while !self.submissions.borrow().is_empty() {
-            self.breathe().await;
+            self.yield_now().await;
         }
     }
 
@@ -179,8 +179,8 @@ impl Reactor {
         self.is_over.set(true);
     }
 
-    /// Submits, collects, and wakes whom it concerns; sleeps until there is somebody if it may.
-    fn look(&self, may_sleep: bool) {
+    /// Submits, collects, and wakes the tasks concerned; sleeps until there is one if it may.
+    fn poll_io(&self, may_sleep: bool) {
         let is_all = self.fill();
         let first_timer = self.timers.borrow().first();
         let is_idle = may_sleep && is_all && first_timer.is_none_or(|at| at > Instant::now()) && !self.has_news();
@@ -201,7 +201,7 @@ impl Reactor {
         }
         self.clock.record_poll(now);
         self.timers.borrow_mut().fire(now);
-        self.breathing.take().into_iter().for_each(Waker::wake);
+        self.yielding.take().into_iter().for_each(Waker::wake);
     }
 
     /// Lets the other threads of this CPU run before the core sleeps; returns how long they did.
@@ -326,14 +326,14 @@ impl Reactor {
         &self.clock
     }
 
-    /// Lets everybody who can run do so, and the ring be looked at, before the caller goes on.
-    pub(crate) async fn breathe(&self) {
-        let mut breathed = false;
+    /// Lets every runnable task run, and polls the ring, before the caller goes on.
+    pub(crate) async fn yield_now(&self) {
+        let mut yielded = false;
         poll_fn(|cx| {
-            if std::mem::replace(&mut breathed, true) {
+            if std::mem::replace(&mut yielded, true) {
                 return Poll::Ready(());
             }
-            self.breathing.borrow_mut().push(cx.waker().clone());
+            self.yielding.borrow_mut().push(cx.waker().clone());
             Poll::Pending
         })
         .await;
@@ -512,11 +512,11 @@ mod tests {
             theirs.shutdown(Shutdown::Write).expect("connected");
             ends(End::Unheard).await;
             let breaks = reactor.spawn(ends(End::Shut));
-            reactor.breathe().await;
+            reactor.yield_now().await;
             // One breath to submit it, one to be answered, one for the task that waits.
             reactor.submissions.borrow_mut().push_back(end_of_poll(watched.0.polls()[1]));
             for _ in 0..3 {
-                reactor.breathe().await;
+                reactor.yield_now().await;
             }
             assert!(watched.0.with(|source| source.is_armed[2]), "the task waits for what nobody tells it");
             drop(theirs);
@@ -535,8 +535,8 @@ mod tests {
             watch.pause_reading();
             assert!(futures_lite::future::poll_once(end()).await.is_none());
             // What was asked for is submitted by one look, and answered by the next.
-            reactor.look(false);
-            reactor.look(false);
+            reactor.poll_io(false);
+            reactor.poll_io(false);
             let armed = watch.with(|source| source.is_armed);
             assert_eq!(armed, [false, false, true], "nothing is left but the poll for the end");
             theirs.write_all(b"moo").expect("the other end is there");
@@ -559,9 +559,9 @@ mod tests {
         run(async |reactor| {
             let events: Vec<OwnedFd> = (0..1000).map(|_| event()).collect();
             let watches: Vec<Watch> = events.iter().map(|event| reactor.watch(event.as_fd())).collect();
-            reactor.look(false);
+            reactor.poll_io(false);
             events.iter().for_each(write);
-            reactor.look(false);
+            reactor.poll_io(false);
             for (watch, event) in watches.iter().zip(&events) {
                 assert!(futures_lite::future::poll_once(is_readable(watch, event)).await.is_some());
             }
@@ -596,10 +596,10 @@ mod tests {
                 let readable = poll_fn(|cx| watch.poll_readable(cx, ours.as_fd()));
                 futures_lite::future::poll_once(readable).await.is_some()
             };
-            reactor.breathe().await;
+            reactor.yield_now().await;
             (&theirs).write_all(b"moo\n").expect("connected");
             while !is_readable().await {
-                reactor.breathe().await;
+                reactor.yield_now().await;
             }
             watch.clear_readable_unconfirmed();
             assert!(!is_readable().await);
@@ -610,7 +610,7 @@ mod tests {
             assert!(!is_readable().await, "the kernel has said so");
             theirs.shutdown(Shutdown::Write).expect("connected");
             while !is_readable().await {
-                reactor.breathe().await;
+                reactor.yield_now().await;
             }
             watch.clear_readable_unconfirmed();
             assert!(is_readable().await, "the end is yet to be read");
@@ -627,7 +627,7 @@ mod tests {
                 let events: Vec<OwnedFd> = (0..descriptors).map(|_| event()).collect();
                 let watched = || events.iter().cycle().take(descriptors * WATCHES_EACH);
                 let watches: Vec<Watch> = watched().map(|event| reactor.watch(event.as_fd())).collect();
-                reactor.breathe().await;
+                reactor.yield_now().await;
                 for _ in 0..2 {
                     events.iter().for_each(write);
                     for (watch, event) in watches.iter().zip(watched()) {
@@ -640,7 +640,7 @@ mod tests {
                 events.iter().for_each(write);
                 drop(watches);
                 while reactor.sources.borrow().len() > 0 {
-                    reactor.breathe().await;
+                    reactor.yield_now().await;
                 }
             }
         });
@@ -664,7 +664,7 @@ mod tests {
             assert_eq!(reactor.timers.borrow().len(), 1, "the one that never ends");
             never.cancel();
             assert!(futures_lite::future::poll_once(reactor.sleep(Duration::from_secs(60))).await.is_none());
-            reactor.breathe().await;
+            reactor.yield_now().await;
             assert_eq!(reactor.timers.borrow().len(), 0);
         });
     }
@@ -672,11 +672,11 @@ mod tests {
     #[test]
     fn a_long_turn_counts_for_one_poll_gap_at_most() {
         run(async |reactor| {
-            reactor.breathe().await;
+            reactor.yield_now().await;
             let (before, began) = (reactor.clock().now(), Instant::now());
             while began.elapsed() < POLL_GAP_MAX * 4 {}
             assert!(reactor.clock().now() <= before + POLL_GAP_MAX);
-            reactor.breathe().await;
+            reactor.yield_now().await;
             assert!(reactor.clock().now() <= before + POLL_GAP_MAX * 2);
         });
     }
@@ -689,12 +689,12 @@ mod tests {
             reactor.spawn(async move {
                 loop {
                     counter.set(counter.get() + 1);
-                    reactor_of_it.breathe().await;
+                    reactor_of_it.yield_now().await;
                 }
             });
             for rounds in 1..100 {
                 assert_eq!(ran.get(), rounds);
-                reactor.breathe().await;
+                reactor.yield_now().await;
             }
         });
     }

@@ -112,7 +112,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
                 } else {
                     flush::end_small_turn(core, connection);
                 }
-                core.reactor.breathe().await;
+                core.reactor.yield_now().await;
                 turn = Turn::of(TURN_LINES);
             }
         }
@@ -145,7 +145,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
         if read.waited {
             turn = Turn::of(TURN_LINES);
         } else if turn.step() {
-            core.reactor.breathe().await;
+            core.reactor.yield_now().await;
             turn = Turn::of(TURN_LINES);
         }
         if !open {
@@ -256,7 +256,7 @@ async fn discard(core: &Core, socket: &Socket) {
     let mut turn = Turn::of(TURN_LINES);
     while let Ok(1..) = (&mut read).await {
         if turn.step() {
-            core.reactor.breathe().await;
+            core.reactor.yield_now().await;
             turn = Turn::of(TURN_LINES);
         }
     }

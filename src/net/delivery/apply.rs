@@ -103,7 +103,7 @@ async fn catch_up(core: &Rc<Core>, connection: &Connection, receiver: CowId) -> 
     flush::end_turn(core);
     core.metrics.add(Counter::ReceiverWaits, 1);
     // Most have only not been written to yet in this turn.
-    connection.attend(core.reactor.breathe()).await?;
+    connection.attend(core.reactor.yield_now()).await?;
     let (began, mut pause) = (core.now(), SAY_WAIT_LOOKS[0]);
     let catch_ups = core.common.backlogs.catch_ups(receiver);
     // The receiver may be on another core, which tells of its backlog but does not wake this one.

@@ -77,7 +77,7 @@ pub(crate) async fn flush(core: &Rc<Core>) {
         all.connections += written.connections;
         all.joined += written.joined;
         if left > 0 {
-            core.reactor.breathe().await;
+            core.reactor.yield_now().await;
         }
     }
     core.batch.borrow_mut().clear();

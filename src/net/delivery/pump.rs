@@ -26,7 +26,7 @@ pub(crate) async fn run(core: Rc<Core>, inbox: Inbox) {
                 flush::end_large_turn(&core).await;
             } else {
                 flush::flush(&core).await;
-                core.reactor.breathe().await;
+                core.reactor.yield_now().await;
             }
         }
     }
