@@ -38,7 +38,8 @@ use cowchat::protocol::line::LineBuffer;
 use cowchat::protocol::name::Name;
 use cowchat::protocol::text::sanitize;
 use cowchat::runtime::executor::{block_on, pin_to};
-use cowchat::runtime::reactor::{Ear, Reactor};
+use cowchat::runtime::notifications::Notifications;
+use cowchat::runtime::reactor::Reactor;
 use cowchat::runtime::remote_waker::RemoteWaker;
 use cowchat::shard::{Common, Drawing, Form, Frame, Message, Rules, Shard, name};
 
@@ -264,12 +265,12 @@ impl Cores {
         let (report, times) = mpsc::channel();
         std::thread::spawn(move || {
             run_core(0, Arc::clone(near.remote_waker()), async |reactor| {
-                send_rounds(&near, &mut reactor.ear(), &from_far, &todo, &report).await;
+                send_rounds(&near, &mut reactor.notifications(), &from_far, &todo, &report).await;
             });
         });
         std::thread::spawn(move || {
             run_core(1, Arc::clone(far.remote_waker()), async |reactor| {
-                answer_each_end(&far, &mut reactor.ear(), &from_near).await;
+                answer_each_end(&far, &mut reactor.notifications(), &from_near).await;
             });
         });
         Cores { jobs, near: remote_waker, times }
@@ -285,7 +286,7 @@ impl Cores {
 /// Sends a round's frames, the last of them an `End`, and waits for the answer to that.
 async fn send_rounds(
     mesh: &Mesh,
-    ear: &mut Ear,
+    notifications: &mut Notifications,
     inbox: &Inbox,
     todo: &mpsc::Receiver<Job>,
     report: &mpsc::Sender<Duration>,
@@ -294,7 +295,7 @@ async fn send_rounds(
     let frame = a_yield();
     loop {
         let Ok((rounds, frames)) = todo.try_recv() else {
-            ear.hear().await;
+            notifications.notified().await;
             continue;
         };
         let began = Instant::now();
@@ -304,7 +305,7 @@ async fn send_rounds(
             }
             mesh.try_forward(far, Frame::End).expect("a mailbox has room for a turn");
             while inbox.try_recv().is_err() {
-                ear.hear().await;
+                notifications.notified().await;
             }
         }
         if report.send(began.elapsed()).is_err() {
@@ -314,9 +315,9 @@ async fn send_rounds(
 }
 
 /// Takes frames as the pump does, and sends an `End` back for each `End`.
-async fn answer_each_end(mesh: &Mesh, ear: &mut Ear, inbox: &Inbox) {
+async fn answer_each_end(mesh: &Mesh, notifications: &mut Notifications, inbox: &Inbox) {
     loop {
-        ear.hear().await;
+        notifications.notified().await;
         while let Ok(frame) = inbox.try_recv() {
             if matches!(black_box(frame), Frame::End) {
                 mesh.try_forward(ShardId::new(0), Frame::End).expect("one answer at a time");

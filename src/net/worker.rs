@@ -145,11 +145,11 @@ async fn serve(
     reactor.spawn(pump::run(Rc::clone(&core), plan.inbox));
     reactor.spawn(accept::accept_loop(Rc::clone(&core), Rc::clone(&listener)));
     notify(Report::Ready(plan.id));
-    let mut ear = reactor.ear();
+    let mut notifications = reactor.notifications();
     let began = loop {
         match draining.get() {
             Some(&began) => break began,
-            None => ear.hear().await,
+            None => notifications.notified().await,
         }
     };
     drain::run(&core, &listener, began).await;

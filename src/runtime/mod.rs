@@ -2,6 +2,7 @@
 
 pub mod executor;
 pub mod listener;
+pub mod notifications;
 pub(crate) mod poll_clock;
 pub mod reactor;
 mod registrations;

@@ -28,6 +28,7 @@ use pin_project_lite::pin_project;
 use rustix::event::PollFlags;
 use rustix::thread::sched_yield;
 
+use super::notifications::{Notifications, WakeUps};
 use super::poll_clock::PollClock;
 use super::registrations::{Sources, Watch};
 use super::timers::{self, Timers};
@@ -86,9 +87,7 @@ pub struct Reactor {
     pub(super) sources: RefCell<Sources>,
     timers: RefCell<Timers>,
     remote_waker: Arc<RemoteWaker>,
-    /// How often the remote waker was heard, and who waits for the next time.
-    heard: Cell<u64>,
-    listening: RefCell<Vec<Waker>>,
+    wake_ups: Rc<WakeUps>,
     /// Tasks that let all other tasks run, and the ring be polled, before they go on.
     yielding: RefCell<Vec<Waker>>,
     /// Some task has run since the driver last did.
@@ -117,8 +116,7 @@ impl Reactor {
             sources: RefCell::default(),
             timers: RefCell::default(),
             remote_waker,
-            heard: Cell::new(0),
-            listening: RefCell::default(),
+            wake_ups: Rc::default(),
             yielding: RefCell::default(),
             others_ran: Cell::new(true),
             heart: OnceCell::new(),
@@ -196,8 +194,7 @@ impl Reactor {
             self.yields_from.set(now + CPU_YIELD_PAUSE);
         }
         if is_notified {
-            self.heard.set(self.heard.get() + 1);
-            self.listening.take().into_iter().for_each(Waker::wake);
+            self.wake_ups.record();
         }
         self.clock.record_poll(now);
         self.timers.borrow_mut().fire(now);
@@ -339,10 +336,9 @@ impl Reactor {
         .await;
     }
 
-    /// An ear for this core's remote waker.
-    pub fn ear(self: &Rc<Self>) -> Ear {
-        // Whatever was left before is heard of at once.
-        Ear { reactor: Rc::clone(self), heard: None, listens: None }
+    /// Tells one task of this core when the remote waker has woken the core.
+    pub fn notifications(&self) -> Notifications {
+        Notifications::new(Rc::clone(&self.wake_ups))
     }
 }
 
@@ -396,32 +392,6 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         self.reactor.timers.borrow_mut().forget(self.key);
-    }
-}
-
-/// Hears the remote waker, however often it was rung since it was last asked.
-#[derive(Debug)]
-pub struct Ear {
-    reactor: Rc<Reactor>,
-    heard: Option<u64>,
-    /// What had been heard when it began to listen: it need not again before the next time.
-    listens: Option<u64>,
-}
-
-impl Ear {
-    /// Waits until the remote waker has been heard since the last time; for one task.
-    pub async fn hear(&mut self) {
-        poll_fn(|cx| {
-            let heard = self.reactor.heard.get();
-            if self.heard.replace(heard) != Some(heard) {
-                return Poll::Ready(());
-            }
-            if self.listens.replace(heard) != Some(heard) {
-                self.reactor.listening.borrow_mut().push(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await;
     }
 }
 
@@ -700,26 +670,26 @@ mod tests {
     }
 
     #[test]
-    fn a_core_that_sleeps_hears_its_doorbell_however_often_it_rings() {
+    fn each_wake_reaches_a_parked_core() {
         for ring in [deferred_ring, plain_ring] {
             let remote_waker = Arc::new(RemoteWaker::new().expect("a descriptor"));
-            let (answer, answers) = std::sync::mpsc::channel();
+            let (notify, notified) = std::sync::mpsc::channel();
             std::thread::scope(|scope| {
                 let waker = Arc::clone(&remote_waker);
                 scope.spawn(move || {
                     run_over(ring, waker, async |reactor| {
-                        let mut ear = reactor.ear();
+                        let mut notifications = reactor.notifications();
                         for _ in 0..1000 {
-                            ear.hear().await;
-                            answer.send(()).expect("somebody rings");
+                            notifications.notified().await;
+                            notify.send(()).expect("the test waits for it");
                         }
                     });
                 });
-                // The first time is for whatever was left before.
-                answers.recv().expect("it hears");
+                // The first one needs no wake-up.
+                notified.recv().expect("the core is notified");
                 for _ in 1..1000 {
                     remote_waker.wake();
-                    answers.recv().expect("it hears");
+                    notified.recv().expect("the core is notified");
                 }
             });
         }

@@ -14,9 +14,9 @@ use crate::shard::Frame;
 
 /// Delivers what other cores send, in the order in which it came.
 pub(crate) async fn run(core: Rc<Core>, inbox: Inbox) {
-    let mut ear = core.reactor.ear();
+    let mut notifications = core.reactor.notifications();
     loop {
-        ear.hear().await;
+        notifications.notified().await;
         core.outbox.send_all();
         while !inbox.is_empty() {
             take_turn(&core, &inbox);

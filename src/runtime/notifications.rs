@@ -1,0 +1,53 @@
+//! Tells tasks that another thread has woken their core.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+/// The wake-ups of a core so far, and the tasks that wait for the next one.
+#[derive(Debug, Default)]
+pub(super) struct WakeUps {
+    count: Cell<u64>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl WakeUps {
+    /// Counts one, and wakes the tasks that wait for it.
+    pub(super) fn record(&self) {
+        self.count.set(self.count.get() + 1);
+        self.waiting.take().into_iter().for_each(Waker::wake);
+    }
+}
+
+/// One task's view of its core's wake-ups.
+#[derive(Debug)]
+pub struct Notifications {
+    wake_ups: Rc<WakeUps>,
+    /// The count that the task has been told. None at first: something may have been left before the task began.
+    told: Option<u64>,
+    /// The count at which the task registered its waker, which stays registered until the next wake-up.
+    registered: Option<u64>,
+}
+
+impl Notifications {
+    pub(super) fn new(wake_ups: Rc<WakeUps>) -> Self {
+        Notifications { wake_ups, told: None, registered: None }
+    }
+
+    /// Waits for a wake-up since the last call; several count as one. The first call returns at once. Only one task
+    /// may call this.
+    pub async fn notified(&mut self) {
+        poll_fn(|cx| {
+            let count = self.wake_ups.count.get();
+            if self.told.replace(count) != Some(count) {
+                return Poll::Ready(());
+            }
+            if self.registered.replace(count) != Some(count) {
+                self.wake_ups.waiting.borrow_mut().push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
