@@ -114,7 +114,7 @@ impl Listening {
 
     /// Waits until there may be a connection to accept, when there was none.
     pub(crate) async fn is_waited_for(&self) {
-        self.watch.note_empty();
+        self.watch.clear_readable();
         poll_fn(|cx| self.watch.poll_readable(cx, self.socket.as_fd())).await;
     }
 

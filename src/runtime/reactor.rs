@@ -285,7 +285,7 @@ impl Reactor {
                     // A poll that failed says nothing of the socket: whoever waits is to try, and to ask again.
                     let failed = PollFlags::IN | PollFlags::OUT;
                     let events = u16::try_from(completion.result()).map_or(failed, PollFlags::from_bits_retain);
-                    if let Some(waker) = sources.note(poll, events, goes_on) {
+                    if let Some(waker) = sources.record(poll, events, goes_on) {
                         waker.wake();
                     }
                 }
@@ -400,7 +400,7 @@ mod tests {
     use super::*;
     use crate::limits::POLL_GAP_MAX;
     use crate::runtime::executor::block_on_reactor;
-    use crate::runtime::registrations::{End, end_of_poll};
+    use crate::runtime::registrations::{HangUp, end_of_poll};
     use rustix::event::{EventfdFlags, eventfd};
     use rustix::fd::OwnedFd;
     use std::io::Write;
@@ -447,7 +447,7 @@ mod tests {
                 write(&event);
                 is_readable(&watch, &event).await;
                 is_readable(&watch, &event).await;
-                watch.note_empty();
+                watch.clear_readable();
                 let early = futures_lite::future::poll_once(is_readable(&watch, &event)).await;
                 assert!(early.is_none(), "nothing has changed since");
             }
@@ -461,7 +461,7 @@ mod tests {
             let watch = reactor.watch(event.as_fd());
             reactor.submissions.borrow_mut().push_back(end_of_poll(watch.polls()[0]));
             is_readable(&watch, &event).await;
-            watch.note_empty();
+            watch.clear_readable();
             assert!(!watch.with(|source| source.is_armed[0]), "nobody waits");
             assert!(futures_lite::future::poll_once(is_readable(&watch, &event)).await.is_none());
             write(&event);
@@ -476,12 +476,12 @@ mod tests {
             let watched = Rc::new((reactor.watch(ours.as_fd()), ours));
             let ends = |known| {
                 let watched = Rc::clone(&watched);
-                poll_fn(move |cx| watched.0.poll_end(cx, watched.1.as_fd(), known))
+                poll_fn(move |cx| watched.0.poll_hangup(cx, watched.1.as_fd(), known))
             };
             watched.0.pause_reading();
             theirs.shutdown(Shutdown::Write).expect("connected");
-            ends(End::Unheard).await;
-            let breaks = reactor.spawn(ends(End::Shut));
+            ends(HangUp::None).await;
+            let breaks = reactor.spawn(ends(HangUp::ReadClosed));
             reactor.yield_now().await;
             // One breath to submit it, one to be answered, one for the task that waits.
             reactor.submissions.borrow_mut().push_back(end_of_poll(watched.0.polls()[1]));
@@ -500,7 +500,7 @@ mod tests {
             let (ours, mut theirs) = UnixStream::pair().expect("descriptors");
             let watch = reactor.watch(ours.as_fd());
             let readable = || poll_fn(|cx| watch.poll_readable(cx, ours.as_fd()));
-            let end = || poll_fn(|cx| watch.poll_end(cx, ours.as_fd(), End::Unheard));
+            let end = || poll_fn(|cx| watch.poll_hangup(cx, ours.as_fd(), HangUp::None));
             assert!(futures_lite::future::poll_once(readable()).await.is_none());
             watch.pause_reading();
             assert!(futures_lite::future::poll_once(end()).await.is_none());
@@ -514,7 +514,7 @@ mod tests {
             assert_eq!(reactor.collect(), 0, "the ring says nothing");
             // The next reader tries first, and is woken by what comes later.
             readable().await;
-            watch.note_empty();
+            watch.clear_readable();
             assert!(futures_lite::future::poll_once(readable()).await.is_none());
             theirs.write_all(b"moo").expect("the other end is there");
             readable().await;
@@ -575,7 +575,7 @@ mod tests {
             assert!(!is_readable().await);
             watch.recheck_readable();
             assert!(is_readable().await);
-            watch.note_empty();
+            watch.clear_readable();
             watch.recheck_readable();
             assert!(!is_readable().await, "the kernel has said so");
             theirs.shutdown(Shutdown::Write).expect("connected");
@@ -602,7 +602,7 @@ mod tests {
                     events.iter().for_each(write);
                     for (watch, event) in watches.iter().zip(watched()) {
                         is_readable(watch, event).await;
-                        watch.note_empty();
+                        watch.clear_readable();
                     }
                 }
                 assert_eq!(reactor.sources.borrow().len(), watches.len(), "round {round}");

@@ -16,15 +16,15 @@ pub(super) struct Sources(Slab<Source>);
 
 impl Sources {
     /// Takes in what a poll has said, and whether it goes on. Returns who is to be woken.
-    pub(super) fn note(&mut self, poll: u64, events: PollFlags, goes_on: bool) -> Option<Waker> {
+    pub(super) fn record(&mut self, poll: u64, events: PollFlags, goes_on: bool) -> Option<Waker> {
         let (place, direction) = ((poll >> 2) as usize, (poll & 3) as usize);
         let source = self.0.get_mut(place)?;
         source.is_armed[direction] = goes_on;
         source.is_read_ending &= source.is_armed[Direction::Read as usize];
         if !source.is_dropped {
             // A waiter that is woken for a poll that has ended waits again, and so arms it again.
-            let is_deaf = !goes_on && [source.wants_read, source.wants_write, source.wants_end][direction];
-            let is_wanted = source.note(events) || is_deaf;
+            let is_deaf = !goes_on && [source.wants_read, source.wants_write, source.wants_hangup][direction];
+            let is_wanted = source.record(events) || is_deaf;
             return if is_wanted { source.waker.take() } else { None };
         }
         if source.is_armed == [false; Direction::ALL.len()] {
@@ -40,16 +40,16 @@ impl Sources {
     }
 }
 
-/// What the kernel has said of a connection's end.
+/// What the kernel has said of a connection's end; the later, the worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) enum End {
+pub(crate) enum HangUp {
     /// Nothing.
     #[default]
-    Unheard,
-    /// After what it has sent, the peer will send no more.
-    Shut,
-    /// It is broken off.
-    Broken,
+    None,
+    /// The peer sends nothing more after what it has sent.
+    ReadClosed,
+    /// The connection is broken.
+    Error,
 }
 
 /// A socket, as the reactor sees it.
@@ -59,12 +59,12 @@ pub(super) struct Source {
     waker: Option<Waker>,
     wants_read: bool,
     wants_write: bool,
-    wants_end: bool,
+    wants_hangup: bool,
     is_readable: bool,
     /// That it is not readable was assumed, not said by the kernel.
     is_unconfirmed: bool,
     is_writable: bool,
-    end: End,
+    hangup: HangUp,
     /// By [`Direction`]: a poll is under way in the ring.
     pub(super) is_armed: [bool; Direction::ALL.len()],
     /// The poll for input has been asked to end.
@@ -81,17 +81,17 @@ enum Direction {
     /// For room.
     Write = 1,
     /// For the end of a connection that is not to be read: input does not wake the core.
-    End = 2,
+    HangUp = 2,
 }
 
 impl Direction {
-    const ALL: [Direction; 3] = [Direction::Read, Direction::Write, Direction::End];
+    const ALL: [Direction; 3] = [Direction::Read, Direction::Write, Direction::HangUp];
 
     fn events(self) -> PollFlags {
         match self {
             Direction::Read => PollFlags::IN | PollFlags::RDHUP,
             Direction::Write => PollFlags::OUT,
-            Direction::End => PollFlags::RDHUP,
+            Direction::HangUp => PollFlags::RDHUP,
         }
     }
 
@@ -103,18 +103,18 @@ impl Direction {
 
 impl Source {
     /// Takes in what its poll has said. Returns whether its task waits for that.
-    fn note(&mut self, events: PollFlags) -> bool {
+    fn record(&mut self, events: PollFlags) -> bool {
         let broken = events.intersects(PollFlags::ERR | PollFlags::HUP);
         self.is_readable |= broken || events.intersects(PollFlags::IN | PollFlags::RDHUP);
         self.is_writable |= broken || events.contains(PollFlags::OUT);
-        let end = match () {
-            () if broken => End::Broken,
-            () if events.contains(PollFlags::RDHUP) => End::Shut,
-            () => End::Unheard,
+        let hangup = match () {
+            () if broken => HangUp::Error,
+            () if events.contains(PollFlags::RDHUP) => HangUp::ReadClosed,
+            () => HangUp::None,
         };
-        let is_news = end > self.end;
-        self.end = self.end.max(end);
-        self.wants_read && self.is_readable || self.wants_write && self.is_writable || self.wants_end && is_news
+        let is_news = hangup > self.hangup;
+        self.hangup = self.hangup.max(hangup);
+        self.wants_read && self.is_readable || self.wants_write && self.is_writable || self.wants_hangup && is_news
     }
 }
 
@@ -146,7 +146,7 @@ impl Watch {
     /// The names of its polls for input and for the end.
     #[cfg(test)]
     pub(super) fn polls(&self) -> [u64; 2] {
-        [Direction::Read, Direction::End].map(|direction| direction.of(self.place))
+        [Direction::Read, Direction::HangUp].map(|direction| direction.of(self.place))
     }
 
     /// Waits until the socket has something to read, as far as is known.
@@ -168,17 +168,17 @@ impl Watch {
     }
 
     /// What the kernel has said of its end so far.
-    pub(crate) fn end(&self) -> End {
-        self.with(|source| source.end)
+    pub(crate) fn hangup(&self) -> HangUp {
+        self.with(|source| source.hangup)
     }
 
     /// Waits until the kernel says more of its end than `known`.
-    pub(crate) fn poll_end(&self, cx: &Context<'_>, socket: BorrowedFd<'_>, known: End) -> Poll<()> {
+    pub(crate) fn poll_hangup(&self, cx: &Context<'_>, socket: BorrowedFd<'_>, known: HangUp) -> Poll<()> {
         let is_news = self.with(|source| {
-            source.wants_end = source.end <= known;
-            source.end > known
+            source.wants_hangup = source.hangup <= known;
+            source.hangup > known
         });
-        if is_news { Poll::Ready(()) } else { self.wait(cx, socket, Direction::End) }
+        if is_news { Poll::Ready(()) } else { self.wait(cx, socket, Direction::HangUp) }
     }
 
     /// The socket is not read for a while: what arrives does not wake the core until somebody waits for it again, who is
@@ -211,7 +211,7 @@ impl Watch {
     }
 
     /// The socket had nothing to read.
-    pub(crate) fn note_empty(&self) {
+    pub(crate) fn clear_readable(&self) {
         self.with(|source| (source.is_readable, source.is_unconfirmed) = (false, false));
     }
 
@@ -220,7 +220,7 @@ impl Watch {
     /// stays readable, so that its end is read.
     pub(crate) fn clear_readable_unconfirmed(&self) {
         self.with(|source| {
-            if source.end == End::Unheard {
+            if source.hangup == HangUp::None {
                 (source.is_readable, source.is_unconfirmed) = (false, true);
             }
         });
@@ -239,7 +239,7 @@ impl Watch {
     }
 
     /// The socket did not take all that it was offered.
-    pub(crate) fn note_full(&self) {
+    pub(crate) fn clear_writable(&self) {
         self.with(|source| source.is_writable = false);
     }
 }

@@ -20,13 +20,13 @@ pub(crate) type Send<'s> = (BorrowedFd<'s>, &'s [u8]);
 
 /// A core's ring for sends, while it has one. It is empty between two calls.
 #[derive(Default)]
-pub(crate) struct SendRing {
+pub(crate) struct SendBatch {
     ring: Option<IoUring>,
     /// No ring is built before this.
     not_before: Option<Instant>,
 }
 
-impl SendRing {
+impl SendBatch {
     /// Whether there is a ring. If there is none, this builds one, but only once in [`SEND_RING_PAUSE`].
     pub(crate) fn is_ready(&mut self, now: Instant) -> bool {
         if self.ring.is_none() && self.not_before.is_none_or(|at| now >= at) {
@@ -96,9 +96,9 @@ fn send_by(
     }
 }
 
-impl std::fmt::Debug for SendRing {
+impl std::fmt::Debug for SendBatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SendRing")
+        f.write_str("SendBatch")
     }
 }
 
@@ -128,7 +128,7 @@ mod tests {
         let sends: Vec<Send<'_>> =
             pairs.iter().zip(&texts).map(|((ours, _), text)| (ours.as_fd(), text.as_bytes())).collect();
         let mut results: Vec<Option<io::Result<usize>>> = sends.iter().map(|_| None).collect();
-        let (mut ring, now) = (SendRing::default(), Instant::now());
+        let (mut ring, now) = (SendBatch::default(), Instant::now());
         assert!(ring.is_ready(now), "io_uring");
         let hear = |place: usize, result| assert!(results[place].replace(result).is_none());
         ring.send_all(&sends, now, hear).expect("the ring is well");
@@ -152,7 +152,7 @@ mod tests {
     fn a_ring_that_fails_is_gone_and_after_a_while_there_is_another() {
         let (ours, mut theirs) = pair();
         let sends = [(ours.as_fd(), b"moo\n".as_slice())];
-        let (mut ring, mut now) = (SendRing::default(), Instant::now());
+        let (mut ring, mut now) = (SendBatch::default(), Instant::now());
         for _ in 0..2 {
             // A ring that is not enabled refuses every call.
             ring.ring = Some(IoUring::builder().setup_r_disabled().build(8).expect("io_uring"));

@@ -18,7 +18,7 @@ use rustix::net::{RecvFlags, recv};
 use socket2::Socket as RawSocket;
 
 use super::reactor::Reactor;
-use super::registrations::{End, Watch};
+use super::registrations::{HangUp, Watch};
 
 /// A peer that went away raises no SIGPIPE, and nothing here blocks.
 pub(crate) const SEND_FLAGS: i32 = MSG_DONTWAIT | MSG_NOSIGNAL;
@@ -74,8 +74,8 @@ impl Socket {
     }
 
     /// It did not take all that it was offered.
-    pub(crate) fn note_full(&self) {
-        self.watch.note_full();
+    pub(crate) fn clear_writable(&self) {
+        self.watch.clear_writable();
     }
 
     /// Waits until the kernel may take something.
@@ -114,22 +114,22 @@ impl Socket {
     }
 
     /// What has broken it off, if anything has; also while there is something left to read. To be asked once.
-    pub(crate) fn failure(&self) -> Option<io::Error> {
-        if self.watch.end() == End::Broken { self.socket.take_error().ok().flatten() } else { None }
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        if self.watch.hangup() == HangUp::Error { self.socket.take_error().ok().flatten() } else { None }
     }
 
     /// Waits until the kernel says something more of its end. It is not read meanwhile, and what arrives wakes nobody.
-    pub(crate) async fn ends_further(&self) {
+    pub(crate) async fn hangup_changes(&self) {
         self.watch.pause_reading();
-        let known = self.watch.end();
-        poll_fn(|cx| self.watch.poll_end(cx, self.descriptor(), known)).await;
+        let known = self.watch.hangup();
+        poll_fn(|cx| self.watch.poll_hangup(cx, self.descriptor(), known)).await;
     }
 
     /// Whether the peer has ended and all that it has sent is read. Reads nothing.
     ///
     /// # Errors
     /// What the kernel has to say of the connection, which it does once.
-    pub(crate) fn has_ended(&self) -> io::Result<bool> {
+    pub(crate) fn is_at_eof(&self) -> io::Result<bool> {
         let mut byte = [MaybeUninit::uninit()];
         match self.socket.recv_with_flags(&mut byte, MSG_DONTWAIT | MSG_PEEK) {
             Ok(count) => Ok(count == 0),
@@ -150,7 +150,7 @@ impl Socket {
                     }
                     return Poll::Ready(Ok(count));
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch.note_empty(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch.clear_readable(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }

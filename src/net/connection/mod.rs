@@ -341,7 +341,7 @@ impl Connection {
             && self.queue.borrow_mut().write_by(self.now(), |slices| self.socket.send_last(slices))?
                 == Progress::Blocked
         {
-            self.socket.note_full();
+            self.socket.clear_writable();
         }
         Ok(())
     }
@@ -351,7 +351,7 @@ impl Connection {
         let progress = queue.write_by(self.now(), |slices| self.socket.send(slices))?;
         self.mark_backlog(&queue);
         if progress == Progress::Blocked {
-            self.socket.note_full();
+            self.socket.clear_writable();
         }
         Ok(progress)
     }
@@ -371,7 +371,7 @@ impl Connection {
         self.mark_backlog(&queue);
         drop(queue);
         if progress == Progress::Blocked {
-            self.socket.note_full();
+            self.socket.clear_writable();
         }
         if progress == Progress::Blocked || throttled {
             self.wake();

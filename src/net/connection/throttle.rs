@@ -150,7 +150,7 @@ pub(crate) fn is_in_debt(core: &Core, connection: &Connection) -> bool {
 pub(crate) async fn until_it_may_send(core: &Core, connection: &Connection) -> Result<(), Ending> {
     loop {
         let wait = connection.bucket.get().wait(core.now(), core.settings.flood);
-        if wait.is_zero() || connection.socket().has_ended().map_err(Ending::of_read)? {
+        if wait.is_zero() || connection.socket().is_at_eof().map_err(Ending::of_read)? {
             return Ok(());
         }
         wait_beside(core, connection, wait).await?;
@@ -162,8 +162,8 @@ pub(crate) async fn until_it_may_send(core: &Core, connection: &Connection) -> R
 /// # Errors
 /// When the connection ends before that, or is broken off.
 async fn wait_beside(core: &Core, connection: &Connection, time: Duration) -> Result<(), Ending> {
-    if let Some(error) = connection.socket().failure() {
+    if let Some(error) = connection.socket().take_error() {
         return Err(Ending::of_read(error));
     }
-    connection.attend(connection.socket().ends_further().or(core.reactor.sleep(time))).await
+    connection.attend(connection.socket().hangup_changes().or(core.reactor.sleep(time))).await
 }

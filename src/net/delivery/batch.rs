@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::limits::RUNS_MAX;
 use crate::net::connection::Connection;
 use crate::net::connection::send_queue::SendQueue;
-use crate::runtime::send_batch::{Send, SendRing};
+use crate::runtime::send_batch::{Send, SendBatch};
 use crate::shard::Payload;
 
 /// Why a connection could not be written to.
@@ -53,7 +53,7 @@ impl Sent {
 /// Writes to many connections by one system call.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    ring: SendRing,
+    ring: SendBatch,
     runs: Vec<Run>,
 }
 
