@@ -43,7 +43,7 @@ pub(crate) fn block_on_reactor<T>(reactor: Rc<Reactor>, main: impl AsyncFnOnce(R
         Ok(builder.make()?)
     };
     let executor = retry::on(io::ErrorKind::OutOfMemory, executor)?;
-    Ok(executor.run(reactor.noted(async {
+    Ok(executor.run(reactor.tracked(async {
         glommio::spawn_local(Rc::clone(&reactor).drive()).detach();
         let outcome = main(Rc::clone(&reactor)).await;
         // The kernel keeps a socket that was closed until it has heard that nobody watches it any more.

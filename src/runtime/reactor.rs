@@ -91,7 +91,7 @@ pub struct Reactor {
     /// Tasks that let all other tasks run, and the ring be polled, before they go on.
     yielding: RefCell<Vec<Waker>>,
     /// Some task has run since the driver last did.
-    others_ran: Cell<bool>,
+    tasks_ran: Cell<bool>,
     /// Where the beats of the core's heart are counted.
     heart: OnceCell<CoreMetrics>,
     clock: Rc<PollClock>,
@@ -118,7 +118,7 @@ impl Reactor {
             remote_waker,
             wake_ups: Rc::default(),
             yielding: RefCell::default(),
-            others_ran: Cell::new(true),
+            tasks_ran: Cell::new(true),
             heart: OnceCell::new(),
             clock: Rc::new(PollClock::new(Instant::now())),
             yields_from: Cell::new(Instant::now()),
@@ -136,12 +136,12 @@ impl Reactor {
 
     /// Starts a task on this core.
     pub(crate) fn spawn<T: 'static>(self: &Rc<Self>, task: impl Future<Output = T> + 'static) -> JoinHandle<T> {
-        glommio::spawn_local(self.noted(task)).detach()
+        glommio::spawn_local(self.tracked(task)).detach()
     }
 
     /// `task`, so that the driver knows when it ran. All tasks of a core have to be.
-    pub(crate) fn noted<F: Future>(self: &Rc<Self>, task: F) -> Noted<F> {
-        Noted { task, reactor: Rc::clone(self) }
+    pub(crate) fn tracked<F: Future>(self: &Rc<Self>, task: F) -> Tracked<F> {
+        Tracked { task, reactor: Rc::clone(self) }
     }
 
     /// The driver: keeps the executor from sleeping, and sleeps when nobody else can run.
@@ -154,7 +154,7 @@ impl Reactor {
                 return Poll::Ready(());
             }
             // Tasks are run in the order in which they were woken: who did not run since the last time cannot.
-            let is_alone = !self.others_ran.take() && self.yielding.borrow().is_empty();
+            let is_alone = !self.tasks_ran.take() && self.yielding.borrow().is_empty();
             let is_time = || !self.yielding.borrow().is_empty() || self.clock.polled().elapsed() >= IO_POLL_INTERVAL;
             if is_alone || is_time() {
                 self.poll_io(is_alone);
@@ -349,20 +349,20 @@ impl std::fmt::Debug for Reactor {
 }
 
 pin_project! {
-    /// See [`Reactor::noted`].
-    pub(crate) struct Noted<F> {
+    /// See [`Reactor::tracked`].
+    pub(crate) struct Tracked<F> {
         #[pin]
         task: F,
         reactor: Rc<Reactor>,
     }
 }
 
-impl<F: Future> Future for Noted<F> {
+impl<F: Future> Future for Tracked<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        this.reactor.others_ran.set(true);
+        this.reactor.tasks_ran.set(true);
         if let Some(metrics) = this.reactor.heart.get() {
             metrics.add(Counter::Beats, 1);
         }
