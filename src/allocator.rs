@@ -1,9 +1,8 @@
-//! The program's allocator: the system's, but for what happens when an allocation fails.
+//! The system's allocator; when an allocation fails, the process ends at once with exit code 1.
 //!
-//! The standard library then writes to stderr until stderr takes it, and prints a backtrace under a lock. If the failed
-//! allocation was part of a backtrace, the same thread holds that lock already, and the process hangs. This allocator
-//! ends the process at once, with a line on stderr if stderr takes it without waiting, and exit code 1. Code that
-//! handles the failure itself says so by [`may_fail`].
+//! It writes a line to stderr if stderr takes it without waiting. The standard library would wait for stderr, and print a
+//! backtrace under a lock: if the failed allocation was part of a backtrace, its thread holds that lock, and the process
+//! hangs. Code that handles the failure itself runs in [`may_fail`].
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -11,11 +10,11 @@ use std::io::Write;
 
 use crate::last_words;
 
-/// The exit code of a process that runs out of memory: it cannot go on here and now.
+/// It cannot be done here and now, as in `main`.
 const EXIT_CODE: i32 = 1;
 
 thread_local! {
-    /// Const and without Drop: its first use allocates nothing, so the allocator may read it.
+    /// Const and without Drop, so its first use allocates nothing.
     static MAY_FAIL: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -31,15 +30,15 @@ pub fn may_fail<T>(act: impl FnOnce() -> T) -> T {
     act()
 }
 
-/// The system's allocator; a failed allocation ends the process.
+/// The system's allocator, but a failed allocation ends the process.
 #[derive(Debug)]
 pub struct Allocator;
 
-// SAFETY: every method passes its arguments on to `System` and returns what that returned, or does not return. What it
-// does before it ends the process takes no memory and does not unwind.
+// SAFETY: every method passes its arguments to `System` and returns its result, or ends the process; that allocates
+// nothing and does not unwind.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are those that `System` asks for.
+        // SAFETY: the caller keeps the contract, which is that of `System`.
         checked(unsafe { System.alloc(layout) }, layout.size())
     }
 
@@ -59,7 +58,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// Returns `memory`. Ends the process if it is null and the thread does not handle that.
+/// Returns `memory`. Ends the process if it is null and the thread is not in [`may_fail`].
 #[inline]
 fn checked(memory: *mut u8, bytes: usize) -> *mut u8 {
     if memory.is_null() && !MAY_FAIL.get() {
@@ -68,12 +67,12 @@ fn checked(memory: *mut u8, bytes: usize) -> *mut u8 {
     memory
 }
 
-/// Ends the process. Takes no memory and no lock, and does not wait.
+/// Ends the process. Allocates nothing, takes no lock and does not wait.
 #[cold]
 fn end(bytes: usize) -> ! {
     let mut line = [0; 160];
     let mut rest = &mut line[..];
-    // It fits: the text is shorter than the buffer, whatever the number.
+    // The text fits with the longest number: 101 and 20 bytes.
     let _ = writeln!(
         rest,
         "cowchat: out of memory: {bytes} bytes cannot be allocated (give the process more memory, or smaller limits)"
@@ -90,18 +89,18 @@ mod tests {
 
     #[test]
     fn an_allocation_that_may_fail_returns_null() {
-        let layout = Layout::from_size_align(isize::MAX as usize - 4096, 1).expect("a size that there may be");
-        // SAFETY: the layout has a size, and nothing is done with the memory, which is none.
+        let layout = Layout::from_size_align(isize::MAX as usize - 4096, 1).expect("a valid layout");
+        // SAFETY: the layout has a size, and the null pointers are not used.
         let refused = may_fail(|| unsafe { [Allocator.alloc(layout), Allocator.alloc_zeroed(layout)] });
         assert_eq!(refused, [std::ptr::null_mut(); 2]);
-        assert!(!MAY_FAIL.get(), "from here on a failure ends the process again");
+        assert!(!MAY_FAIL.get(), "a failure ends the process again");
     }
 
     #[test]
-    fn memory_is_zeroed_grown_and_freed_as_asked() {
+    fn memory_is_zeroed_grown_and_freed() {
         let layout = Layout::from_size_align(64, 8).expect("a layout");
         let larger = Layout::from_size_align(4096, 8).expect("a layout");
-        // SAFETY: what was allocated is written within its bounds, grown once, and freed with its new layout.
+        // SAFETY: the block is written within its bounds, grown once, and freed with its new layout.
         unsafe {
             let memory = Allocator.alloc_zeroed(layout);
             assert_eq!(std::slice::from_raw_parts(memory, 64), [0; 64]);

@@ -1,28 +1,28 @@
-//! Faults on purpose, so that tests can see what a fault of the server's own does to everybody else.
+//! Faults on purpose: tests use them to see that a bug in one session leaves the others alone.
 //!
-//! Only builds with debug assertions have them; in a release build [`at`] is nothing. `COWCHAT_FAULTS` arms
-//! them, a list with commas of `POINT`, `POINT:WORD` or `POINT:WORD@ADDRESS`. Where the server comes to the
-//! point with a text that contains the word (with any text if there is none), it panics. With an address it
-//! stalls instead: its thread connects there, and does nothing until the other side closes.
+//! Only builds with debug assertions have them; in a release build [`at`] does nothing. `COWCHAT_FAULTS` arms them: a
+//! comma-separated list of `POINT`, `POINT:WORD` or `POINT:WORD@ADDRESS`. When the server reaches the point with a text that
+//! contains the word (any text if there is no word), it panics. With an address it stalls instead: its thread connects
+//! there and blocks until the peer closes.
 
-/// Where a fault can be had.
+/// Where a fault may strike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Point {
     /// These bytes were read from a connection.
     Read,
-    /// This line is about to be executed, the shard being borrowed.
+    /// This line is about to be executed, and the shard is borrowed.
     Line,
     /// This text is about to be drawn.
     Draw,
-    /// A session, whatever it is called, has left one of its two places in the roster.
+    /// A session has left one of its two places in the roster; the text is empty.
     Leave,
-    /// This message was queued for one of its receivers.
+    /// This message is queued for one of its receivers.
     Deliver,
     /// These bytes are about to be written to a connection.
     Write,
 }
 
-/// Goes on, unless a fault is armed for `text` at `point`.
+/// Panics or stalls if a fault is armed for `text` at `point`.
 #[inline(always)]
 pub fn at(point: Point, text: &[u8]) {
     #[cfg(debug_assertions)]
@@ -69,7 +69,7 @@ mod armed {
         }
     }
 
-    /// The messages are literals, which is what a log tells; but for one that quotes the text, as `str`'s own panics do.
+    /// The messages are literals, which the log shows, except one that quotes the text, as the panics of `str` do.
     fn strike(point: Point, text: &[u8]) -> ! {
         match point {
             Point::Read => panic!("a fault on purpose at what was read"),
@@ -81,9 +81,9 @@ mod armed {
         }
     }
 
-    /// Whoever listens there knows that the thread stands still, and lets it go on by closing.
+    /// The test that listens there knows that the thread is blocked, and frees it by closing.
     fn stall(address: &str) {
-        let mut other = TcpStream::connect(address).expect("who has armed a stall waits for it");
+        let mut other = TcpStream::connect(address).expect("the test that arms a stall listens");
         let _ = other.read(&mut [0]);
     }
 }

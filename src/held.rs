@@ -1,7 +1,7 @@
-//! What this thread holds of messages, replies and input, in bytes: counted when it is made and when it is dropped.
+//! Bytes of messages, replies and input that this thread holds: counted when a block is made and when it is dropped.
 //!
-//! A message may be made on one core and dropped on another, so one thread's balance may be negative; the sum over all
-//! threads is what there is. Nothing here is shared: a core tells its balance to the others now and then.
+//! One core may make a message and another drop it, so a thread's balance may be negative; the sum over all threads is what
+//! the process holds. Nothing here is shared: each core publishes its balance from time to time.
 
 use std::cell::Cell;
 
@@ -9,19 +9,19 @@ thread_local! {
     static BALANCE: Cell<i64> = const { Cell::new(0) };
 }
 
-/// A number of bytes, counted for as long as this lives.
+/// A number of bytes, in the balance while this lives.
 #[derive(Debug, Default)]
 pub struct HeldBytes(u32);
 
 impl HeldBytes {
-    /// Counts `bytes`, and no more than 4 GiB of them.
+    /// Counts `bytes`, 4 GiB at most.
     pub fn new(bytes: usize) -> Self {
         let mut held = HeldBytes(0);
         held.set(bytes);
         held
     }
 
-    /// How many they are.
+    /// The number.
     pub fn bytes(&self) -> usize {
         self.0 as usize
     }
@@ -46,12 +46,12 @@ impl Drop for HeldBytes {
     }
 }
 
-/// Adds to the balance. For what knows its own size, and counts it when it is made and when it is dropped.
+/// Adds to the balance. For a block that knows its own size.
 pub fn count(bytes: i64) {
     BALANCE.set(BALANCE.get() + bytes);
 }
 
-/// Bytes made on this thread, less those dropped on it.
+/// Bytes made on this thread, minus bytes dropped on it.
 pub fn balance() -> i64 {
     BALANCE.get()
 }
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_made_here_and_dropped_elsewhere_is_nothing_in_all() {
+    fn a_block_made_here_and_dropped_elsewhere_sums_to_zero() {
         let before = balance();
         let mut held = HeldBytes::new(100);
         held.set(150);

@@ -1,6 +1,6 @@
-//! The last line on stderr: why the program does not start or go on. It is written within [`LOG_PATIENCE`] or not at all.
+//! The last line on stderr: why the program does not start or go on.
 //!
-//! A stopped terminal or a full pipe takes nothing: the process ends with its exit code anyway.
+//! A stopped terminal or a full pipe may take nothing: after [`LOG_PATIENCE`] the process ends without the line.
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use rustix::io::{Errno, ReadWriteFlags, pwritev2, write};
 
 use crate::limits::LOG_PATIENCE;
 
-/// Runs `print`, which writes to stderr, and waits for it for [`LOG_PATIENCE`] at most. For the end of the process: a print
-/// that is stuck stays stuck.
+/// Runs `print`, which writes to stderr, and waits for it for [`LOG_PATIENCE`] at most. A stuck `print` keeps its thread, so
+/// this is only for the end of the process.
 pub fn say(print: impl Fn() + Send + Sync + 'static) {
     let print = Arc::new(print);
     let (done, end) = mpsc::channel::<()>();
@@ -26,7 +26,7 @@ pub fn say(print: impl Fn() + Send + Sync + 'static) {
     if std::thread::Builder::new().name("last words".to_owned()).spawn(apart).is_ok() {
         let _ = end.recv_timeout(LOG_PATIENCE);
     } else if is_ready(Timespec::try_from(LOG_PATIENCE).ok()) {
-        // No thread can start, which may be the very thing to print.
+        // No thread can start, and that may be what `print` says.
         print();
     }
 }
@@ -34,9 +34,9 @@ pub fn say(print: impl Fn() + Send + Sync + 'static) {
 /// Writes a short line to stderr if stderr takes it without waiting. Allocates nothing and takes no lock.
 pub fn say_now(line: &[u8]) {
     const HERE: u64 = u64::MAX;
-    let said = pwritev2(std::io::stderr(), &[IoSlice::new(line)], HERE, ReadWriteFlags::NOWAIT);
-    // A terminal knows no NOWAIT, nor does a pipe before Linux 6.4. A pipe that is ready takes 4 KiB.
-    if said == Err(Errno::OPNOTSUPP) && is_ready(Some(Timespec::default())) {
+    let written = pwritev2(std::io::stderr(), &[IoSlice::new(line)], HERE, ReadWriteFlags::NOWAIT);
+    // Terminals do not support NOWAIT, nor do pipes before Linux 6.4. A pipe that is ready takes 4 KiB.
+    if written == Err(Errno::OPNOTSUPP) && is_ready(Some(Timespec::default())) {
         let _ = write(std::io::stderr(), line);
     }
 }

@@ -1,7 +1,6 @@
-//! Counters, one row per core: each written by one thread alone, summed when read.
+//! Counters: one row for each core, written by one thread alone, summed when read.
 //!
-//! A core adds to its own cache line with a plain load and store, so counting costs the delivery path
-//! nothing that another core could feel.
+//! A core adds to its own cache line with a plain load and store, so counting never slows another core.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,38 +10,38 @@ use crossbeam_utils::CachePadded;
 use crate::close_reason::CloseReason;
 use crate::ids::ShardId;
 
-/// Something that is counted.
+/// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counter {
-    /// Connections accepted and taken in.
+    /// Connections accepted and not refused.
     Accepted,
-    /// Of those, connections closed, for whatever reason.
+    /// Of those, connections closed.
     Closed,
-    /// Of those, connections whose last output is handed to the kernel or given up: they close, or wait for the peer's end.
+    /// Of those, connections whose last output is with the kernel or discarded: they are closed, or linger.
     Written,
-    /// Times that the core could not accept any more, for lack of descriptors most likely.
+    /// Times that the core became unable to accept, most likely for lack of descriptors.
     AcceptFailures,
-    /// Times that it could again.
+    /// Times that it became able again.
     AcceptRecoveries,
     /// Lines executed.
     Lines,
-    /// Lines refused because they came too soon after others.
+    /// Lines refused by flood control.
     LinesTooSoon,
     /// Private messages accepted.
     Says,
-    /// Messages to everybody accepted.
+    /// Messages to all accepted.
     Yields,
     /// Messages queued for a receiver.
     Deliveries,
     /// Private messages dropped because the receiver's claim had ended.
     StaleFrames,
-    /// Private messages that had to wait for a receiver that was far behind.
+    /// Private messages that waited for a receiver that was far behind.
     ReceiverWaits,
-    /// Frames that had to wait for room in another core's mailbox.
+    /// Frames that waited for room in another core's mailbox.
     MailboxWaits,
-    /// Sessions ended by a fault of the server's own.
+    /// Sessions ended by a bug of the server.
     Faults,
-    /// Times that the core stood still: counted by its supervisor, and not by itself.
+    /// Times that the core made no progress for a while; the watchdog's thread counts them.
     Stalls,
     /// Beats of the core's heart: one whenever one of its tasks runs.
     Beats,
@@ -54,7 +53,7 @@ const COUNTERS: usize = Counter::Beats as usize + 1;
 #[derive(Debug)]
 struct Row {
     counters: [AtomicU64; COUNTERS],
-    /// Connections that ended, or were not let in, by the reason.
+    /// Connections that ended or were refused, by reason.
     ended: [AtomicU64; CloseReason::ALL.len()],
 }
 
@@ -81,37 +80,37 @@ impl Metrics {
         self.cores.iter().map(|core| core.counters[counter as usize].load(Ordering::Acquire)).sum()
     }
 
-    /// What one core has counted.
+    /// One core's count.
     pub fn of(&self, shard: ShardId, counter: Counter) -> u64 {
         self.cores[shard.index()].counters[counter as usize].load(Ordering::Acquire)
     }
 
-    /// Connections that ended for this reason, or were not let in, over all cores.
+    /// Connections that ended or were refused for this reason, over all cores.
     pub fn ended(&self, reason: CloseReason) -> u64 {
         self.cores.iter().map(|core| core.ended[reason as usize].load(Ordering::Acquire)).sum()
     }
 
-    /// Whether some core cannot accept at the moment.
+    /// Whether a core is unable to accept now.
     pub fn lacks_descriptors(&self) -> bool {
         let recoveries = self.total(Counter::AcceptRecoveries);
         self.total(Counter::AcceptFailures) > recoveries
     }
 
-    /// Connections open now, over all cores; exact but for what happens meanwhile.
+    /// Connections open now, over all cores, give or take those that open or close meanwhile.
     pub fn open(&self) -> u64 {
-        // Closed first: a connection that closes in between counts as open, never as fewer than none.
+        // Closed is read first: a connection that closes in between counts as open, and the difference is never negative.
         let closed = self.total(Counter::Closed);
         self.total(Counter::Accepted).saturating_sub(closed)
     }
 
-    /// Connections that may still have something to be written, over all cores.
+    /// Connections that may still have unwritten output, over all cores.
     pub fn unwritten(&self) -> u64 {
         let written = self.total(Counter::Written);
         self.total(Counter::Accepted).saturating_sub(written)
     }
 }
 
-/// One core's row, for that core's thread; each of its counters belongs to one thread.
+/// One core's row. Only one thread may write each of its counters.
 #[derive(Debug, Clone)]
 pub struct CoreMetrics {
     metrics: Arc<Metrics>,
@@ -129,7 +128,7 @@ impl CoreMetrics {
         add(&self.row().counters[counter as usize], count);
     }
 
-    /// Counts a connection that ended, or was not let in.
+    /// Counts a connection that ended or was refused.
     pub fn add_ended(&self, reason: CloseReason) {
         add(&self.row().ended[reason as usize], 1);
     }
@@ -145,8 +144,8 @@ impl CoreMetrics {
 }
 
 fn add(cell: &AtomicU64, count: u64) {
-    // No other thread writes this cell, so this need not be one atomic step.
-    // Released, so that who sees a connection closed has seen it accepted.
+    // No other thread writes this cell, so the step need not be atomic. Release: a thread that sees a connection closed sees
+    // it accepted.
     cell.store(cell.load(Ordering::Relaxed) + count, Ordering::Release);
 }
 
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn each_reason_is_counted_by_itself() {
+    fn each_reason_has_its_own_count() {
         let metrics = Metrics::new(2);
         let cores = [0, 1].map(|shard| CoreMetrics::new(Arc::clone(&metrics), ShardId::new(shard)));
         for (times, reason) in CloseReason::ALL.into_iter().enumerate() {

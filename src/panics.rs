@@ -1,8 +1,7 @@
-//! Panics: where one happened and what it said go to the log, and nothing else is printed.
+//! Panics: the place and the message of each go to the log.
 //!
-//! The standard library's own hook writes to stderr on the thread that panics, so a stuck terminal stalls that core. And a
-//! message may quote a user's text, as the panics of `str` do: only a literal is logged, and of any other message only
-//! the place.
+//! The standard library's hook writes to stderr on the thread that panics, so a stuck terminal would stall that core. A
+//! formatted message may quote a user's text, as the panics of `str` do, so only a literal is logged.
 
 use std::any::Any;
 
@@ -12,13 +11,13 @@ use crate::log::Log;
 /// Stands for a formatted message.
 const NOT_SHOWN: &str = "its message is not shown, it may quote a user";
 
-/// A panic's message if it is a literal; of any other only that it is not shown.
+/// A panic's message if it is a literal; else a text that stands for it.
 pub fn text(panic: &(dyn Any + Send)) -> &'static str {
     panic.downcast_ref::<&'static str>().copied().unwrap_or(NOT_SHOWN)
 }
 
-/// From now on each panic of any thread goes to `log`, which never waits. `RUST_BACKTRACE` has no effect any more.
-pub fn tell(log: Log) {
+/// From now on each panic of any thread goes to `log`, which never waits. `RUST_BACKTRACE` has no effect.
+pub fn log_to(log: Log) {
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(|place| PanicPlace { file: place.file().to_owned(), line: place.line() });
         let thread = std::thread::current().name().unwrap_or("?").to_owned();
@@ -31,14 +30,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_literal_is_told() {
-        let said = |act: fn(&str)| {
+    fn only_a_literal_message_is_logged() {
+        let text_of = |act: fn(&str)| {
             let panic = std::panic::catch_unwind(|| act("haystack")).expect_err("it panics");
             text(&*panic)
         };
-        assert_eq!(said(|_| panic!("a literal")), "a literal");
+        assert_eq!(text_of(|_| panic!("a literal")), "a literal");
         for act in [|text: &str| panic!("{text}"), |text: &str| drop(text[..99].to_owned())] {
-            assert_eq!(said(act), NOT_SHOWN);
+            assert_eq!(text_of(act), NOT_SHOWN);
         }
         assert_eq!(text(&7), NOT_SHOWN);
     }

@@ -90,7 +90,7 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     })?;
     let writer = LogWriter::start(config.log)?;
     let log = writer.log();
-    panics::tell(log.clone());
+    panics::log_to(log.clone());
     if config.is_crowded() {
         log.emit(Event::Unpinned { cores: config.cores.len(), cpus: config.cpus });
     }
