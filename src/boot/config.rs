@@ -15,20 +15,22 @@ use crate::boot::cow_dir::{self, CowDirError, Skipped};
 use crate::boot::files::{self, FileError};
 use crate::boot::invocation::UnknownVariable;
 use crate::boot::machine;
-use crate::cli::{LineRate, Pin, RateOrOff, ServeArgs};
+use crate::cli::{LineRate, Pin, ServeArgs};
 use crate::cows::Herd;
 use crate::cows::bubble::Bubble;
 use crate::cows::herd::HerdError;
 use crate::directory::NoMemory;
 use crate::events::Level;
 use crate::limits::{
-    CONNECTIONS_PER_ADDRESS, CONNECTIONS_PER_CORE_MAX, COWS_PER_ADDRESS_MIN, COWS_PER_ADDRESS_PART, DESCRIPTORS_MIN,
-    DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MEMLOCK_PER_CORE, MEMLOCK_PER_CORE_RINGS, MOTD_BYTES_MAX,
-    QUEUES_MEMORY_PART,
+    CONNECT_BURST, CONNECT_WAIT_MAX, CONNECTIONS_PER_ADDRESS, CONNECTIONS_PER_CORE_MAX, COWS_PER_ADDRESS_MIN,
+    COWS_PER_ADDRESS_PART, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MEMLOCK_PER_CORE,
+    MEMLOCK_PER_CORE_RINGS, MESSAGES_SENDQ_PART, MOTD_BYTES_MAX, QUEUES_MEMORY_PART, SENDQ_BYTES_MAX,
 };
-use crate::policy::addresses::Networks;
-use crate::protocol::art::Art;
+use crate::policy::addresses::ConnectRate;
+use crate::policy::flood::Rate;
+use crate::policy::limits::Limits;
 use crate::runtime::retry;
+use crate::shard::Rules;
 
 /// glommio refuses to start below this much lockable memory, in bytes.
 const MEMLOCK_MIN: u64 = 512 * 1024;
@@ -46,58 +48,20 @@ pub struct Config {
     pub lacking: Option<Lacking>,
     /// Variables of the environment that look like the program's own and set nothing.
     pub unknown_variables: Vec<UnknownVariable>,
-    /// Whether messages begin with a line that says from whom they are.
-    pub header: bool,
-    /// How messages are drawn for who has not asked for anything else.
-    pub art: Art,
     /// All cows.
     pub herd: Arc<Herd>,
-    /// Messages to everybody that each core keeps; 0 for none.
-    pub history_messages: usize,
+    /// What the shards have to know of the flags.
+    pub rules: Rules,
+    /// The limits in force.
+    pub limits: Arc<Limits>,
     /// Said to everybody who connects.
     pub motd: Option<Arc<[u8]>>,
     /// Files of `--cow-dir` that are no cows.
     pub cow_files_skipped: Vec<Skipped>,
-    /// Longest input line in bytes.
-    pub line_bytes_max: usize,
-    /// Other people's messages that may wait for one connection, in bytes.
-    pub sendq_bytes_max: usize,
-    /// How long they may wait without any progress.
-    pub sendq_stall: Duration,
-    /// What may wait for all connections together, in bytes.
-    pub queues_bytes_total: u64,
-    /// How long a connection that is not logged in may send no line.
-    pub login_timeout: Option<Duration>,
-    /// Who may stay without logging in.
-    pub login_exempt: Networks,
-    /// How long a connection that is logged in may send no line.
-    pub idle_timeout: Option<Duration>,
-    /// How long a connection may say nothing to others while cows are scarce.
-    pub scarce_idle: Option<Duration>,
-    /// Lines that are executed as fast as they come.
-    pub flood_burst: u32,
-    /// Lines beyond those.
-    pub flood_rate: LineRate,
-    /// Whose lines are not counted.
-    pub flood_exempt: Networks,
-    /// Connections in all.
-    pub connections_max: u64,
-    /// Connections of one address.
-    pub connections_per_address: usize,
-    /// Cows that the connections of one address may hold together.
-    pub cows_per_address: u32,
-    /// How often an address may connect.
-    pub connect_rate: RateOrOff,
-    /// Whose connections are not counted so.
-    pub address_exempt: Networks,
     /// How long a peer may be silent before it is asked whether it is there.
     pub keepalive: Option<Duration>,
-    /// How long what was sent may stay unacknowledged.
-    pub user_timeout: Option<Duration>,
     /// Frames that may wait between two cores.
     pub mailbox_frames: usize,
-    /// How long a shutdown may take.
-    pub drain_timeout: Duration,
     /// Least important events to log.
     pub log: Level,
 }
@@ -235,20 +199,13 @@ impl Config {
         let mut breeds = Herd::builtin(&bubble)?;
         breeds.extend(cow_files.cows);
         let herd = Herd::new(breeds, args.herd, bubble)?;
-        Ok(Config {
-            listen: args.listen,
-            cores,
-            cpus: cpus.len(),
-            lacking,
-            unknown_variables: Vec::new(),
+        let rules = Rules {
             header: !args.no_header,
             art: args.art,
-            cows_per_address: args.cows_per_address.unwrap_or_else(|| usual_cows_per_address(herd.len())),
-            herd: Arc::new(herd),
             history_messages: args.history,
-            motd: args.motd.as_deref().map(read_motd).transpose()?,
-            cow_files_skipped: cow_files.skipped,
             line_bytes_max: args.line_bytes_max,
+        };
+        let limits = Limits {
             sendq_bytes_max: args.sendq_bytes_max,
             sendq_stall: args.sendq_stall,
             queues_bytes_total: queues_bytes_total(args.queues_bytes_total, args.sendq_bytes_max)?,
@@ -256,19 +213,32 @@ impl Config {
             login_exempt: args.login_exempt.clone(),
             idle_timeout: args.idle_timeout,
             scarce_idle: args.scarce_idle,
-            flood_burst: args.flood_burst,
-            flood_rate: args.flood_rate,
+            cows_per_address: args.cows_per_address.unwrap_or_else(|| usual_cows_per_address(herd.len())),
+            flood: Rate::new(args.flood_burst, args.flood_rate.lines, args.flood_rate.per),
             flood_exempt: args.flood_exempt.clone(),
+            message_rate: message_rate(args.sendq_bytes_max),
             connections_max,
             connections_per_address: args
                 .connections_per_address
                 .unwrap_or_else(|| usual_connections_per_address(connections_max)),
-            connect_rate: args.connect_rate,
+            connect_rate: args.connect_rate.map(connect_rate),
             address_exempt: args.address_exempt.clone(),
-            keepalive: args.keepalive,
             user_timeout: args.user_timeout,
-            mailbox_frames: args.mailbox_frames,
             drain_timeout: args.drain_timeout,
+        };
+        Ok(Config {
+            listen: args.listen,
+            cores,
+            cpus: cpus.len(),
+            lacking,
+            unknown_variables: Vec::new(),
+            herd: Arc::new(herd),
+            rules,
+            limits: Arc::new(limits),
+            motd: args.motd.as_deref().map(read_motd).transpose()?,
+            cow_files_skipped: cow_files.skipped,
+            keepalive: args.keepalive,
+            mailbox_frames: args.mailbox_frames,
             log: match args.log.as_str() {
                 "error" => Level::Error,
                 "warn" => Level::Warn,
@@ -332,6 +302,17 @@ fn cores_with_rings(wanted: usize) -> usize {
         Ok(())
     });
     cores
+}
+
+/// What one address may say: a larger queue takes more at once, but its reader is not faster.
+fn message_rate(sendq_bytes_max: usize) -> Rate {
+    let [at_once, a_second] = [sendq_bytes_max, sendq_bytes_max.min(SENDQ_BYTES_MAX)]
+        .map(|queue| u32::try_from(queue / MESSAGES_SENDQ_PART).unwrap_or(u32::MAX));
+    Rate::new(at_once, a_second, Duration::from_secs(1))
+}
+
+fn connect_rate(rate: LineRate) -> ConnectRate {
+    ConnectRate { burst: CONNECT_BURST, interval: rate.per / rate.lines, wait_max: CONNECT_WAIT_MAX }
 }
 
 /// Connections of one address, of so many in all: an address leaves half of them to others.

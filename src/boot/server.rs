@@ -16,21 +16,17 @@ use crate::boot::signals::{self, StopSignal};
 use crate::close_reason::CloseReason;
 use crate::events::Event;
 use crate::ids::ShardId;
-use crate::limits::{
-    CONNECT_BURST, CONNECT_WAIT_MAX, HISTORY_BYTES_MAX, MESSAGES_SENDQ_PART, SENDQ_BYTES_MAX, STALL_NOTICED,
-    WATCH_INTERVAL,
-};
+use crate::limits::{HISTORY_BYTES_MAX, STALL_NOTICED, WATCH_INTERVAL};
 use crate::log::{Log, LogWriter};
 use crate::metrics::{CoreMetrics, Counter, Metrics};
-use crate::net::core::Settings;
+use crate::net::core::CoreContext;
 use crate::net::delivery::mesh::Mesh;
-use crate::net::worker::{self, Common, CoreError, CoreThread, Plan, Report};
+use crate::net::worker::{self, CoreError, CoreSpec, CoreThread, Report};
 use crate::panics;
-use crate::policy::addresses::{Addresses, ConnectRate};
-use crate::policy::flood::Rate;
+use crate::policy::addresses::Addresses;
 use crate::policy::memory_budget::Budget;
 use crate::runtime::listener;
-use crate::shard::{self, Rules};
+use crate::shard;
 
 /// Why the server could not start, or go on.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +101,7 @@ pub fn run(config: Config) -> Result<(), ServerError> {
         log.emit(Event::CowSkipped { path: file.path.clone(), reason: file.reason.to_string() });
     }
     let metrics = Metrics::new(config.cores.len());
-    let common = common(&config, Arc::clone(&metrics), log.clone())?;
+    let context = context(&config, Arc::clone(&metrics), log.clone())?;
     let (address, listeners) = listener::bind(config.listen, config.cores.len(), config.keepalive)
         .map_err(|error| ServerError::Bind { address: config.listen, error })?;
 
@@ -113,13 +109,13 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     let mut server = Server { cores: Vec::new(), waking, log, metrics, manager };
     let mesh = Mesh::build(config.cores.len(), config.mailbox_frames)?;
     for (index, ((listener, (mesh, inbox)), &cpu)) in listeners.into_iter().zip(mesh).zip(&config.cores).enumerate() {
-        let plan = Plan { id: ShardId::new(index), cpu, listener, mesh, inbox };
+        let spec = CoreSpec { id: ShardId::new(index), cpu, listener, mesh, inbox };
         let wakes = wakes.clone();
         let notify = move |report| {
             // Nobody listens any more when the process is about to exit.
             let _ = wakes.send(Wake::Core(report));
         };
-        server.cores.push(worker::start(plan, common.clone(), notify)?);
+        server.cores.push(worker::start(spec, context.clone(), notify)?);
     }
     let signal = match server.wait_until_ready()? {
         Some(signal) => signal,
@@ -128,7 +124,7 @@ pub fn run(config: Config) -> Result<(), ServerError> {
             server.wait_for_signal()?
         }
     };
-    server.drain(signal, config.drain_timeout)?;
+    server.drain(signal, config.limits.drain_timeout)?;
     server.report();
     Ok(())
 }
@@ -142,7 +138,7 @@ fn announce(address: SocketAddr, config: &Config) -> io::Result<String> {
     let (cores, cows) = (config.cores.len(), config.herd.len());
     let plural = if cores == 1 { "" } else { "s" };
     let (of_each, connections, per_address) =
-        (config.herd.size(), config.connections_max, config.connections_per_address);
+        (config.herd.size(), config.limits.connections_max, config.limits.connections_per_address);
     let said = format!(
         "listening on {address} ({cores} core{plural}, {cows} cows, {of_each} of each, {connections} connections, \
          {per_address} of an address)"
@@ -156,45 +152,19 @@ fn announce(address: SocketAddr, config: &Config) -> io::Result<String> {
     std::thread::Builder::new().name("announce".to_owned()).spawn(write).map(|_| said)
 }
 
-fn common(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<Common, ConfigError> {
-    let rules = Rules {
-        header: config.header,
-        art: config.art,
-        history_messages: config.history_messages,
-        line_bytes_max: config.line_bytes_max,
-    };
-    let connect_rate = config.connect_rate.map(|rate| ConnectRate {
-        burst: CONNECT_BURST,
-        interval: rate.per / rate.lines,
-        wait_max: CONNECT_WAIT_MAX,
-    });
+fn context(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<CoreContext, ConfigError> {
+    let (cores, limits) = (config.cores.len(), &config.limits);
     // A history stays: it must not make others go.
-    let histories = if config.history_messages > 0 { config.cores.len() as u64 * HISTORY_BYTES_MAX as u64 } else { 0 };
-    // A larger queue takes more at once, but its reader is not faster for that.
-    let [at_once, a_second] = [config.sendq_bytes_max, config.sendq_bytes_max.min(SENDQ_BYTES_MAX)]
-        .map(|queue| u32::try_from(queue / MESSAGES_SENDQ_PART).unwrap_or(u32::MAX));
-    Ok(Common {
-        shards: shard::Common::new(Arc::clone(&config.herd), config.cores.len(), rules)?,
+    let histories = if config.rules.history_messages > 0 { cores as u64 * HISTORY_BYTES_MAX as u64 } else { 0 };
+    let exempt = limits.address_exempt.clone();
+    Ok(CoreContext {
+        shards: shard::Common::new(Arc::clone(&config.herd), cores, config.rules)?,
         metrics,
         log,
-        settings: Settings {
-            sendq_bytes_max: config.sendq_bytes_max,
-            sendq_stall: config.sendq_stall,
-            budget: Budget::new(config.queues_bytes_total.saturating_add(histories), config.cores.len()),
-            login_timeout: config.login_timeout,
-            login_exempt: config.login_exempt.clone(),
-            idle_timeout: config.idle_timeout,
-            scarce_idle: config.scarce_idle,
-            cows_per_address: config.cows_per_address,
-            flood: Rate::new(config.flood_burst, config.flood_rate.lines, config.flood_rate.per),
-            message_rate: Rate::new(at_once, a_second, Duration::from_secs(1)),
-            flood_exempt: config.flood_exempt.clone(),
-            addresses: Addresses::new(config.connections_per_address, config.address_exempt.clone(), connect_rate),
-            user_timeout: config.user_timeout,
-            connections_max: config.connections_max,
-            drain_timeout: config.drain_timeout,
-            motd: config.motd.clone(),
-        },
+        addresses: Addresses::new(limits.connections_per_address, exempt, limits.connect_rate),
+        budget: Budget::new(limits.queues_bytes_total.saturating_add(histories), cores),
+        limits: Arc::clone(limits),
+        motd: config.motd.clone(),
     })
 }
 

@@ -23,7 +23,7 @@ use crate::ids::ConnectionName;
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits::{BACKLOG_SENDQ_PART, READ_BYTES, SCARCE_PART};
 use crate::log::Log;
-use crate::metrics::{CoreMetrics, Counter};
+use crate::metrics::{CoreMetrics, Counter, Metrics};
 use crate::net::connection::{Connection, ConnectionContext, Ending};
 use crate::net::delivery::batch::Batch;
 use crate::net::delivery::dirty::DirtyList;
@@ -31,48 +31,30 @@ use crate::net::delivery::mesh::Mesh;
 use crate::net::delivery::outbox::Outbox;
 use crate::net::terms::Terms;
 use crate::panics;
-use crate::policy::addresses::{Addresses, Networks, Place};
-use crate::policy::flood::Rate;
+use crate::policy::addresses::{Addresses, Place};
+use crate::policy::limits::Limits;
 use crate::policy::memory_budget::{Account, Budget};
 use crate::protocol::line::Line;
 use crate::runtime::reactor::Reactor;
 use crate::runtime::socket::Socket;
 use crate::shard::{self, Change, Effects, Shard};
 
-/// The limits and texts in force, from the command line.
+/// What all cores share.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// Other people's messages that may wait for one connection, in bytes.
-    pub sendq_bytes_max: usize,
-    /// How long they may wait without any progress.
-    pub sendq_stall: Duration,
-    /// What may wait for all connections together.
-    pub budget: Arc<Budget>,
-    /// How long a connection that is not logged in may send no line.
-    pub login_timeout: Option<Duration>,
-    /// Who may stay without logging in.
-    pub login_exempt: Networks,
-    /// How long a connection that is logged in may send no line.
-    pub idle_timeout: Option<Duration>,
-    /// How long a connection may say nothing to others while cows are scarce.
-    pub scarce_idle: Option<Duration>,
-    /// Cows that the connections of one address may hold together.
-    pub cows_per_address: u32,
-    /// How fast a connection's lines are executed.
-    pub flood: Rate,
-    /// How many bytes of messages one address may send to each receiver.
-    pub message_rate: Rate,
-    /// Whose lines are not counted.
-    pub flood_exempt: Networks,
-    /// Connections by address, over all cores.
+pub struct CoreContext {
+    /// What the shards share: names, pictures, the owner of each cow.
+    pub shards: shard::Common,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// Where events go.
+    pub log: Log,
+    /// The limits in force.
+    pub limits: Arc<Limits>,
+    /// Connections by address.
     pub addresses: Arc<Addresses>,
-    /// How long what was sent may stay unacknowledged.
-    pub user_timeout: Option<Duration>,
-    /// Connections in all, over all cores.
-    pub connections_max: u64,
-    /// How long a shutdown may take.
-    pub drain_timeout: Duration,
-    /// Said to everybody who connects.
+    /// What waits for all connections together.
+    pub budget: Arc<Budget>,
+    /// The greeting of each new connection.
     pub motd: Option<Arc<[u8]>>,
 }
 
@@ -80,7 +62,9 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Core {
     pub(crate) id: ShardId,
-    pub(crate) settings: Settings,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) addresses: Arc<Addresses>,
+    pub(crate) motd: Option<Arc<[u8]>>,
     pub(crate) mesh: Mesh,
     /// What waits for room in the mailboxes of other cores.
     pub(crate) outbox: Outbox,
@@ -120,25 +104,21 @@ pub struct Core {
 
 impl Core {
     /// A core without connections.
-    pub(crate) fn new(
-        id: ShardId,
-        settings: Settings,
-        common: shard::Common,
-        mesh: Mesh,
-        reactor: Rc<Reactor>,
-        metrics: CoreMetrics,
-        log: Log,
-    ) -> Rc<Self> {
+    pub(crate) fn new(id: ShardId, context: CoreContext, mesh: Mesh, reactor: Rc<Reactor>) -> Rc<Self> {
+        let CoreContext { shards: common, metrics, log, limits, addresses, budget, motd } = context;
+        let metrics = CoreMetrics::new(metrics, id);
         let shard = Shard::new(id, common.clone(), metrics.clone());
-        let context = ConnectionContext {
+        let of_connections = ConnectionContext {
             backlogs: Arc::clone(&common.backlogs),
-            backlog_bytes: settings.sendq_bytes_max / BACKLOG_SENDQ_PART,
+            backlog_bytes: limits.sendq_bytes_max / BACKLOG_SENDQ_PART,
             clock: Rc::clone(reactor.clock()),
         };
         Rc::new(Core {
             id,
-            account: Account::new(Arc::clone(&settings.budget), id),
-            settings,
+            account: Account::new(budget, id),
+            limits,
+            addresses,
+            motd,
             outbox: Outbox::new(mesh.clone()),
             mesh,
             reactor,
@@ -148,7 +128,7 @@ impl Core {
             shard: RefCell::new(shard),
             changing: Cell::new(false),
             connections: RefCell::new(Slab::new()),
-            context: Rc::new(context),
+            context: Rc::new(of_connections),
             dirty: DirtyList::default(),
             batch: RefCell::default(),
             over_limit: RefCell::default(),
@@ -221,7 +201,7 @@ impl Core {
 
     /// What somebody is told last whose connection ends for this reason.
     pub(crate) fn last_line(&self, reason: CloseReason) -> Option<Cow<'static, str>> {
-        reason.last_line(self.settings.login_timeout.unwrap_or_default())
+        reason.last_line(self.limits.login_timeout.unwrap_or_default())
     }
 
     /// Forgets a connection whose task is done; its place may be used again.
@@ -265,7 +245,7 @@ impl Core {
 
     /// Decides what a line means. A panic in that ends only the sender's session, unless it left the shard half changed.
     pub(crate) fn on_line(&self, from: &Connection, line: Line<'_>) -> Effects {
-        let quota = from.shared.as_ref().map(|shared| Quota::new(&shared.cows, self.settings.cows_per_address));
+        let quota = from.shared.as_ref().map(|shared| Quota::new(&shared.cows, self.limits.cows_per_address));
         let mut shard = self.shard.borrow_mut();
         faults::at(Point::Line, line.bytes.unwrap_or_default());
         shard.on_line_within(from.id, line, quota)
@@ -309,7 +289,7 @@ impl Core {
     /// Whether the server has as many connections as it may have. Cores that ask at the same moment may
     /// each take one more: the descriptors kept in reserve are more than there are such cores.
     pub(crate) fn is_full(&self) -> bool {
-        self.metrics.all().open() >= self.settings.connections_max
+        self.metrics.all().open() >= self.limits.connections_max
     }
 
     /// From now on no line is executed.

@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_millis(1);
 pub(crate) async fn run(core: &Rc<Core>, listener: &Listening, began: Instant) {
     core.start_draining();
     listener.ignore_newcomers();
-    let timeout = core.settings.drain_timeout;
+    let timeout = core.limits.drain_timeout;
     core.reactor.sleep(grace(timeout)).await;
     let mut is_deaf = empty_and_end(listener, core);
     let patience = (timeout - timeout / DRAIN_LAST_PART).saturating_sub(began.elapsed());
@@ -93,12 +93,13 @@ mod tests {
     use crate::ids::ShardId;
     use crate::limits::DRAIN_TIMEOUT;
     use crate::log::LogWriter;
-    use crate::metrics::{CoreMetrics, Metrics};
-    use crate::net::core::Settings;
+    use crate::metrics::Metrics;
+    use crate::net::core::CoreContext;
     use crate::net::delivery::mesh::Mesh;
     use crate::net::terms::Terms;
     use crate::policy::addresses::{Addresses, Networks};
     use crate::policy::flood::{Bucket, Rate};
+    use crate::policy::limits::Limits;
     use crate::policy::memory_budget::Budget;
     use crate::runtime::executor::block_on;
     use crate::runtime::reactor::Reactor;
@@ -111,11 +112,10 @@ mod tests {
 
     /// The only core of a server that has one cow.
     fn core(reactor: &Rc<Reactor>) -> Rc<Core> {
-        let id = ShardId::new(0);
-        let settings = Settings {
+        let limits = Limits {
             sendq_bytes_max: 1 << 16,
             sendq_stall: DRAIN_TIMEOUT,
-            budget: Budget::new(1 << 20, 1),
+            queues_bytes_total: 1 << 20,
             login_timeout: None,
             login_exempt: Networks::default(),
             idle_timeout: None,
@@ -124,19 +124,26 @@ mod tests {
             flood: Rate::new(1, 1, DRAIN_TIMEOUT),
             message_rate: Rate::new(1, 1, DRAIN_TIMEOUT),
             flood_exempt: Networks::default(),
-            addresses: Addresses::new(1, Networks::default(), None),
-            user_timeout: None,
             connections_max: 1000,
+            connections_per_address: 1,
+            connect_rate: None,
+            address_exempt: Networks::default(),
+            user_timeout: None,
             drain_timeout: DRAIN_TIMEOUT,
-            motd: None,
         };
         let cow = Cow { name: "tux".to_owned(), colour: String::new(), plain: String::new() };
         let herd = Arc::new(Herd::new(vec![cow], 1, Bubble::default()).expect("a herd"));
         let (mesh, _inbox) = Mesh::build(1, 1).expect("a descriptor").remove(0);
-        let metrics = CoreMetrics::new(Metrics::new(1), id);
-        let log = LogWriter::start(Level::Error).expect("a thread").log();
-        let common = shard::Common::new(herd, 1, Rules::default()).expect("memory");
-        Core::new(id, settings, common, mesh, Rc::clone(reactor), metrics, log)
+        let context = CoreContext {
+            shards: shard::Common::new(herd, 1, Rules::default()).expect("memory"),
+            metrics: Metrics::new(1),
+            log: LogWriter::start(Level::Error).expect("a thread").log(),
+            addresses: Addresses::new(1, Networks::default(), None),
+            budget: Budget::new(limits.queues_bytes_total, 1),
+            limits: Arc::new(limits),
+            motd: None,
+        };
+        Core::new(ShardId::new(0), context, mesh, Rc::clone(reactor))
     }
 
     #[test]

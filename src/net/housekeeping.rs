@@ -33,7 +33,7 @@ pub(crate) async fn keep_house(core: Rc<Core>) {
         look_after_all(&core).await;
         rounds += 1;
         if core.id.index() == 0 && rounds.is_multiple_of(UNSERVED_TOLD_EVERY) {
-            for (address, connections) in core.settings.addresses.take_unserved() {
+            for (address, connections) in core.addresses.take_unserved() {
                 core.log.emit(Event::Unserved { address, connections });
             }
         }
@@ -99,7 +99,7 @@ fn look_after(core: &Core, connection: &Rc<Connection>) {
     if !core.is_draining() {
         close_if_silent(core, connection);
     }
-    if core.settings.user_timeout.is_some_and(|timeout| connection.is_gone(timeout)) {
+    if core.limits.user_timeout.is_some_and(|timeout| connection.is_gone(timeout)) {
         end_or_give_up(core, connection, CloseReason::PeerGone);
     }
 }
@@ -109,7 +109,7 @@ fn cut_if_stalled(core: &Core, connection: &Connection) {
     let Some(since) = connection.stalled_since() else { return };
     let stalled = core.now().saturating_sub(since);
     match connection.ending() {
-        None if stalled >= core.settings.sendq_stall => core.end(connection, CloseReason::Stalled.into()),
+        None if stalled >= core.limits.sendq_stall => core.end(connection, CloseReason::Stalled.into()),
         Some(_) if stalled >= LAST_OUTPUT_STALL => core.give_up(connection),
         _ => {}
     }
@@ -126,9 +126,9 @@ fn end_or_give_up(core: &Core, connection: &Connection, reason: CloseReason) {
 /// Ends a connection that has sent no line for too long.
 fn close_if_silent(core: &Core, connection: &Rc<Connection>) {
     let (time, reason) = match connection.cow() {
-        Some(_) => (core.settings.idle_timeout, CloseReason::Idle),
+        Some(_) => (core.limits.idle_timeout, CloseReason::Idle),
         None if connection.may_look_on => return,
-        None => (core.settings.login_timeout, CloseReason::NotLoggedIn),
+        None => (core.limits.login_timeout, CloseReason::NotLoggedIn),
     };
     if time.is_some_and(|time| connection.silence.is_for(time, core.now())) {
         apply::tell_and_end(core, connection, reason);
@@ -141,7 +141,7 @@ fn close_if_scarce(core: &Core, connection: &Rc<Connection>) {
     let is_quiet = |time| connection.quiet.is_for(time, core.now());
     if connection.cow().is_some()
         && connection.shared.is_some()
-        && core.settings.scarce_idle.is_some_and(is_quiet)
+        && core.limits.scarce_idle.is_some_and(is_quiet)
         && core.lacks_cows()
     {
         apply::tell_and_end(core, connection, CloseReason::Scarce);

@@ -41,19 +41,18 @@ impl Terms {
         if core.is_full() {
             return Err(TurnedAway { reason: CloseReason::ServerFull, is_logged: true });
         }
-        let settings = &core.settings;
         let Some(address) = peer.map(|peer| peer.ip()) else {
             // It is gone already.
             let wait = Duration::ZERO;
             return Ok(Terms { bucket: Bucket::FULL, shared: None, may_look_on: false, place: None, wait });
         };
-        let is_limited = !settings.flood_exempt.contains(address);
-        let entered = settings.addresses.enter(address, is_limited);
+        let is_limited = !core.limits.flood_exempt.contains(address);
+        let entered = core.addresses.enter(address, is_limited);
         let Entered { place, wait, debt, shared } = entered.map_err(|AddressFull { is_too_fast }| TurnedAway {
             reason: CloseReason::AddressFull,
             is_logged: !is_too_fast,
         })?;
         let bucket = if is_limited { Bucket::with_debt(core.now(), debt) } else { Bucket::EXEMPT };
-        Ok(Terms { bucket, shared, may_look_on: settings.login_exempt.contains(address), place, wait })
+        Ok(Terms { bucket, shared, may_look_on: core.limits.login_exempt.contains(address), place, wait })
     }
 }

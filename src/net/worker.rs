@@ -8,37 +8,22 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::accept;
-use super::core::{Core, Settings};
+use super::core::{Core, CoreContext};
 use super::delivery::mesh::{Inbox, Mesh};
 use super::delivery::{flush, pump};
 use super::{drain, housekeeping};
 use crate::events::Event;
 use crate::ids::ShardId;
-use crate::log::Log;
-use crate::metrics::{CoreMetrics, Metrics};
+use crate::metrics::CoreMetrics;
 use crate::panics;
 use crate::runtime::executor::{block_on, pin_to};
 use crate::runtime::listener::Listener;
 use crate::runtime::reactor::Reactor;
 use crate::runtime::remote_waker::RemoteWaker;
-use crate::shard;
-
-/// What all cores have in common.
-#[derive(Debug, Clone)]
-pub struct Common {
-    /// What the shards share: names, pictures, who owns which.
-    pub shards: shard::Common,
-    /// The counters.
-    pub metrics: Arc<Metrics>,
-    /// Where events go.
-    pub log: Log,
-    /// The limits in force.
-    pub settings: Settings,
-}
 
 /// What one core has of its own.
 #[derive(Debug)]
-pub struct Plan {
+pub struct CoreSpec {
     /// Its place.
     pub id: ShardId,
     /// The CPU it is pinned to; `None` leaves it to the kernel.
@@ -103,13 +88,13 @@ impl CoreThread {
 ///
 /// # Errors
 /// When the thread cannot be started.
-pub fn start(plan: Plan, common: Common, notify: impl Fn(Report) + Send + 'static) -> io::Result<CoreThread> {
-    let id = plan.id;
-    let remote_waker = Arc::clone(plan.mesh.remote_waker());
+pub fn start(spec: CoreSpec, context: CoreContext, notify: impl Fn(Report) + Send + 'static) -> io::Result<CoreThread> {
+    let id = spec.id;
+    let remote_waker = Arc::clone(spec.mesh.remote_waker());
     let draining = Arc::new(OnceLock::new());
     let asked = Arc::clone(&draining);
     let thread = std::thread::Builder::new().name(format!("core-{id}")).spawn(move || {
-        let run = AssertUnwindSafe(|| run(plan, common, &asked, &notify));
+        let run = AssertUnwindSafe(|| run(spec, context, &asked, &notify));
         let result =
             std::panic::catch_unwind(run).unwrap_or_else(|panic| Err(CoreError::Panicked(panics::text(&*panic))));
         notify(Report::Ended(id, result));
@@ -117,34 +102,38 @@ pub fn start(plan: Plan, common: Common, notify: impl Fn(Report) + Send + 'stati
     Ok(CoreThread { id, draining, remote_waker, thread })
 }
 
-fn run(plan: Plan, common: Common, draining: &OnceLock<Instant>, notify: &dyn Fn(Report)) -> Result<(), CoreError> {
-    if let Some(cpu) = plan.cpu
+fn run(
+    spec: CoreSpec,
+    context: CoreContext,
+    draining: &OnceLock<Instant>,
+    notify: &dyn Fn(Report),
+) -> Result<(), CoreError> {
+    if let Some(cpu) = spec.cpu
         && let Err(error) = pin_to(cpu)
     {
         // It runs without that, too, though not as well.
-        common.log.emit(Event::PinForbidden { shard: plan.id, cpu, error: error.to_string() });
+        context.log.emit(Event::PinForbidden { shard: spec.id, cpu, error: error.to_string() });
     }
-    let remote_waker = Arc::clone(plan.mesh.remote_waker());
-    block_on(remote_waker, async move |reactor: Rc<Reactor>| serve(plan, common, reactor, draining, notify).await)?
+    let remote_waker = Arc::clone(spec.mesh.remote_waker());
+    block_on(remote_waker, async move |reactor: Rc<Reactor>| serve(spec, context, reactor, draining, notify).await)?
 }
 
 async fn serve(
-    plan: Plan,
-    common: Common,
+    spec: CoreSpec,
+    context: CoreContext,
     reactor: Rc<Reactor>,
     draining: &OnceLock<Instant>,
     notify: &dyn Fn(Report),
 ) -> Result<(), CoreError> {
-    let metrics = CoreMetrics::new(common.metrics, plan.id);
-    reactor.beat_for(metrics.clone());
-    let listener = Rc::new(plan.listener.watched_by(&reactor).map_err(CoreError::Listener)?);
-    let core = Core::new(plan.id, common.settings, common.shards, plan.mesh, Rc::clone(&reactor), metrics, common.log);
+    reactor.beat_for(CoreMetrics::new(Arc::clone(&context.metrics), spec.id));
+    let listener = Rc::new(spec.listener.watched_by(&reactor).map_err(CoreError::Listener)?);
+    let core = Core::new(spec.id, context, spec.mesh, Rc::clone(&reactor));
     reactor.spawn(housekeeping::run(Rc::clone(&core)));
     reactor.spawn(housekeeping::keep_house(Rc::clone(&core)));
     reactor.spawn(flush::run(Rc::clone(&core)));
-    reactor.spawn(pump::run(Rc::clone(&core), plan.inbox));
+    reactor.spawn(pump::run(Rc::clone(&core), spec.inbox));
     reactor.spawn(accept::accept_loop(Rc::clone(&core), Rc::clone(&listener)));
-    notify(Report::Ready(plan.id));
+    notify(Report::Ready(spec.id));
     let mut notifications = reactor.notifications();
     let began = loop {
         match draining.get() {

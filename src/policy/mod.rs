@@ -4,5 +4,6 @@
 pub mod addresses;
 pub mod flood;
 pub mod idle;
+pub mod limits;
 pub mod liveness;
 pub mod memory_budget;

@@ -14,7 +14,7 @@ use futures_lite::FutureExt;
 
 use crate::limits::{FLOOD_READ_BYTES, SENDQ_MESSAGE_BYTES_MIN};
 use crate::net::connection::{Connection, Ending};
-use crate::net::core::{Core, Settings};
+use crate::net::core::Core;
 use crate::net::delivery::flush;
 use crate::policy::flood::{Pace, Price, SharedBucket};
 use crate::protocol::line::{Line, LineBuffer};
@@ -45,14 +45,13 @@ pub(crate) fn admit(core: &Core, connection: &Connection, lines: &LineBuffer) ->
 
 /// What the connections of an address say together is bounded; a look around waits for none of them.
 fn admit_by_address(core: &Core, connection: &Connection, line: &[u8]) -> Admission {
-    let Settings { addresses, message_rate, .. } = &core.settings;
     let (Some(bucket), Some(cow)) = (messages(connection), connection.cow()) else { return Admission::Now(0) };
     if !Shard::is_said(line) {
         return Admission::Now(0);
     }
     // A bubble takes three times as many bytes as its text, and that three times as many as an invalid byte.
     let estimate = Header::BYTES_MAX + 9 * line.len() + core.common.herd.colour(cow.breed()).len();
-    match bucket.take(addresses.now(), *message_rate, Price::of_message(estimate)) {
+    match bucket.take(core.addresses.now(), core.limits.message_rate, Price::of_message(estimate)) {
         Ok(()) => Admission::Now(estimate),
         Err(_) => Admission::AfterOthers,
     }
@@ -68,8 +67,8 @@ fn messages(connection: &Connection) -> Option<&SharedBucket> {
 /// # Errors
 /// When the connection ends before that.
 pub(crate) async fn until_address_may_say_more(core: &Rc<Core>, connection: &Connection) -> Result<(), Ending> {
-    let Settings { addresses, message_rate, .. } = &core.settings;
-    while let Some(wait) = messages(connection).map(|bucket| bucket.wait(addresses.now(), *message_rate))
+    while let Some(wait) =
+        messages(connection).map(|bucket| bucket.wait(core.addresses.now(), core.limits.message_rate))
         && !wait.is_zero()
     {
         pause(core, connection, wait).await?;
@@ -106,7 +105,7 @@ pub(crate) fn execute(core: &Core, connection: &Connection, line: Line<'_>, rese
         && let Some(bucket) = messages(connection)
     {
         let bytes = if effects.message_bytes > 0 { effects.message_bytes.max(SENDQ_MESSAGE_BYTES_MIN) } else { 0 };
-        bucket.settle(core.settings.message_rate, Price::of_message(reserved), Price::of_message(bytes));
+        bucket.settle(core.limits.message_rate, Price::of_message(reserved), Price::of_message(bytes));
     }
     effects
 }
@@ -127,7 +126,7 @@ pub(crate) fn charge_waste(core: &Core, connection: &Connection, bytes: usize) {
 fn charge(core: &Core, connection: &Connection, price: impl FnOnce() -> Price) {
     let mut bucket = connection.bucket.get();
     if !bucket.is_exempt() {
-        bucket.charge(core.now(), core.settings.flood, price());
+        bucket.charge(core.now(), core.limits.flood, price());
         connection.bucket.set(bucket);
     }
 }
@@ -135,7 +134,7 @@ fn charge(core: &Core, connection: &Connection, price: impl FnOnce() -> Price) {
 fn pace(core: &Core, connection: &Connection) -> Pace {
     let bucket = connection.bucket.get();
     // Who is exempt need not look at the clock.
-    if bucket.is_exempt() { Pace::Now } else { bucket.pace(core.now(), core.settings.flood) }
+    if bucket.is_exempt() { Pace::Now } else { bucket.pace(core.now(), core.limits.flood) }
 }
 
 /// Whether the connection has to wait before it is read.
@@ -149,7 +148,7 @@ pub(crate) fn is_in_debt(core: &Core, connection: &Connection) -> bool {
 /// When the connection ends before that.
 pub(crate) async fn until_it_may_send(core: &Core, connection: &Connection) -> Result<(), Ending> {
     loop {
-        let wait = connection.bucket.get().wait(core.now(), core.settings.flood);
+        let wait = connection.bucket.get().wait(core.now(), core.limits.flood);
         if wait.is_zero() || connection.socket().is_at_eof().map_err(Ending::of_read)? {
             return Ok(());
         }

@@ -74,7 +74,7 @@ pub(crate) fn note_outflow(core: &Core, outflow: Outflow) -> Delivered {
 /// # Errors
 /// Why the receiver's connection ends: it takes nothing, or is broken.
 fn push_or_make_room(core: &Core, receiver: &Connection, payload: &Payload) -> Result<Fill, Ending> {
-    let bytes_max = core.settings.sendq_bytes_max;
+    let bytes_max = core.limits.sendq_bytes_max;
     receiver.push_message(payload.clone(), bytes_max).or_else(|Overflow| {
         // The kernel says what is wrong only once.
         receiver.write_again().map_err(Ending::of_write)?;
