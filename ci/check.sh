@@ -68,8 +68,8 @@ step "unit" ci/unit.sh
 step "schedules of claims" cargo test --locked -p claims
 step "tests" cargo test --locked
 # Where cores meet, with more of them than two.
-step "tests on four cores" env COWCHAT_TEST_CORES=4 cargo test --locked --test crowd --test delivery --test herds \
-    --test notices --test own_faults --test ownership --test readers --test shutdown
+step "tests on four cores" env COWCHAT_TEST_CORES=4 cargo test --locked --test suite -- crowd:: delivery:: herds:: \
+    notices:: own_faults:: ownership:: readers:: shutdown::
 
 printf '\nall passed\n'
 printf '%s\n' "${times[@]}"

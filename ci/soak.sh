@@ -118,7 +118,7 @@ figure_of_tests() {
     local what=$1 count=$2 file=$3 names=$4 release=(--release)
     shift 4
     [ "$file" != own_faults ] || release=()
-    figure "$what" "$count" 'figure: ' with "$@" cargo_test "${release[@]}" --test "$file" -- --nocapture "$names"
+    figure "$what" "$count" 'figure: ' with "$@" cargo_test "${release[@]}" --test suite -- --nocapture "$file::$names"
 }
 
 stampede() {
@@ -148,9 +148,14 @@ figures() {
     done
 }
 
+properties() {
+    with PROPTEST_CASES="$cases" cargo_test --release --lib &&
+        with PROPTEST_CASES="$cases" cargo_test --release --test suite framing::
+}
+
 any_chunks() {
     with PROPTEST_CASES="$chunkings" cargo_test --release --lib any_split_of_any_bytes &&
-        with PROPTEST_CASES="$chunkings" cargo_test --release --test framing any_bytes_in_any_chunks
+        with PROPTEST_CASES="$chunkings" cargo_test --release --test suite framing::any_bytes_in_any_chunks
 }
 
 whole_suite() {
@@ -167,11 +172,11 @@ soak "simulation, seeds of $steps steps" "$seeds" with COWCHAT_SIM_SEEDS="$seeds
     cargo_test --release --test simulation
 soak "claims, schedules of each kind" "$schedules" with COWCHAT_CLAIMS_SCHEDULES="$schedules" \
     cargo_test --release -p claims
-soak "protocol properties, cases each" "$cases" with PROPTEST_CASES="$cases" cargo_test --release --lib --test framing
+soak "protocol properties, cases each" "$cases" properties
 soak "input in any chunks (I13), cases" "$chunkings" any_chunks
-soak "a line without an end, MB" "$endless" with COWCHAT_ENDLESS_MB="$endless" cargo_test --release --test faults \
-    after_every_fault
-soak "cow files, generated" "$cow_files" with COWCHAT_COW_FILES="$cow_files" cargo_test --release --test cow_files \
-    generated_cow_files
-soak "no faults on purpose in a release" 1 cargo_test --release --test own_faults
+soak "a line without an end, MB" "$endless" with COWCHAT_ENDLESS_MB="$endless" cargo_test --release --test suite \
+    faults::after_every_fault
+soak "cow files, generated" "$cow_files" with COWCHAT_COW_FILES="$cow_files" cargo_test --release --test suite \
+    cow_files::generated_cow_files
+soak "no faults on purpose in a release" 1 cargo_test --release --test suite own_faults::
 soak "whole suite, runs" "$runs" whole_suite

@@ -3,15 +3,13 @@
 //! Owns what `--herd` promises to clients over both cores: each name belongs to one user at a time, `login tux#`
 //! gives the lowest free one and refuses nobody while one is free, and lists stay short and in order.
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::sync::{Barrier, Mutex};
 use std::thread;
 
-use support::{Client, Server, all_cows, picture};
+use crate::support::{Client, Server, all_cows, picture};
 
 /// A server with so many cows of each breed.
 fn herd(size: usize) -> Server {

@@ -3,18 +3,16 @@
 //!
 //! Servers are real; each test has a directory of its own, gone with it. The original is Debian's `cowsay`.
 
-mod support;
-
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::{Client, SENDQ_BYTES_MIN, Server, count_of, cowchat};
 use charasay::bubbles::{BubbleType, SpeechBubble};
 use cowchat::cows::cow_file::{self, Kind};
 use cowchat::limits::{COW_BODY_BYTES_MAX, COW_FILE_BYTES_MAX, COW_FILES_MAX};
-use support::{Client, SENDQ_BYTES_MIN, Server, count_of, cowchat};
 use unicode_width::UnicodeWidthChar;
 
 /// Where Debian's package puts the original and its cows.

@@ -1,8 +1,6 @@
 //! What was said to everybody, shown to those who ask: how much of it, in which order, and to whom.
 
-mod support;
-
-use support::{Client, Server, message, picture};
+use crate::support::{Client, Server, message, picture};
 
 /// Replies of at most this many bytes, and messages; `limits` has the reasons.
 const BYTES_MAX: usize = 128 * 1024;

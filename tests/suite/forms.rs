@@ -3,15 +3,13 @@
 //! Owns the promises about how things look to a client: everybody gets the same message in his own form, on
 //! whichever core he is, from the reply to his wish on; who has never sent an id sees nothing of them.
 
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::{Client, Server, all_cows, filled, message, picture};
 use charasay::bubbles::BubbleType;
 use charasay::{Chara, format_character};
 use cowchat::cows::{plain, small};
 use cowchat::protocol::reply::HELP;
-use support::{Client, Server, all_cows, filled, message, picture};
 
 const ARTS: [&str; 4] = ["color", "plain", "small", "off"];
 

@@ -6,17 +6,15 @@
 //! delivery.rs for readers, ownership.rs for cows, start.rs for limits, shutdown.rs for ends); here it is about
 //! what such a client leaves behind. Last come the faults that need a server of their own.
 
-mod support;
-
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::{Client, GUARD, SENDQ_BYTES_MIN, Server, all_cows, connect_narrow, count_of, message};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use socket2::{SockFilter, SockRef};
-use support::{Client, GUARD, SENDQ_BYTES_MIN, Server, all_cows, connect_narrow, message};
 
 /// A fault: what the client does, alone on its connection, and why that ends then, as the log says.
 struct Fault {
@@ -260,7 +258,7 @@ fn sends_single_bytes(stage: &mut Stage, mut client: Client) {
 /// A few megabytes, or as many as COWCHAT_ENDLESS_MB says.
 fn sends_no_lf(stage: &mut Stage, client: Client) {
     const GROWTH_MAX_KIB: u64 = 2048;
-    let megabytes = support::count_of("COWCHAT_ENDLESS_MB", 8);
+    let megabytes = count_of("COWCHAT_ENDLESS_MB", 8);
     let mut client = client.logged_in("mew");
     let before = stage.server.kib_of("VmRSS");
     for _ in 0..megabytes {

@@ -1,15 +1,13 @@
 //! The protocol's page is true: its tables and its conversation are run against a server.
 
-mod support;
-
 use std::collections::HashMap;
 
+use crate::support::{Client, Server, picture};
 use cowchat::close_reason::CloseReason;
 use cowchat::limits::LOGIN_TIMEOUT;
 use cowchat::protocol::reply::Refusal;
-use support::{Client, Server, picture};
 
-const PAGE: &str = include_str!("../src/protocol/PROTOCOL.md");
+const PAGE: &str = include_str!("../../src/protocol/PROTOCOL.md");
 
 /// A row of a table: who sends what, and which reply comes.
 struct Row {

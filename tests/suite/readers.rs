@@ -3,16 +3,14 @@
 //!
 //! A reader takes a number of bytes a second, through a small window: what it has not taken waits in the server.
 
-mod support;
-
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::{Client, GUARD, Server, all_cows, connect_narrow, count_of, message};
 use cowchat::limits::{CONNECT_BURST, SENDQ_BYTES_MAX, SENDQ_OVERRUN};
 use socket2::{Domain, Socket, Type};
-use support::{Client, GUARD, Server, all_cows, connect_narrow, count_of, message};
 
 /// Only clients from 127.0.0.1 are exempt from any limit.
 const READERS_ARE_EXEMPT: [&str; 4] = ["--flood-exempt", "127.0.0.1/32", "--address-exempt", "127.0.0.1/32"];

@@ -1,13 +1,11 @@
 //! `cowchat connect` is a netcat for this server: what comes on stdin is sent, what the server says is printed
 //! at once and byte for byte, and the exit code says whether there was a server to talk to.
 
-mod support;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{ChildStdin, ChildStdout, Command};
 
-use support::{Guarded, Server, all_cows, cowchat, message};
+use crate::support::{Guarded, Server, all_cows, cowchat, message};
 
 const NOBODY: &str = "Registered users: (none)\n";
 

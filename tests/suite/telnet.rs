@@ -3,12 +3,10 @@
 //! Telnet's own side of the protocol, as Debian's `telnet` speaks it, which discards all output from an interrupt until
 //! the server answers its timing mark.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::process::{ChildStdin, ChildStdout, Command};
 
-use support::{Guarded, Server};
+use crate::support::{Guarded, Server};
 
 /// A telnet in a terminal, which `script` gives it.
 struct Terminal {

@@ -4,8 +4,6 @@
 //! sleeps: clients wait for bytes, and what has no bytes is waited for in the server's log. The guards only
 //! turn a hang into a failure.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Read, Write};
@@ -300,7 +298,6 @@ impl Log {
 
 /// A netcat-like client.
 pub struct Client {
-    stream: TcpStream,
     input: BufReader<TcpStream>,
 }
 
@@ -313,8 +310,7 @@ impl Client {
         stream.set_nodelay(true).expect("a TCP socket");
         stream.set_read_timeout(Some(GUARD)).expect("a TCP socket");
         stream.set_write_timeout(Some(GUARD)).expect("a TCP socket");
-        let input = BufReader::new(stream.try_clone().expect("a descriptor"));
-        Client { stream, input }
+        Client { input: BufReader::new(stream) }
     }
 
     pub fn logged_in(mut self, cow: &str) -> Client {
@@ -323,16 +319,16 @@ impl Client {
     }
 
     pub fn local(&self) -> SocketAddr {
-        self.stream.local_addr().expect("a connected socket")
+        self.stream().local_addr().expect("a connected socket")
     }
 
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.input.get_ref()
     }
 
     /// Sends bytes as they are.
     pub fn send_raw(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("the server reads");
+        self.stream().write_all(bytes).expect("the server reads");
     }
 
     /// Sends one line.
@@ -388,9 +384,9 @@ impl Client {
     /// Asserts that nothing has come that was not read.
     pub fn expect_silence(&mut self) {
         assert_eq!(self.input.buffer(), b"");
-        self.stream.set_nonblocking(true).expect("a TCP socket");
-        let early = self.stream.peek(&mut [0]).map_err(|error| error.kind());
-        self.stream.set_nonblocking(false).expect("a TCP socket");
+        self.stream().set_nonblocking(true).expect("a TCP socket");
+        let early = self.stream().peek(&mut [0]).map_err(|error| error.kind());
+        self.stream().set_nonblocking(false).expect("a TCP socket");
         assert_eq!(early, Err(ErrorKind::WouldBlock));
     }
 
@@ -417,18 +413,18 @@ impl Client {
                 count => rest.extend_from_slice(&piece[..count]),
             }
             // Once all of it is here the server may go, but nothing is lost any more; the next read tells.
-            let _ = self.stream.write_all(b"who\n");
+            let _ = self.stream().write_all(b"who\n");
         }
     }
 
     /// Says that no more lines will come.
     pub fn half_close(&self) {
-        self.stream.shutdown(Shutdown::Write).expect("a connected socket");
+        self.stream().shutdown(Shutdown::Write).expect("a connected socket");
     }
 
     /// Closes by RST, as a crashed peer's kernel would.
     pub fn reset(self) {
-        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("a TCP socket");
+        socket2::SockRef::from(self.stream()).set_linger(Some(Duration::ZERO)).expect("a TCP socket");
     }
 }
 

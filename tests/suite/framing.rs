@@ -4,14 +4,13 @@
 //! and flat memory below it; netcat and the seed's own client. The last part needs no socket: it feeds a
 //! `LineBuffer` and a `Shard` arbitrary bytes and looks at every byte that would reach a terminal.
 
-mod support;
-
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{Client, GUARD, Guarded, Server, all_cows, connect_narrow, message};
 use cowchat::cows::Herd;
 use cowchat::cows::bubble::Bubble;
 use cowchat::cows::herd::Cow;
@@ -22,7 +21,6 @@ use cowchat::protocol::reply::HELP;
 use cowchat::shard::{Common, Outcome, Rules, Shard};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use support::{Client, GUARD, Guarded, Server, all_cows, connect_narrow, message};
 use unicode_segmentation::UnicodeSegmentation;
 
 /// The limit that the script is written for: short, so that its over-long line can be cut everywhere too.

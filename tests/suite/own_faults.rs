@@ -4,13 +4,11 @@
 //! says on which core it was. A core that stalls delays its own sessions and those who wait for room in its
 //! mailbox. The faults are those of `src/faults.rs`; a build without debug assertions has none.
 
-mod support;
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use support::{Client, Server, cores, cowchat};
+use crate::support::{Client, Server, cores, cowchat};
 
 /// A server with these faults and flags.
 fn server_with(faults: &str, flags: &[&str]) -> Server {
@@ -66,8 +64,8 @@ mod armed {
 
     use socket2::SockRef;
 
-    use super::support::{Client, GUARD, Guarded, Server, connect_narrow, count_of, cowchat, full_pipe, message};
     use super::{server_with, talk};
+    use crate::support::{Client, GUARD, Guarded, Server, connect_narrow, count_of, cowchat, full_pipe, message};
 
     // Faults of one session.
 

@@ -1,8 +1,6 @@
 //! What a service manager hears through `NOTIFY_SOCKET`: that the server is ready, lives while every core
 //! does, and stops. And that no manager can hold a server up.
 
-mod support;
-
 use std::ffi::{OsStr, OsString};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -12,8 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
+use crate::support::{GUARD, Server, cowchat};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-use support::{GUARD, Server, cowchat};
 
 /// A patience so short that the server feeds its watchdog whenever it has looked after its cores.
 const IMPATIENT: &str = "500000";

@@ -4,15 +4,13 @@
 //! cow; it is free again once its user has quit, ended or broken off; whoever is not registered neither sends
 //! nor receives. The last test compares long random conversations with a small model of all that.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::{Client, GUARD, Server, all_cows, connect_narrow, count_of, message};
 use cowchat::protocol::reply::HELP;
-use support::{Client, GUARD, Server, all_cows, connect_narrow, count_of, message};
 
 /// `count` new clients, every other one on each core.
 fn crowd(server: &Server, count: usize) -> Vec<Client> {

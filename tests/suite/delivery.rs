@@ -1,7 +1,5 @@
 //! Messages on their way: whole, in order, once, to those they are for, and never at anybody else's cost.
 
-mod support;
-
 use std::collections::HashMap;
 use std::io::Write;
 use std::net::Shutdown;
@@ -11,7 +9,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 use std::{fs, thread};
 
-use support::{Client, GUARD, SENDQ_BYTES_MIN, Server, connect_narrow, count_of, message, picture};
+use crate::support::{Client, GUARD, SENDQ_BYTES_MIN, Server, all_cows, connect_narrow, count_of, message, picture};
 
 /// Room for everything that a test sends, so that nobody is cut for the speed of the machine.
 const ROOMY: &str = "1073741824";
@@ -187,7 +185,7 @@ fn a_message_is_what_charasay_draws_around_the_lines_of_any_text() {
 #[test]
 fn a_message_is_ascii_when_its_text_is() {
     let server = Server::start();
-    for cow in support::all_cows() {
+    for cow in all_cows() {
         let mut client = server.connect().logged_in(cow);
         assert_eq!(client.ask(&format!("say {cow} ~moo~")), format!("Sent to {cow}"));
         let block = client.read_bytes(message(cow, true, "~moo~").len());

@@ -1,8 +1,6 @@
 //! Clients of other protocols: before login they are refused and nothing that they send is executed.
 
-mod support;
-
-use support::Server;
+use crate::support::Server;
 
 const REFUSED: &str = "error: this is a chat for nc, not for HTTP or TLS";
 

@@ -4,16 +4,14 @@
 //! Everybody here is on loopback, which is exempt by default, so that each server is told otherwise. Times
 //! are the server's: a test waits for what comes of them, and only ever says that it did not come too soon.
 
-mod support;
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::{Client, GUARD, SENDQ_BYTES_MIN, Server, all_cows, connect_narrow, count_of, message};
 use cowchat::limits::CONNECT_BURST;
 use socket2::{Domain, SockFilter, SockRef, Socket, Type};
-use support::{Client, GUARD, SENDQ_BYTES_MIN, Server, all_cows, connect_narrow, message};
 
 const NOBODY: &str = "Registered users: (none)";
 const TOO_MANY: &str = "error: too many connections from your address\n";
@@ -667,7 +665,7 @@ fn however_many_queues_are_full_all_together_take_no_more_than_the_budget() {
     const KIB: usize = 1 << 10;
     // What the sender queues in half a second, and as much for the allocator and all that is not a message.
     const SLACK_KIB: u64 = 48 << 10;
-    let count = support::count_of("COWCHAT_FULL_QUEUES", 100);
+    let count = count_of("COWCHAT_FULL_QUEUES", 100);
     let budget = count * 128 * KIB;
     let (total, herd) = (budget.to_string(), count.to_string());
     let flags =

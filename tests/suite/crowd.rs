@@ -3,12 +3,10 @@
 //! Owns what only many clients on both cores can show: everybody is answered, exactly as many get in as there
 //! are cows, each registered one hears all others and nobody else hears anything, and everybody sees the end.
 
-mod support;
-
 use std::collections::HashMap;
 use std::thread;
 
-use support::{Client, Server, all_cows, picture};
+use crate::support::{Client, Server, all_cows, picture};
 
 const CLIENTS: usize = 500;
 const THREADS: usize = 10;

@@ -3,12 +3,10 @@
 //! A session gets ten lines a second, so a test in which more happens waits for the summary that comes a second
 //! later; it waits for the line, and no test says when that has to come.
 
-mod support;
-
 use std::thread;
 use std::time::Instant;
 
-use support::{Client, SENDQ_BYTES_MIN, Server, connect_narrow, message};
+use crate::support::{Client, SENDQ_BYTES_MIN, Server, connect_narrow, message};
 
 /// A client on that core that is told who comes and goes.
 fn listener(server: &Server, core: usize, cow: &str) -> Client {

@@ -4,8 +4,6 @@
 //! A client here never closes before it has seen the server's end, so each drain waits out its full second for
 //! those; no test says how long anything may take.
 
-mod support;
-
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,8 +12,8 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Instant;
 
+use crate::support::{Client, GUARD, Guarded, Server, all_cows, connect_narrow, count_of, cowchat, message};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-use support::{Client, GUARD, Server, all_cows, connect_narrow, cowchat, message};
 
 const LAST_LINE: &str = "* the server is shutting down\n";
 
@@ -451,7 +449,7 @@ fn flood(client: &Client, lines: usize, acknowledgement: &str, going: &mpsc::Sen
 /// more than that have fewer lines under way, since what these bring grows with the square of the users.
 #[test]
 fn a_hundred_clients_that_yield_all_get_what_was_acknowledged_and_the_end() {
-    let clients = support::count_of("COWCHAT_DRAIN_CLIENTS", 100);
+    let clients = count_of("COWCHAT_DRAIN_CLIENTS", 100);
     let (herd, lines) = (clients.div_ceil(100), (3200 / clients).max(1));
     let mut server = Server::with(&[&PATIENT[..], &["--herd", &herd.to_string()]].concat());
     let cows = herds_of(herd);
@@ -499,9 +497,9 @@ fn herds_of(size: usize) -> Vec<String> {
 
 #[test]
 fn a_log_that_nobody_reads_stops_neither_the_server_nor_its_end() {
-    let mut command = support::cowchat();
+    let mut command = cowchat();
     command.args(["serve", "--listen", "127.0.0.1:0", "--cores", "2", "--drain-timeout", "2s"]);
-    let mut server = support::Guarded::spawn(&mut command);
+    let mut server = Guarded::spawn(&mut command);
     let mut announcement = String::new();
     BufReader::new(server.child.stdout.take().expect("piped")).read_line(&mut announcement).expect("stdout is text");
     let address: SocketAddr = announcement.split(' ').nth(2).expect("an address").parse().expect("an address");

@@ -1,8 +1,6 @@
 //! What an operator sees: the announcement, the help, what is said to wrong flags and to a machine that lacks
 //! something, the limits on connections, and the log.
 
-mod support;
-
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,13 +10,13 @@ use std::process::Command;
 use std::sync::Barrier;
 use std::time::Instant;
 
+use crate::support::{
+    Client, GUARD, Guarded, SENDQ_BYTES_MIN, Server, bpf, confine, connect_narrow, cowchat, full_pipe, kib_of, picture,
+};
 use cowchat::limits::{DESCRIPTORS_MIN, DESCRIPTORS_RESERVED, MOTD_BYTES_MAX};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use rustix::thread::{
     CapabilitySet, CpuSet, remove_capability_from_bounding_set, sched_getaffinity, sched_setaffinity,
-};
-use support::{
-    Client, GUARD, Guarded, SENDQ_BYTES_MIN, Server, bpf, confine, connect_narrow, cowchat, full_pipe, kib_of,
 };
 
 const NOBODY: &str = "Registered users: (none)";
@@ -322,7 +320,7 @@ fn flags_can_be_set_by_environment_variables() {
     assert_eq!(server.connect().read_to_end(), FULL);
     assert_eq!(ferris.ask("yield 89012345678"), "error: line too long (max 16 bytes)");
     assert_eq!(ferris.ask("say tux hi"), "Sent to tux");
-    tux.expect(&support::picture("ferris", "hi"));
+    tux.expect(&picture("ferris", "hi"));
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0));
     assert_eq!(server.log(), [""; 0]);

@@ -2,21 +2,19 @@
 //! its times and limits fit the server's own. `ci/unit.sh` asks systemd what it thinks of it. And the profile for
 //! containers, `ci/seccomp.json`: that it allows what the server calls.
 
-mod support;
-
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::support::{Client, GUARD, Server, bpf, confine, connect_narrow, cowchat};
 use clap::Parser;
 use cowchat::cli::Cli;
 use cowchat::limits::{DESCRIPTORS_MIN, DRAIN_TIMEOUT, LOG_PATIENCE, STALL_NOTICED, WATCH_INTERVAL};
-use support::{Client, GUARD, Server, bpf, confine, connect_narrow, cowchat};
 
-const UNIT: &str = include_str!("../ci/cowchat.service");
+const UNIT: &str = include_str!("../../ci/cowchat.service");
 
 /// The seccomp profile for containers.
-const PROFILE: &str = include_str!("../ci/seccomp.json");
+const PROFILE: &str = include_str!("../../ci/seccomp.json");
 
 /// A system call's name, behind `SYS_`, and its number.
 type Call = (&'static str, libc::c_long);

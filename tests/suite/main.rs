@@ -1,0 +1,29 @@
+//! The integration tests: real servers on 2 cores or more and port 0, and netcat-like clients.
+//!
+//! One binary, so that the server's code is linked once. A file holds one theme, and a filter picks it:
+//! `cargo test --test suite delivery::`. The tests share this process: one that lowers a limit or sends a signal does so
+//! to a process of its own. Apart stand `simulation` (no process, no kernel), `stampede` (the load generator's modules),
+//! `architecture` (the sources) and `claims` (built for an explorer of schedules).
+
+mod client;
+mod cow_files;
+mod crowd;
+mod delivery;
+mod faults;
+mod forms;
+mod framing;
+mod herds;
+mod history;
+mod limits;
+mod notices;
+mod notify_socket;
+mod own_faults;
+mod ownership;
+mod protocol_page;
+mod readers;
+mod shutdown;
+mod start;
+mod strangers;
+mod support;
+mod telnet;
+mod unit;
