@@ -415,10 +415,9 @@ pub const COW_FILE_BYTES_MAX: usize = 64 * 1024;
 /// them, 20 KB.
 pub const COW_BODY_BYTES_MAX: usize = 32 * 1024;
 
-/// Bytes that all strings of a cow file may have together while its assignments are followed, each time that one is read:
-/// what bounds the time and memory that a file takes, since a string may hold another one many times. Its picture is read
-/// twice, once before it is known whether an `if` stands behind it.
-pub const COW_FILE_VALUES_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of all values of a cow file together while its assignments are followed: 16 of the largest pictures. It bounds the
+/// time and memory that a file takes, since a string may hold another one many times.
+pub const COW_FILE_VALUES_BYTES_MAX: usize = 512 * 1024;
 
 /// Parentheses and blocks of a cow file that may stand within each other.
 pub const COW_FILE_DEPTH_MAX: usize = 16;

@@ -1,15 +1,14 @@
-//! The cows: which names there are, what each looks like, and how a message is drawn.
+//! The cows: their names and pictures, and how a message is drawn.
 //!
-//! The only room that knows charasay. It is pure: the herd is built once at the start and shared by all
-//! cores; drawing a message is a function of cow and text.
+//! The only room that knows charasay. It is pure: the herd is built once at the start and shared by all cores, and drawing a
+//! message is a function of cow and text.
 
 pub mod art;
 pub mod bubble;
 pub mod cow_file;
 pub mod herd;
-mod interpolation;
-mod perl;
 pub mod plain;
+mod sgr;
 pub mod small;
 mod wrap;
 

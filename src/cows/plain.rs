@@ -1,38 +1,14 @@
 //! Pictures for terminals without colour: what blanks and block characters paint with colours, in ASCII characters.
 //!
-//! Darker is denser, and the stretch is each picture's own: the cows have dark outlines, so on a light
-//! terminal they look drawn in ink, on a dark one in chalk, and every painted cell leaves a mark on both.
-//! Cells are replaced one for one, so nothing moves: pointer, columns and rows stay where they were.
-//!
-//! Also what a body may be made of: LF, visible characters and SGR sequences (ECMA-48 8.3.117), nothing that
-//! moves a cursor.
+//! Darker is denser, and each picture is stretched over the whole ramp: the cows have dark outlines, so they look drawn in ink
+//! on a light terminal and in chalk on a dark one, and every painted cell leaves a mark on both. Cells are replaced one for
+//! one, so the pointer, columns and rows stay where they were.
 
-/// Red, green and blue.
-pub type Rgb = [u8; 3];
+use super::sgr::{Colours, Rgb, cells};
 
-/// From the darkest colour of a picture to the lightest. No blank, or the lightest would vanish; no `\`,
-/// which is the pointer's. More steps than these are hard to tell apart.
+/// From a picture's darkest colour to its lightest. No blank, or the lightest would vanish; no `\`, which is the pointer's.
+/// More steps are hard to tell apart.
 const RAMP: &[u8; 8] = b"#%*+=-:.";
-
-/// xterm's first sixteen colours, which the other 240 of its palette follow by rule.
-const BASICS: [Rgb; 16] = [
-    [0, 0, 0],
-    [205, 0, 0],
-    [0, 205, 0],
-    [205, 205, 0],
-    [0, 0, 238],
-    [205, 0, 205],
-    [0, 205, 205],
-    [229, 229, 229],
-    [127, 127, 127],
-    [255, 0, 0],
-    [0, 255, 0],
-    [255, 255, 0],
-    [92, 92, 255],
-    [255, 0, 255],
-    [0, 255, 255],
-    [255, 255, 255],
-];
 
 /// `body` without colours: each blank on a coloured background, and each block character with a colour, becomes a character
 /// by its luminance; every other visible character stays, in the same row and column.
@@ -57,111 +33,6 @@ pub fn shade(body: &str) -> String {
     plain
 }
 
-/// Whether nothing in `body` could do more to a terminal than colour it: of all control characters it has
-/// only LF, and ESC where it begins an SGR sequence (`ESC [`, digits and semicolons, `m`).
-pub fn is_colour_only(body: &str) -> bool {
-    tokens(body).all(|token| match token {
-        Token::Character(character) => character == '\n' || !character.is_control(),
-        Token::Sgr(_) => true,
-    })
-}
-
-/// A colour of xterm's palette: 16 basics, a cube of 6x6x6, 24 greys without black and white.
-pub fn palette(index: u8) -> Rgb {
-    // The cube's steps are 0, 95, 135, 175, 215, 255.
-    let step = |level: u8| if level == 0 { 0 } else { 55 + 40 * level };
-    match index {
-        0..16 => BASICS[usize::from(index)],
-        16..232 => {
-            let place = index - 16;
-            [step(place / 36), step(place / 6 % 6), step(place % 6)]
-        }
-        232..=255 => [8 + 10 * (index - 232); 3],
-    }
-}
-
-/// A piece of a picture.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Token<'a> {
-    Character(char),
-    /// What stands between `ESC [` and `m`.
-    Sgr(&'a str),
-}
-
-/// A picture's pieces. What looks like an SGR sequence and is none comes as its characters.
-pub(super) fn tokens(mut rest: &str) -> impl Iterator<Item = Token<'_>> {
-    std::iter::from_fn(move || {
-        if let Some((parameters, after)) = leading_sgr(rest) {
-            rest = after;
-            return Some(Token::Sgr(parameters));
-        }
-        let mut characters = rest.chars();
-        let character = characters.next()?;
-        rest = characters.as_str();
-        Some(Token::Character(character))
-    })
-}
-
-/// The parameters of the SGR sequence that `text` begins with, and what follows it.
-fn leading_sgr(text: &str) -> Option<(&str, &str)> {
-    let parameters = text.strip_prefix("\x1b[")?;
-    let end = parameters.find(|character: char| !character.is_ascii_digit() && character != ';')?;
-    let after = parameters[end..].strip_prefix('m')?;
-    Some((&parameters[..end], after))
-}
-
-/// Which colours a character is drawn in; `None` is the terminal's own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Colours {
-    foreground: Option<Rgb>,
-    background: Option<Rgb>,
-}
-
-/// The characters of a body that take a place, and LFs, each with its colours.
-fn cells(body: &str) -> impl Iterator<Item = (char, Colours)> {
-    let mut colours = Colours::default();
-    tokens(body).filter_map(move |token| match token {
-        Token::Sgr(parameters) => {
-            colours = colours.after(parameters);
-            None
-        }
-        Token::Character(character) => (character == '\n' || !character.is_control()).then_some((character, colours)),
-    })
-}
-
-impl Colours {
-    /// The colours after an SGR sequence. What is not about them, or not well-formed, leaves them as they were.
-    fn after(mut self, parameters: &str) -> Colours {
-        // An absent parameter is 0; one that no terminal knows is as good as any other.
-        let mut codes =
-            parameters.split(';').map(|code| if code.is_empty() { 0 } else { code.parse().unwrap_or(u8::MAX) });
-        while let Some(code) = codes.next() {
-            match code {
-                0 => self = Colours::default(),
-                39 => self.foreground = None,
-                49 => self.background = None,
-                30..=37 => self.foreground = Some(palette(code - 30)),
-                40..=47 => self.background = Some(palette(code - 40)),
-                90..=97 => self.foreground = Some(palette(code - 90 + 8)),
-                100..=107 => self.background = Some(palette(code - 100 + 8)),
-                38 => self.foreground = extended_colour(&mut codes).or(self.foreground),
-                48 => self.background = extended_colour(&mut codes).or(self.background),
-                _ => {}
-            }
-        }
-        self
-    }
-}
-
-/// What follows 38 or 48: `5;N` from the palette, or `2;R;G;B`.
-fn extended_colour(codes: &mut impl Iterator<Item = u8>) -> Option<Rgb> {
-    match codes.next()? {
-        5 => codes.next().map(palette),
-        2 => Some([codes.next()?, codes.next()?, codes.next()?]),
-        _ => None,
-    }
-}
-
 /// Of 255000, as ITU-R BT.601 weighs the three; `None` if nothing is painted here by colours alone. A block that fills a part
 /// of its cell shows both colours.
 fn luminance_of_pixel(character: char, Colours { foreground, background }: Colours) -> Option<usize> {
@@ -182,9 +53,10 @@ fn luminance_of_pixel(character: char, Colours { foreground, background }: Colou
 
 #[cfg(test)]
 mod tests {
+    use super::super::art::{BUILTIN_NAMES, builtin_body};
+    use super::super::bubble::Bubble;
+    use super::super::sgr::is_colour_only;
     use super::*;
-    use crate::cows::art::{BUILTIN_NAMES, builtin_body};
-    use crate::cows::bubble::Bubble;
     use std::collections::HashMap;
 
     fn bodies() -> impl Iterator<Item = (&'static str, String)> {
@@ -200,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn every_builtin_cow_is_a_colour_only_body_and_ascii_when_shaded() {
+    fn every_builtin_cow_is_colour_only_and_ascii_when_shaded() {
         for (name, body) in bodies() {
             assert!(is_colour_only(&body), "{name}");
             let plain = shade(&body);
@@ -211,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_painted_or_written_is_seen_in_its_place_and_nothing_else_is() {
+    fn every_painted_cell_and_no_other_is_replaced_in_its_place() {
         for (name, body) in bodies() {
             let plain = shade(&body);
             let (colour, plain) = (grid(&body), plain.lines().collect::<Vec<_>>());
@@ -230,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn all_builtin_cows_look_different_and_use_both_ends_of_the_ramp() {
+    fn builtin_cows_look_different_and_use_the_whole_ramp() {
         let mut owners = HashMap::new();
         for (name, body) in bodies() {
             let plain = shade(&body);
@@ -317,52 +189,5 @@ mod tests {
         assert_eq!(shade("a \x1b[31mмуу\x1b[40m° \x1b[0m  \n\n\r\x07b\x1b\u{9b}  \n \n"), "a муу°#\n\nb");
         assert_eq!(shade(""), "");
         assert_eq!(shade(" \n "), "");
-    }
-
-    #[test]
-    fn only_sgr_sequences_and_lf_are_colour() {
-        for body in ["", "moo", "a\nb", "\x1b[m", "\x1b[0m", "\x1b[48;5;1m  \x1b[49m", "\x1b[;;m", "муу▀"] {
-            assert!(is_colour_only(body), "{body:?}");
-        }
-        for body in [
-            "\x1b",
-            "\x1b[",
-            "\x1b[1",
-            "\x1b[1;",
-            "\x1b[2J",
-            "\x1b[?25m",
-            "\x1b[>4m",
-            "\x1b[38:5:1m",
-            "\x1b[1 m",
-            "\x1b]0;m",
-            "\x1b\x1b[1m",
-            "\x1bm",
-            "\r",
-            "\t",
-            "\x07",
-            "\x7f",
-            "\0",
-            "\u{9b}1m",
-            "\u{85}",
-        ] {
-            assert!(!is_colour_only(body), "{body:?}");
-            assert!(!is_colour_only(&format!("\x1b[1mmoo{body} moo")), "{body:?}");
-        }
-    }
-
-    #[test]
-    fn the_palette_is_xterms() {
-        for (index, colour) in [
-            (0, [0, 0, 0]),
-            (15, [255, 255, 255]),
-            (16, [0, 0, 0]),
-            (17, [0, 0, 95]),
-            (208, [255, 135, 0]),
-            (231, [255, 255, 255]),
-            (232, [8, 8, 8]),
-            (255, [238, 238, 238]),
-        ] {
-            assert_eq!(palette(index), colour, "{index}");
-        }
     }
 }

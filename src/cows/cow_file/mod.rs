@@ -1,31 +1,40 @@
-//! Cow files: `.cow`, of the Perl program, and `.chara`, of charasay. Both assign one picture to a variable, in what is
-//! read here as a small part of Perl (`perl.rs`).
+//! Cow files: `.cow`, of the Perl program, and `.chara`, of charasay. Both assign one picture to a variable, in a small part
+//! of Perl (`perl.rs`).
 //!
-//! A file is drawn as cowsay draws it where it takes files for UTF-8, as 3.8 does, to the byte, or refused with a line and a
-//! reason. Only two things are different: a tab becomes the blanks that a terminal would leave, and a picture with colours ends without
+//! A file is drawn to the byte as cowsay 3.8 draws it, which takes files for UTF-8, or refused with a line and a reason.
+//! There are two differences: a tab becomes the blanks that a terminal would leave, and a picture with colours ends without
 //! them. A picture holds characters and colours, nothing that moves a cursor.
+
+mod identifier;
+mod interpolation;
+mod perl;
+mod problem;
+mod source;
 
 use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthChar;
 
-use super::perl::{Fault, Value, value_of};
-use super::plain::{Token, shade, tokens};
+use super::plain::shade;
+use super::sgr::{Token, tokens};
+use perl::{Value, value_of};
+use problem::ProblemAt;
+pub use problem::{CowFileError, Problem};
 
-/// What the original has for these unless told otherwise.
+/// The original's defaults.
 const EYES: &str = "oo";
 const TONGUE: &str = "  ";
 
-/// What charasay has for the variable `$x`: the terminal's own background.
+/// charasay's variable `$x`: the terminal's own background.
 const NO_BACKGROUND: &str = "\x1b[49m  ";
 
 /// The end of all colours.
 const RESET: &str = "\x1b[0m";
 
-/// A terminal's tab stops are that many columns apart.
+/// The columns between a terminal's tab stops.
 const TAB_COLUMNS: usize = 8;
 
-/// The two sorts of cow files.
+/// The two kinds of cow files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Of the Perl program.
@@ -35,7 +44,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// By what a file's name ends in.
+    /// The kind of a file by its extension.
     pub fn of_extension(extension: &str) -> Option<Kind> {
         match extension {
             "cow" => Some(Kind::Classic),
@@ -62,72 +71,29 @@ pub struct Picture {
     pub plain: String,
 }
 
-/// Why a file is not loaded.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {problem}")]
-pub struct CowFileError {
-    /// Counted from 1.
-    pub line: usize,
-    /// What stands there.
-    pub problem: Problem,
-}
-
-/// What a cow file may not contain, and what to write instead.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the texts are the documentation")]
-pub enum Problem {
-    #[error("this would have to be run, and only assignments of strings are read: write what it gives instead")]
-    Statement,
-    #[error("the heredoc's mark cannot be read: write <<EOC;")]
-    Mark,
-    #[error("the heredoc does not end: write a line with nothing but {0}")]
-    NoEnd(String),
-    #[error("the string does not end in this line: close it, or write a backslash before each quote in it")]
-    OpenString,
-    #[error("there is no picture: write ${0} = <<EOC; before it and EOC after it")]
-    NoPicture(&'static str),
-    #[error("a bare $ or @ means something to Perl: write \\$ or \\@")]
-    Sigil,
-    #[error("{0} means more to Perl than a variable: write a backslash before what follows the name")]
-    Subscript(String),
-    #[error("{0} has a value of Perl's own: use another name, or write a backslash before it")]
-    Name(String),
-    #[error("the escape \\{0} is not read: write the character, or its number as in \\x{{2584}}")]
-    Escape(char),
-    #[error("the control character U+{0:04X} is no colour (\\e[...m): take it out")]
-    Control(u32),
-    #[error("its strings are longer together than a picture may be: make them shorter")]
-    TooLong,
-    #[error("the picture is blank: draw something")]
-    Blank,
-}
-
-/// What a cow file draws, with the usual eyes and tongue. `thoughts` is what leads from the bubble to the cow: `\` where it
-/// speaks.
+/// What a cow file draws, with the usual eyes and tongue. `thoughts` leads from the bubble to the cow: `\` if it speaks.
 ///
 /// # Errors
-/// What is not certain to be drawn as Perl would, and what would do more to a terminal than colour it.
+/// When Perl might draw it otherwise, or it would do more to a terminal than colour it.
 pub fn parse(source: &str, kind: Kind, thoughts: &str) -> Result<Picture, CowFileError> {
-    // A byte-order mark says what is known, and Perl knows lines that end as Windows ends them only by their LF.
+    // A byte-order mark adds nothing, and Perl reads CR LF as LF.
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
     let source = if source.contains("\r\n") { Cow::Owned(source.replace("\r\n", "\n")) } else { Cow::Borrowed(source) };
     let lines = source.lines().count().max(1);
     let line_of = |at: usize| (1 + memchr::memchr_iter(b'\n', &source.as_bytes()[..at]).count()).min(lines);
     let error = |at, problem| CowFileError { line: line_of(at), problem };
 
-    let presets = [("thoughts", thoughts), ("eyes", EYES), ("tongue", TONGUE)];
     let pointer = format!("{thoughts} ");
-    let charas = [("x", NO_BACKGROUND), ("t", &pointer)];
-    let presets = match kind {
-        Kind::Classic => presets.to_vec(),
-        Kind::Chara => [&presets[..], &charas].concat(),
-    };
-    let value = value_of(&source, kind.variable(), &presets).map_err(|Fault { at, problem }| error(at, problem))?;
+    let mut presets = vec![("thoughts", thoughts), ("eyes", EYES), ("tongue", TONGUE)];
+    if kind == Kind::Chara {
+        presets.extend([("x", NO_BACKGROUND), ("t", &pointer)]);
+    }
+    let value = value_of(&source, kind.variable(), &presets).map_err(|ProblemAt { at, problem }| error(at, problem))?;
     let no_picture = || error(source.len(), Problem::NoPicture(kind.variable()));
     let Value { text, from } = value.ok_or_else(no_picture)?;
     let text = text.strip_suffix('\n').unwrap_or(&text);
     let colour = drawn(text).map_err(|(row, control)| {
-        // A heredoc's lines are its picture's.
+        // Each line of a heredoc is a row.
         CowFileError { line: (line_of(from) + row).min(lines), problem: Problem::Control(control.into()) }
     })?;
     let plain = if colour.contains('\x1b') { shade(&colour) } else { colour.clone() };
@@ -137,8 +103,8 @@ pub fn parse(source: &str, kind: Kind, thoughts: &str) -> Result<Picture, CowFil
     Ok(Picture { colour, plain })
 }
 
-/// `text` with blanks for its tabs, and without a colour at its end; or its first control character that is no colour, and in
-/// which row.
+/// `text` with blanks for its tabs, and no colour at its end; or the row and value of its first control character that is
+/// no colour.
 fn drawn(text: &str) -> Result<String, (usize, char)> {
     let mut drawn = String::with_capacity(text.len());
     let (mut row, mut column, mut is_coloured) = (0, 0, false);
@@ -160,9 +126,7 @@ fn drawn(text: &str) -> Result<String, (usize, char)> {
             }
             Token::Sgr(parameters) => {
                 is_coloured = !matches!(parameters, "" | "0");
-                drawn.push_str("\x1b[");
-                drawn.push_str(parameters);
-                drawn.push('m');
+                drawn.extend(["\x1b[", parameters, "m"]);
             }
         }
     }
@@ -224,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_of_windows_a_byte_order_mark_and_a_final_true_are_fine() {
+    fn cr_lf_a_byte_order_mark_and_a_final_true_are_accepted() {
         assert_eq!(drawing("\u{feff}# cow\r\n$the_cow = <<EOC;\r\n$eyes\r\nEOC\r\n1;\r\n"), "oo");
         assert_eq!(refusal("$the_cow = <<EOC\n$eyes\nEOC\n1;\n"), (4, Problem::Statement), "a syntax error to Perl");
     }
@@ -434,7 +398,7 @@ mod tests {
         ) {
             if let Ok(picture) = parse(&(opener + &lines + &end), Kind::Classic, "\\") {
                 prop_assert!(!picture.plain.trim().is_empty(), "{:?}", picture);
-                prop_assert!(super::super::plain::is_colour_only(&picture.colour), "{:?}", picture);
+                prop_assert!(crate::cows::sgr::is_colour_only(&picture.colour), "{:?}", picture);
                 prop_assert!(!picture.plain.contains(|c: char| c.is_control() && c != '\n'), "{:?}", picture);
             }
         }

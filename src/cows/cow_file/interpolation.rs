@@ -1,13 +1,12 @@
-//! What a backslash, a dollar sign and an at sign mean within a string of Perl.
+//! What a string of Perl stands for: what a backslash, a dollar sign and an at sign mean in it.
 //!
-//! Each function takes the rest of the string behind one of them, appends what it stands for, and returns what follows.
-//! Whatever Perl would take for more than a variable or a character is refused.
+//! What Perl would take for more than a variable or a character is refused.
 
 use std::collections::HashMap;
 
-use unicode_normalization::char::is_combining_mark;
-
-use super::cow_file::Problem;
+use super::identifier::{identifier, subscript};
+use super::problem::{Parsed, Problem, ProblemAt};
+use super::source::{Quoted, Quoting};
 
 /// Names that have a value of Perl's own, or of the program that runs the file.
 const OTHERS_NAMES: [&str; 15] = [
@@ -28,12 +27,53 @@ const OTHERS_NAMES: [&str; 15] = [
     "version",
 ];
 
-/// What follows a dollar sign within a string.
-pub(super) fn variable<'t>(
-    rest: &'t str,
+/// What a string stands for. One of more than `bytes_max` bytes may come unfinished.
+pub(super) fn value_of_string(
+    &Quoted { text, from, quoting }: &Quoted<'_>,
     variables: &HashMap<String, String>,
-    text: &mut String,
-) -> Result<&'t str, Problem> {
+    bytes_max: usize,
+) -> Parsed<String> {
+    match quoting {
+        Quoting::Verbatim => return Ok(text.to_owned()),
+        Quoting::Single => return Ok(unescaped(text)),
+        Quoting::Double => {}
+    }
+    let mut value = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['\\', '$', '@']) {
+        value.push_str(&rest[..at]);
+        let here = from + text.len() - rest.len() + at;
+        let (sigil, after) = (rest.as_bytes()[at], &rest[at + 1..]);
+        let replaced = match sigil {
+            b'\\' => escape(after, &mut value),
+            b'$' => variable(after, variables, &mut value),
+            _ => array(after, &mut value),
+        };
+        rest = replaced.map_err(|problem| ProblemAt { at: here, problem })?;
+        // A value may be long where its name is short.
+        if value.len() > bytes_max {
+            break;
+        }
+    }
+    value.push_str(rest);
+    Ok(value)
+}
+
+/// `text` from between single quotes: a backslash before another one or a quote goes.
+fn unescaped(text: &str) -> String {
+    let mut value = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match (character, characters.peek()) {
+            ('\\', Some('\\' | '\'')) => value.extend(characters.next()),
+            _ => value.push(character),
+        }
+    }
+    value
+}
+
+/// What follows a dollar sign within a string.
+fn variable<'t>(rest: &'t str, variables: &HashMap<String, String>, text: &mut String) -> Result<&'t str, Problem> {
     let (name, after) = match rest.strip_prefix('{') {
         Some(braced) => {
             let (name, after) = braced.split_once('}').ok_or(Problem::Sigil)?;
@@ -55,41 +95,8 @@ pub(super) fn variable<'t>(
     Ok(after)
 }
 
-/// The identifier that `text` begins with; empty if it begins with none.
-pub(super) fn identifier(text: &str) -> &str {
-    if text.starts_with(|first: char| first.is_ascii_digit()) {
-        return "";
-    }
-    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len());
-    &text[..end]
-}
-
-/// What makes more of the name before it than a variable, if that follows: an element of an array or hash, a package's
-/// name, a longer name.
-pub(super) fn subscript(after: &str) -> Option<&str> {
-    let next = ["[", "{", "->[", "->{", "::"].into_iter().find(|subscript| after.starts_with(subscript));
-    let is_package = || {
-        let name = after.strip_prefix('\'');
-        name.is_some_and(|name| !identifier(name).is_empty() || name.starts_with(goes_on_in_unicode))
-    };
-    let is_longer = || after.starts_with(goes_on_in_unicode);
-    next.or_else(|| is_package().then_some("'")).or_else(|| {
-        let end = after.chars().next().map_or(0, char::len_utf8);
-        is_longer().then_some(&after[..end])
-    })
-}
-
-/// Whether a character beyond ASCII makes a name longer: letters, digits, marks and what connects words (XID_Continue).
-fn goes_on_in_unicode(next: char) -> bool {
-    let connects = matches!(
-        next,
-        '\u{203f}' | '\u{2040}' | '\u{2054}' | '\u{fe33}' | '\u{fe34}' | '\u{fe4d}'..='\u{fe4f}' | '\u{ff3f}'
-    );
-    !next.is_ascii() && (next.is_alphanumeric() || is_combining_mark(next) || connects)
-}
-
 /// What follows an at sign within a string. Perl takes a name there for an array, and a file has none that is not empty.
-pub(super) fn array<'t>(rest: &'t str, text: &mut String) -> Result<&'t str, Problem> {
+fn array<'t>(rest: &'t str, text: &mut String) -> Result<&'t str, Problem> {
     let name = identifier(rest);
     let after = &rest[name.len()..];
     match subscript(after) {
@@ -105,7 +112,7 @@ pub(super) fn array<'t>(rest: &'t str, text: &mut String) -> Result<&'t str, Pro
 }
 
 /// What follows a backslash within a string.
-pub(super) fn escape<'t>(rest: &'t str, text: &mut String) -> Result<&'t str, Problem> {
+fn escape<'t>(rest: &'t str, text: &mut String) -> Result<&'t str, Problem> {
     let Some(letter) = rest.chars().next() else {
         text.push('\\');
         return Ok(rest);

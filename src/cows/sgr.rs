@@ -1,0 +1,171 @@
+//! What a body is made of: LF, visible characters and SGR sequences (ECMA-48 8.3.117), so nothing that moves a cursor.
+
+/// Red, green and blue.
+pub(super) type Rgb = [u8; 3];
+
+/// The colours in which a character is drawn; `None` is the terminal's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Colours {
+    pub(super) foreground: Option<Rgb>,
+    pub(super) background: Option<Rgb>,
+}
+
+/// A piece of a picture.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Token<'a> {
+    Character(char),
+    /// What stands between `ESC [` and `m`.
+    Sgr(&'a str),
+}
+
+/// The pieces of a picture. What looks like an SGR sequence and is none comes as its characters.
+pub(super) fn tokens(mut rest: &str) -> impl Iterator<Item = Token<'_>> {
+    std::iter::from_fn(move || {
+        if let Some((parameters, after)) = leading_sgr(rest) {
+            rest = after;
+            return Some(Token::Sgr(parameters));
+        }
+        let mut characters = rest.chars();
+        let character = characters.next()?;
+        rest = characters.as_str();
+        Some(Token::Character(character))
+    })
+}
+
+/// The parameters of the SGR sequence that `text` begins with, and what follows it.
+fn leading_sgr(text: &str) -> Option<(&str, &str)> {
+    let parameters = text.strip_prefix("\x1b[")?;
+    let end = parameters.find(|character: char| !character.is_ascii_digit() && character != ';')?;
+    let after = parameters[end..].strip_prefix('m')?;
+    Some((&parameters[..end], after))
+}
+
+/// The visible characters of a body and its LFs, each with its colours.
+pub(super) fn cells(body: &str) -> impl Iterator<Item = (char, Colours)> {
+    let mut colours = Colours::default();
+    tokens(body).filter_map(move |token| match token {
+        Token::Sgr(parameters) => {
+            colours = colours.after(parameters);
+            None
+        }
+        Token::Character(character) => (character == '\n' || !character.is_control()).then_some((character, colours)),
+    })
+}
+
+impl Colours {
+    /// The colours after an SGR sequence. One that is not about colours, or not well-formed, changes nothing.
+    fn after(mut self, parameters: &str) -> Colours {
+        // An absent parameter is 0. All that are too large are equally unknown to terminals.
+        let mut codes =
+            parameters.split(';').map(|code| if code.is_empty() { 0 } else { code.parse().unwrap_or(u8::MAX) });
+        while let Some(code) = codes.next() {
+            match code {
+                0 => self = Colours::default(),
+                39 => self.foreground = None,
+                49 => self.background = None,
+                30..=37 => self.foreground = Some(palette(code - 30)),
+                40..=47 => self.background = Some(palette(code - 40)),
+                90..=97 => self.foreground = Some(palette(code - 90 + 8)),
+                100..=107 => self.background = Some(palette(code - 100 + 8)),
+                38 => self.foreground = extended_colour(&mut codes).or(self.foreground),
+                48 => self.background = extended_colour(&mut codes).or(self.background),
+                _ => {}
+            }
+        }
+        self
+    }
+}
+
+/// What follows 38 or 48: `5;N` from the palette, or `2;R;G;B`.
+fn extended_colour(codes: &mut impl Iterator<Item = u8>) -> Option<Rgb> {
+    match codes.next()? {
+        5 => codes.next().map(palette),
+        2 => Some([codes.next()?, codes.next()?, codes.next()?]),
+        _ => None,
+    }
+}
+
+/// xterm's first sixteen colours, as 0xRRGGBB. The other 240 of its palette follow by rule.
+const BASICS: [u32; 16] = [
+    0x000000, 0xcd0000, 0x00cd00, 0xcdcd00, 0x0000ee, 0xcd00cd, 0x00cdcd, 0xe5e5e5, 0x7f7f7f, 0xff0000, 0x00ff00,
+    0xffff00, 0x5c5cff, 0xff00ff, 0x00ffff, 0xffffff,
+];
+
+/// A colour of xterm's palette: 16 basics, a cube of 6x6x6, 24 greys without black and white.
+fn palette(index: u8) -> Rgb {
+    // The cube's steps are 0, 95, 135, 175, 215, 255.
+    let step = |level: u8| if level == 0 { 0 } else { 55 + 40 * level };
+    match index {
+        0..16 => {
+            let [_, rgb @ ..] = BASICS[usize::from(index)].to_be_bytes();
+            rgb
+        }
+        16..232 => {
+            let place = index - 16;
+            [step(place / 36), step(place / 6 % 6), step(place % 6)]
+        }
+        232..=255 => [8 + 10 * (index - 232); 3],
+    }
+}
+
+/// Whether `body` can do no more to a terminal than colour it: its only control characters are LF, and ESC where it begins
+/// an SGR sequence (`ESC [`, digits and semicolons, `m`).
+#[cfg(test)]
+pub(super) fn is_colour_only(body: &str) -> bool {
+    tokens(body).all(|token| match token {
+        Token::Character(character) => character == '\n' || !character.is_control(),
+        Token::Sgr(_) => true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sgr_sequences_and_lf_are_colour() {
+        for body in ["", "moo", "a\nb", "\x1b[m", "\x1b[0m", "\x1b[48;5;1m  \x1b[49m", "\x1b[;;m", "муу▀"] {
+            assert!(is_colour_only(body), "{body:?}");
+        }
+        for body in [
+            "\x1b",
+            "\x1b[",
+            "\x1b[1",
+            "\x1b[1;",
+            "\x1b[2J",
+            "\x1b[?25m",
+            "\x1b[>4m",
+            "\x1b[38:5:1m",
+            "\x1b[1 m",
+            "\x1b]0;m",
+            "\x1b\x1b[1m",
+            "\x1bm",
+            "\r",
+            "\t",
+            "\x07",
+            "\x7f",
+            "\0",
+            "\u{9b}1m",
+            "\u{85}",
+        ] {
+            assert!(!is_colour_only(body), "{body:?}");
+            assert!(!is_colour_only(&format!("\x1b[1mmoo{body} moo")), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn the_palette_is_xterms() {
+        for (index, colour) in [
+            (0, [0, 0, 0]),
+            (15, [255, 255, 255]),
+            (16, [0, 0, 0]),
+            (17, [0, 0, 95]),
+            (208, [255, 135, 0]),
+            (231, [255, 255, 255]),
+            (232, [8, 8, 8]),
+            (255, [238, 238, 238]),
+        ] {
+            assert_eq!(palette(index), colour, "{index}");
+        }
+    }
+}
