@@ -1,7 +1,9 @@
 #![doc = include_str!("PROTOCOL.md")]
 
 pub mod art;
+mod character;
 pub mod command;
+mod escape;
 pub mod foreign;
 mod joiner;
 pub mod line;
