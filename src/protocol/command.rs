@@ -1,13 +1,15 @@
 //! One safe line to one command, or to the reason why it is refused.
 //!
-//! The table says for each command who may call it, how it is used and how its words are read;
-//! [`Command::parse`] asks those questions in that order, once, for all of them.
+//! [`COMMANDS`] is the only list of commands. [`Command::parse`] asks a row in a fixed order: is there one, which standing
+//! does it need, do the words fit its usage. `help`, flood control and the protocol page's table take theirs from the same
+//! rows. What a command does is decided by the shard.
+
+use std::fmt;
 
 use super::art::Art;
 use super::name::Name;
-use super::reply::Refusal;
+use super::refusal::Refusal;
 use super::text::is_blank;
-use crate::limits::ID_DIGITS_MAX;
 
 /// A line that asks for something, its words borrowed from the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,11 +18,11 @@ pub enum Command<'a> {
     Help,
     /// `help all`.
     HelpAll,
-    /// `who [PREFIX]`; an empty prefix matches everybody.
+    /// `who [PREFIX]`; an empty prefix matches every name.
     Who(&'a str),
     /// `cows`.
     Cows,
-    /// `login COW`, where a COW that ends in `#` stands for the lowest free one of its breed.
+    /// `login COW`; a COW that ends in `#` stands for a free one of its breed.
     Login(&'a str),
     /// `say COW TEXT`.
     Say(&'a str, &'a str),
@@ -32,95 +34,182 @@ pub enum Command<'a> {
     Art(Art),
     /// `notify on|off`.
     Notify(bool),
-    /// `history [N]`; without a number as many as there are.
+    /// `history [N]`; without a number all that there is.
     History(Option<usize>),
 }
 
-/// What the one who sent the line is, as far as commands care.
+/// What a connection is, as far as commands care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing<'a> {
-    /// Connected, and nobody yet.
+    /// Not logged in.
     Guest,
-    /// Registered as this cow.
+    /// A session: logged in as this cow.
     Registered(Name<'a>),
 }
 
-/// Who may call a command.
+/// How flood control treats a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Caller {
-    Anybody,
+pub enum Throttle {
+    /// It is executed however many lines came before.
+    Exempt,
+    /// It counts as a line.
+    Line,
+    /// It also counts as what an address says, and waits for a receiver that is behind.
+    Speech,
+}
+
+/// What this server has beyond the defaults, for `help all`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extensions {
+    /// Cows of each breed.
+    pub herd_size: u32,
+    /// Whether there is a history.
+    pub history: bool,
+}
+
+/// The standing that a command needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    Any,
     Guest,
-    Registered,
+    Session,
+}
+
+/// Which line lists a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listed {
+    /// `help`, without what is optional, and `help all`.
+    Help,
+    /// `help all`.
+    All,
+    /// `help all` of a server with `--history`.
+    History,
 }
 
 /// A row of the command table.
 struct Row {
     word: &'static str,
-    caller: Caller,
+    /// Its forms, as `help all` and a usage error show them.
     usage: &'static str,
-    /// The command from what follows its word, or `None` if that is not how it is used.
-    read: for<'a> fn(&'a str) -> Option<Command<'a>>,
+    gate: Gate,
+    listed: Listed,
+    throttle: Throttle,
+    /// The command from what follows its word and a blank; `None` is a usage error.
+    parse: for<'a> fn(&'a str) -> Option<Command<'a>>,
 }
 
-const COMMANDS: [Row; 10] = [
-    Row { word: "help", caller: Caller::Anybody, usage: "help", read: read_help },
-    Row { word: "who", caller: Caller::Anybody, usage: "who [PREFIX]", read: read_who },
-    Row { word: "cows", caller: Caller::Anybody, usage: "cows", read: |_| Some(Command::Cows) },
-    Row { word: "login", caller: Caller::Guest, usage: "login COW", read: read_login },
-    Row { word: "say", caller: Caller::Registered, usage: "say COW TEXT", read: read_say },
-    Row { word: "yield", caller: Caller::Registered, usage: "yield TEXT", read: read_yield },
-    Row { word: "quit", caller: Caller::Anybody, usage: "quit", read: |_| Some(Command::Quit) },
-    Row { word: "art", caller: Caller::Anybody, usage: "art color|plain|small|off", read: read_art },
-    Row { word: "notify", caller: Caller::Registered, usage: "notify on|off", read: read_notify },
-    Row { word: "history", caller: Caller::Registered, usage: "history [N]", read: read_history },
-];
+/// Every command, in the order of `help all`.
+#[rustfmt::skip]
+const COMMANDS: [Row; 10] = {
+    use {Gate::*, Listed::*, Throttle::*};
+    [
+        row("who",     "who [PREFIX]",               Any,     Help,    Line,   parse_who),
+        row("cows",    "cows",                       Any,     Help,    Line,   |_| Some(Command::Cows)),
+        row("login",   "login COW",                  Guest,   Help,    Line,   parse_login),
+        row("say",     "say COW TEXT",               Session, Help,    Speech, parse_say),
+        row("yield",   "yield TEXT",                 Session, Help,    Speech, parse_yield),
+        row("quit",    "quit",                       Any,     Help,    Exempt, |_| Some(Command::Quit)),
+        row("help",    "help, help all",             Any,     All,     Line,   parse_help),
+        row("art",     "art color|plain|small|off",  Any,     All,     Line,   parse_art),
+        row("notify",  "notify on|off",              Session, All,     Line,   parse_notify),
+        row("history", "history [N]",                Session, History, Line,   parse_history),
+    ]
+};
 
-/// Takes the request id off a sanitized line, if its first word is one: 1 to [`ID_DIGITS_MAX`] digits.
-///
-/// # Errors
-/// When there are more digits than that.
-pub fn split_id(line: &str) -> Result<(Option<&str>, &str), Refusal<'_>> {
-    let line = line.trim_matches(' ');
-    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-    if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok((None, line));
+const fn row(
+    word: &'static str,
+    usage: &'static str,
+    gate: Gate,
+    listed: Listed,
+    throttle: Throttle,
+    parse: for<'a> fn(&'a str) -> Option<Command<'a>>,
+) -> Row {
+    Row { word, usage, gate, listed, throttle, parse }
+}
+
+impl Row {
+    /// The row of a sanitized line without its id, and what follows the word and a blank.
+    fn of(line: &str) -> Result<(&'static Row, &str), Refusal<'_>> {
+        let line = line.trim_matches(' ');
+        let (word, rest) = line.split_once(' ').unwrap_or((if line.is_empty() { "help" } else { line }, ""));
+        let row = COMMANDS.iter().find(|row| row.word.eq_ignore_ascii_case(word));
+        Ok((row.ok_or(Refusal::UnknownCommand(word))?, rest))
     }
-    if word.len() > ID_DIGITS_MAX { Err(Refusal::IdTooLong) } else { Ok((Some(word), rest)) }
 }
 
 impl<'a> Command<'a> {
-    /// Reads a sanitized `line`, its id taken off, sent by one of the given standing.
+    /// Reads a sanitized `line` without its id, sent by a connection of this standing.
     ///
     /// # Errors
-    /// The first that applies: an unknown command, who may call it, its usage.
+    /// The first that applies: an unknown command, the wrong standing, the usage.
     pub fn parse(line: &'a str, standing: Standing<'a>) -> Result<Self, Refusal<'a>> {
-        let line = line.trim_matches(' ');
-        if line.is_empty() {
-            return Ok(Command::Help);
-        }
-        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-        let Some(row) = COMMANDS.iter().find(|row| row.word.eq_ignore_ascii_case(word)) else {
-            return Err(Refusal::UnknownCommand(word));
-        };
-        match (row.caller, standing) {
-            (Caller::Registered, Standing::Guest) => return Err(Refusal::LoginFirst),
-            (Caller::Guest, Standing::Registered(cow)) => return Err(Refusal::AlreadyLoggedIn(cow)),
+        let (row, rest) = Row::of(line)?;
+        match (row.gate, standing) {
+            (Gate::Session, Standing::Guest) => return Err(Refusal::LoginFirst),
+            (Gate::Guest, Standing::Registered(cow)) => return Err(Refusal::AlreadyLoggedIn(cow)),
             _ => {}
         }
-        (row.read)(rest).ok_or(Refusal::Usage(row.usage))
+        (row.parse)(rest).ok_or(Refusal::Usage(row.usage))
     }
 }
 
-fn read_help(rest: &str) -> Option<Command<'_>> {
+/// How a sanitized `line` without its id is throttled; one that is refused counts as a line.
+pub fn throttle_of(line: &str) -> Throttle {
+    let row = Row::of(line).ok().filter(|(row, rest)| (row.parse)(rest).is_some());
+    row.map_or(Throttle::Line, |(row, _)| row.throttle)
+}
+
+/// The reply to `help`.
+pub(super) fn write_help(f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str("commands: ")?;
+    for (place, row) in COMMANDS.iter().filter(|row| row.listed == Listed::Help).enumerate() {
+        let form = row.usage.split_once(" [").map_or(row.usage, |(form, _)| form);
+        write!(f, "{}{form}", if place == 0 { "" } else { ", " })?;
+    }
+    Ok(())
+}
+
+/// The reply to `help all`.
+pub(super) fn write_help_all(f: &mut fmt::Formatter<'_>, extensions: Extensions) -> fmt::Result {
+    f.write_str("commands: ")?;
+    for row in COMMANDS.iter().filter(|row| row.listed != Listed::History || extensions.history) {
+        write!(f, "{}, ", row.usage)?;
+        if row.word == "login" && extensions.herd_size > 1 {
+            write!(f, "login COW# (the lowest free of {}), ", extensions.herd_size)?;
+        }
+    }
+    f.write_str("ID COMMAND (1 to 18 digits, the reply begins with them)")
+}
+
+fn parse_who(rest: &str) -> Option<Command<'_>> {
+    let prefix = rest.trim_matches(' ');
+    (!prefix.contains(' ')).then_some(Command::Who(prefix))
+}
+
+fn parse_login(rest: &str) -> Option<Command<'_>> {
+    let cow = rest.trim_matches(' ');
+    (!cow.is_empty() && !cow.contains(' ')).then_some(Command::Login(cow))
+}
+
+fn parse_say(rest: &str) -> Option<Command<'_>> {
+    let (cow, text) = rest.trim_start_matches(' ').split_once(' ')?;
+    Some(Command::Say(cow, parse_text(text)?))
+}
+
+fn parse_yield(rest: &str) -> Option<Command<'_>> {
+    parse_text(rest).map(Command::Yield)
+}
+
+fn parse_help(rest: &str) -> Option<Command<'_>> {
     let all = rest.trim_start_matches(' ').split(' ').next() == Some("all");
     Some(if all { Command::HelpAll } else { Command::Help })
 }
 
-fn read_art(rest: &str) -> Option<Command<'_>> {
+fn parse_art(rest: &str) -> Option<Command<'_>> {
     Art::from_name(rest.trim_matches(' ')).map(Command::Art)
 }
 
-fn read_notify(rest: &str) -> Option<Command<'_>> {
+fn parse_notify(rest: &str) -> Option<Command<'_>> {
     match rest.trim_matches(' ') {
         "on" => Some(Command::Notify(true)),
         "off" => Some(Command::Notify(false)),
@@ -128,50 +217,30 @@ fn read_notify(rest: &str) -> Option<Command<'_>> {
     }
 }
 
-fn read_history(rest: &str) -> Option<Command<'_>> {
+fn parse_history(rest: &str) -> Option<Command<'_>> {
     let count = rest.trim_matches(' ');
     if count.is_empty() {
         return Some(Command::History(None));
     }
-    // However large: there is a most that anybody gets.
+    // A number beyond all that is kept asks for all.
     let digits = count.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| Command::History(Some(count.parse().unwrap_or(usize::MAX))))
 }
 
-fn read_who(rest: &str) -> Option<Command<'_>> {
-    let prefix = rest.trim_matches(' ');
-    (!prefix.contains(' ')).then_some(Command::Who(prefix))
-}
-
-fn read_login(rest: &str) -> Option<Command<'_>> {
-    let cow = rest.trim_matches(' ');
-    (!cow.is_empty() && !cow.contains(' ')).then_some(Command::Login(cow))
-}
-
-fn read_say(rest: &str) -> Option<Command<'_>> {
-    let (cow, text) = rest.trim_start_matches(' ').split_once(' ')?;
-    Some(Command::Say(cow, read_text(text)?))
-}
-
-fn read_yield(rest: &str) -> Option<Command<'_>> {
-    Some(Command::Yield(read_text(rest)?))
-}
-
-/// TEXT, which began after exactly one blank: out of its pair of quotes, and not blank.
-fn read_text(text: &str) -> Option<&str> {
-    let text = unquote(text, '"').or_else(|| unquote(text, '\'')).unwrap_or(text);
+/// TEXT, which began after exactly one blank: without its pair of quotes; `None` if it is blank.
+fn parse_text(text: &str) -> Option<&str> {
+    let text = unquoted(text, '"').or_else(|| unquoted(text, '\'')).unwrap_or(text);
     (!is_blank(text)).then_some(text)
 }
 
 /// What stands between two `quote`s that hold all of `text` and no third one.
-fn unquote(text: &str, quote: char) -> Option<&str> {
+fn unquoted(text: &str, quote: char) -> Option<&str> {
     let inside = text.strip_prefix(quote)?.strip_suffix(quote)?;
     (!inside.contains(quote)).then_some(inside)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::reply::HELP;
     use super::*;
 
     const TUX: Name<'static> = Name { breed: "tux", number: 1 };
@@ -182,6 +251,42 @@ mod tests {
 
     fn as_tux(line: &str) -> Result<Command<'_>, Refusal<'_>> {
         Command::parse(line, Standing::Registered(TUX))
+    }
+
+    #[test]
+    fn the_page_lists_exactly_the_rows_of_the_table() {
+        let (_, section) =
+            include_str!("PROTOCOL.md").split_once("\n| usage | ").expect("the page has a table of commands");
+        let rows = section.lines().skip(2).take_while(|line| line.starts_with("| "));
+        // The last column is prose.
+        let page: Vec<&str> = rows.map(|row| row.rsplitn(2, " | ").last().expect("columns")).collect();
+        let table = COMMANDS.map(|row| {
+            let standing = match row.gate {
+                Gate::Any => "any",
+                Gate::Guest => "guest",
+                Gate::Session => "session",
+            };
+            let listed = match row.listed {
+                Listed::Help => "`help`",
+                Listed::All => "`help all`",
+                Listed::History => "`help all`, with `--history`",
+            };
+            format!("| `{}` | {standing} | {listed}", row.usage.replace('|', "\\|"))
+        });
+        assert_eq!(page, table);
+    }
+
+    #[test]
+    fn every_throttle_is_that_of_a_command_that_would_be_executed() {
+        for line in ["quit", " QUIT ", "quit at last"] {
+            assert_eq!(throttle_of(line), Throttle::Exempt, "{line}");
+        }
+        for line in ["say tux hi", " YIELD hi"] {
+            assert_eq!(throttle_of(line), Throttle::Speech, "{line}");
+        }
+        for line in ["", "who", "quits", "login tux", "say tux", "say", "yield ''", "moo", "12 quit"] {
+            assert_eq!(throttle_of(line), Throttle::Line, "{line}");
+        }
     }
 
     #[test]
@@ -216,26 +321,6 @@ mod tests {
         }
         assert_eq!(as_guest("notify"), Err(Refusal::LoginFirst));
         assert_eq!(as_guest("history x"), Err(Refusal::LoginFirst));
-    }
-
-    #[test]
-    fn an_id_is_a_first_word_of_up_to_eighteen_digits() {
-        assert_eq!(split_id("12 cows"), Ok((Some("12"), "cows")));
-        assert_eq!(split_id("  007  say a b "), Ok((Some("007"), " say a b")));
-        assert_eq!(split_id("12"), Ok((Some("12"), "")));
-        assert_eq!(split_id("123456789012345678 who"), Ok((Some("123456789012345678"), "who")));
-        assert_eq!(split_id("1234567890123456789 who"), Err(Refusal::IdTooLong));
-        assert_eq!(split_id(&"1".repeat(100)), Err(Refusal::IdTooLong));
-        for none in ["", "  ", "who", "12x who", "-1 who", "١ who", "who 12"] {
-            assert_eq!(split_id(none), Ok((None, none.trim())), "{none}");
-        }
-    }
-
-    #[test]
-    fn the_table_and_the_help_line_name_the_same_usages() {
-        let listed: Vec<&str> = HELP.strip_prefix("commands: ").expect("how it begins").split(", ").collect();
-        let usages: Vec<&str> = COMMANDS[1..7].iter().map(|row| row.usage).collect();
-        assert_eq!(listed, usages.iter().map(|usage| usage.trim_end_matches(" [PREFIX]")).collect::<Vec<_>>());
     }
 
     #[test]

@@ -1,29 +1,29 @@
-//! Bytes from a socket to lines, however they were cut into reads.
+//! Bytes from a socket to lines, however they were split into reads.
 //!
-//! [`LineBuffer`] owns what has arrived and was not yet executed. It takes telnet commands out and keeps what they ask for
-//! (`telnet.rs`), ends lines at LF or telnet's CR NUL, and keeps at most one byte more than a line with a request id may
-//! have, so that memory stays flat under an endless line. It knows nothing of commands or characters.
+//! [`LineBuffer`] owns the input that has arrived and was not yet executed. It takes telnet commands out and keeps their answers
+//! (`telnet.rs`), and ends lines at LF or telnet's CR NUL. It keeps at most one byte more than a line with a request id may
+//! have, so memory stays flat under an endless line. It knows nothing of commands or characters.
 
 use memchr::{memchr, memchr3};
 
+use super::request_id::{ID_BYTES_MAX, id_bytes};
 use super::telnet::{self, Answer, Request, Telnet};
 use super::text::{ERASE_CHARACTER, ERASE_LINE};
-use crate::limits::ID_DIGITS_MAX;
 
 const LF: u8 = b'\n';
 const CR: u8 = b'\r';
 const NUL: u8 = 0;
 
-/// What a CR that ends no line is kept as: it becomes a blank anyway, and a kept CR says how a line ended.
+/// A CR that ends no line is kept as the blank that it becomes anyway: a kept CR marks how a line ended.
 const CR_IN_LINE: &[u8] = b" ";
 
-/// How a TLS handshake begins (RFC 8446 5.1): the record of a handshake, and the major version of all TLS.
+/// The beginning of a TLS handshake (RFC 8446 5.1): the type of its record, and the major version of all TLS.
 const TLS_HANDSHAKE: [u8; 2] = [0x16, 0x03];
 
-/// A line had more bytes than allowed; they were discarded as they came.
+/// A line had more bytes than allowed; they were discarded as they arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineTooLong<'a> {
-    /// How it began: enough for a request id.
+    /// Its beginning: enough for a request id.
     pub start: &'a [u8],
 }
 
@@ -32,60 +32,47 @@ pub struct LineTooLong<'a> {
 pub struct Line<'a> {
     /// Its bytes.
     pub bytes: Result<&'a [u8], LineTooLong<'a>>,
-    /// The peer ends lines with CR LF, and so should who answers.
+    /// The peer ends lines with CR LF, and expects them back.
     pub crlf: bool,
 }
 
 impl<'a> From<&'a [u8]> for Line<'a> {
-    /// A line that ended by an LF alone.
+    /// A line that ended in LF alone.
     fn from(bytes: &'a [u8]) -> Self {
         Line { bytes: Ok(bytes), crlf: false }
     }
 }
 
 impl<'a> Line<'a> {
-    /// What has arrived of it, also if it is too long.
+    /// Its bytes, or the beginning of a line that is too long.
     pub fn start(&self) -> &'a [u8] {
         self.bytes.unwrap_or_else(|LineTooLong { start }| start)
     }
 
-    /// Whether this is no line at all but the beginning of a TLS handshake.
+    /// Whether this is the beginning of a TLS handshake.
     pub fn is_tls(&self) -> bool {
         self.start().starts_with(&TLS_HANDSHAKE)
     }
 }
 
-/// A request id and the blank after it, which do not count towards a line's length.
-const ID_BYTES_MAX: usize = ID_DIGITS_MAX + 1;
-
-/// Bytes of `line` that do not count: a request id as its first word and the blank after it.
-fn id_bytes(line: &[u8]) -> usize {
-    let line = line.trim_ascii_start();
-    let digits = line.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    match line.get(digits) {
-        Some(b' ' | b'\t') if (1..=ID_DIGITS_MAX).contains(&digits) => digits + 1,
-        _ => 0,
-    }
-}
-
 /// The input of one connection, cut into lines.
 ///
-/// Feed it what was read, then take answers and lines until there is neither. The same bytes give the same
-/// however they were split. Between lines it holds no memory, but for a peer that speaks telnet a hundred bytes.
+/// Feed it what was read, then take answers and lines until there is neither. The same bytes give the same lines however they
+/// were split. Between lines it holds no memory, and a hundred bytes for a peer that speaks telnet.
 #[derive(Debug)]
 pub struct LineBuffer {
-    /// Ended lines, each with its LF, then the unfinished one. A data byte is never LF or CR. A CR before the LF says that the
-    /// peer ends lines with CR LF, and is not of the line.
+    /// Ended lines, each with its LF, then the unfinished one. A data byte is never LF or CR. A CR before the LF marks that the
+    /// peer ends lines with CR LF.
     bytes: Vec<u8>,
-    /// Bytes of `bytes` already handed out.
+    /// How many of `bytes` were handed out.
     taken: usize,
     /// Where the unfinished line begins in `bytes`.
     unfinished: usize,
     line_bytes_max: usize,
     state: telnet::State,
-    /// A CR came last: it ends the line with an LF or NUL, and else is an ordinary byte of it.
+    /// The last byte was a CR: with an LF or NUL it ends the line, else it is a byte of it.
     carriage_return: bool,
-    /// What the peer has asked for by telnet commands, once it has sent one.
+    /// Once the peer has sent a telnet command.
     telnet: Option<Box<Telnet>>,
 }
 
@@ -103,8 +90,8 @@ impl LineBuffer {
         }
     }
 
-    /// Takes in what one read brought. Returns how many of these bytes are in no line: telnet commands, and what a line has
-    /// too much.
+    /// Takes in what one read brought. Returns how many of these bytes are in no line: telnet commands, and the excess of a line
+    /// that is too long.
     pub fn feed(&mut self, mut input: &[u8]) -> usize {
         self.forget_taken();
         let (read, before) = (input.len(), self.bytes.len());
@@ -112,7 +99,7 @@ impl LineBuffer {
             if self.state == telnet::State::Data && !self.carriage_return {
                 let run = memchr3(LF, CR, telnet::IAC, input).unwrap_or(input.len());
                 if run > 0 {
-                    self.note_data();
+                    self.mark_data();
                 }
                 self.keep(&input[..run]);
                 input = &input[run..];
@@ -128,7 +115,7 @@ impl LineBuffer {
         read.saturating_sub(self.bytes.len() - before)
     }
 
-    /// The peer will send no more: what is left counts as a line, unless nothing is left.
+    /// The peer will send no more: what is left, if anything, is a line.
     pub fn finish(&mut self) {
         self.state = telnet::State::Data;
         if self.bytes.len() > self.unfinished {
@@ -141,8 +128,7 @@ impl LineBuffer {
         self.taken < self.unfinished
     }
 
-    /// Whether a complete line waits, or an answer that is due before one. If neither does, nothing is held but an
-    /// unfinished line.
+    /// Whether a complete line waits, or an answer that is due before one. Releases memory that is not needed if neither does.
     pub fn has_more(&mut self) -> bool {
         if self.taken == self.unfinished {
             self.forget_taken();
@@ -150,7 +136,7 @@ impl LineBuffer {
         self.has_line() || self.telnet.as_ref().is_some_and(|telnet| telnet.is_due(self.taken))
     }
 
-    /// The answer to telnet commands that came before the end of the next line; it precedes that line's reply.
+    /// The answer to telnet commands that arrived before the end of the next line; it precedes that line's reply.
     pub fn next_answer(&mut self) -> Option<Answer> {
         self.telnet.as_mut()?.next(self.taken)
     }
@@ -163,13 +149,13 @@ impl LineBuffer {
         Some(self.line(&self.bytes[from..from + length]))
     }
 
-    /// What [`LineBuffer::next_line`] would give.
+    /// What [`LineBuffer::next_line`] would return.
     pub fn peek(&self) -> Option<Line<'_>> {
         let length = self.next_length()?;
         Some(self.line(&self.bytes[self.taken..self.taken + length]))
     }
 
-    /// Bytes of the next complete line, its CR included.
+    /// The bytes of the next complete line, with its CR.
     fn next_length(&self) -> Option<usize> {
         memchr(LF, &self.bytes[self.taken..self.unfinished])
     }
@@ -181,21 +167,21 @@ impl LineBuffer {
         Line { bytes, crlf }
     }
 
-    /// Whether what has arrived of the next line is the beginning of a TLS handshake, which need not have an end.
+    /// Whether the next line, which need not be complete, begins like a TLS handshake.
     pub fn begins_like_tls(&self) -> bool {
         self.bytes[self.taken..].starts_with(&TLS_HANDSHAKE)
     }
 
-    /// Heap bytes held for lines, and for answers to commands between them; 0 between lines.
+    /// Heap bytes held for lines and for answers; 0 between lines.
     pub fn capacity_bytes(&self) -> usize {
         self.bytes.capacity() + self.telnet.as_ref().map_or(0, |telnet| telnet.capacity_bytes())
     }
 
-    /// One byte that may mean something: in a telnet sequence, after a CR, or LF, CR or IAC itself.
+    /// A byte in a telnet sequence or after a CR; or an LF, CR or IAC.
     fn byte(&mut self, byte: u8) {
         use telnet::State;
         if byte == LF {
-            self.note_data();
+            self.mark_data();
             self.state = State::Data;
             return self.end_line(self.carriage_return);
         }
@@ -206,7 +192,7 @@ impl LineBuffer {
             telnet::Event::Data => self.data(byte),
             telnet::Event::Asked(request) => {
                 let due = self.unfinished;
-                self.telnet.get_or_insert_default().note(request, due);
+                self.telnet.get_or_insert_default().answer(request, due);
                 match request {
                     Request::EraseCharacter => self.data(ERASE_CHARACTER),
                     Request::EraseLine => self.data(ERASE_LINE),
@@ -216,15 +202,15 @@ impl LineBuffer {
         }
     }
 
-    fn note_data(&mut self) {
+    fn mark_data(&mut self) {
         if let Some(telnet) = &mut self.telnet {
-            telnet.note_data();
+            telnet.mark_data();
         }
     }
 
-    /// One byte of a line, other than LF.
+    /// A byte of a line, other than LF.
     fn data(&mut self, byte: u8) {
-        self.note_data();
+        self.mark_data();
         match byte {
             NUL if self.carriage_return => self.end_line(true),
             CR => {
@@ -251,11 +237,11 @@ impl LineBuffer {
         self.unfinished = self.bytes.len();
     }
 
-    /// Appends to the unfinished line; one byte over what it may have is kept as the mark of a line too long.
+    /// Appends to the unfinished line. One byte more than it may have is kept, which marks it as too long.
     fn keep(&mut self, run: &[u8]) {
         let room = self.line_bytes_max + ID_BYTES_MAX + 1 - (self.bytes.len() - self.unfinished);
         let run = &run[..run.len().min(room)];
-        // And for its end, which mostly follows.
+        // Two more for the line's end, which mostly follows.
         self.bytes.reserve(run.len() + 2);
         self.bytes.extend_from_slice(run);
     }
@@ -280,8 +266,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What a connection sees of `chunks` and the end of the stream: each line as text, with a `~` behind it if the peer
-    /// ends lines with CR LF, and what telnet commands ask for in between.
+    /// What a connection sees of `chunks` and the end of the stream: each line as text, with a `~` after it if the peer ends
+    /// lines with CR LF, and the answers to telnet commands between lines.
     fn input_of(chunks: &[&[u8]], line_bytes_max: usize) -> Vec<String> {
         let mut buffer = LineBuffer::new(line_bytes_max);
         let mut input = Vec::new();
@@ -300,7 +286,7 @@ mod tests {
                 let own = |line: Line<'_>| (line.bytes.map(<[u8]>::to_vec).ok(), line.crlf);
                 let peeked = buffer.peek().map(own);
                 let line = buffer.next_line().expect("if there is no answer there is a line");
-                assert_eq!(peeked, Some(own(line)), "what is judged is what is executed");
+                assert_eq!(peeked, Some(own(line)), "a peek shows the next line");
                 let text = line.bytes.map_or("TOO LONG".to_owned(), |bytes| bytes.escape_ascii().to_string());
                 input.push(text + if line.crlf { "~" } else { "" });
             }
@@ -326,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn lf_ends_a_line_and_a_cr_before_it_is_dropped() {
+    fn lf_ends_a_line_and_drops_a_cr_before_it() {
         assert_eq!(lines(b"who\ncows\r\n\n \n"), ["who", "cows", "", " "]);
         assert_eq!(lines(b"a\rb\r\r\n"), ["a b "]);
     }
@@ -368,13 +354,13 @@ mod tests {
         let input = |bytes: &[u8]| input_of(&[bytes], 64);
         assert_eq!(input(b"a\nb\r\nc\nd\r\0e\n"), ["a", "b~", "c", "d~", "e"]);
         assert_eq!(input(b"a\n\r\n\n\r\r\nb\r"), ["a", "~", "", " ~", "b"]);
-        // A peer that speaks telnet does, whatever ends its lines; a byte 0xFF alone is not telnet.
+        // A peer that speaks telnet does, however it ends lines; a byte 0xFF alone is not telnet.
         assert_eq!(input(b"a\n\xff\xf1b\nc\n"), ["a", "b~", "c~"]);
         assert_eq!(input(b"a\xffb\nc\xff\xffd\n"), ["ab", "c\\xffd"]);
     }
 
     #[test]
-    fn what_telnet_asks_for_is_answered_in_its_place() {
+    fn telnet_commands_are_answered_in_their_place() {
         let input = |bytes: &[u8]| input_of(&[bytes], 64);
         // GNU telnet, when its user types Ctrl-C.
         assert_eq!(input(b"who\n\xff\xf4\xff\xfd\x06who\n"), ["who", "<\\xff\\xfc\\x06>", "who~"]);
@@ -382,7 +368,7 @@ mod tests {
         // Each option is refused once, on each side, and a refusal is not answered.
         let commands = b"\xff\xfd\x01\xff\xfb\x01\xff\xfd\x01\xff\xfe\x01\xff\xfc\x01\xff\xfb\x01\xff\xfb\x1f";
         assert_eq!(input(commands), ["<\\xff\\xfc\\x01>", "<\\xff\\xfe\\x01>", "<\\xff\\xfe\\x1f>"]);
-        // Once is enough to show that somebody is there.
+        // AYT is answered once until a byte of a line arrives.
         let commands = b"a\n\xff\xf6\xff\xfd\x06\xff\xf6b\xff\xf6\n";
         assert_eq!(input(commands), ["a", "<here>", "<\\xff\\xfc\\x06>", "<here>", "b~"]);
         assert_eq!(input(b"\xff\xfa\x1f\xff\xf0\xff\xf1\xff\xf4"), [""; 0], "nothing is asked for");
@@ -483,7 +469,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_split_of_any_bytes_gives_the_same_lines_and_answers(
+        fn any_split_gives_the_same_lines_and_answers(
             input in proptest::collection::vec(
                 prop_oneof![3 => any::<u8>(), 1 => Just(LF), 1 => Just(CR), 2 => Just(telnet::IAC), 2 => 0xf0..=0xfe_u8,
                     1 => Just(0), 1 => Just(6), 2 => b'0'..=b'9', 1 => Just(b' ')],

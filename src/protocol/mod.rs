@@ -8,6 +8,8 @@ pub mod foreign;
 mod joiner;
 pub mod line;
 pub mod name;
+pub mod refusal;
 pub mod reply;
+pub mod request_id;
 pub mod telnet;
 pub mod text;

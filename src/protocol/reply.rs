@@ -1,29 +1,29 @@
-//! What the server says back: every reply line of the protocol, to the byte.
+//! What the server sends, to the byte: replies, notices, the headers of messages, and last lines.
 //!
-//! A [`Reply`] displays as one line without its LF. Refusals begin with `error: `. Nothing else in the
-//! project spells a reply out.
+//! A [`Reply`] displays as one line without its LF; a refusal begins with `error: `. No other room spells out such a text.
 
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::art::Art;
+use super::command::{Extensions, write_help, write_help_all};
 use super::name::Name;
-use super::text::echo;
+use super::refusal::Refusal;
 use crate::limits::FREE_RUNS_MAX;
 
 /// The answer to one input line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply<'a> {
-    /// To `help` and to a blank line.
+    /// To `help` and a blank line.
     Commands,
     /// To `help all`.
     AllCommands(Extensions),
-    /// To `who`: the registered names, sorted, and how many more there are.
+    /// To `who`: registered names, sorted.
     Registered {
         /// At most [`crate::limits::WHO_NAMES_MAX`] names.
         names: Vec<Name<'a>>,
-        /// Names that matched beyond those.
+        /// How many more matched.
         more: usize,
     },
     /// To `cows`: the free names, sorted.
@@ -40,35 +40,26 @@ pub enum Reply<'a> {
     ArtIs(Art),
     /// To `notify`.
     NoticesAre(bool),
-    /// To `history`: how many messages follow the line.
+    /// To `history`: how many messages follow.
     History(usize),
-    /// The command was refused.
+    /// To a line that was refused.
     Refused(Refusal<'a>),
 }
 
-/// What this server knows beyond the seven commands, for `help all`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extensions {
-    /// Cows of each breed.
-    pub herd_size: u32,
-    /// Whether there is a history.
-    pub history: bool,
-}
-
-/// Free names of one breed, as `cows` lists them.
+/// An item of the list that `cows` gives: free names of one breed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Free<'a> {
-    /// The cow with the breed's own name.
+    /// The first cow, which has the breed's own name.
     First(&'a str),
-    /// Cows with these numbers, from 2.
+    /// The cows with these numbers, from 2.
     Run(&'a str, RangeInclusive<u32>),
-    /// More than are listed.
+    /// More cows than are listed.
     More(&'a str),
 }
 
 impl<'a> Free<'a> {
-    /// The free cows of `breed` by the runs of their numbers: [`FREE_RUNS_MAX`] at most, and whether there are
-    /// more. The first cow's name has no number, so it is a run by itself.
+    /// The free cows of `breed` by the runs of their numbers: [`FREE_RUNS_MAX`] at most, then [`Free::More`]. The first cow is a
+    /// run by itself, since its name has no number.
     pub fn list(breed: &'a str, runs: impl Iterator<Item = RangeInclusive<u32>>) -> impl Iterator<Item = Free<'a>> {
         let items = runs.flat_map(move |run| {
             let first = (*run.start() == 1).then_some(Free::First(breed));
@@ -94,45 +85,11 @@ impl Display for Free<'_> {
     }
 }
 
-/// Why a line was refused; each text says what to do instead.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the texts are the documentation")]
-pub enum Refusal<'a> {
-    #[error("login first")]
-    LoginFirst,
-    #[error("you are already logged in as {0}")]
-    AlreadyLoggedIn(Name<'a>),
-    #[error("usage: {0}")]
-    Usage(&'static str),
-    #[error("no cow named {} (try cows)", echo(.0))]
-    NoSuchCow(&'a str),
-    #[error("cow {0} is already taken")]
-    Taken(Name<'a>),
-    #[error("every {0} is taken")]
-    EveryTaken(&'a str),
-    #[error("too many cows from your address (max {0})")]
-    TooManyCows(u32),
-    #[error("cow {0} is not logged in")]
-    NotLoggedIn(Name<'a>),
-    #[error("history is off")]
-    HistoryIsOff,
-    #[error("unknown command {} (try help)", echo(.0))]
-    UnknownCommand(&'a str),
-    #[error("id too long")]
-    IdTooLong,
-    #[error("line too long (max {0} bytes)")]
-    LineTooLong(usize),
-    #[error("slow down")]
-    SlowDown,
-    #[error("this is a chat for nc, not for HTTP or TLS")]
-    Foreign,
-}
-
 impl Display for Reply<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reply::Commands => f.write_str(HELP),
-            Reply::AllCommands(extensions) => extensions.fmt(f),
+            Reply::Commands => write_help(f),
+            Reply::AllCommands(extensions) => write_help_all(f, *extensions),
             Reply::Registered { names, more } => {
                 list(f, "Registered users: ", names)?;
                 match more {
@@ -155,20 +112,6 @@ impl Display for Reply<'_> {
     }
 }
 
-impl Display for Extensions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("commands: who [PREFIX], cows, login COW, ")?;
-        if self.herd_size > 1 {
-            write!(f, "login COW# (the lowest free of {}), ", self.herd_size)?;
-        }
-        f.write_str("say COW TEXT, yield TEXT, quit, help, help all, art color|plain|small|off, notify on|off, ")?;
-        if self.history {
-            f.write_str("history [N], ")?;
-        }
-        f.write_str("ID COMMAND (1 to 18 digits, the reply begins with them)")
-    }
-}
-
 fn list(f: &mut fmt::Formatter<'_>, title: &str, names: &[impl Display]) -> fmt::Result {
     f.write_str(title)?;
     let Some((first, rest)) = names.split_first() else {
@@ -182,39 +125,38 @@ fn list(f: &mut fmt::Formatter<'_>, title: &str, names: &[impl Display]) -> fmt:
     Ok(())
 }
 
-/// From whom a message is: its first line, without an LF.
+/// The first line of a message, without its LF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header<'a> {
-    /// Who says it.
+    /// The sender.
     pub name: Name<'a>,
-    /// To one cow, or to everybody.
-    pub to_you: bool,
+    /// Whether the message is for one receiver only.
+    pub private: bool,
 }
 
 impl Header<'_> {
-    /// Bytes that one has at most, what stands before it and the character after it included: a request id of 0, a breed
-    /// of 32, a number of 10.
+    /// The most bytes of a header with the tag before it and the character after it: a breed has 32, a number 10.
     pub const BYTES_MAX: usize = PUSHED.len() + 32 + 1 + 10 + " says to you:".len() + 1;
 }
 
 impl Display for Header<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} says{}:", self.name, if self.to_you { " to you" } else { "" })
+        write!(f, "{} says{}:", self.name, if self.private { " to you" } else { "" })
     }
 }
 
-/// Who has come or gone: a line without its LF.
+/// A line about sessions that began or ended, without its LF.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice<'a> {
-    /// Somebody has become this cow.
+    /// A session of this cow has begun.
     Joined(Name<'a>),
-    /// Somebody is this cow no more.
+    /// The session of this cow has ended.
     Left(Name<'a>),
-    /// More than are told one by one.
+    /// Several sessions, as numbers only.
     Several {
-        /// How many have joined.
+        /// How many have begun.
         joined: u32,
-        /// How many have left.
+        /// How many have ended.
         left: u32,
     },
 }
@@ -229,33 +171,30 @@ impl Display for Notice<'_> {
     }
 }
 
-/// Stands before whatever is not a reply, for those who number their lines.
+/// The tag before all that is not a reply, for a connection that has sent a request id.
 pub const PUSHED: &str = "0 ";
 
-/// The reply to `help`, and to a blank line.
-pub const HELP: &str = "commands: who, cows, login COW, say COW TEXT, yield TEXT, quit";
-
-/// What a telnet client is told that asks whether anybody is there.
+/// The answer to telnet's AYT.
 pub const HERE: &str = "* the server is here\n";
 
-/// What a connection is told last when the server shuts down.
+/// The last line of every connection when the server shuts down.
 pub const SHUTTING_DOWN: &str = "* the server is shutting down\n";
 
-/// What a registered user is told last who has sent no line for too long.
+/// The last line of a session that has sent no line for too long.
 pub const CLOSED_IDLE: &str = "* closed: idle\n";
 
-/// The last line of one that was silent for long while few cows were free.
+/// The last line of a session that was silent for long while few cows were free.
 pub const CLOSED_SCARCE: &str = "* closed: idle, and cows are scarce\n";
 
-/// What somebody is told last who has not logged in and sent no line for `time`.
+/// The last line of a guest that has sent no line for `time`.
 pub fn closed_not_logged_in(time: Duration) -> String {
     format!("* closed: not logged in for {} s\n", time.as_secs())
 }
 
-/// What a newcomer is told when there is no room.
+/// The only line for a new connection when there is no room.
 pub const SERVER_IS_FULL: &str = "error: server is full\n";
 
-/// What a newcomer is told whose address has as many connections as one may have.
+/// The only line for a new connection whose address has too many.
 pub const TOO_MANY_FROM_ADDRESS: &str = "error: too many connections from your address\n";
 
 #[cfg(test)]
@@ -295,16 +234,6 @@ mod tests {
         assert_eq!(free(&[2..=3, 5..=5, 7..=7, 9..=9]), "Available cow names: tux#2-3, tux#5, tux#7, tux#...");
         assert_eq!(free(&[1..=2, 4..=4, 6..=6]), "Available cow names: tux, tux#2, tux#4, tux#...");
         assert_eq!(free(&[]), "Available cow names: (none)");
-    }
-
-    #[test]
-    fn help_all_names_what_is_switched_on() {
-        let help = |herd_size, history| Reply::AllCommands(Extensions { herd_size, history }).to_string();
-        assert!(!help(1, false).contains('#') && !help(1, false).contains("history"));
-        assert!(
-            help(9, true).contains(", login COW# (the lowest free of 9), ")
-                && help(9, true).contains(", history [N], ")
-        );
     }
 
     #[test]

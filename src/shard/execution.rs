@@ -13,9 +13,10 @@ use crate::ids::{ConnectionId, ShardId};
 use crate::limits::WHO_NAMES_MAX;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::protocol::art::Art;
-use crate::protocol::command::{Command, Standing};
+use crate::protocol::command::{Command, Extensions, Standing};
 use crate::protocol::name::{Name, Prefix, lowest_of};
-use crate::protocol::reply::{Extensions, Free, Refusal, Reply};
+use crate::protocol::refusal::Refusal;
+use crate::protocol::reply::{Free, Reply};
 
 /// A line of `from`, and what comes of it.
 pub(super) struct Execution<'s> {

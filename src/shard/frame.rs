@@ -120,7 +120,7 @@ impl Said {
 
     fn draw_lines(&self, drawing: Drawing<'_>, to_you: bool, form: Form) -> String {
         let herd = drawing.herd;
-        let header = Header { name: name(herd, self.sender), to_you };
+        let header = Header { name: name(herd, self.sender), private: to_you };
         let pushed = if form.numbered { PUSHED } else { "" };
         let body = match form.art {
             Art::Color => herd.colour(self.sender.breed()),

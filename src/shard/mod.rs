@@ -35,11 +35,13 @@ use crate::ids::{ConnectionId, ShardId};
 use crate::limits::LINE_BYTES_MAX;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::protocol::art::Art;
-use crate::protocol::command::{Command, Standing, split_id};
+use crate::protocol::command::{Command, Standing, Throttle, throttle_of};
 use crate::protocol::foreign;
 use crate::protocol::line::Line;
 use crate::protocol::name::Name;
-use crate::protocol::reply::{HERE, Notice, PUSHED, Refusal, Reply};
+use crate::protocol::refusal::Refusal;
+use crate::protocol::reply::{HERE, Notice, PUSHED, Reply};
+use crate::protocol::request_id::split_id;
 use crate::protocol::telnet::Answer;
 use crate::protocol::text::sanitize;
 use execution::Execution;
@@ -204,6 +206,11 @@ impl Delivery<'_> {
     }
 }
 
+/// How flood control treats a line, before it is executed.
+fn throttle(line: &[u8]) -> Throttle {
+    split_id(&sanitize(line)).map_or(Throttle::Line, |(_, line)| throttle_of(line))
+}
+
 /// A line of the server's own, ending in LF, as it is sent to who wants things in this form.
 fn pushed(form: Form, line: &str) -> String {
     form.end_lines(format!("{}{line}", if form.numbered { PUSHED } else { "" }))
@@ -253,19 +260,12 @@ impl Shard {
 
     /// Whether a line may be executed however many came before: `quit`, which never waits.
     pub fn is_free(line: &[u8]) -> bool {
-        Self::is_command(line, |command| matches!(command, Command::Quit))
+        throttle(line) == Throttle::Exempt
     }
 
     /// Whether a line of a session says something to others.
     pub fn is_said(line: &[u8]) -> bool {
-        Self::is_command(line, |command| matches!(command, Command::Say(..) | Command::Yield(_)))
-    }
-
-    fn is_command(line: &[u8], is_it: impl Fn(&Command<'_>) -> bool) -> bool {
-        let safe = sanitize(line);
-        // Every connection may quit, and every session may speak.
-        let session = Standing::Registered(Name { breed: "", number: 1 });
-        split_id(&safe).is_ok_and(|(_, line)| Command::parse(line, session).is_ok_and(|command| is_it(&command)))
+        throttle(line) == Throttle::Speech
     }
 
     /// Executes a line, or refuses it if it came too soon.

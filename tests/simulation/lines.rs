@@ -10,6 +10,8 @@ use cowchat::shard::{Change, Effects, Forward, Outcome};
 use crate::words::{name_of, reply, text_of, tokens_of, without_id};
 use crate::world::{COWS, HERD_SIZE, HISTORY, Place, SessionId, Token, World};
 
+const HELP: &str = "commands: who, cows, login COW, say COW TEXT, yield TEXT, quit";
+
 /// A connection with more than this unread executes no line: `limits::SENDQ_OWN_BYTES`, for short replies.
 const OWN_BYTES_MAX: usize = 2_000;
 
@@ -66,7 +68,7 @@ impl World {
                     self.tell(place.0, Change::Left(cow));
                 }
             }
-            _ => self.expect_reply(place, "", cowchat::protocol::reply::HELP),
+            _ => self.expect_reply(place, "", HELP),
         }
     }
 

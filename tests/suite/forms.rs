@@ -5,11 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::{Client, Server, all_cows, filled, message, picture};
+use crate::support::{Client, HELP, Server, all_cows, filled, message, picture};
 use charasay::bubbles::BubbleType;
 use charasay::{Chara, format_character};
 use cowchat::cows::{plain, small};
-use cowchat::protocol::reply::HELP;
 
 const ARTS: [&str; 4] = ["color", "plain", "small", "off"];
 

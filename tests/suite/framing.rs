@@ -10,14 +10,13 @@ use std::process::{ChildStdin, ChildStdout, Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Client, GUARD, Guarded, Server, all_cows, connect_narrow, message};
+use crate::support::{Client, GUARD, Guarded, HELP, Server, all_cows, connect_narrow, message};
 use cowchat::cows::Herd;
 use cowchat::cows::bubble::Bubble;
 use cowchat::cows::herd::Cow;
 use cowchat::ids::{ConnectionId, ShardId};
 use cowchat::metrics::{CoreMetrics, Metrics};
 use cowchat::protocol::line::LineBuffer;
-use cowchat::protocol::reply::HELP;
 use cowchat::shard::{Common, Outcome, Rules, Shard};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};

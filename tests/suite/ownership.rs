@@ -9,8 +9,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, GUARD, Server, all_cows, connect_narrow, count_of, message};
-use cowchat::protocol::reply::HELP;
+use crate::support::{Client, GUARD, HELP, Server, all_cows, connect_narrow, count_of, message};
 
 /// `count` new clients, every other one on each core.
 fn crowd(server: &Server, count: usize) -> Vec<Client> {

@@ -1,22 +1,23 @@
-//! The protocol's page is true: its tables and its conversation are run against a server.
+//! The protocol page is true: its tables of lines and replies and its transcripts are run against a server, and its reasons
+//! are those of the code. The table of commands is compared in `src/protocol/command.rs`; no test reads the prose.
 
 use std::collections::HashMap;
 
 use crate::support::{Client, Server, picture};
 use cowchat::close_reason::CloseReason;
 use cowchat::limits::LOGIN_TIMEOUT;
-use cowchat::protocol::reply::Refusal;
+use cowchat::protocol::refusal::Refusal;
 
 const PAGE: &str = include_str!("../../src/protocol/PROTOCOL.md");
 
-/// A row of a table: who sends what, and which reply comes.
+/// A row of a table: the sender, its line and the reply.
 struct Row {
     who: &'static str,
     sends: &'static str,
     gets: String,
 }
 
-/// The tables' rows by the flags of the server that they are for: those that the page named last before.
+/// The tables' rows by the flags of their server: those that the page names last before.
 fn tables() -> Vec<(Vec<&'static str>, Vec<Row>)> {
     let mut tables: Vec<(Vec<&str>, Vec<Row>)> = Vec::new();
     for line in PAGE.lines() {
@@ -25,18 +26,23 @@ fn tables() -> Vec<(Vec<&'static str>, Vec<Row>)> {
             tables.push((flags.collect(), Vec::new()));
         }
         let Some(row) = line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")) else { continue };
-        let [who, sends, gets] = row.split(" | ").collect::<Vec<_>>()[..] else { panic!("not a row: {row}") };
+        let (who, sends, gets) = match row.split(" | ").collect::<Vec<_>>()[..] {
+            [who, sends, gets] => (who, sends, gets),
+            // The table of commands.
+            [_, _, _, _] => continue,
+            _ => panic!("not a row: {row}"),
+        };
         let code = |cell: &'static str| cell.strip_prefix('`')?.strip_suffix('`');
-        // The head of a table is not in code quotes.
+        // Neither the head of a table nor the table of reasons is in code quotes.
         let (Some(sends), Some(gets)) = (code(sends), code(gets)) else { continue };
-        // In a table a bar has to be escaped.
+        // A table escapes bars.
         let row = Row { who, sends, gets: gets.replace("\\|", "|") };
         tables.last_mut().expect("a table is for a server").1.push(row);
     }
     tables
 }
 
-/// The blocks of a conversation, each as its lines: whose, `>` or `<`, and what.
+/// The transcripts, each as its lines: the client, `>` or `<`, and the text.
 fn conversations() -> Vec<Vec<(&'static str, char, &'static str)>> {
     let blocks = PAGE.split("```text\n").skip(1).map(|block| block.split("```").next().expect("an end"));
     let conversations = blocks.filter(|block| block.starts_with("a> "));
@@ -69,7 +75,7 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn every_row_of_a_table_gets_the_reply_that_stands_beside_it() {
+fn every_row_of_a_table_gets_its_reply() {
     let tables = tables();
     let rows: Vec<usize> = tables.iter().map(|(_, rows)| rows.len()).collect();
     assert!(rows.len() == 2 && rows.iter().all(|&rows| rows > 25), "the page has its tables: {rows:?} rows");
@@ -118,7 +124,7 @@ fn every_conversation_goes_as_it_is_written() {
 }
 
 #[test]
-fn every_way_a_connection_ends_is_in_its_table_with_its_last_line() {
+fn every_close_reason_is_in_its_table_with_its_last_line() {
     let (_, section) = PAGE.split_once("# How a connection ends").expect("a section");
     let rows = section.lines().filter(|line| line.starts_with("| ")).skip(1);
     let rows: Vec<(&str, &str)> = rows
@@ -145,11 +151,13 @@ fn every_way_a_connection_ends_is_in_its_table_with_its_last_line() {
 }
 
 #[test]
-fn the_page_names_every_command_and_its_usage() {
+fn every_command_of_the_page_has_a_line_and_its_reply() {
     let tables = tables();
-    for usage in cowchat::protocol::reply::HELP.trim_start_matches("commands: ").split(", ") {
-        let word = usage.split(' ').next().expect("a word");
+    let commands = PAGE.lines().filter_map(|line| line.strip_prefix("| `"));
+    let words: Vec<&str> = commands.filter_map(|usage| usage.split([' ', '`', ',']).next()).collect();
+    assert!(words.len() >= 10, "{words:?}");
+    for word in words {
         let mut rows = tables.iter().flat_map(|(_, rows)| rows);
-        assert!(rows.any(|row| row.sends.starts_with(word)), "{word} is in the table");
+        assert!(rows.any(|row| row.sends.starts_with(word)), "{word}");
     }
 }

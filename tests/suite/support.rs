@@ -24,6 +24,9 @@ pub const GUARD: Duration = Duration::from_secs(60);
 /// The smallest `--sendq-bytes-max` that can be asked for.
 pub const SENDQ_BYTES_MIN: &str = "57344";
 
+/// The reply to `help`, and to a blank line.
+pub const HELP: &str = "commands: who, cows, login COW, say COW TEXT, yield TEXT, quit";
+
 /// How many there are to be of something: `ci/soak.sh` says by this variable, and else so many.
 pub fn count_of(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |count| count.parse().expect("a number"))
