@@ -1,8 +1,7 @@
-//! Pictures that charasay brings.
+//! The pictures that charasay brings.
 //!
-//! `charasay::format_character` takes about a millisecond a call: it compiles a regular expression and
-//! reads its asset anew. Its result is a bubble followed by a body that does not depend on the message,
-//! so each body is asked for once and kept: 24 bodies are 96 KB.
+//! `charasay::format_character` takes about a millisecond: each call compiles a regular expression and reads an asset. It
+//! draws a bubble and then a body that does not depend on the message, so each body is drawn once and kept: 24 are 96 KB.
 
 use charasay::{BUILTIN_CHARA, Chara, format_character};
 
@@ -11,14 +10,14 @@ use super::bubble::Bubble;
 /// Names of the built-in cows, sorted.
 pub const BUILTIN_NAMES: [&str; 24] = BUILTIN_CHARA;
 
-/// The message that bodies are asked for with; any would do.
+/// The message with which bodies are drawn; any would do.
 const SAMPLE: &str = "moo";
 
-/// The body of a built-in cow in colour: everything below such a bubble, without an LF at its end.
+/// The body of a built-in cow in colour: all that stands below this bubble, without an LF at its end.
 ///
-/// `None` if there is no such cow, or charasay draws it other than as a bubble and a body.
+/// `None` if there is no such cow, or charasay does not draw it as a bubble and a body.
 pub fn builtin_body(name: &str, bubble: &Bubble) -> Option<String> {
-    // charasay panics on a name that it does not have.
+    // charasay panics on an unknown name.
     if !BUILTIN_NAMES.contains(&name) {
         return None;
     }
@@ -39,7 +38,7 @@ mod tests {
     fn bubble_and_body_are_what_charasay_draws() {
         for (name, columns) in [("cowsay", 40), ("ascii", 30), ("round", 100), ("unicode", 40), ("think", 40)] {
             let bubble = Bubble::new(name, columns).expect("a kind");
-            // One kind with all cows: they have no more in common than that.
+            // All cows in one kind, two in each other kind: kind and cow do not depend on each other.
             let cows = if name == "cowsay" { &BUILTIN_NAMES[..] } else { &["tux", "cow"] };
             for cow in cows {
                 let body = builtin_body(cow, &bubble).expect("a built-in cow has a body");
@@ -59,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chara_file_is_drawn_as_charasay_draws_it_but_for_a_reset_at_its_end() {
+    fn a_chara_file_is_what_charasay_draws_and_a_reset() {
         let source = "# moo\n$x = \"\\e[49m  \"; #reset\n$t = \"$thoughts \";\n$a = \"\\e[48;5;16m  \";\n$aB=\"\\e[48;2;1;2;3m  \";\n\n\
                       $the_chara = <<EOC\n  $t\n   $t $a$aB$x\n      $a moo\\e[0m $a$x.\nEOC\n";
         for (name, thoughts) in [("cowsay", "\\"), ("think", "o")] {

@@ -1,8 +1,8 @@
-//! The speech bubble over a cow: one of charasay's five, as wide as the server likes it.
+//! The speech bubble over a cow: one of charasay's five.
 //!
-//! Corners, sides and padding are charasay's to the byte, learned from what it draws when the server starts. Only the
-//! lines of the text are ours (`wrap.rs`): charasay looks for the best fit of all lines together, which takes
-//! hundreds of times as long as drawing them.
+//! Corners, sides and padding are charasay's to the byte, learned from what it draws when the server starts. Only the lines of
+//! the text are ours (`wrap.rs`): charasay searches the best fit of all lines together, which takes hundreds of times as long
+//! as drawing them.
 
 use charasay::bubbles::{BubbleType, SpeechBubble};
 use smallvec::SmallVec;
@@ -10,26 +10,26 @@ use smallvec::SmallVec;
 use super::wrap::{Line, Lines};
 use crate::limits::BUBBLE_COLUMNS;
 
-/// Lines for which laying out a bubble needs no heap memory: 640 bytes of text at the usual width.
+/// Lines that a layout holds without heap memory: 640 bytes of text in lines of 40 columns.
 const LINES_INLINE: usize = 16;
 
 /// Columns of an upper or lower edge beyond those of the text.
 const EDGE_COLUMNS: usize = 4;
 
-/// What the bubbles of a server look like.
+/// How a server draws its bubbles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bubble {
     kind: BubbleType,
-    /// Column at which a text is wrapped.
+    /// The most columns of a line of text.
     columns: usize,
     top: Edge,
     bottom: Edge,
-    /// Around the line of a text that has only one.
+    /// Around the only line of a text.
     only: Sides,
     first: Sides,
     middle: Sides,
     last: Sides,
-    /// As many blanks as the shortest line may need.
+    /// The padding of the shortest line.
     blanks: Box<str>,
 }
 
@@ -37,9 +37,9 @@ pub struct Bubble {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Edge {
     left: Box<str>,
-    /// One character for each column, as many as the widest bubble has.
+    /// One character for each column of the widest bubble.
     run: Box<str>,
-    /// Bytes of each of these characters.
+    /// The bytes of one of these characters.
     step: usize,
     right: Box<str>,
 }
@@ -51,27 +51,27 @@ struct Sides {
     right: Box<str>,
 }
 
-/// The bubble around one text, laid out and not yet drawn.
+/// The bubble around one text, before it is drawn.
 #[derive(Debug)]
 pub struct Layout<'b> {
     bubble: &'b Bubble,
     lines: SmallVec<[Line<'b>; LINES_INLINE]>,
-    /// Columns of the widest line.
+    /// The columns of the widest line.
     width: usize,
 }
 
 impl Bubble {
-    /// The kinds there are, by name.
+    /// The names of the kinds.
     pub const NAMES: [&str; 5] = ["cowsay", "ascii", "round", "unicode", "think"];
 
-    /// The kind of this name with texts wrapped at `columns`, if there is such a kind.
+    /// A bubble of this kind whose texts are wrapped at `columns`; `None` if there is no such kind.
     pub fn new(name: &str, columns: usize) -> Option<Self> {
         let kinds = [BubbleType::Cowsay, BubbleType::Ascii, BubbleType::Round, BubbleType::Unicode, BubbleType::Think];
         let place = Self::NAMES.iter().position(|known| *known == name)?;
         Some(Bubble::learn(kinds[place], columns))
     }
 
-    /// A bubble of this kind, from what charasay draws.
+    /// Learns the bubble from what charasay draws.
     fn learn(kind: BubbleType, columns: usize) -> Self {
         let one = charasay_draws(kind, "x", columns);
         let three = charasay_draws(kind, "x\nx\nx", columns);
@@ -84,7 +84,7 @@ impl Bubble {
         Bubble { kind, columns, top, bottom, only, first, middle, last, blanks }
     }
 
-    /// The bubble around `text`, which is sanitized and not blank: several lines, each with its LF.
+    /// The bubble around `text`, which is sanitized and not blank. Each line ends in LF.
     pub fn draw(&self, text: &str) -> String {
         let layout = self.lay_out(text);
         let mut drawn = String::with_capacity(layout.bytes());
@@ -92,14 +92,14 @@ impl Bubble {
         drawn
     }
 
-    /// The bubble around `text`, to be drawn once it is known where.
+    /// The bubble around `text`, sanitized and not blank, before it is drawn.
     pub fn lay_out<'b>(&'b self, text: &'b str) -> Layout<'b> {
         let lines: SmallVec<[Line<'b>; LINES_INLINE]> = Lines::of(text, self.columns).collect();
         let width = lines.iter().map(|line| line.width).max().unwrap_or(0);
         Layout { bubble: self, lines, width }
     }
 
-    /// What leads from the bubble to a classic cow.
+    /// The character that leads from the bubble to a classic cow.
     pub fn thoughts(&self) -> &'static str {
         if self.kind == BubbleType::Think { "o" } else { "\\" }
     }
@@ -120,7 +120,7 @@ impl Default for Bubble {
 }
 
 impl Layout<'_> {
-    /// Exactly as many bytes as [`Layout::draw_into`] writes.
+    /// Exactly the bytes that [`Layout::draw_into`] writes.
     pub fn bytes(&self) -> usize {
         let line = |(at, line): (usize, &Line<'_>)| {
             let Sides { left, right } = self.sides(at);
@@ -154,7 +154,7 @@ impl Layout<'_> {
 }
 
 impl Edge {
-    /// From an edge that charasay has drawn: a corner, equal characters, a corner, an LF.
+    /// Learns from an edge that charasay has drawn: a corner, equal characters, a corner, an LF.
     fn learn(drawn: &str, columns: usize) -> Self {
         let mut characters = drawn.chars();
         let (left, one) = (characters.next(), characters.next());
@@ -180,7 +180,7 @@ impl Edge {
 }
 
 impl Sides {
-    /// From a line around an `x` that charasay has drawn.
+    /// Learns from a line around an `x` that charasay has drawn.
     fn learn(drawn: &str) -> Self {
         let (left, right) = drawn.split_once('x').expect("charasay draws the text");
         Sides { left: left.into(), right: right.into() }
@@ -225,12 +225,12 @@ mod tests {
     }
 
     #[test]
-    fn no_line_makes_a_larger_bubble_than_the_limits_say() {
+    fn no_bubble_is_larger_than_its_limit() {
         let mut largest = 0;
         for columns in [10, 11, 12, 13, 40, 41, 400] {
             // Of the five kinds this has the longest sides.
             let bubble = Bubble::new("round", columns).expect("a kind");
-            // What becomes longer by being made safe, and what fills lines badly: two words that just do not fit.
+            // Bytes that become three when made safe, and words that fill lines badly: two that just do not fit.
             let units = ["x", "я", "世", "e\u{301}\u{302}"].map(str::as_bytes);
             for unit in units.into_iter().chain([&b"\xff."[..], b"\xff.\xff.\xff"]) {
                 for (first, second) in (1..=columns).flat_map(|n| [(n, n), (n, columns - n), (n, columns)]) {
@@ -244,7 +244,7 @@ mod tests {
         assert!((BUBBLE_BYTES_MAX / 4 * 3..=BUBBLE_BYTES_MAX).contains(&largest), "{largest}");
     }
 
-    /// Texts of words, wide characters, marks, emoji, Hangul syllables and their parts, and anything else.
+    /// Words, wide characters, marks, emoji, Hangul syllables and their parts, and any text.
     fn text() -> impl Strategy<Value = String> {
         prop_oneof![
             "[ -~]{0,44}|[ -~]{0,500}|x{0,120}",
@@ -261,10 +261,10 @@ mod tests {
         #[test]
         fn a_bubble_is_what_charasay_draws_around_its_lines(text in text(), columns in 8_usize..=400) {
             let text = sanitize(text.as_bytes());
-            // Not `prop_assume`: of a hundred thousand cases more are blank than proptest lets pass.
+            // Not `prop_assume`: proptest gives up after too many blank cases.
             if !is_blank(&text) {
                 let lines: Vec<&str> = Lines::of(&text, columns).map(|line| line.text).collect();
-                // charasay wraps by the sum of the characters' widths, which may be more than a line takes.
+                // charasay wraps by the sum of the characters' widths, which may exceed the line's width.
                 let sum = |line: &&str| line.chars().filter_map(UnicodeWidthChar::width).sum::<usize>();
                 let room = lines.iter().map(sum).max().unwrap_or(0).max(columns);
                 for name in Bubble::NAMES {

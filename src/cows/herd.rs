@@ -1,7 +1,7 @@
-//! The herd: the set of cow names, and their pictures.
+//! The herd: the cows of a server and their pictures.
 //!
-//! A herd has *breeds*, each with a picture: `tux`, `sheep`. Of each breed there are equally many cows, numbered
-//! from 1, and each is a name of its own. How a name is spelled, `protocol::name` knows.
+//! A herd has *breeds*, each with a picture: `tux`, `sheep`. Each breed has equally many cows, numbered from 1, and each cow
+//! has a name of its own, which `protocol::name` spells.
 
 use std::ops::RangeInclusive;
 
@@ -9,7 +9,7 @@ use super::bubble::Bubble;
 use super::{art, plain};
 use crate::limits::HERD_COWS_MAX;
 
-/// A cow of the herd. Ids compare as names are listed: by breed, then by number.
+/// A cow of the herd. Ids are ordered as names are listed: by breed, then by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CowId {
     breed: Breed,
@@ -22,7 +22,7 @@ impl CowId {
         self.breed
     }
 
-    /// Its number among those of its breed, from 1.
+    /// Its number within its breed, from 1.
     pub fn number(self) -> u32 {
         self.number
     }
@@ -38,46 +38,46 @@ impl Breed {
         self.0 as usize
     }
 
-    /// The cow of this number, whether there are so many or not.
+    /// The cow of this number, which the herd need not have.
     pub(crate) fn cow(self, number: u32) -> CowId {
         CowId { breed: self, number }
     }
 }
 
-/// A cow as it is brought into a herd, where it is a breed: as many cows as the herd has of each.
+/// A cow before it becomes a breed of a herd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cow {
-    /// What users call it: ASCII, no blanks.
+    /// See [`is_name`].
     pub name: String,
-    /// What stands below its bubble in colour, without an LF at the end.
+    /// Its body, which stands below the bubble, in colour and without an LF at its end.
     pub colour: String,
-    /// The same for a terminal that has none.
+    /// Its body without colour.
     pub plain: String,
 }
 
-/// Why a herd could not be put together.
+/// Why there is no such herd.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HerdError {
     /// Two breeds share a name.
     #[error("two cows are named {0}: every name must be unique")]
     Twice(String),
-    /// A name that could not be typed, or would break a reply line.
+    /// A user could not type this name, or it would break a reply line.
     #[error("{0:?} cannot be a cow's name: 1 to 32 of A-Z a-z 0-9 . _ -")]
     BadName(String),
-    /// Nobody could log in, or more names than can be told apart.
+    /// There is no cow, or there are more than ids.
     #[error("a herd of {breeds} breeds of {size} cows is too large: ask for a smaller --herd, or fewer --cow-dir")]
     Size {
-        /// Breeds asked for.
+        /// The breeds asked for.
         breeds: usize,
-        /// Cows to a breed.
+        /// The cows of each.
         size: u32,
     },
-    /// charasay draws a built-in cow in a way that this project does not know.
+    /// charasay draws this built-in cow in an unknown way.
     #[error("charasay's cow {0} is not a bubble and a body: this charasay is not the one cowchat was made for")]
     NoBody(&'static str),
 }
 
-/// The cows of this server, the same for all cores and never changed.
+/// The cows of this server: the same on all cores, and never changed.
 #[derive(Debug)]
 pub struct Herd {
     /// Sorted by name.
@@ -87,10 +87,10 @@ pub struct Herd {
 }
 
 impl Herd {
-    /// A herd of `size` cows of each breed, which speak in `bubble`s.
+    /// A herd of `size` cows of each breed, which speak in this bubble.
     ///
     /// # Errors
-    /// When a name is not one, or stands twice, or the herd is too large.
+    /// When a name is invalid or occurs twice, or the herd is empty or too large.
     pub fn new(mut breeds: Vec<Cow>, size: u32, bubble: Bubble) -> Result<Self, HerdError> {
         breeds.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(bad) = breeds.iter().find(|cow| !is_name(&cow.name)) {
@@ -105,7 +105,7 @@ impl Herd {
         Ok(Herd { breeds, size, bubble })
     }
 
-    /// charasay's 24 breeds, as they look below such a bubble. Takes some 20 ms.
+    /// charasay's 24 cows, as they look below this bubble. Takes some 20 ms.
     ///
     /// # Errors
     /// When charasay's pictures are not what [`art::builtin_body`] expects.
@@ -118,17 +118,17 @@ impl Herd {
         art::BUILTIN_NAMES.into_iter().map(cow).collect()
     }
 
-    /// How many cows there are, of all breeds.
+    /// How many cows the herd has.
     pub fn len(&self) -> usize {
         self.breeds.len() * self.size as usize
     }
 
-    /// Whether there is no cow at all.
+    /// Whether the herd has no cow.
     pub fn is_empty(&self) -> bool {
         self.breeds.is_empty()
     }
 
-    /// How many cows there are of each breed.
+    /// How many cows each breed has.
     pub fn size(&self) -> u32 {
         self.size
     }
@@ -138,45 +138,45 @@ impl Herd {
         1..=self.size
     }
 
-    /// All breeds in the order of their names.
+    /// All breeds, sorted by name.
     pub fn breeds(&self) -> impl ExactSizeIterator<Item = Breed> + use<> {
         (0..self.breeds.len()).map(|place| Breed(place as u32))
     }
 
-    /// The breed of this name, letter for letter.
+    /// The breed of this name, in this case.
     pub fn breed(&self, name: &str) -> Option<Breed> {
         let place = self.breeds.binary_search_by(|cow| cow.name.as_str().cmp(name)).ok()?;
         Some(Breed(place as u32))
     }
 
-    /// The cow of this breed and number, if there is one.
+    /// The cow of this breed and number, if the herd has it.
     pub fn find(&self, breed: &str, number: u32) -> Option<CowId> {
         let breed = self.breed(breed)?;
         self.numbers().contains(&number).then_some(breed.cow(number))
     }
 
-    /// What a breed is called.
+    /// The name of a breed.
     pub fn name(&self, breed: Breed) -> &str {
         &self.breeds[breed.index()].name
     }
 
-    /// What its cows speak in.
+    /// The bubble of all cows.
     pub fn bubble(&self) -> &Bubble {
         &self.bubble
     }
 
-    /// What stands below a bubble that such a cow has said, in colour; no LF at its end.
+    /// The body of this breed's cows in colour, without an LF at its end.
     pub fn colour(&self, breed: Breed) -> &str {
         &self.breeds[breed.index()].colour
     }
 
-    /// The same without colour.
+    /// Their body without colour.
     pub fn plain(&self, breed: Breed) -> &str {
         &self.breeds[breed.index()].plain
     }
 }
 
-/// Whether a cow can have this name: 1 to 32 of `A-Z a-z 0-9 . _ -`, and no dot at the beginning.
+/// Whether a cow can have this name: 1 to 32 of `A-Z a-z 0-9 . _ -`, and no dot first.
 pub fn is_name(name: &str) -> bool {
     (1..=32).contains(&name.len())
         && !name.starts_with('.')
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cow_exists_as_often_as_the_herd_is_large() {
+    fn every_breed_has_as_many_cows_as_the_herd_is_large() {
         let herd = herd(&["b", "a"], 3).expect("two breeds");
         assert_eq!(herd.len(), 6);
         let cow = |breed, number| herd.find(breed, number);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_herd_may_be_too_large_to_tell_its_cows_apart() {
+    fn an_empty_or_too_large_herd_is_refused() {
         assert!(herd(&["a"], HERD_COWS_MAX as u32).is_ok());
         assert_eq!(
             herd(&["a", "b"], HERD_COWS_MAX as u32).err(),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_could_not_be_typed_or_stands_twice_is_refused() {
+    fn an_invalid_or_repeated_name_is_refused() {
         assert!(matches!(herd(&["a", "b", "a"], 1), Err(HerdError::Twice(name)) if name == "a"));
         for bad in ["", "a b", "a,b", "tux#1", "é", &"x".repeat(33)] {
             assert!(matches!(herd(&[bad], 1), Err(HerdError::BadName(name)) if name == bad));

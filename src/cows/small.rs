@@ -1,9 +1,8 @@
-//! The small cow, for whoever would rather have nine lines than forty: ASCII, no colours.
+//! The small cow: ASCII, without colours, drawn for this project.
 //!
-//! Drawn for this project. With the line that says who speaks and a bubble of one line it takes nine lines,
-//! so a conversation fits on a screen of 24.
+//! With its header and a bubble of one line a message takes nine lines, so a conversation fits on a screen of 24.
 
-/// Everything below the bubble, beginning with the pointer; no LF at the end.
+/// All that stands below the bubble, without an LF at its end.
 pub const BODY: &str = r#"  \    ,n___n,
    \   ( o o )_______
        (  "  )  @  # \~*

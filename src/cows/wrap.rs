@@ -1,35 +1,34 @@
 //! Text to lines, filled greedily at blanks, as `cowsay` fills them.
 //!
-//! - A line takes as many words as fit. Blanks separate words; between two wide characters, as Chinese and
-//!   Japanese have them, a line may break without one.
-//! - A word longer than a line begins on a line of its own and is cut at the width.
-//! - A grapheme is never cut, unless it alone is wider than a line: nobody writes one, but one of four kilobytes
-//!   would make every line of its bubble as wide.
+//! - A line takes as many words as fit. Blanks separate words; a line may also break between two wide characters, as Chinese
+//!   and Japanese have them.
+//! - A word longer than a line begins a line and is cut at the width.
+//! - A grapheme is cut only if it alone is wider than a line: one of four kilobytes would widen all lines of its bubble.
 //! - Nothing is lost but the blanks where a line ends.
 //!
-//! Widths are those of `unicode-width`, which charasay pads by. They depend on the neighbours (an Arabic ligature is
-//! one column, a family emoji two), so the sum over characters is only an upper bound, and is corrected where it
-//! matters. Time is linear in the text: a line looks at its own characters a bounded number of times.
+//! Widths are those of `unicode-width`, by which charasay pads. They depend on the neighbours (an Arabic ligature takes one
+//! column, a family emoji two), so the sum over characters is only an upper bound and is corrected where it matters. Time is
+//! linear in the text: each line looks at its characters a bounded number of times.
 
 use memchr::memrchr;
 use unicode_segmentation::{GraphemeCursor, GraphemeIncomplete};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// How often a line's width is measured exactly because the sum says that it is full. What stands in it takes a third of
-/// its sum at least, so each time a third of the room that was left is filled: after sixteen times less than a column of
-/// the 400 that there may be is left. Only joiners make a larger sum.
+/// How often a line is measured exactly because the sum says that it is full. A text takes at least a third of its sum, so each
+/// measurement fills a third of the room left: after 16 less than one of at most 400 columns is left. Only joiners make a
+/// larger sum.
 const MEASURES_MAX: u32 = 16;
 
 /// A line of a bubble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Line<'t> {
-    /// Not empty, no blank at its end.
+    /// Not empty, without a blank at its end.
     pub(super) text: &'t str,
-    /// Columns that it takes.
+    /// The columns that it takes.
     pub(super) width: usize,
 }
 
-/// The lines of a text, see the module.
+/// The lines of a text.
 #[derive(Debug, Clone)]
 pub(super) struct Lines<'t> {
     rest: &'t str,
@@ -50,7 +49,7 @@ impl<'t> Iterator for Lines<'t> {
         while !self.rest.is_empty() {
             let (line, rest) = first_line(self.rest, self.columns);
             self.rest = skip_blanks(rest);
-            // Blanks at the beginning of a text may fill a line by themselves.
+            // Leading blanks of a text may fill a line.
             if !line.text.is_empty() {
                 return Some(line);
             }
@@ -59,7 +58,7 @@ impl<'t> Iterator for Lines<'t> {
     }
 }
 
-/// The first line of `rest`, empty if it has blanks only, and what follows it.
+/// The first line of `rest`, empty if all of it is blanks, and what follows it.
 fn first_line(rest: &str, columns: usize) -> (Line<'_>, &str) {
     let bytes = rest.as_bytes();
     // The line, the character that does not fit, and the one after that: a blank there may carry a mark.
@@ -73,7 +72,7 @@ fn first_line(rest: &str, columns: usize) -> (Line<'_>, &str) {
         let text = without_last_blanks(line);
         (Line { text, width: text.width() }, rest)
     };
-    // A letter may end a ligature that was measured before it came; the sum does not err on that side.
+    // A letter may end a ligature that was measured without it; the sum is never too small.
     Some(measured(MEASURES_MAX)).filter(|(line, _)| line.width <= columns).unwrap_or_else(|| measured(0))
 }
 
@@ -97,10 +96,10 @@ fn line_end(rest: &str, columns: usize, measures_max: u32) -> usize {
     }
 }
 
-/// The first character that `columns` columns have no room for, and its place.
+/// The first character for which `columns` columns have no room, and its place.
 fn first_overflow(rest: &str, columns: usize, measures_max: u32) -> Option<(usize, char)> {
     let (mut width, mut measures, mut before) = (0, 0, ' ');
-    // Up to where it is measured for good, and up to where it could be.
+    // How far the line is measured, its width so far, and the last place up to which it can be measured alone.
     let (mut measured, mut measured_width, mut anchor) = (0, 0, 0);
     for (at, character) in rest.char_indices() {
         if is_apart(before, character) {
@@ -115,7 +114,7 @@ fn first_overflow(rest: &str, columns: usize, measures_max: u32) -> Option<(usiz
             measures += 1;
             measured_width += rest[measured..anchor].width();
             measured = anchor;
-            // With its marks: a variation selector may make it narrow.
+            // Together with its marks, since a variation selector may make it narrow.
             let after = rest[at..].char_indices().skip(1).find(|(_, mark)| mark.width() != Some(0));
             width = measured_width + rest[measured..after.map_or(rest.len(), |(next, _)| at + next)].width();
             if width > columns {
@@ -126,15 +125,15 @@ fn first_overflow(rest: &str, columns: usize, measures_max: u32) -> Option<(usiz
     None
 }
 
-/// Whether a character is as wide, and what stands before it, as if they were not neighbours. Only wide characters and
-/// blanks are asked for: they begin no ligature, but a picture may be joined, and a colour belongs to the one before.
+/// Whether `character` and what stands before it can be measured apart. True only of blanks and wide characters, which begin no
+/// ligature; but an emoji may be joined to the one before, and a skin colour belongs to it.
 fn is_apart(before: char, character: char) -> bool {
     let is_colour = matches!(character, '\u{1f3fb}'..='\u{1f3ff}');
     character == ' ' || is_wide(character) && before != '\u{200d}' && !is_colour
 }
 
-/// Columns that a character adds to a line at most after the one `before`. A variation selector may make its base wide, but
-/// only one of them, and Tifinagh's joiner may take room.
+/// The most columns that `character` adds to a line after `before`. One variation selector may make its base wide, and
+/// Tifinagh's joiner may take room.
 fn width_at_most(character: char, before: char) -> usize {
     let selects = |character| matches!(character, '\u{fe00}'..='\u{fe0f}');
     let may_add = selects(character) && !selects(before) || character == '\u{2d7f}';
@@ -145,17 +144,17 @@ fn is_wide(character: char) -> bool {
     character.width() == Some(2)
 }
 
-/// Whether the last character of `before` that takes room is a wide one.
+/// Whether the last character of `before` that takes room is wide.
 fn follows_wide(before: &str) -> bool {
     before.chars().rev().find(|character| character.width() != Some(0)).is_some_and(is_wide)
 }
 
-/// `text` without the blanks that it ends with.
+/// `text` without its trailing blanks.
 fn without_last_blanks(text: &str) -> &str {
     &text[..text.len() - count_blanks(text.bytes().rev())]
 }
 
-/// `text` without the blanks that it begins with. A blank that carries a mark is no blank.
+/// `text` without its leading blanks. A blank that carries a mark is no blank.
 fn skip_blanks(text: &str) -> &str {
     let blanks = count_blanks(text.bytes());
     if blanks == 0 || is_boundary(text, blanks) { &text[blanks..] } else { &text[blanks - 1..] }
@@ -167,12 +166,12 @@ fn count_blanks(bytes: impl Iterator<Item = u8>) -> usize {
 
 /// Whether a grapheme may begin at `at`, a place between characters.
 fn is_boundary(text: &str, at: usize) -> bool {
-    // Between two characters of ASCII that are no line ends there is always one.
+    // There is one between any two ASCII characters of a sanitized text.
     let near = &text.as_bytes()[at.saturating_sub(1)..text.len().min(at + 1)];
     near.is_ascii() || whole(GraphemeCursor::new(at, text.len(), true).is_boundary(text, 0))
 }
 
-/// The last place up to `at` at which a grapheme begins.
+/// The last place up to `at` where a grapheme begins.
 fn last_boundary(text: &str, at: usize) -> usize {
     if is_boundary(text, at) {
         return at;
@@ -195,8 +194,8 @@ mod tests {
         Lines::of(text, columns).map(|line| line.text).collect()
     }
 
-    /// The same by the definition, without regard to time: the last place that fits and where a line may break, else
-    /// the last grapheme, else the last character.
+    /// The same by definition, in quadratic time: a line ends at the last place that fits and where it may break, else at the
+    /// last grapheme, else at the last character.
     fn lines_by_definition(text: &str, columns: usize) -> Vec<&str> {
         let mut lines = Vec::new();
         let mut rest = text;
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_full_by_its_width_and_not_by_the_sum_of_its_parts() {
+    fn a_line_is_full_by_its_width_and_not_by_the_sum() {
         for (piece, columns) in ["لا", "❤\u{fe0e}\u{fe0e}\u{fe0e}\u{fe0e}", "👍\u{fe0e}"]
             .into_iter()
             .flat_map(|piece| [8, 40, 400].map(|columns| (piece, columns)))
@@ -289,7 +288,7 @@ mod tests {
         }
     }
 
-    /// Pieces that have something to do with how lines break.
+    /// Pieces that matter to how lines break.
     fn text() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             4 => "[a-z]{1,9}",
@@ -324,7 +323,7 @@ mod tests {
 
         #[test]
         fn no_line_is_too_wide_and_no_text_is_lost(
-            // Joiners make graphemes of any length. In Tifinagh and Khmer a letter more may take a column less.
+            // Joiners make graphemes of any length. In Tifinagh and Khmer one more letter may take one column less.
             text in prop_oneof![
                 text(),
                 "\\PC{1,200}",

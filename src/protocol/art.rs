@@ -1,6 +1,6 @@
-//! The styles in which a connection can have messages drawn.
+//! The picture styles: how a client can have messages drawn.
 
-/// How a user wants messages drawn.
+/// A picture style.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Art {
     /// The sender's cow in colour.
@@ -8,17 +8,17 @@ pub enum Art {
     Color,
     /// The sender's cow in characters.
     Plain,
-    /// The same little cow for everybody.
+    /// The same little cow for every sender.
     Small,
     /// No picture: one line.
     Off,
 }
 
 impl Art {
-    /// All of them, in the order in which usages name them.
+    /// All styles, in the order of the usage.
     pub const ALL: [Art; 4] = [Art::Color, Art::Plain, Art::Small, Art::Off];
 
-    /// What it is called.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Art::Color => "color",
@@ -28,7 +28,7 @@ impl Art {
         }
     }
 
-    /// The art of this name.
+    /// The style of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|art| art.name() == name)
     }

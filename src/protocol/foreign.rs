@@ -1,10 +1,10 @@
-//! Lines that clients of other protocols send.
+//! Lines of other protocols.
 //!
-//! A web page can have a browser connect to any port and send a request whose body is lines of its choice. From a loopback
-//! address these would count as the user's own. So a guest that speaks HTTP is turned away at its first line, before
-//! anything that it sends is executed.
+//! A web page can make a browser connect to any port and send a request whose body is lines of its choice; from a loopback
+//! address these would count as the user's own. So a guest that speaks HTTP is refused at its first line, before anything
+//! that it sends is executed.
 
-/// Header fields that a request begins with, if its first line is not understood: a request of HTTP/1.1 has a `Host`.
+/// Header fields that come early in a request, for one whose first line is not recognized. HTTP/1.1 demands `Host`.
 const HEADERS: [&str; 12] = [
     "Host",
     "User-Agent",
@@ -20,8 +20,8 @@ const HEADERS: [&str; 12] = [
     "Upgrade",
 ];
 
-/// Whether a sanitized line is the first one of an HTTP request, of any method and version (RFC 9112 3), or a header field.
-/// Of a line that is not `whole` the beginning will do.
+/// Whether a sanitized line is an HTTP request line of any method and version (RFC 9112 3), or a header field. Of a line that
+/// is not `whole` the beginning decides.
 pub fn is_http(line: &str, whole: bool) -> bool {
     let line = line.trim_matches(' ');
     is_request(line, whole) || line.split_once(':').is_some_and(|(name, _)| is_header(name))
@@ -32,7 +32,7 @@ fn is_request(line: &str, whole: bool) -> bool {
     let words = || line.split(' ').filter(|word| !word.is_empty());
     let is_version = |word: &str| word.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("HTTP/"));
     let ends_like_one = words().nth(2).is_some() && words().next_back().is_some_and(is_version);
-    // A request id may stand before it.
+    // A request id may precede the method.
     let is_url = |word: &str| word.starts_with('/') || word.contains("://");
     ends_like_one || !whole && words().skip(1).take(2).any(is_url)
 }

@@ -1,25 +1,25 @@
-//! Names as users type and read them: `tux` is the first of its breed, `tux#2` the second.
+//! Names as users type and read them: `tux` is the first cow of its breed, `tux#2` the second.
 //!
-//! Every name has exactly one spelling: `tux#1`, `tux#02` and `tux#` are none. What a breed is called and
-//! how many of it there are, the herd knows.
+//! Every name has exactly one spelling: `tux#1`, `tux#02` and `tux#` are not names. Which breeds exist and how many cows each
+//! has, the herd knows.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// Stands between a breed and a number.
+/// Separates a breed from a number.
 const MARK: char = '#';
 
-/// One cow's name.
+/// The name of a cow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Name<'a> {
     /// Its breed, as `tux`.
     pub breed: &'a str,
-    /// Its number among those, from 1.
+    /// Its number within the breed, from 1.
     pub number: u32,
 }
 
 impl<'a> Name<'a> {
-    /// Reads a name; `None` if nobody can be called that.
+    /// Reads a name; `None` if no cow can have it.
     pub fn parse(text: &'a str) -> Option<Self> {
         let Some((breed, digits)) = text.split_once(MARK) else {
             return Some(Name { breed: text, number: 1 });
@@ -38,26 +38,26 @@ impl fmt::Display for Name<'_> {
     }
 }
 
-/// The breed of which `tux#` asks for the lowest free cow.
+/// The breed of which `tux#` asks for any free cow.
 pub fn lowest_of(text: &str) -> Option<&str> {
     text.strip_suffix(MARK)
 }
 
-/// `digits` if they are a number as it is written: no sign, no leading 0.
+/// `digits` if they are a number in its one spelling: no sign, no leading 0.
 fn decimal(digits: &str) -> Option<&str> {
     (digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0')).then_some(digits)
 }
 
-/// What names may begin with, as `who` is asked.
+/// The beginning of a name, as `who` takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prefix<'a> {
     breed: &'a str,
-    /// What stands after the mark, if there is one.
+    /// The text after the mark, if there is one.
     digits: Option<&'a str>,
 }
 
 impl<'a> Prefix<'a> {
-    /// Any text; an empty one matches every name.
+    /// Any text; the empty one matches every name.
     pub fn new(text: &'a str) -> Self {
         match text.split_once(MARK) {
             Some((breed, digits)) => Prefix { breed, digits: Some(digits) },
@@ -65,11 +65,11 @@ impl<'a> Prefix<'a> {
         }
     }
 
-    /// The numbers from 1 to `size` whose names match in this breed: ranges, ascending.
+    /// The numbers from 1 to `size` of this breed's cows whose names match: ascending ranges.
     pub fn numbers_of(self, breed: &str, size: u32) -> impl Iterator<Item = RangeInclusive<u32>> + use<> {
         let size = u64::from(size);
-        // The numbers that are the digits; those that have one digit more, two more ... come after them. Only
-        // the first cow's name has no mark.
+        // Numbers that are the digits; then those with one more digit, two more, and so on. Only the name of the first cow has
+        // no mark.
         let (least, range) = match self.digits {
             None => (1, breed.starts_with(self.breed).then_some((1, size))),
             Some("") => (2, (breed == self.breed).then_some((2, size))),
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_mark_without_a_number_asks_for_the_lowest() {
+    fn only_a_mark_without_a_number_asks_for_any() {
         assert_eq!(lowest_of("tux#"), Some("tux"));
         assert_eq!(lowest_of("tux"), None);
         assert_eq!(lowest_of("tux#2"), None);
