@@ -101,7 +101,7 @@ pub const LINGER: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether the peer of a closing connection has acknowledged everything: that is a
 /// system call, and ten a second for each of the 5,000 that a drain may close are a twentieth of a core.
-pub const LINGER_LOOK: Duration = Duration::from_millis(100);
+pub const LINGER_POLL: Duration = Duration::from_millis(100);
 
 /// How long a drain lets handshakes under way come to their end before the listener goes: a round trip, on
 /// most networks.
@@ -277,10 +277,10 @@ pub const RING_SENDS: usize = 256;
 /// The pause after a large flush that has joined messages, as a multiple of the time that it took: with 4 senders of 8
 /// messages each to 1,000 receivers, 3 took 7 % less CPU time than 1, 4 no less than 3. After a flush of single messages
 /// there is none: it saved nothing there.
-pub const GATHERING_FLUSHES: u32 = 3;
+pub const BATCHING_FLUSHES: u32 = 3;
 
 /// Longest such pause. A flush to 1,000 takes 3 ms.
-pub const GATHERING_MAX: Duration = Duration::from_millis(10);
+pub const BATCHING_MAX: Duration = Duration::from_millis(10);
 
 /// Fewer connections than these are written to one by one: the ring's own system call costs as much as it saves.
 pub const RING_SENDS_WORTH: usize = 8;

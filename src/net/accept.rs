@@ -25,16 +25,16 @@ pub(crate) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
     while !core.is_draining() {
         match listener.take_waiting() {
             Ok((socket, peer)) if core.metrics.all().lacks_descriptors() && !listener.is_room() => {
-                // There was a descriptor only because a core has let go of its spare one: give that back.
+                // There was a descriptor only because a core has let go of its reserve one: give that back.
                 refuse_at_once(&core, socket, peer, CloseReason::ServerFull);
-                listener.renew_spare();
+                listener.refill_reserve();
                 core.reactor.sleep(ACCEPT_BACKOFF).await;
             }
             Ok((socket, peer)) => {
                 if std::mem::take(&mut is_failing) {
                     core.metrics.add(Counter::AcceptRecoveries, 1);
                     core.log.emit(Event::AcceptRecovered { shard: core.id });
-                    listener.renew_spare();
+                    listener.refill_reserve();
                 }
                 admit(&core, socket, peer);
                 if turn.step() {
@@ -58,10 +58,10 @@ pub(crate) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
                     core.metrics.add(Counter::AcceptFailures, 1);
                     core.log.emit(Event::AcceptFailed { shard: core.id, error: error.to_string() });
                 }
-                // Out of descriptors, most likely: give up the spare one to tell those who wait.
-                listener.give_up_spare();
+                // Out of descriptors, most likely: give up the reserve one to tell those who wait.
+                listener.give_up_reserve();
                 refuse_waiting(&core, &listener);
-                listener.renew_spare();
+                listener.refill_reserve();
                 core.reactor.sleep(ACCEPT_BACKOFF).await;
             }
         }
@@ -84,17 +84,17 @@ fn admit(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>) {
 }
 
 /// Accepts all that wait, then ends the listener: newcomers are refused by the kernel. Without descriptors for
-/// them they get their last line on the spare one, one after the other. Returns whether it has ended; if not,
+/// them they get their last line on the reserve one, one after the other. Returns whether it has ended; if not,
 /// somebody waits for whom there is not even that one, and it has to be called again.
 pub(super) fn empty_and_end(listener: &Listening, core: &Rc<Core>) -> bool {
     // The kernel's queue holds one more than it was asked for, and handshakes come to their end meanwhile.
     for _ in 0..2 * BACKLOG {
         match listener.take_waiting() {
-            Ok((socket, peer)) if listener.has_spare() => admit(core, socket, peer),
+            Ok((socket, peer)) if listener.has_reserve() => admit(core, socket, peer),
             Ok((socket, peer)) => refuse_at_once(core, socket, peer, CloseReason::Shutdown),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) if is_of_one_connection(&error) => {}
-            Err(_) if listener.give_up_spare() => {}
+            Err(_) if listener.give_up_reserve() => {}
             Err(_) if listener.has_waiting() => return false,
             Err(_) => break,
         }

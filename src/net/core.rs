@@ -24,14 +24,14 @@ use crate::ids::{ConnectionId, ShardId};
 use crate::limits::{BACKLOG_SENDQ_PART, READ_BYTES, SCARCE_PART};
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter, Metrics};
-use crate::net::connection::{Connection, ConnectionContext, Ending};
+use crate::net::connection::{Close, Connection, ConnectionContext};
 use crate::net::delivery::batch::Batch;
 use crate::net::delivery::dirty::DirtyList;
 use crate::net::delivery::mesh::Mesh;
 use crate::net::delivery::outbox::Outbox;
 use crate::net::terms::Terms;
 use crate::panics;
-use crate::policy::addresses::{Addresses, Place};
+use crate::policy::addresses::{Addresses, ConnectionPermit};
 use crate::policy::limits::Limits;
 use crate::policy::memory_budget::{Account, Budget};
 use crate::protocol::line::Line;
@@ -75,7 +75,7 @@ pub struct Core {
     pub(crate) common: shard::Common,
     shard: RefCell<Shard>,
     /// Something that is everybody's is being changed, or a panic has left it half changed.
-    changing: Cell<bool>,
+    in_critical: Cell<bool>,
     connections: RefCell<Slab<Rc<Connection>>>,
     context: Rc<ConnectionContext>,
     /// Its part of what may wait for all connections together.
@@ -89,7 +89,7 @@ pub struct Core {
     /// Who has come or gone and was not yet told of, here or elsewhere.
     pub(crate) changes: RefCell<VecDeque<Change>>,
     /// By core: what it could not be told of, its mailbox being full.
-    pub(crate) untold: RefCell<Vec<Option<Change>>>,
+    pub(crate) pending: RefCell<Vec<Option<Change>>>,
     /// Lent to whoever reads, for the length of one read.
     pub(crate) read_buffer: RefCell<Box<[u8]>>,
     /// Lines whose effects are not all done: they wait for room in a mailbox.
@@ -126,14 +126,14 @@ impl Core {
             log,
             common,
             shard: RefCell::new(shard),
-            changing: Cell::new(false),
+            in_critical: Cell::new(false),
             connections: RefCell::new(Slab::new()),
             context: Rc::new(of_connections),
             dirty: DirtyList::default(),
             batch: RefCell::default(),
             over_limit: RefCell::default(),
             changes: RefCell::default(),
-            untold: RefCell::default(),
+            pending: RefCell::default(),
             read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             lines_waiting: Cell::new(0),
             ended: Cell::new(0),
@@ -162,26 +162,25 @@ impl Core {
 
     /// Ends a connection's session: from here on it gets nothing new, and its cow is free. What it has
     /// been sent so far is still written if the ending is an orderly one. Its own task does the rest.
-    pub(crate) fn end(&self, connection: &Connection, ending: Ending) {
-        let ending = ending.or_peer_gone();
-        if !connection.set_ending(ending) {
+    pub(crate) fn end(&self, connection: &Connection, close: Close) {
+        if !connection.set_close(close) {
             return;
         }
         if let Some(cow) = self.with_shard(|shard| shard.on_close(connection.id)) {
-            self.note_change(Change::Left(cow));
+            self.record_presence(Change::Left(cow));
         }
-        self.metrics.add_ended(ending.reason);
+        self.metrics.add_ended(close.reason);
         if !connection.is_served.get() {
-            let place = connection.place.take();
-            place.iter().for_each(Place::was_unserved);
-            connection.place.set(place);
+            let permit = connection.permit.take();
+            permit.iter().for_each(ConnectionPermit::was_unserved);
+            connection.permit.set(permit);
             return;
         }
         self.log.emit(Event::Closed {
             connection: connection.name,
             cow: connection.cow().map(|cow| self.name(cow)),
-            reason: ending.reason,
-            error: ending.error.map(|error| error.to_string()),
+            reason: close.reason,
+            error: close.error.map(|error| error.to_string()),
         });
     }
 
@@ -193,8 +192,8 @@ impl Core {
     }
 
     /// Gives up what still waits for a connection that ends.
-    pub(crate) fn give_up(&self, connection: &Connection) {
-        if connection.abandon() {
+    pub(crate) fn discard_output(&self, connection: &Connection) {
+        if connection.discard_output() {
             self.log.emit(Event::Abandoned { connection: connection.name });
         }
     }
@@ -212,22 +211,22 @@ impl Core {
         });
         assert_eq!(cow, None, "a session ends before its connection is forgotten, or the next one would inherit it");
         self.connections.borrow_mut().remove(connection.id.index());
-        if let Some(place) = connection.place.take() {
-            place.leave(connection.bucket.get().debt(self.now()));
+        if let Some(permit) = connection.permit.take() {
+            permit.leave(connection.bucket.get().debt(self.now()));
         }
         self.metrics.add(Counter::Closed, 1);
     }
 
     /// Logs that a connection has become somebody, and remembers as whom.
-    pub(crate) fn note_login(&self, connection: &Connection, cow: CowId) {
+    pub(crate) fn record_login(&self, connection: &Connection, cow: CowId) {
         connection.set_cow(cow);
         connection.quiet.restart(self.now());
         self.log.emit(Event::LoggedIn { connection: connection.name, cow: self.name(cow) });
     }
 
-    /// Somebody has come or gone; whoever wants to know is told soon (`effects::tell_changes`). Nobody
+    /// Somebody has come or gone; whoever wants to know is told soon (`effects::broadcast_presence`). Nobody
     /// is told of everybody's end.
-    pub(crate) fn note_change(&self, change: Change) {
+    pub(crate) fn record_presence(&self, change: Change) {
         if self.common.wants.has_listeners_anywhere() && !self.is_draining() {
             self.changes.borrow_mut().push_back(change);
         }
@@ -259,21 +258,21 @@ impl Core {
 
     /// Looks into or changes the shard, all or nothing.
     pub(crate) fn with_shard<T>(&self, act: impl FnOnce(&mut Shard) -> T) -> T {
-        self.all_or_nothing(|| act(&mut self.shard.borrow_mut()))
+        self.critical(|| act(&mut self.shard.borrow_mut()))
     }
 
     /// Does something to what is everybody's: a panic meanwhile breaks the core.
-    pub(crate) fn all_or_nothing<T>(&self, act: impl FnOnce() -> T) -> T {
-        let before = self.changing.replace(true);
+    pub(crate) fn critical<T>(&self, act: impl FnOnce() -> T) -> T {
+        let before = self.in_critical.replace(true);
         let done = act();
-        self.changing.set(before);
+        self.in_critical.set(before);
         done
     }
 
     /// To be asked after a panic: whether it has left something half changed that is everybody's. The core must
     /// not go on then.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.changing.get() || self.shard.borrow().is_broken()
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.in_critical.get() || self.shard.borrow().is_poisoned()
     }
 
     /// All connections of this core, by their ids. None may be opened or forgotten meanwhile.

@@ -65,14 +65,14 @@ async fn nothing_more_comes(core: &Rc<Core>) {
 /// No connection is opened meanwhile: the listener is empty, or it has no descriptor to spare and gives the last line to
 /// each connection that waits by itself.
 async fn tell_all(core: &Rc<Core>) {
-    let mut places = 0;
-    while places < core.connections().capacity() {
-        for place in places..places + LOOKED_AFTER_AT_ONCE {
-            if let Some(connection) = core.connections().get(place) {
+    let mut slots = 0;
+    while slots < core.connections().capacity() {
+        for slot in slots..slots + LOOKED_AFTER_AT_ONCE {
+            if let Some(connection) = core.connections().get(slot) {
                 apply::tell_and_end(core, connection, CloseReason::Shutdown);
             }
         }
-        places += LOOKED_AFTER_AT_ONCE;
+        slots += LOOKED_AFTER_AT_ONCE;
         core.dirty.schedule_flush();
         core.reactor.yield_now().await;
     }
@@ -155,7 +155,7 @@ mod tests {
             for _ in 0..COUNT {
                 let (ours, _) = UnixStream::pair().expect("descriptors");
                 let (bucket, wait) = (Bucket::FULL, Duration::ZERO);
-                let terms = Terms { bucket, shared: None, may_look_on: true, place: None, wait };
+                let terms = Terms { bucket, shared: None, login_exempt: true, permit: None, wait };
                 core.open(Socket::new(&reactor, ours.into()), None, terms);
             }
             let told = Rc::new(RefCell::new(vec![0]));
@@ -165,7 +165,7 @@ mod tests {
                     telling.borrow_mut().push(closing.metrics.all().ended(CloseReason::Shutdown) as usize);
                     let all: Vec<_> =
                         closing.connections().iter().map(|(_, connection)| Rc::clone(connection)).collect();
-                    all.iter().filter(|one| one.ending().is_some()).for_each(|one| closing.forget(one));
+                    all.iter().filter(|one| one.closing().is_some()).for_each(|one| closing.forget(one));
                     closing.reactor.yield_now().await;
                 }
             });

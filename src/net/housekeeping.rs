@@ -8,7 +8,7 @@ use crate::held;
 use crate::limits::{
     HEARTBEAT, HOUSEKEEPING, LAST_OUTPUT_STALL, LOOKED_AFTER_AT_ONCE, SENDQ_GRACE, UNSERVED_TOLD_EVERY,
 };
-use crate::net::connection::{Connection, Ending};
+use crate::net::connection::{Close, Connection};
 use crate::net::core::Core;
 use crate::net::delivery::apply;
 use crate::net::delivery::presence;
@@ -19,7 +19,7 @@ pub(crate) async fn run(core: Rc<Core>) {
         core.reactor.sleep(HEARTBEAT).await;
         cut_the_slow(&core).await;
         keep_the_budget(&core);
-        if !core.is_draining() && presence::tell_untold(&core) {
+        if !core.is_draining() && presence::broadcast_pending(&core) {
             core.dirty.schedule_flush();
         }
     }
@@ -49,7 +49,7 @@ async fn cut_the_slow(core: &Rc<Core>) {
     }
     let stays = |connection: &Rc<Connection>| {
         // One that ends is over when its task is; what then still waits for it must not keep it here.
-        connection.is_listed_as_over.set(connection.is_over() && connection.ending().is_none());
+        connection.is_listed_as_over.set(connection.is_over() && connection.closing().is_none());
         connection.is_listed_as_over.get()
     };
     core.over_limit.borrow_mut().extend(all.into_iter().filter(stays));
@@ -60,7 +60,7 @@ fn cut_if_slow(core: &Core, connection: &Connection) {
         // Nobody may have offered the socket anything for a while.
         && let Err(error) = connection.write_again()
     {
-        core.end(connection, Ending::of_write(error));
+        core.end(connection, Close::of_write(error));
     } else if connection.is_over_for(SENDQ_GRACE) {
         core.end(connection, CloseReason::SlowConsumer.into());
     }
@@ -74,20 +74,20 @@ fn keep_the_budget(core: &Core) {
     let connections = core.connections();
     let loads = connections.iter().map(|(_, connection)| (connection, connection.load())).collect();
     for connection in core.account.to_cut(loads, core.now()) {
-        end_or_give_up(core, connection, CloseReason::QueuesFull);
+        close_or_discard(core, connection, CloseReason::QueuesFull);
     }
 }
 
 /// Looks at each connection: one that is stalled, silent or gone is ended.
 async fn look_after_all(core: &Rc<Core>) {
-    let mut places = 0;
-    while places < core.connections().capacity() {
-        for place in places..places + LOOKED_AFTER_AT_ONCE {
-            if let Some(connection) = core.connections().get(place) {
+    let mut slots = 0;
+    while slots < core.connections().capacity() {
+        for slot in slots..slots + LOOKED_AFTER_AT_ONCE {
+            if let Some(connection) = core.connections().get(slot) {
                 look_after(core, connection);
             }
         }
-        places += LOOKED_AFTER_AT_ONCE;
+        slots += LOOKED_AFTER_AT_ONCE;
         core.dirty.schedule_flush();
         core.reactor.yield_now().await;
     }
@@ -100,7 +100,7 @@ fn look_after(core: &Core, connection: &Rc<Connection>) {
         close_if_silent(core, connection);
     }
     if core.limits.user_timeout.is_some_and(|timeout| connection.is_gone(timeout)) {
-        end_or_give_up(core, connection, CloseReason::PeerGone);
+        close_or_discard(core, connection, CloseReason::PeerGone);
     }
 }
 
@@ -108,18 +108,18 @@ fn look_after(core: &Core, connection: &Rc<Connection>) {
 fn cut_if_stalled(core: &Core, connection: &Connection) {
     let Some(since) = connection.stalled_since() else { return };
     let stalled = core.now().saturating_sub(since);
-    match connection.ending() {
+    match connection.closing() {
         None if stalled >= core.limits.sendq_stall => core.end(connection, CloseReason::Stalled.into()),
-        Some(_) if stalled >= LAST_OUTPUT_STALL => core.give_up(connection),
+        Some(_) if stalled >= LAST_OUTPUT_STALL => core.discard_output(connection),
         _ => {}
     }
 }
 
 /// Ends a connection; one that ends already waits for nothing any more.
-fn end_or_give_up(core: &Core, connection: &Connection, reason: CloseReason) {
-    match connection.ending() {
+fn close_or_discard(core: &Core, connection: &Connection, reason: CloseReason) {
+    match connection.closing() {
         None => core.end(connection, reason.into()),
-        Some(_) => core.give_up(connection),
+        Some(_) => core.discard_output(connection),
     }
 }
 
@@ -127,10 +127,10 @@ fn end_or_give_up(core: &Core, connection: &Connection, reason: CloseReason) {
 fn close_if_silent(core: &Core, connection: &Rc<Connection>) {
     let (time, reason) = match connection.cow() {
         Some(_) => (core.limits.idle_timeout, CloseReason::Idle),
-        None if connection.may_look_on => return,
+        None if connection.login_exempt => return,
         None => (core.limits.login_timeout, CloseReason::NotLoggedIn),
     };
-    if time.is_some_and(|time| connection.silence.is_for(time, core.now())) {
+    if time.is_some_and(|time| connection.idle.is_for(time, core.now())) {
         apply::tell_and_end(core, connection, reason);
     }
     close_if_scarce(core, connection);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use socket2::Socket as RawSocket;
 
-use super::connection::serve;
+use super::connection::close;
 use super::core::Core;
 use super::terms::TurnedAway;
 use crate::close_reason::CloseReason;
@@ -60,7 +60,7 @@ pub(super) fn refuse(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr
         let core = Rc::clone(core);
         let lingering = Rc::clone(&core);
         core.reactor.spawn(async move {
-            serve::linger(&lingering, &Socket::new(&lingering.reactor, socket)).await;
+            close::linger(&lingering, &Socket::new(&lingering.reactor, socket)).await;
             lingering.refusing.set(lingering.refusing.get() - 1);
         });
     }

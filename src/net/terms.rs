@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::close_reason::CloseReason;
 use crate::net::core::Core;
-use crate::policy::addresses::{AddressFull, Entered, Place, Shared};
+use crate::policy::addresses::{AddressFull, ConnectionPermit, Entered, Shared};
 use crate::policy::flood::Bucket;
 
 /// What a connection may do, and what it is counted as.
@@ -17,9 +17,9 @@ pub(crate) struct Terms {
     /// What it has in common with other connections of its address, unless that may have any number of them.
     pub(crate) shared: Option<Arc<Shared>>,
     /// Whether it may stay without logging in.
-    pub(crate) may_look_on: bool,
+    pub(crate) login_exempt: bool,
     /// Its place among those of its address, until this is dropped.
-    pub(crate) place: Option<Place>,
+    pub(crate) permit: Option<ConnectionPermit>,
     /// How long it waits before it is served.
     pub(crate) wait: Duration,
 }
@@ -44,15 +44,15 @@ impl Terms {
         let Some(address) = peer.map(|peer| peer.ip()) else {
             // It is gone already.
             let wait = Duration::ZERO;
-            return Ok(Terms { bucket: Bucket::FULL, shared: None, may_look_on: false, place: None, wait });
+            return Ok(Terms { bucket: Bucket::FULL, shared: None, login_exempt: false, permit: None, wait });
         };
         let is_limited = !core.limits.flood_exempt.contains(address);
         let entered = core.addresses.enter(address, is_limited);
-        let Entered { place, wait, debt, shared } = entered.map_err(|AddressFull { is_too_fast }| TurnedAway {
+        let Entered { permit, wait, debt, shared } = entered.map_err(|AddressFull { is_too_fast }| TurnedAway {
             reason: CloseReason::AddressFull,
             is_logged: !is_too_fast,
         })?;
         let bucket = if is_limited { Bucket::with_debt(core.now(), debt) } else { Bucket::EXEMPT };
-        Ok(Terms { bucket, shared, may_look_on: core.limits.login_exempt.contains(address), place, wait })
+        Ok(Terms { bucket, shared, login_exempt: core.limits.login_exempt.contains(address), permit, wait })
     }
 }

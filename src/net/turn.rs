@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use crate::limits::{RING_SENDS, TURN_TIME};
-use crate::net::delivery::fanout::Delivered;
+use crate::limits::TURN_TIME;
 
 /// What a task may do before it lets others run.
 pub(crate) struct Turn {
@@ -19,16 +18,16 @@ impl Turn {
         Turn { left: steps, is_large: false, until: Instant::now() + TURN_TIME }
     }
 
-    /// Takes note of what it has delivered. Its next step is the last when somebody should read first.
-    pub(crate) fn note(&mut self, delivered: Delivered) {
-        self.is_large |= delivered.receivers >= RING_SENDS as u64 || delivered.is_too_much;
-        if delivered.is_too_much {
+    /// It has queued something for many connections, or more than its limit for one: then its next step is the last,
+    /// so that the receiver can read first.
+    pub(crate) fn mark_large(&mut self, is_over: bool) {
+        self.is_large = true;
+        if is_over {
             self.left = 0;
         }
     }
 
-    /// Whether what it has queued had better be written before the next: for as many as one batch writes to, or
-    /// more for somebody than should wait.
+    /// Whether what it has queued should be written before the next turn.
     pub(crate) fn is_large(&self) -> bool {
         self.is_large
     }

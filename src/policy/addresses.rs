@@ -156,7 +156,7 @@ impl Entry {
 #[derive(Debug)]
 pub struct Entered {
     /// To be kept for as long as the connection lives; an address that is exempt from everything needs none.
-    pub place: Option<Place>,
+    pub permit: Option<ConnectionPermit>,
     /// How long it has to wait before it is served.
     pub wait: Duration,
     /// For how long its address has sent too much on connections before, in time until that is paid.
@@ -178,7 +178,7 @@ impl Addresses {
         self.began.elapsed()
     }
 
-    /// Counts a connection from `peer` for as long as its place lives. What it sends is limited or not.
+    /// Counts a connection from `peer` for as long as its permit lives. What it sends is limited or not.
     ///
     /// # Errors
     /// When the address has as many as it may have.
@@ -189,7 +189,7 @@ impl Addresses {
     fn enter_at(self: &Arc<Self>, now: Duration, peer: IpAddr, is_limited: bool) -> Result<Entered, AddressFull> {
         let is_counted = !self.exempt.contains(peer);
         if !is_counted && !is_limited {
-            return Ok(Entered { place: None, wait: Duration::ZERO, debt: Duration::ZERO, shared: None });
+            return Ok(Entered { permit: None, wait: Duration::ZERO, debt: Duration::ZERO, shared: None });
         }
         let source = Source::from(peer);
         let mut table = self.lock();
@@ -213,8 +213,8 @@ impl Addresses {
         entry.connections += 1;
         let debt = if is_limited { entry.debt_until.saturating_sub(now) } else { Duration::ZERO };
         let shared = is_counted.then(|| Arc::clone(&entry.shared));
-        let place = Place { addresses: Arc::clone(self), source };
-        Ok(Entered { place: Some(place), wait, debt, shared })
+        let permit = ConnectionPermit { addresses: Arc::clone(self), source };
+        Ok(Entered { permit: Some(permit), wait, debt, shared })
     }
 
     /// Connections that were not told of one by one since this was last asked, each with where they came from.
@@ -240,12 +240,12 @@ impl Table {
 
 /// One connection of an address, counted until this is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct ConnectionPermit {
     addresses: Arc<Addresses>,
     source: Source,
 }
 
-impl Place {
+impl ConnectionPermit {
     /// The connection is over, and has sent too much for so long.
     pub fn leave(self, debt: Duration) {
         let until = self.addresses.now() + debt;
@@ -260,7 +260,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let now = self.addresses.now();
         let mut table = self.addresses.lock();
@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn an_address_has_as_many_places_as_it_may_and_one_that_goes_makes_room() {
         let addresses = Addresses::new(2, networks("127.0.0.0/8"), None);
-        let enter = |text| addresses.enter(ip(text), true).map(|entered| entered.place);
+        let enter = |text| addresses.enter(ip(text), true).map(|entered| entered.permit);
         let one = enter("192.0.2.1").expect("the first").expect("counted");
         let two = enter("::ffff:192.0.2.1").expect("the second").expect("counted");
         assert!(enter("192.0.2.1").is_err() && enter("::ffff:192.0.2.1").is_err());
@@ -364,7 +364,7 @@ mod tests {
     fn an_exempt_address_has_any_number_and_is_not_counted() {
         let addresses = Addresses::new(1, networks("127.0.0.0/8,::1"), None);
         for text in ["127.0.0.1", "127.0.0.1", "::ffff:127.0.0.1", "::1", "::1"] {
-            assert!(addresses.enter(ip(text), false).expect("exempt").place.is_none());
+            assert!(addresses.enter(ip(text), false).expect("exempt").permit.is_none());
         }
         assert!(addresses.lock().entries.is_empty());
     }
@@ -403,7 +403,7 @@ mod tests {
     fn what_a_connection_leaves_unpaid_the_next_one_of_its_address_finds() {
         let addresses = Addresses::new(9, Networks::default(), None);
         let enter = |text, is_limited| addresses.enter(ip(text), is_limited).expect("there is room");
-        let leave = |text, seconds| enter(text, true).place.expect("counted").leave(Duration::from_secs(seconds));
+        let leave = |text, seconds| enter(text, true).permit.expect("counted").leave(Duration::from_secs(seconds));
         leave("192.0.2.1", 60);
         leave("192.0.2.1", 20);
         let debt = enter("192.0.2.1", true).debt;
@@ -417,10 +417,10 @@ mod tests {
         let addresses = Addresses::new(9, Networks::default(), None);
         let enter = |text| addresses.enter(ip(text), true).expect("there is room");
         let rate = Rate::new(1000, 1000, Duration::from_secs(1));
-        let Entered { place, shared, .. } = enter("192.0.2.1");
+        let Entered { permit, shared, .. } = enter("192.0.2.1");
         let messages = &shared.expect("counted").messages;
         assert_eq!(messages.take(addresses.now(), rate, Price::of_message(60_000)), Ok(()));
-        drop(place);
+        drop(permit);
         let wait = |text| enter(text).shared.expect("counted").messages.wait(addresses.now(), rate).as_secs();
         assert_eq!(wait("192.0.2.1"), 58, "59 s, and a little is over");
         assert_eq!(wait("192.0.2.2"), 0);
@@ -433,7 +433,7 @@ mod tests {
         let refused: Vec<bool> =
             (0..5).map(|_| addresses.enter(ip("192.0.2.1"), true).expect_err("there is no room").is_too_fast).collect();
         assert_eq!(refused, [false, false, true, true, true]);
-        addresses.enter(ip("2001:db8::7"), true).expect("there is room").place.expect("counted").was_unserved();
+        addresses.enter(ip("2001:db8::7"), true).expect("there is room").permit.expect("counted").was_unserved();
         let mut unserved = addresses.take_unserved();
         unserved.sort();
         assert_eq!(unserved, [("192.0.2.1".to_owned(), 3), ("2001:db8::/64".to_owned(), 1)]);

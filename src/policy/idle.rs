@@ -12,12 +12,12 @@ const SPEAKING: u32 = u32::MAX;
 
 /// Since when a connection has had no line, if it has none.
 #[derive(Debug)]
-pub struct Silence(Cell<u32>);
+pub struct IdleTimer(Cell<u32>);
 
-impl Silence {
+impl IdleTimer {
     /// Silent from `now` on.
     pub fn since(now: Duration) -> Self {
-        Silence(Cell::new(ticks(now)))
+        IdleTimer(Cell::new(ticks(now)))
     }
 
     /// A line has come. Until its silence begins again it is none of the connection's doing.
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn silence_lasts_from_its_beginning_and_is_never_taken_for_longer_than_it_is() {
         for began in [0, 1, 99, 100, 199, 12_345] {
-            let silence = Silence::since(at(began));
+            let silence = IdleTimer::since(at(began));
             assert!(!silence.is_for(at(1000), at(began)));
             assert!(!silence.is_for(at(1000), at(began + 999)), "from {began} ms");
             assert!(silence.is_for(at(1000), at(began + 1100)), "from {began} ms");
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn only_a_line_starts_it_anew() {
-        let silence = Silence::since(at(0));
+        let silence = IdleTimer::since(at(0));
         // It asks for input once more, as after some bytes.
         silence.begin(at(900));
         assert!(silence.is_for(at(1000), at(1100)));
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_core_may_be_as_old_as_it_likes() {
         let years = Duration::from_hours(24 * 365 * 20);
-        let silence = Silence::since(years);
+        let silence = IdleTimer::since(years);
         silence.end();
         silence.begin(years);
         assert!(silence.is_for(at(1000), years + at(1100)));

@@ -30,7 +30,7 @@ use crate::limits::KEEPALIVE_PROBES;
 
 /// What is known of what a socket has sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Flight {
+pub struct TcpHealth {
     /// Packets that were sent and not acknowledged.
     pub packets: u32,
     /// Bytes that the peer would take at most; 0 if its window is closed.
@@ -45,7 +45,7 @@ pub struct Flight {
 
 /// What a socket waits for that has sent something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Patience {
+pub enum AckTimer {
     /// All that was sent is acknowledged, as far as anybody looked.
     #[default]
     Rest,
@@ -55,27 +55,27 @@ pub enum Patience {
     InFlight(Duration),
 }
 
-impl Patience {
+impl AckTimer {
     /// What follows from another look, at `now`.
-    pub fn after(self, flight: Flight, now: Duration) -> Self {
+    pub fn after(self, flight: TcpHealth, now: Duration) -> Self {
         match flight {
-            Flight { packets: 0, unsent: 0, .. } => Patience::Rest,
-            Flight { packets: 1.., window: 1.., unheard, .. } => match self {
-                Patience::InFlight(since) if unheard >= now.saturating_sub(since) => self,
+            TcpHealth { packets: 0, unsent: 0, .. } => AckTimer::Rest,
+            TcpHealth { packets: 1.., window: 1.., unheard, .. } => match self {
+                AckTimer::InFlight(since) if unheard >= now.saturating_sub(since) => self,
                 // What follows each other so closely that each look finds some of it waits from anew.
-                _ => Patience::InFlight(now),
+                _ => AckTimer::InFlight(now),
             },
-            _ => Patience::Closed,
+            _ => AckTimer::Closed,
         }
     }
 
     /// Whether that look has shown, too, that the peer has gone.
-    pub fn is_over(self, flight: Flight, now: Duration, timeout: Duration) -> bool {
+    pub fn is_over(self, flight: TcpHealth, now: Duration, timeout: Duration) -> bool {
         let is_left_unanswered = match self {
-            Patience::Rest => false,
-            Patience::Closed => flight.probes >= KEEPALIVE_PROBES,
+            AckTimer::Rest => false,
+            AckTimer::Closed => flight.probes >= KEEPALIVE_PROBES,
             // Who was not heard of for long may have been sent nothing for long.
-            Patience::InFlight(since) => now.saturating_sub(since) >= timeout,
+            AckTimer::InFlight(since) => now.saturating_sub(since) >= timeout,
         };
         is_left_unanswered && flight.unheard >= timeout
     }
@@ -88,34 +88,34 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(5);
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn flight(packets: u32, window: u32, unsent: u32) -> Flight {
-        Flight { packets, window, unsent, probes: 0, unheard: Duration::ZERO }
+    fn flight(packets: u32, window: u32, unsent: u32) -> TcpHealth {
+        TcpHealth { packets, window, unsent, probes: 0, unheard: Duration::ZERO }
     }
 
     #[test]
     fn what_is_on_its_way_to_an_open_window_is_in_flight() {
         let now = SECOND;
-        let after = |packets, window, unsent| Patience::Rest.after(flight(packets, window, unsent), now);
-        assert_eq!(after(0, 65_536, 0), Patience::Rest);
-        assert_eq!(after(0, 0, 0), Patience::Rest);
-        assert_eq!(after(1, 65_536, 0), Patience::InFlight(now));
-        assert_eq!(after(3, 1, 9), Patience::InFlight(now));
+        let after = |packets, window, unsent| AckTimer::Rest.after(flight(packets, window, unsent), now);
+        assert_eq!(after(0, 65_536, 0), AckTimer::Rest);
+        assert_eq!(after(0, 0, 0), AckTimer::Rest);
+        assert_eq!(after(1, 65_536, 0), AckTimer::InFlight(now));
+        assert_eq!(after(3, 1, 9), AckTimer::InFlight(now));
         // Its peer does not read.
-        assert_eq!(after(0, 0, 9), Patience::Closed);
+        assert_eq!(after(0, 0, 9), AckTimer::Closed);
         // Its peer has closed its window over what was on its way.
-        assert_eq!(after(3, 0, 9), Patience::Closed);
-        assert_eq!(after(3, 0, 0), Patience::Closed);
+        assert_eq!(after(3, 0, 9), AckTimer::Closed);
+        assert_eq!(after(3, 0, 0), AckTimer::Closed);
         // Too much for the window, or the kernel has not got round to it.
-        assert_eq!(after(0, 9, 9), Patience::Closed);
+        assert_eq!(after(0, 9, 9), AckTimer::Closed);
     }
 
     #[test]
     fn who_acknowledges_nothing_in_flight_has_gone_after_the_timeout() {
         let began = SECOND;
-        let mut patience = Patience::Rest;
+        let mut patience = AckTimer::Rest;
         // At each second: is something in flight, and how long ago was the peer heard of?
         let mut look = |second: u32, packets, unheard| {
-            let (now, flight) = (began + second * SECOND, Flight { unheard, ..flight(packets, 9, 0) });
+            let (now, flight) = (began + second * SECOND, TcpHealth { unheard, ..flight(packets, 9, 0) });
             patience = patience.after(flight, now);
             patience.is_over(flight, now, TIMEOUT)
         };
@@ -133,9 +133,9 @@ mod tests {
     #[test]
     fn time_in_which_nobody_could_look_is_held_against_nobody() {
         let began = SECOND;
-        let mut patience = Patience::Rest;
+        let mut patience = AckTimer::Rest;
         let mut look = |second: u32, unheard| {
-            let (now, flight) = (began + second * SECOND, Flight { unheard, ..flight(1, 9, 0) });
+            let (now, flight) = (began + second * SECOND, TcpHealth { unheard, ..flight(1, 9, 0) });
             patience = patience.after(flight, now);
             patience.is_over(flight, now, TIMEOUT)
         };
@@ -150,9 +150,9 @@ mod tests {
     #[test]
     fn who_answers_no_probe_has_gone_after_three_and_the_timeout() {
         let (now, moment) = (SECOND, Duration::from_millis(1));
-        let is_over = |flight: Flight, probes, unheard| {
-            let flight = Flight { probes, unheard, ..flight };
-            Patience::Rest.after(flight, now).is_over(flight, now, TIMEOUT)
+        let is_over = |flight: TcpHealth, probes, unheard| {
+            let flight = TcpHealth { probes, unheard, ..flight };
+            AckTimer::Rest.after(flight, now).is_over(flight, now, TIMEOUT)
         };
         let closed = flight(0, 0, 9);
         assert!(is_over(closed, KEEPALIVE_PROBES, TIMEOUT));

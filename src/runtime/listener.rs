@@ -89,7 +89,7 @@ impl Listener {
     /// When it cannot be kept from blocking.
     pub(crate) fn watched_by(self, reactor: &Rc<Reactor>) -> io::Result<Listening> {
         self.0.set_nonblocking(true)?;
-        Ok(Listening { watch: reactor.watch(self.0.as_fd()), socket: self.0, spare: RefCell::new(spare_descriptor()) })
+        Ok(Listening { watch: reactor.watch(self.0.as_fd()), socket: self.0, reserve: RefCell::new(reserve_fd()) })
     }
 }
 
@@ -100,7 +100,7 @@ pub(crate) struct Listening {
     watch: Watch,
     socket: RawSocket,
     /// A descriptor to be given up when there is no other, so that those who wait can be told.
-    spare: RefCell<Option<File>>,
+    reserve: RefCell<Option<File>>,
 }
 
 impl Listening {
@@ -141,28 +141,28 @@ impl Listening {
         poll(&mut listener, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
-    /// Whether there is a descriptor beyond the spare one.
+    /// Whether there is a descriptor beyond the reserve one.
     pub(crate) fn is_room(&self) -> bool {
-        self.has_spare() && spare_descriptor().is_some()
+        self.has_reserve() && reserve_fd().is_some()
     }
 
-    pub(crate) fn has_spare(&self) -> bool {
-        self.spare.borrow().is_some()
+    pub(crate) fn has_reserve(&self) -> bool {
+        self.reserve.borrow().is_some()
     }
 
-    /// Closes the spare descriptor; `false` if there was none.
-    pub(crate) fn give_up_spare(&self) -> bool {
-        self.spare.take().is_some()
+    /// Closes the reserve descriptor; `false` if there was none.
+    pub(crate) fn give_up_reserve(&self) -> bool {
+        self.reserve.take().is_some()
     }
 
-    /// Sees to it that there is a spare descriptor, if one can be had.
-    pub(crate) fn renew_spare(&self) {
-        let mut spare = self.spare.borrow_mut();
-        *spare = spare.take().or_else(spare_descriptor);
+    /// Sees to it that there is a reserve descriptor, if one can be had.
+    pub(crate) fn refill_reserve(&self) {
+        let mut reserve = self.reserve.borrow_mut();
+        *reserve = reserve.take().or_else(reserve_fd);
     }
 }
 
-fn spare_descriptor() -> Option<File> {
+fn reserve_fd() -> Option<File> {
     File::open("/dev/null").ok()
 }
 

@@ -237,8 +237,8 @@ impl Shard {
     }
 
     /// Whether a panic has left the shard half changed.
-    pub fn is_broken(&self) -> bool {
-        self.roster.is_broken()
+    pub fn is_poisoned(&self) -> bool {
+        self.roster.is_poisoned()
     }
 
     /// Decides what one line of `from` means. A claim or a release that it asks for is done on return.

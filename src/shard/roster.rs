@@ -44,7 +44,7 @@ pub(super) struct Roster {
     usual_form: Form,
     registered: Vec<Receiver>,
     /// A change has begun and is not done: what a panic in it leaves behind is not to be trusted.
-    changing: bool,
+    in_critical: bool,
 }
 
 impl Roster {
@@ -57,7 +57,7 @@ impl Roster {
             forms: Vec::new(),
             usual_form,
             registered: Vec::new(),
-            changing: false,
+            in_critical: false,
         }
     }
 
@@ -70,8 +70,8 @@ impl Roster {
     }
 
     /// Whether a change was begun and never done.
-    pub(super) fn is_broken(&self) -> bool {
-        self.changing
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.in_critical
     }
 
     /// All registered connections, dense, in no particular order.
@@ -114,7 +114,7 @@ impl Roster {
     }
 
     fn enter(&mut self, connection: ConnectionId, claim: Claim, held: Option<Held>) {
-        self.changing = true;
+        self.in_critical = true;
         let at = connection.index();
         if self.sessions.len() <= at {
             self.sessions.resize_with(at + 1, || None);
@@ -123,13 +123,13 @@ impl Roster {
         let receiver = Receiver { connection, form: self.form(connection), listening: false };
         self.registered.push(receiver);
         self.count(receiver, true);
-        self.changing = false;
+        self.in_critical = false;
     }
 
     /// Ends the session of `connection`, if it has one, and frees its cow, which is returned.
     pub(super) fn leave(&mut self, connection: ConnectionId) -> Option<CowId> {
         let session = self.sessions.get_mut(connection.index()).and_then(Option::take)?;
-        self.changing = true;
+        self.in_critical = true;
         let receiver = self.registered.swap_remove(session.place);
         faults::at(Point::Leave, b"");
         self.count(receiver, false);
@@ -140,7 +140,7 @@ impl Roster {
         }
         let cow = session.claim.cow();
         drop(session);
-        self.changing = false;
+        self.in_critical = false;
         Some(cow)
     }
 

@@ -116,7 +116,7 @@ impl World {
             }
             let id = ConnectionId::new(place.1);
             let last_line = self.shards[core].pushed(id, SHUTTING_DOWN);
-            connection.wire.push_own(last_line.as_bytes());
+            connection.wire.push_reply(last_line.as_bytes());
             connection.wire.end();
             if let Some(session) = connection.session {
                 self.sessions[session].stayed = true;

@@ -72,7 +72,7 @@ impl World {
             }
         }
         self.acknowledged.push(waiting.sends);
-        self.connection(place).wire.push_own(&waiting.effects.reply);
+        self.connection(place).wire.push_reply(&waiting.effects.reply);
         if let Some(frame) = waiting.effects.local {
             self.deliver(place.0, frame);
         }
@@ -120,8 +120,8 @@ impl World {
             }
             assert_eq!(is_author, id == token.0);
             if is_author {
-                connection.wire.push_own_message(&payload);
-            } else if connection.wire.push_message(&payload, now).is_err() {
+                connection.wire.push_echo(&payload);
+            } else if connection.wire.push_delivery(&payload, now).is_err() {
                 too_slow.push(place);
                 continue;
             }
@@ -145,7 +145,7 @@ impl World {
             let begin = if connection.form.numbered { "0 * " } else { "* " };
             let line = line.strip_prefix(begin).expect("how a notice begins");
             assert!(["has joined\n", "has left\n", "more left\n"].iter().any(|end| line.ends_with(end)), "{line}");
-            if connection.wire.push_message(&payload, now).is_err() {
+            if connection.wire.push_delivery(&payload, now).is_err() {
                 too_slow.push((core, place));
             }
         }

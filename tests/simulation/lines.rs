@@ -56,7 +56,7 @@ impl World {
                 let line = Line { bytes: Err(LineTooLong { start: b"moo" }), crlf: false };
                 let effects = self.shards[place.0].on_line(ConnectionId::new(place.1), line);
                 assert_eq!(effects.reply, b"error: line too long (max 100 bytes)\n");
-                self.connection(place).wire.push_own(&effects.reply);
+                self.connection(place).wire.push_reply(&effects.reply);
             }
             91..98 => {
                 let effects = self.answered(place, "quit", "Goodbye.");
@@ -129,7 +129,7 @@ impl World {
         }
         let wanted = self.random.usize(..HISTORY + 2);
         let effects = self.execute(place, &format!("history {wanted}"));
-        self.connection(place).wire.push_own(&effects.reply);
+        self.connection(place).wire.push_reply(&effects.reply);
         let kept = &self.history[place.0];
         let expected: Vec<Token> = kept.iter().skip(kept.len().saturating_sub(wanted)).copied().collect();
         let text = String::from_utf8(effects.reply).expect("replies are UTF-8");
@@ -197,7 +197,7 @@ impl World {
         assert_eq!(reply(&effects), expected, "to {line:?}");
         assert!(matches!(effects.forward, Forward::Nowhere) && effects.local.is_none(), "{line:?} sends something");
         assert_eq!(matches!(effects.outcome, Outcome::Quit(_)), line == "quit");
-        self.connection(place).wire.push_own(&effects.reply);
+        self.connection(place).wire.push_reply(&effects.reply);
         effects
     }
 

@@ -8,7 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use cowchat::limits::SENDQ_MESSAGE_BYTES_MIN;
-use cowchat::net::connection::send_queue::{Fill, SendQueue};
+use cowchat::net::connection::send_queue::{Fit, SendQueue};
 use cowchat::shard::Payload;
 
 /// How a peer reads.
@@ -73,27 +73,27 @@ impl Wire {
     }
 
     /// Queues what the peer has asked for himself, or the server's last line.
-    pub fn push_own(&mut self, bytes: &[u8]) {
+    pub fn push_reply(&mut self, bytes: &[u8]) {
         self.expect(bytes);
-        self.queue.push_own(bytes.to_vec());
+        self.queue.push_reply(bytes.to_vec());
     }
 
     /// Queues a message that the peer sends to himself.
-    pub fn push_own_message(&mut self, payload: &Payload) {
+    pub fn push_echo(&mut self, payload: &Payload) {
         self.expect(payload);
-        self.queue.push_own_message(payload.clone());
+        self.queue.push_echo(payload.clone());
     }
 
     /// Queues somebody else's message, after a look at what the peer takes if there is no room. The moment for
     /// which a queue may be over its limit is none here.
-    pub fn push_message(&mut self, payload: &Payload, now: Duration) -> Result<(), Cut> {
+    pub fn push_delivery(&mut self, payload: &Payload, now: Duration) -> Result<(), Cut> {
         let counts = payload.len().max(SENDQ_MESSAGE_BYTES_MIN);
         if !self.has_room(counts) {
             self.flush(usize::MAX, now);
         }
         let has_room = self.has_room(counts);
-        let queued = self.queue.push_message(payload.clone(), self.bytes_max, now);
-        assert_eq!(queued == Ok(Fill::Within), has_room, "{counts} more than {:?}", self.others);
+        let queued = self.queue.push_delivery(payload.clone(), self.bytes_max, now);
+        assert_eq!(queued == Ok(Fit::Within), has_room, "{counts} more than {:?}", self.others);
         if !has_room {
             return Err(Cut);
         }

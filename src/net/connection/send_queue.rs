@@ -21,11 +21,11 @@ const CHUNKS_KEPT: usize = 8;
 
 /// The queue would hold more of other people's messages than it ever may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Overflow;
+pub struct QueueFull;
 
 /// How a message was queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fill {
+pub enum Fit {
     /// Within the limit.
     Within,
     /// Over it, which a reader may be for a moment.
@@ -36,7 +36,7 @@ pub enum Fill {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// Nothing waits any more.
-    Empty,
+    Drained,
     /// The socket takes no more for now.
     Blocked,
 }
@@ -162,7 +162,7 @@ impl SendQueue {
     }
 
     /// Queues bytes of the connection's own.
-    pub fn push_own(&mut self, bytes: Vec<u8>) {
+    pub fn push_reply(&mut self, bytes: Vec<u8>) {
         self.bytes += bytes.len();
         // Replies of one turn share a chunk, but none grows without end.
         let apart = match self.chunks.back_mut() {
@@ -173,7 +173,7 @@ impl SendQueue {
     }
 
     /// Queues a message that the connection sent to itself.
-    pub fn push_own_message(&mut self, payload: Payload) {
+    pub fn push_echo(&mut self, payload: Payload) {
         self.bytes += payload.len();
         self.chunks.push_back(Chunk::new(Content::Message { payload, from_others: false }));
     }
@@ -183,11 +183,11 @@ impl SendQueue {
     /// # Errors
     /// When that time is over, or more than [`SENDQ_OVERRUN`] times as many would wait; the message is not
     /// queued then. Into an empty queue one message is always let in.
-    pub fn push_message(&mut self, payload: Payload, bytes_max: usize, now: Duration) -> Result<Fill, Overflow> {
+    pub fn push_delivery(&mut self, payload: Payload, bytes_max: usize, now: Duration) -> Result<Fit, QueueFull> {
         let bytes = self.others_bytes + cost(payload.len());
         let over = self.others_bytes > 0 && bytes > bytes_max;
         if over && (bytes > SENDQ_OVERRUN * bytes_max || self.is_over_for(SENDQ_GRACE, now)) {
-            return Err(Overflow);
+            return Err(QueueFull);
         }
         if over {
             self.over_since.get_or_insert(now);
@@ -200,7 +200,7 @@ impl SendQueue {
         self.bytes += payload.len();
         self.others_bytes = bytes;
         self.chunks.push_back(Chunk::new(Content::Message { payload, from_others: true }));
-        Ok(if over { Fill::Over } else { Fill::Within })
+        Ok(if over { Fit::Over } else { Fit::Within })
     }
 
     /// Whether the queue is over its limit at all.
@@ -249,7 +249,7 @@ impl SendQueue {
                 return Ok(Progress::Blocked);
             }
         }
-        Ok(Progress::Empty)
+        Ok(Progress::Drained)
     }
 
     /// The first `offered` bytes that wait were offered to the socket, with this result. What is left then, if
@@ -272,7 +272,7 @@ impl SendQueue {
             self.blocked_since.get_or_insert(now);
             return Ok(Progress::Blocked);
         }
-        Ok(Progress::Empty)
+        Ok(Progress::Drained)
     }
 
     /// How many pieces wait: what is given in one slice, at best.
@@ -348,9 +348,9 @@ mod tests {
             let mut queue = SendQueue::default();
             let mut expected = Vec::new();
             for n in 0..200 {
-                queue.push_own(format!("reply {n}\n").into_bytes());
-                queue.push_message(payload(n), usize::MAX, NOW).expect("room");
-                queue.push_own_message(payload(n));
+                queue.push_reply(format!("reply {n}\n").into_bytes());
+                queue.push_delivery(payload(n), usize::MAX, NOW).expect("room");
+                queue.push_echo(payload(n));
                 expected.extend_from_slice(format!("reply {n}\n").as_bytes());
                 expected.extend_from_slice(&payload(n));
                 expected.extend_from_slice(&payload(n));
@@ -365,29 +365,29 @@ mod tests {
     fn all_that_waits_leaves_in_one_write() {
         let mut queue = SendQueue::default();
         for n in 0..10 {
-            queue.push_message(payload(n), usize::MAX, NOW).expect("room");
-            queue.push_own(b"reply\n".to_vec());
+            queue.push_delivery(payload(n), usize::MAX, NOW).expect("room");
+            queue.push_reply(b"reply\n".to_vec());
         }
         let mut writes = 0;
         let progress = queue.write_by(NOW, |slices| {
             writes += 1;
             Ok(slices.iter().map(|slice| slice.len()).sum())
         });
-        assert_eq!((progress.expect("no error"), writes), (Progress::Empty, 1));
+        assert_eq!((progress.expect("no error"), writes), (Progress::Drained, 1));
     }
 
     #[test]
     fn other_peoples_messages_fill_it_to_twice_the_limit_and_not_a_byte_further() {
         let limit = 2 * cost(payload(1).len());
         let mut queue = SendQueue::default();
-        queue.push_own(vec![b'x'; 1_000_000]);
-        queue.push_own_message(payload(1));
-        assert_eq!(queue.push_message(payload(1), limit, NOW), Ok(Fill::Within));
-        assert_eq!(queue.push_message(payload(1), limit, NOW), Ok(Fill::Within), "exactly full");
-        assert_eq!(queue.push_message(payload(1), limit, NOW), Ok(Fill::Over));
-        assert_eq!(queue.push_message(payload(1), limit, NOW), Ok(Fill::Over), "exactly twice as much");
+        queue.push_reply(vec![b'x'; 1_000_000]);
+        queue.push_echo(payload(1));
+        assert_eq!(queue.push_delivery(payload(1), limit, NOW), Ok(Fit::Within));
+        assert_eq!(queue.push_delivery(payload(1), limit, NOW), Ok(Fit::Within), "exactly full");
+        assert_eq!(queue.push_delivery(payload(1), limit, NOW), Ok(Fit::Over));
+        assert_eq!(queue.push_delivery(payload(1), limit, NOW), Ok(Fit::Over), "exactly twice as much");
         let before = queue.bytes();
-        assert_eq!(queue.push_message(payload(1), limit, NOW), Err(Overflow));
+        assert_eq!(queue.push_delivery(payload(1), limit, NOW), Err(QueueFull));
         assert_eq!(queue.bytes(), before, "what does not fit is not queued");
     }
 
@@ -400,7 +400,7 @@ mod tests {
         let one = held();
         assert!((shared.len()..shared.len() + SENDQ_MESSAGE_BYTES_MIN).contains(&one), "{one}");
         for queue in &mut queues {
-            queue.push_message(shared.clone(), usize::MAX, NOW).expect("room");
+            queue.push_delivery(shared.clone(), usize::MAX, NOW).expect("room");
         }
         drop(shared);
         assert_eq!(held(), one + 4 * size_of::<Chunk>());
@@ -408,7 +408,7 @@ mod tests {
         assert_eq!(held(), one + 3 * size_of::<Chunk>());
         // Its own counts, too.
         for _ in 0..100 {
-            queues[0].push_own(vec![b'x'; 1000]);
+            queues[0].push_reply(vec![b'x'; 1000]);
         }
         assert!(held() >= one + 100_000);
         queues[0].advance(50_000);
@@ -423,7 +423,7 @@ mod tests {
     fn what_was_written_is_told_once() {
         let mut queue = SendQueue::default();
         assert!(!queue.take_written());
-        queue.push_own(b"reply\n".to_vec());
+        queue.push_reply(b"reply\n".to_vec());
         let block = |_: &[IoSlice<'_>]| Err(io::ErrorKind::WouldBlock.into());
         assert_eq!(queue.write_by(NOW, block).expect("no error"), Progress::Blocked);
         assert!(!queue.take_written());
@@ -436,9 +436,9 @@ mod tests {
         let short = || Payload::from("* tux has left\n".to_owned());
         let mut queue = SendQueue::default();
         let limit = 10 * SENDQ_MESSAGE_BYTES_MIN;
-        (0..10).for_each(|_| assert_eq!(queue.push_message(short(), limit, NOW), Ok(Fill::Within)));
-        (0..10).for_each(|_| assert_eq!(queue.push_message(short(), limit, NOW), Ok(Fill::Over)));
-        assert_eq!(queue.push_message(short(), limit, NOW), Err(Overflow));
+        (0..10).for_each(|_| assert_eq!(queue.push_delivery(short(), limit, NOW), Ok(Fit::Within)));
+        (0..10).for_each(|_| assert_eq!(queue.push_delivery(short(), limit, NOW), Ok(Fit::Over)));
+        assert_eq!(queue.push_delivery(short(), limit, NOW), Err(QueueFull));
         assert_eq!(written(&mut queue, 7).len(), 20 * short().len());
         assert_eq!((queue.holds_others(), queue.is_over()), (false, false));
     }
@@ -449,7 +449,7 @@ mod tests {
         let limit = 2 * cost(length);
         let mut queue = SendQueue::default();
         for _ in 0..3 {
-            queue.push_message(payload(1), limit, NOW).expect("room for a moment");
+            queue.push_delivery(payload(1), limit, NOW).expect("room for a moment");
         }
         assert!(queue.is_over() && queue.is_over_for(Duration::ZERO, NOW) && !queue.is_over_for(Duration::MAX, NOW));
         queue.advance(length - 1);
@@ -461,14 +461,14 @@ mod tests {
     #[test]
     fn one_message_is_let_in_whatever_its_length() {
         let mut queue = SendQueue::default();
-        assert_eq!(queue.push_message(payload(1), 1, NOW), Ok(Fill::Within));
-        assert_eq!(queue.push_message(payload(1), 1, NOW), Err(Overflow));
+        assert_eq!(queue.push_delivery(payload(1), 1, NOW), Ok(Fit::Within));
+        assert_eq!(queue.push_delivery(payload(1), 1, NOW), Err(QueueFull));
     }
 
     #[test]
     fn a_blocked_queue_says_since_when_until_something_leaves() {
         let mut queue = SendQueue::default();
-        queue.push_own(b"reply\n".to_vec());
+        queue.push_reply(b"reply\n".to_vec());
         let block = |_: &[IoSlice<'_>]| Err(io::ErrorKind::WouldBlock.into());
         assert_eq!(queue.write_by(NOW, block).expect("no error"), Progress::Blocked);
         assert_eq!(queue.write_by(2 * NOW, block).expect("no error"), Progress::Blocked);
@@ -485,7 +485,7 @@ mod tests {
     #[test]
     fn an_error_of_the_socket_is_passed_on() {
         let mut queue = SendQueue::default();
-        queue.push_own(b"reply\n".to_vec());
+        queue.push_reply(b"reply\n".to_vec());
         let error = queue.write_by(NOW, |_| Err(io::ErrorKind::ConnectionReset.into())).expect_err("reset");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use futures_lite::FutureExt;
 
 use crate::limits::{FLOOD_READ_BYTES, SENDQ_MESSAGE_BYTES_MIN};
-use crate::net::connection::{Connection, Ending};
+use crate::net::connection::{Close, Connection};
 use crate::net::core::Core;
 use crate::net::delivery::flush;
 use crate::policy::flood::{Pace, Price, SharedBucket};
@@ -66,7 +66,7 @@ fn messages(connection: &Connection) -> Option<&SharedBucket> {
 ///
 /// # Errors
 /// When the connection ends before that.
-pub(crate) async fn until_address_may_say_more(core: &Rc<Core>, connection: &Connection) -> Result<(), Ending> {
+pub(crate) async fn until_address_may_say_more(core: &Rc<Core>, connection: &Connection) -> Result<(), Close> {
     while let Some(wait) =
         messages(connection).map(|bucket| bucket.wait(core.addresses.now(), core.limits.message_rate))
         && !wait.is_zero()
@@ -80,7 +80,7 @@ pub(crate) async fn until_address_may_say_more(core: &Rc<Core>, connection: &Con
 ///
 /// # Errors
 /// When the connection ends before that.
-pub(crate) async fn pause(core: &Rc<Core>, connection: &Connection, time: Duration) -> Result<(), Ending> {
+pub(crate) async fn pause(core: &Rc<Core>, connection: &Connection, time: Duration) -> Result<(), Close> {
     flush::end_turn(core);
     let until = Instant::now() + time;
     while let left = until.saturating_duration_since(Instant::now())
@@ -146,10 +146,10 @@ pub(crate) fn is_in_debt(core: &Core, connection: &Connection) -> bool {
 ///
 /// # Errors
 /// When the connection ends before that.
-pub(crate) async fn until_it_may_send(core: &Core, connection: &Connection) -> Result<(), Ending> {
+pub(crate) async fn until_it_may_send(core: &Core, connection: &Connection) -> Result<(), Close> {
     loop {
         let wait = connection.bucket.get().wait(core.now(), core.limits.flood);
-        if wait.is_zero() || connection.socket().is_at_eof().map_err(Ending::of_read)? {
+        if wait.is_zero() || connection.socket().is_at_eof().map_err(Close::of_read)? {
             return Ok(());
         }
         wait_beside(core, connection, wait).await?;
@@ -160,9 +160,9 @@ pub(crate) async fn until_it_may_send(core: &Core, connection: &Connection) -> R
 ///
 /// # Errors
 /// When the connection ends before that, or is broken off.
-async fn wait_beside(core: &Core, connection: &Connection, time: Duration) -> Result<(), Ending> {
+async fn wait_beside(core: &Core, connection: &Connection, time: Duration) -> Result<(), Close> {
     if let Some(error) = connection.socket().take_error() {
-        return Err(Ending::of_read(error));
+        return Err(Close::of_read(error));
     }
-    connection.attend(connection.socket().hangup_changes().or(core.reactor.sleep(time))).await
+    connection.until_closed_or(connection.socket().hangup_changes().or(core.reactor.sleep(time))).await
 }

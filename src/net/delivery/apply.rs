@@ -14,9 +14,9 @@ use crate::ids::ShardId;
 use crate::limits::{SAY_WAIT_LOOKS, SAY_WAIT_MAX};
 use crate::metrics::Counter;
 use crate::net::connection::throttle;
-use crate::net::connection::{Connection, Ending};
+use crate::net::connection::{Close, Connection};
 use crate::net::core::Core;
-use crate::net::delivery::fanout::{Delivered, note_outflow, queue_to_all};
+use crate::net::delivery::fanout::{Delivered, queue_to_all, settle_outflow};
 use crate::net::delivery::flush;
 use crate::net::delivery::presence;
 use crate::net::turn::Turn;
@@ -30,7 +30,7 @@ pub(crate) enum Applied<'a> {
     /// They wait for a receiver that is far behind, or for room in another core's mailbox. That is rare, so what it takes
     /// is not kept for every connection. Its error is that the connection ended meanwhile: the rest was not done then,
     /// and nobody is told that it was.
-    Waits(Pin<Box<dyn Future<Output = Result<Outcome, Ending>> + 'a>>),
+    Waits(Pin<Box<dyn Future<Output = Result<Outcome, Close>> + 'a>>),
 }
 
 /// Does all that one line of `connection` asks for: forwards, then acknowledges, then delivers here, of which
@@ -80,16 +80,16 @@ fn frames(core: &Core, forward: Forward, receiver: Option<CowId>) -> impl Iterat
 fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects: Effects) -> Outcome {
     queue_own(core, connection, effects.reply);
     if let Some(frame) = effects.local {
-        turn.note(deliver(core, frame));
+        deliver(core, frame).mark(turn);
     }
     match effects.outcome {
         Outcome::LoggedIn(cow) => {
-            core.note_login(connection, cow);
-            core.note_change(Change::Joined(cow));
+            core.record_login(connection, cow);
+            core.record_presence(Change::Joined(cow));
             // Before anything that the newcomer says.
-            presence::tell_changes(core);
+            presence::broadcast_presence(core);
         }
-        Outcome::Quit(Some(cow)) => core.note_change(Change::Left(cow)),
+        Outcome::Quit(Some(cow)) => core.record_presence(Change::Left(cow)),
         Outcome::Quit(None) | Outcome::Unchanged | Outcome::Foreign => {}
     }
     effects.outcome
@@ -98,12 +98,12 @@ fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects
 /// Waits while the receiver of a `say` is far behind, for [`SAY_WAIT_MAX`] at most: the message comes to a reader that has
 /// had time to read. If that was in vain, no `say` waits for it again before it has caught up; if it has, and others were
 /// quicker, this message goes all the same. Meanwhile the sender is not read.
-async fn catch_up(core: &Rc<Core>, connection: &Connection, receiver: CowId) -> Result<(), Ending> {
+async fn catch_up(core: &Rc<Core>, connection: &Connection, receiver: CowId) -> Result<(), Close> {
     let _waiting = Waiting::new(core);
     flush::end_turn(core);
     core.metrics.add(Counter::ReceiverWaits, 1);
     // Most have only not been written to yet in this turn.
-    connection.attend(core.reactor.yield_now()).await?;
+    connection.until_closed_or(core.reactor.yield_now()).await?;
     let (began, mut pause) = (core.now(), SAY_WAIT_LOOKS[0]);
     let catch_ups = core.common.backlogs.catch_ups(receiver);
     // The receiver may be on another core, which tells of its backlog but does not wake this one.
@@ -113,21 +113,21 @@ async fn catch_up(core: &Rc<Core>, connection: &Connection, receiver: CowId) -> 
             core.common.backlogs.note_waited(receiver, catch_ups);
             break;
         }
-        connection.attend(core.reactor.sleep(pause.min(left))).await?;
+        connection.until_closed_or(core.reactor.sleep(pause.min(left))).await?;
         pause = (2 * pause).min(SAY_WAIT_LOOKS[1]);
     }
     Ok(())
 }
 
 /// Hands over frames that did not find room, one after the other, as room comes.
-async fn forward(core: &Rc<Core>, connection: &Connection, frames: Vec<(ShardId, Frame)>) -> Result<(), Ending> {
+async fn forward(core: &Rc<Core>, connection: &Connection, frames: Vec<(ShardId, Frame)>) -> Result<(), Close> {
     let _waiting = Waiting::new(core);
     // Nobody else has to wait for what this turn has queued so far.
     flush::end_turn(core);
     for (to, frame) in frames {
         if let Err(frame) = core.outbox.try_forward(to, frame) {
             core.metrics.add(Counter::MailboxWaits, 1);
-            connection.attend(core.outbox.forward(to, frame)).await?;
+            connection.until_closed_or(core.outbox.forward(to, frame)).await?;
         }
     }
     Ok(())
@@ -153,19 +153,19 @@ impl Drop for Waiting<'_> {
 pub(crate) fn deliver(core: &Rc<Core>, frame: Frame) -> Delivered {
     let now = if matches!(frame, Frame::Notice(_)) {
         // Whoever has taken a cow elsewhere that was left here comes after the one who left it.
-        presence::tell_changes(core);
+        presence::broadcast_presence(core);
         core.now()
     } else {
         Duration::ZERO
     };
     let outflow = core.with_shard(|shard| shard.on_frame(frame, now).map(|delivery| queue_to_all(core, &delivery)));
-    outflow.map_or_else(Delivered::default, |outflow| note_outflow(core, outflow))
+    outflow.map_or_else(Delivered::default, |outflow| settle_outflow(core, outflow))
 }
 
 /// Ends a connection that has not ended yet, with its last line if there is one for this reason. Whoever
 /// calls this flushes.
 pub(crate) fn tell_and_end(core: &Core, connection: &Rc<Connection>, reason: CloseReason) {
-    if connection.ending().is_some() {
+    if connection.closing().is_some() {
         return;
     }
     if let Some(last_line) = core.last_line(reason) {
@@ -184,6 +184,6 @@ pub(crate) fn answer(core: &Core, connection: &Rc<Connection>, answer: Answer) {
 
 /// Queues bytes of the connection's own: a reply, a greeting, a last line.
 pub(crate) fn queue_own(core: &Core, connection: &Rc<Connection>, bytes: Vec<u8>) {
-    connection.push_own(bytes);
+    connection.push_reply(bytes);
     core.dirty.add(connection);
 }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::limits::{GATHERING_FLUSHES, GATHERING_MAX, RING_SENDS, TURN_TIME};
+use crate::limits::{BATCHING_FLUSHES, BATCHING_MAX, RING_SENDS, TURN_TIME};
 use crate::net::connection::Connection;
 
 /// Connections that have something queued that no flush has written yet, in the order in which it was queued.
@@ -72,7 +72,7 @@ impl DirtyList {
     /// Opens a batching window after a flush that began at `began` and has joined messages for most connections of many.
     pub(crate) fn batch_after(&self, connections: usize, joined: usize, began: Instant) {
         if connections >= RING_SENDS && joined > connections / 2 {
-            let window = (began.elapsed() * GATHERING_FLUSHES).min(GATHERING_MAX);
+            let window = (began.elapsed() * BATCHING_FLUSHES).min(BATCHING_MAX);
             self.batching_until.set(Some(Instant::now() + window));
         }
     }

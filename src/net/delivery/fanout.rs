@@ -6,18 +6,30 @@ use std::rc::Rc;
 
 use crate::close_reason::CloseReason;
 use crate::faults::{self, Point};
+use crate::limits::RING_SENDS;
 use crate::metrics::Counter;
-use crate::net::connection::send_queue::{Fill, Overflow};
-use crate::net::connection::{Connection, Ending};
+use crate::net::connection::send_queue::{Fit, QueueFull};
+use crate::net::connection::{Close, Connection};
 use crate::net::core::Core;
+use crate::net::turn::Turn;
 use crate::shard::{Delivery, Payload};
 
 /// What came of a delivery on one core.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Delivered {
     pub(crate) receivers: u64,
-    /// For somebody more waits now than should.
-    pub(crate) is_too_much: bool,
+    /// One of them is over its limit now.
+    pub(crate) is_over: bool,
+}
+
+impl Delivered {
+    /// Tells the turn that has delivered it if this was much: for as many connections as one batch writes to, or more
+    /// than its limit for one.
+    pub(crate) fn mark(self, turn: &mut Turn) {
+        if self.receivers >= RING_SENDS as u64 || self.is_over {
+            turn.mark_large(self.is_over);
+        }
+    }
 }
 
 /// What became of a delivery.
@@ -25,7 +37,7 @@ pub(crate) struct Delivered {
 pub(crate) struct Outflow {
     delivered: Delivered,
     /// Who could not be given it, and ends for that.
-    ends: Vec<(Rc<Connection>, Ending)>,
+    ends: Vec<(Rc<Connection>, Close)>,
 }
 
 /// Queues a delivery for every receiver.
@@ -37,18 +49,18 @@ pub(crate) fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
         let receiver = &connections[to.connection.index()];
         let payload = delivery.payload(to.form);
         if delivery.author == Some(to.connection) {
-            receiver.push_own_message(payload.clone());
+            receiver.push_echo(payload.clone());
         } else {
             match push_or_make_room(core, receiver, payload) {
-                Ok(Fill::Within) => {}
-                Ok(Fill::Over) => {
-                    outflow.delivered.is_too_much = true;
+                Ok(Fit::Within) => {}
+                Ok(Fit::Over) => {
+                    outflow.delivered.is_over = true;
                     if !receiver.is_listed_as_over.replace(true) {
                         core.over_limit.borrow_mut().push(Rc::clone(receiver));
                     }
                 }
-                Err(ending) => {
-                    outflow.ends.push((Rc::clone(receiver), ending));
+                Err(close) => {
+                    outflow.ends.push((Rc::clone(receiver), close));
                     continue;
                 }
             }
@@ -61,10 +73,10 @@ pub(crate) fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
 }
 
 /// Counts what was delivered, and ends those that could not be given it.
-pub(crate) fn note_outflow(core: &Core, outflow: Outflow) -> Delivered {
+pub(crate) fn settle_outflow(core: &Core, outflow: Outflow) -> Delivered {
     core.metrics.add(Counter::Deliveries, outflow.delivered.receivers);
-    for (receiver, ending) in outflow.ends {
-        core.end(&receiver, ending);
+    for (receiver, close) in outflow.ends {
+        core.end(&receiver, close);
     }
     outflow.delivered
 }
@@ -73,11 +85,11 @@ pub(crate) fn note_outflow(core: &Core, outflow: Outflow) -> Delivered {
 ///
 /// # Errors
 /// Why the receiver's connection ends: it takes nothing, or is broken.
-fn push_or_make_room(core: &Core, receiver: &Connection, payload: &Payload) -> Result<Fill, Ending> {
+fn push_or_make_room(core: &Core, receiver: &Connection, payload: &Payload) -> Result<Fit, Close> {
     let bytes_max = core.limits.sendq_bytes_max;
-    receiver.push_message(payload.clone(), bytes_max).or_else(|Overflow| {
+    receiver.push_delivery(payload.clone(), bytes_max).or_else(|QueueFull| {
         // The kernel says what is wrong only once.
-        receiver.write_again().map_err(Ending::of_write)?;
-        receiver.push_message(payload.clone(), bytes_max).map_err(|Overflow| CloseReason::SlowConsumer.into())
+        receiver.write_again().map_err(Close::of_write)?;
+        receiver.push_delivery(payload.clone(), bytes_max).map_err(|QueueFull| CloseReason::SlowConsumer.into())
     })
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::events::Event;
 use crate::limits::{RING_SENDS, RING_SENDS_WORTH};
-use crate::net::connection::{Connection, Ending};
+use crate::net::connection::{Close, Connection};
 use crate::net::core::Core;
 use crate::net::delivery::batch::{Failure, Sent, guarded};
 use crate::net::delivery::presence;
@@ -56,7 +56,7 @@ pub(crate) fn end_small_turn(core: &Core, connection: &Connection) {
 
 /// Writes what was queued for one connection.
 pub(crate) fn write_alone(core: &Core, connection: &Connection) {
-    let written = core.all_or_nothing(|| guarded(|| connection.write_now()));
+    let written = core.critical(|| guarded(|| connection.write_now()));
     written.unwrap_or_else(|failure| end(core, connection, failure));
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn write_alone(core: &Core, connection: &Connection) {
 /// queued meanwhile is for the turn that queues it. Several tasks may flush at once; each connection is written
 /// to by one of them.
 pub(crate) async fn flush(core: &Rc<Core>) {
-    presence::tell_changes(core);
+    presence::broadcast_presence(core);
     let (mut left, began) = (core.dirty.len(), Instant::now());
     let mut all = Written::default();
     while left > 0 {
@@ -98,7 +98,7 @@ struct Written {
 fn write_some(core: &Core, most: usize) -> Written {
     let connections: Vec<_> = std::iter::from_fn(|| core.dirty.next()).take(most).collect();
     // A connection that is taken out of the list and not written to would wait for its next message.
-    let sent = core.all_or_nothing(|| {
+    let sent = core.critical(|| {
         if connections.len() >= RING_SENDS_WORTH {
             return core.batch.borrow_mut().send(&connections);
         }
@@ -118,7 +118,7 @@ fn write_some(core: &Core, most: usize) -> Written {
 /// What goes wrong in a write is the end of that connection and of no other.
 fn end(core: &Core, connection: &Connection, failure: Failure) {
     match failure {
-        Failure::Error(error) => core.end(connection, Ending::of_write(error)),
+        Failure::Error(error) => core.end(connection, Close::of_write(error)),
         Failure::Fault(panic) => core.end_by_fault(connection, &*panic),
     }
 }

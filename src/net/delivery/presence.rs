@@ -5,43 +5,43 @@ use std::rc::Rc;
 
 use crate::ids::ShardId;
 use crate::net::core::Core;
-use crate::net::delivery::fanout::{note_outflow, queue_to_all};
+use crate::net::delivery::fanout::{queue_to_all, settle_outflow};
 use crate::shard::{Change, Frame};
 
 /// Tells the sessions that listen, here and on other cores, which cows have come and gone. Never waits: what a full
 /// mailbox does not take is told later, as a number.
-pub(crate) fn tell_changes(core: &Rc<Core>) {
+pub(crate) fn broadcast_presence(core: &Rc<Core>) {
     loop {
         let Some(change) = core.changes.borrow_mut().pop_front() else { return };
         for other in core.mesh.others().filter(|&other| core.common.wants.has_listeners(other)) {
-            tell_other(core, other, change);
+            send_presence(core, other, change);
         }
         let now = core.now();
         let outflow = core.with_shard(|shard| Some(queue_to_all(core, &shard.on_change(change, now)?)));
-        outflow.map(|outflow| note_outflow(core, outflow));
+        outflow.map(|outflow| settle_outflow(core, outflow));
     }
 }
 
-fn tell_other(core: &Core, other: ShardId, change: Change) {
-    let mut untold = core.untold.borrow_mut();
-    if untold.len() <= other.index() {
-        untold.resize(other.index() + 1, None);
+fn send_presence(core: &Core, other: ShardId, change: Change) {
+    let mut pending = core.pending.borrow_mut();
+    if pending.len() <= other.index() {
+        pending.resize(other.index() + 1, None);
     }
-    let change = untold[other.index()].take().map_or(change, |untold| untold.and(change));
+    let change = pending[other.index()].take().map_or(change, |pending| pending.and(change));
     if core.mesh.try_forward(other, Frame::Notice(change)).is_err() {
-        untold[other.index()] = Some(change);
+        pending[other.index()] = Some(change);
     }
 }
 
 /// Tells what had to wait: for room in a mailbox, or for its second to be over. To be called now and then;
 /// returns whether anything was queued here.
-pub(crate) fn tell_untold(core: &Rc<Core>) -> bool {
+pub(crate) fn broadcast_pending(core: &Rc<Core>) -> bool {
     for other in core.mesh.others() {
-        let untold = core.untold.borrow_mut().get_mut(other.index()).and_then(Option::take);
-        if let Some(change) = untold {
-            tell_other(core, other, change);
+        let pending = core.pending.borrow_mut().get_mut(other.index()).and_then(Option::take);
+        if let Some(change) = pending {
+            send_presence(core, other, change);
         }
     }
     let outflow = core.with_shard(|shard| shard.on_tick(core.now()).map(|delivery| queue_to_all(core, &delivery)));
-    outflow.map(|outflow| note_outflow(core, outflow)).is_some()
+    outflow.map(|outflow| settle_outflow(core, outflow)).is_some()
 }

@@ -38,7 +38,7 @@ fn take_turn(core: &Rc<Core>, inbox: &Inbox) {
         if let Frame::End = frame {
             core.ended.set(core.ended.get() + 1);
         } else {
-            turn.note(apply::deliver(core, frame));
+            apply::deliver(core, frame).mark(&mut turn);
         }
         if turn.step() {
             return;
