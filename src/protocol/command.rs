@@ -1,6 +1,6 @@
 //! One safe line to one command, or to the reason why it is refused.
 //!
-//! [`COMMANDS`] is the only list of commands. [`Command::parse`] asks a row in a fixed order: is there one, which standing
+//! `COMMANDS` is the only list of commands. [`Command::parse`] asks a row in a fixed order: is there one, which standing
 //! does it need, do the words fit its usage. `help`, flood control and the protocol page's table take theirs from the same
 //! rows. What a command does is decided by the shard.
 
