@@ -188,12 +188,14 @@ fn directory(c: &mut Criterion) {
     let _claim = claims.claim(taken, connection).expect("nobody else claims");
     group.bench_function("claim and release", |b| b.iter(|| claims.claim(black_box(free), connection).is_some()));
     group.bench_function("claim of a taken cow", |b| b.iter(|| claims.claim(black_box(taken), connection).is_some()));
-    // The worst place for the lowest free one: the last.
-    let held: Vec<_> = (1..4200).filter_map(|_| claims.claim_lowest(free.breed(), connection)).collect();
-    group.bench_function("claim of the lowest of 4200, the last", |b| {
-        b.iter(|| claims.claim_lowest(black_box(free.breed()), connection).map(|claim| claim.cow()));
-    });
-    drop(held);
+    for size in [4200, 65_536] {
+        let directory = Directory::new(herd.breeds().len(), size, 1).expect("memory");
+        let mut claims = Claims::new(directory, ShardId::new(0));
+        let mut any = || claims.claim_any(black_box(free.breed()), connection);
+        group.bench_function(format!("claim of any of {size}, all free"), |b| b.iter(|| any().is_some()));
+        let _held: Vec<_> = (1..size).filter_map(|_| any()).collect();
+        group.bench_function(format!("claim of any of {size}, the last"), |b| b.iter(|| any().is_some()));
+    }
     group.bench_function("owner", |b| b.iter(|| directory.owner(black_box(taken))));
     group.finish();
 }

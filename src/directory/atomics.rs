@@ -1,14 +1,11 @@
-//! The atomics that claims are made of: the standard library's.
-//!
-//! Under `cfg(shuttle)`, which only the package `tests/claims/` sets, they are those of `explored`, so that an explorer of
-//! schedules comes between any two of their steps.
+//! The atomics of claims: the standard library's, or, in the package `tests/claims/` alone, those of an explorer of schedules.
 
 #[cfg(shuttle)]
-pub(super) use super::explored::{AtomicU64, AtomicUsize, zeros};
+pub(super) use crate::explored::{AtomicU64, zeros};
 #[cfg(not(shuttle))]
-pub(super) use std::sync::atomic::{AtomicU64, AtomicUsize};
+pub(super) use std::sync::atomic::AtomicU64;
 
-/// Zeros, which take no memory until they are touched. `None` if the allocation fails all the same.
+/// Zeros, which take no memory until they are written. `None` if the allocation fails.
 #[cfg(not(shuttle))]
 pub(super) fn zeros(count: usize) -> Option<Box<[AtomicU64]>> {
     bytemuck::try_zeroed_slice_box(count).ok()

@@ -1,27 +1,30 @@
-//! Who owns which cow, over all cores: one atomic word per cow, and a bit that says whether it is taken.
+//! Who owns which cow, over all cores: one atomic word per cow, which is 0 or the [`Owner`] that claimed it.
 //!
-//! A cow's *slot* is 0 when nobody speaks for it, else the [`Owner`] that claimed it; where to deliver to
-//! its holder is one load. Its *bit* is what a claim is decided by: one atomic step, which exactly one of any
-//! number of claimants wins. Bits are dense, so lists of a hundred thousand names and the search for the
-//! lowest free number cost microseconds. No core is told of another's claims, so nothing can be stale.
+//! A claim changes the word from 0 to its owner in one step, so of any number of claims of one cow one wins; the
+//! delivery to a cow's holder is one load. No core is told of another core's claims, so nothing can be stale. A [`Claim`]
+//! frees its cow when it is dropped. `taken` is only an index for lists and searches, a bit for each cow.
 //!
-//! A [`Claim`] frees its cow when it is dropped: first the bit, so that the next one may have it, then the
-//! slot, unless the next one's word stands there already. Every owner word is used once (its generation), so
-//! a release that comes late leaves another's claim alone.
+//! Why Acquire and Release are enough, and a search misses no cow that is free from the search's start to its end:
+//! - Only a claim changes a word from 0 (Acquire), and only its holder changes it back (Release).
+//! - Only the holder writes the cow's bit: it sets the bit after the claim, and clears it before the release. So one
+//!   holder's clearing happens before the next holder's setting, and the bit of a free cow is clear.
+//! - A cow that is free when a search starts has been released before, so its bit has been cleared before, and the
+//!   search reads no older value. Until the next claim nothing sets the bit; the search sees it clear and its claim wins.
+//! - A bit that lags behind, during a claim or a release, costs a search one claim in vain, and a list one cow.
 
 mod atomics;
-#[cfg(shuttle)]
-pub mod explored;
+mod quota;
 mod taken;
 
 use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::{self, Relaxed};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use atomics::{AtomicU64, AtomicUsize, zeros};
+use atomics::{AtomicU64, zeros};
 use crossbeam_utils::CachePadded;
+pub use quota::{CowPermit, Quota};
 
 use crate::allocator::may_fail;
 use crate::cows::{Breed, CowId};
@@ -29,10 +32,10 @@ use crate::ids::{ConnectionId, ShardId};
 use crate::limits::CONNECTIONS_PER_CORE_MAX;
 use taken::Taken;
 
-/// Who holds a claim: shard (10 bits), connection (22 bits) and generation (32 bits), never 0.
+/// The holder of a claim: shard (10 bits), connection (22 bits) and generation (32 bits), never 0.
 ///
-/// The generation counts a shard's claims from 1, so no two claims share a word until one core has made
-/// 2^32 more: at a million logins a second that is over an hour in which one message would have to wait.
+/// The generation counts a shard's claims from 1. So two claims share a word only if 2^32 claims of one core lie between
+/// them: at a million logins a second, a frame would have to be on its way for over an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Owner(NonZeroU64);
 
@@ -41,10 +44,6 @@ impl Owner {
         let place = ((shard.index() as u64) << 22) | connection.index() as u64;
         let word = NonZeroU64::new((place << 32) | u64::from(generation));
         Owner(word.expect("generations are counted from 1"))
-    }
-
-    fn from_slot(word: u64) -> Option<Self> {
-        NonZeroU64::new(word).map(Owner)
     }
 
     /// The core that the owner's connection lives on.
@@ -58,7 +57,7 @@ impl Owner {
     }
 }
 
-/// There is no memory for the slots and bits of a herd.
+/// There is no memory for a herd.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "there is no memory for a herd of {cows} cows, {mib} MiB: ask for a smaller --herd, or give the process more memory \
@@ -70,17 +69,17 @@ pub struct NoMemory {
     pub cows: usize,
 }
 
-/// A slot, and a word of the shard's `backlogs`. The bits take a sixty-fourth of that.
+/// An owner's word, and a word of the shard's `backlogs`. The index takes a sixty-fourth of that.
 const BYTES_PER_COW: usize = size_of::<u64>() + size_of::<u32>();
 
-/// The slots and bits of all cows, shared by all cores.
+/// The owners of all cows, shared by all cores.
 #[derive(Debug)]
 pub struct Directory {
-    slots: Box<[AtomicU64]>,
+    owners: Box<[AtomicU64]>,
     taken: Taken,
-    /// Cows to a breed.
+    /// Cows of each breed.
     size: u32,
-    /// Claims held, by shard: each is written by its own core only, at login and close.
+    /// Claims held, by shard. A core writes its own count only.
     held: Box<[CachePadded<AtomicUsize>]>,
 }
 
@@ -91,26 +90,21 @@ impl Directory {
     /// When there is no memory for this many cows.
     pub fn new(breeds: usize, size: u32, shards: usize) -> Result<Arc<Self>, NoMemory> {
         let cows = breeds * size as usize;
-        // A herd may be much larger than its users are many.
+        // The size of a herd is a flag, so its memory may be too much to ask for.
         let rows = may_fail(|| Some((zeros(cows)?, Taken::new(breeds, size)?)));
-        let (slots, taken) = rows.ok_or(NoMemory { cows })?;
+        let (owners, taken) = rows.ok_or(NoMemory { cows })?;
         let held = (0..shards).map(|_| CachePadded::new(AtomicUsize::new(0))).collect();
-        Ok(Arc::new(Directory { slots, taken, size, held }))
+        Ok(Arc::new(Directory { owners, taken, size, held }))
     }
 
-    /// Who holds `cow`, or `None` if nobody can be reached by it.
+    /// The holder of `cow`, or `None` if it is free.
     pub fn owner(&self, cow: CowId) -> Option<Owner> {
-        Owner::from_slot(self.slot(cow).load(Ordering::Acquire))
+        NonZeroU64::new(self.word(cow).load(Acquire)).map(Owner)
     }
 
-    /// Whether `cow` is taken.
-    pub fn is_taken(&self, cow: CowId) -> bool {
-        self.taken.is_taken(cow.breed().index(), cow.number() - 1)
-    }
-
-    /// How many cows are claimed, over all cores. Exact when nobody logs in or leaves meanwhile.
+    /// How many cows are claimed, over all cores. Exact while no login and no release is under way.
     pub fn claimed(&self) -> usize {
-        self.held.iter().map(|held| held.load(Ordering::Acquire)).sum()
+        self.held.iter().map(|held| held.load(Acquire)).sum()
     }
 
     /// How many cows of these numbers are taken.
@@ -130,55 +124,18 @@ impl Directory {
         let next = move |from: u32, taken: bool| Some(self.taken.next(breed.index(), from - 1, taken)? + 1);
         let run = move |from: u32| {
             let first = next(from, false)?;
-            // Whoever takes `first` meanwhile must not make the run empty, or it would be looked for again.
+            // From `first + 1` on: a login that takes `first` now must not make the run empty, or the walk would stand still.
             Some(first..=next(first + 1, true).map_or(self.size, |taken| taken - 1))
         };
         std::iter::successors(run(1), move |last| run(last.end() + 1))
     }
 
-    fn slot(&self, cow: CowId) -> &AtomicU64 {
-        &self.slots[cow.breed().index() * self.size as usize + cow.number() as usize - 1]
+    fn word(&self, cow: CowId) -> &AtomicU64 {
+        &self.owners[cow.breed().index() * self.size as usize + cow.number() as usize - 1]
     }
 }
 
-/// How many cows some connections may hold together: one address's, counted in a word that they share.
-#[derive(Debug, Clone, Copy)]
-pub struct Quota<'a> {
-    held: &'a Arc<AtomicU32>,
-    cows_max: u32,
-}
-
-impl<'a> Quota<'a> {
-    /// At most `cows_max`, of which as many are held as `held` says.
-    pub fn new(held: &'a Arc<AtomicU32>, cows_max: u32) -> Self {
-        Quota { held, cows_max }
-    }
-
-    /// How many may be held.
-    pub fn cows_max(self) -> u32 {
-        self.cows_max
-    }
-
-    /// One more, for as long as what comes back lives; `None` if that is too many.
-    pub fn take(self) -> Option<Held> {
-        let more = |held| Some(held + 1).filter(|&held| held <= self.cows_max);
-        // A number by itself: nothing else has to be seen in its order.
-        let taken = self.held.fetch_update(Relaxed, Relaxed, more);
-        taken.is_ok().then(|| Held(Arc::clone(self.held)))
-    }
-}
-
-/// One cow of a [`Quota`], given back when dropped.
-#[derive(Debug)]
-pub struct Held(Arc<AtomicU32>);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
-
-/// Hands out one shard's claims.
+/// Makes one shard's claims.
 #[derive(Debug)]
 pub struct Claims {
     directory: Arc<Directory>,
@@ -202,24 +159,27 @@ impl Claims {
     ///
     /// Of any number of claims of one free cow, on any cores, exactly one succeeds.
     pub fn claim(&mut self, cow: CowId, connection: ConnectionId) -> Option<Claim> {
-        let is_won = self.directory.taken.take(cow.breed().index(), cow.number() - 1);
-        is_won.then(|| self.hold(cow, connection))
+        let generation = self.generation.checked_add(1).unwrap_or(1);
+        let owner = Owner::new(self.shard, connection, generation);
+        let Directory { taken, held, .. } = &*self.directory;
+        self.directory.word(cow).compare_exchange(0, owner.0.get(), Acquire, Relaxed).ok()?;
+        self.generation = generation;
+        taken.set(cow.breed().index(), cow.number() - 1);
+        held[self.shard.index()].fetch_add(1, Release);
+        Some(Claim { directory: Arc::clone(&self.directory), cow, owner })
     }
 
-    /// Claims a cow of `breed` for `connection`: the one whose number was the lowest free at a moment of this
-    /// call. `None` if none was free all the while.
-    pub fn claim_lowest(&mut self, breed: Breed, connection: ConnectionId) -> Option<Claim> {
-        let place = self.directory.taken.take_lowest(breed.index())?;
-        Some(self.hold(breed.cow(place + 1), connection))
-    }
-
-    /// Makes a cow whose bit was won known as this connection's.
-    fn hold(&mut self, cow: CowId, connection: ConnectionId) -> Claim {
-        self.generation = self.generation.checked_add(1).unwrap_or(1);
-        let owner = Owner::new(self.shard, connection, self.generation);
-        self.directory.slot(cow).store(owner.0.get(), Ordering::Release);
-        self.directory.held[self.shard.index()].fetch_add(1, Ordering::Release);
-        Claim { directory: Arc::clone(&self.directory), cow, owner }
+    /// Claims a free cow of `breed` for `connection`: the lowest one, unless another claim or release of the breed runs
+    /// at the same time. Never `None` while a cow of the breed is free from the start of this call to its end.
+    pub fn claim_any(&mut self, breed: Breed, connection: ConnectionId) -> Option<Claim> {
+        let mut place = 0;
+        loop {
+            place = self.directory.taken.next(breed.index(), place, false)?;
+            if let Some(claim) = self.claim(breed.cow(place + 1), connection) {
+                return Some(claim);
+            }
+            place += 1;
+        }
     }
 }
 
@@ -237,7 +197,7 @@ impl Claim {
         self.cow
     }
 
-    /// The word that stands in the cow's slot.
+    /// What the directory says of the cow while it is held.
     pub fn owner(&self) -> Owner {
         self.owner
     }
@@ -246,17 +206,10 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         let Directory { taken, held, .. } = &*self.directory;
-        held[self.owner.shard().index()].fetch_sub(1, Ordering::Release);
-        taken.release(self.cow.breed().index(), self.cow.number() - 1);
-        self.vacate();
-    }
-}
-
-impl Claim {
-    /// Empties the slot. Fails if the slot holds another claim by now, which is then none of ours.
-    fn vacate(&self) {
-        let slot = self.directory.slot(self.cow);
-        let _ = slot.compare_exchange(self.owner.0.get(), 0, Ordering::AcqRel, Ordering::Relaxed);
+        held[self.owner.shard().index()].fetch_sub(1, Release);
+        taken.clear(self.cow.breed().index(), self.cow.number() - 1);
+        // Last: from here on the cow and its bit are another claim's.
+        self.directory.word(self.cow).store(0, Release);
     }
 }
 
@@ -267,15 +220,16 @@ mod tests {
     use crate::cows::herd::{Cow, Herd};
     use crate::limits::CORES_MAX;
     use std::sync::Barrier;
+    use std::sync::atomic::AtomicBool;
 
-    fn cows(count: usize) -> Vec<CowId> {
+    fn cows(breeds: usize) -> Vec<CowId> {
         let cow = |n| Cow { name: format!("cow{n}"), colour: String::new(), plain: String::new() };
-        let herd = Herd::new((0..count).map(cow).collect(), 9, Bubble::default()).expect("distinct names");
+        let herd = Herd::new((0..breeds).map(cow).collect(), 9, Bubble::default()).expect("distinct names");
         herd.breeds().map(|breed| breed.cow(1)).collect()
     }
 
     #[test]
-    fn an_owner_word_gives_back_what_went_in_at_both_ends_of_each_field() {
+    fn an_owner_gives_back_both_ends_of_each_field() {
         for shard in [0, 1, CORES_MAX - 1] {
             for connection in [0, 1, CONNECTIONS_PER_CORE_MAX - 1] {
                 for generation in [1, u32::MAX] {
@@ -307,33 +261,18 @@ mod tests {
         let mut there = Claims::new(Arc::clone(&directory), ShardId::new(1));
 
         let claim = here.claim(first, ConnectionId::new(7)).expect("free");
-        assert_eq!(directory.owner(first), Some(claim.owner()));
-        assert!(directory.is_taken(first) && !directory.is_taken(second));
+        assert_eq!((directory.owner(first), directory.owner(second)), (Some(claim.owner()), None));
         assert!(there.claim(first, ConnectionId::new(7)).is_none());
         let other = there.claim(second, ConnectionId::new(7)).expect("free");
         assert_eq!(directory.claimed(), 2);
         drop(claim);
-        assert_eq!((directory.owner(first), directory.is_taken(first), directory.claimed()), (None, false, 1));
+        assert_eq!((directory.owner(first), directory.claimed()), (None, 1));
         let again = there.claim(first, ConnectionId::new(7)).expect("free again");
         assert_ne!(again.owner(), other.owner(), "every claim has a word of its own");
     }
 
     #[test]
-    fn a_release_leaves_another_claim_alone() {
-        let cow = cows(1)[0];
-        let directory = Directory::new(1, 1, 1).expect("memory");
-        let mut claims = Claims::new(Arc::clone(&directory), ShardId::new(0));
-        let old = claims.claim(cow, ConnectionId::new(1)).expect("free");
-        // Half a release: the cow may be claimed again before the old word is gone.
-        directory.taken.release(0, 0);
-        let new = claims.claim(cow, ConnectionId::new(1)).expect("free");
-        old.vacate();
-        assert_eq!(directory.owner(cow), Some(new.owner()));
-        std::mem::forget(old);
-    }
-
-    #[test]
-    fn taken_cows_and_free_runs_are_listed_in_order() {
+    fn taken_and_free_cows_are_found_in_order() {
         let breed = cows(1)[0].breed();
         let directory = Directory::new(1, 9, 1).expect("memory");
         let mut claims = Claims::new(Arc::clone(&directory), ShardId::new(0));
@@ -347,32 +286,18 @@ mod tests {
         assert_eq!(taken(3..=8), [3, 5]);
         assert!(taken(6..=8).is_empty());
         assert_eq!(directory.count_taken(breed, 3..=9), 3);
-        let lowest = claims.claim_lowest(breed, ConnectionId::new(0)).expect("some are free");
-        assert_eq!(lowest.cow().number(), 1);
-        assert_eq!(directory.owner(lowest.cow()), Some(lowest.owner()));
+        let lowest = [1, 4, 6, 7, 8].map(|number| {
+            let claim = claims.claim_any(breed, ConnectionId::new(0)).expect("some are free");
+            assert_eq!((claim.cow().number(), directory.owner(claim.cow())), (number, Some(claim.owner())));
+            claim
+        });
+        assert!(claims.claim_any(breed, ConnectionId::new(0)).is_none());
         drop((held, lowest));
         assert_eq!((runs(&directory), directory.claimed()), (vec![1..=9], 0));
     }
 
     #[test]
-    fn a_quota_is_never_exceeded_and_comes_back() {
-        let held = Arc::new(AtomicU32::new(0));
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..1000 {
-                        let quota = Quota::new(&held, 3);
-                        let taken: Vec<Held> = std::iter::from_fn(|| quota.take()).collect();
-                        assert!(taken.len() <= 3 && held.load(Relaxed) <= 3);
-                    }
-                });
-            }
-        });
-        assert_eq!(held.load(Relaxed), 0);
-    }
-
-    #[test]
-    fn of_many_threads_that_claim_one_cow_exactly_one_wins() {
+    fn one_of_many_threads_wins_a_contested_cow() {
         let cow = cows(1)[0];
         let threads = 4;
         for _ in 0..200 {
@@ -397,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cow_that_many_threads_claim_and_release_always_belongs_to_its_holder() {
+    fn a_contested_cow_belongs_to_its_holder_until_the_release() {
         let cow = cows(1)[0];
         let threads = 3;
         let directory = Directory::new(1, 1, threads).expect("memory");
@@ -415,5 +340,42 @@ mod tests {
             }
         });
         assert_eq!((directory.owner(cow), directory.claimed()), (None, 0));
+    }
+
+    #[test]
+    fn no_search_fails_while_one_cow_stays_free() {
+        // Two threads fill and empty the cows of a word and one of the next; only the search takes the last one.
+        const SIZE: u32 = 66;
+        let breed = cows(1)[0].breed();
+        let directory = Directory::new(1, SIZE, 3).expect("memory");
+        let claims = |shard| Claims::new(Arc::clone(&directory), ShardId::new(shard));
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for shard in [1, 2] {
+                let (mut claims, is_over) = (claims(shard), &is_over);
+                scope.spawn(move || {
+                    let mut random = fastrand::Rng::with_seed(shard as u64);
+                    let mut held: Vec<Option<Claim>> = (1..SIZE).map(|_| None).collect();
+                    while !is_over.load(Relaxed) {
+                        let at = random.usize(..held.len());
+                        held[at] = match held[at].take() {
+                            Some(_) if random.u8(..64) == 0 => None,
+                            Some(claim) => Some(claim),
+                            None => claims.claim(breed.cow(at as u32 + 1), ConnectionId::new(0)),
+                        };
+                    }
+                });
+            }
+            let mut claims = claims(0);
+            let (mut refused, mut last) = (0, 0);
+            while refused == 0 && last < 10_000 {
+                let claim = claims.claim_any(breed, ConnectionId::new(0));
+                refused += usize::from(claim.is_none());
+                last += usize::from(claim.is_some_and(|claim| claim.cow().number() == SIZE));
+            }
+            is_over.store(true, Relaxed);
+            assert_eq!(refused, 0, "the last cow is free");
+        });
+        assert_eq!((directory.claimed(), directory.count_taken(breed, 1..=SIZE)), (0, 0));
     }
 }

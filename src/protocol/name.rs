@@ -39,7 +39,7 @@ impl fmt::Display for Name<'_> {
 }
 
 /// The breed of which `tux#` asks for any free cow.
-pub fn lowest_of(text: &str) -> Option<&str> {
+pub fn any_of(text: &str) -> Option<&str> {
     text.strip_suffix(MARK)
 }
 
@@ -106,9 +106,9 @@ mod tests {
 
     #[test]
     fn only_a_mark_without_a_number_asks_for_any() {
-        assert_eq!(lowest_of("tux#"), Some("tux"));
-        assert_eq!(lowest_of("tux"), None);
-        assert_eq!(lowest_of("tux#2"), None);
+        assert_eq!(any_of("tux#"), Some("tux"));
+        assert_eq!(any_of("tux"), None);
+        assert_eq!(any_of("tux#2"), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::limits::WHO_NAMES_MAX;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::protocol::art::Art;
 use crate::protocol::command::{Command, Extensions, Standing};
-use crate::protocol::name::{Name, Prefix, lowest_of};
+use crate::protocol::name::{Name, Prefix, any_of};
 use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::{Free, Reply};
 
@@ -127,12 +127,12 @@ impl<'s> Execution<'s> {
         's: 'a,
     {
         let herd = &self.common.herd;
-        // In a herd of one there are no numbers, and so no lowest.
-        let lowest = lowest_of(text).filter(|_| herd.size() > 1).and_then(|breed| herd.breed(breed));
+        // In a herd of one there are no numbers.
+        let any = any_of(text).filter(|_| herd.size() > 1).and_then(|breed| herd.breed(breed));
         let hold = |quota: Quota<'_>| quota.take().ok_or(Refusal::TooManyCows(quota.cows_max()));
-        let cow = if let Some(breed) = lowest {
+        let cow = if let Some(breed) = any {
             let held = self.quota.map(hold).transpose()?;
-            self.roster.join_lowest(self.from, breed, held).ok_or(Refusal::EveryTaken(herd.name(breed)))?
+            self.roster.join_any(self.from, breed, held).ok_or(Refusal::EveryTaken(herd.name(breed)))?
         } else {
             let cow = self.find(text)?;
             let held = self.quota.map(hold).transpose()?;

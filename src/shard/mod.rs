@@ -362,7 +362,7 @@ impl Shard {
     /// leaver only counts.
     fn as_told_late(&self, change: Change) -> Change {
         match change {
-            Change::Left(cow) if self.common.directory.is_taken(cow) => Change::Several { joined: 0, left: 1 },
+            Change::Left(cow) if self.common.directory.owner(cow).is_some() => Change::Several { joined: 0, left: 1 },
             change => change,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::frame::Form;
 use super::wants::Wants;
 use crate::cows::{Breed, CowId};
-use crate::directory::{Claim, Claims, Directory, Held, Owner};
+use crate::directory::{Claim, Claims, CowPermit, Directory, Owner};
 use crate::faults::{self, Point};
 use crate::ids::{ConnectionId, ShardId};
 
@@ -16,7 +16,7 @@ struct Session {
     /// Where its connection stands in [`Roster::registered`].
     place: usize,
     /// Its part of a quota, if its cow counts.
-    _held: Option<Held>,
+    _held: Option<CowPermit>,
 }
 
 /// One who gets what is sent to everybody.
@@ -96,24 +96,29 @@ impl Roster {
 
     /// Registers `connection` as `cow`; `false` if the cow is taken. A session is never renamed.
     /// `held` is for as long as the session.
-    pub(super) fn join(&mut self, connection: ConnectionId, cow: CowId, held: Option<Held>) -> bool {
+    pub(super) fn join(&mut self, connection: ConnectionId, cow: CowId, held: Option<CowPermit>) -> bool {
         assert!(self.session(connection).is_none(), "a session is never renamed");
         let Some(claim) = self.claims.claim(cow, connection) else { return false };
         self.enter(connection, claim, held);
         true
     }
 
-    /// Registers `connection` as the lowest free cow of `breed`; `None` if none is free.
+    /// Registers `connection` as a free cow of `breed`; `None` if none is free.
     /// `held` is for as long as the session.
-    pub(super) fn join_lowest(&mut self, connection: ConnectionId, breed: Breed, held: Option<Held>) -> Option<CowId> {
+    pub(super) fn join_any(
+        &mut self,
+        connection: ConnectionId,
+        breed: Breed,
+        held: Option<CowPermit>,
+    ) -> Option<CowId> {
         assert!(self.session(connection).is_none(), "a session is never renamed");
-        let claim = self.claims.claim_lowest(breed, connection)?;
+        let claim = self.claims.claim_any(breed, connection)?;
         let cow = claim.cow();
         self.enter(connection, claim, held);
         Some(cow)
     }
 
-    fn enter(&mut self, connection: ConnectionId, claim: Claim, held: Option<Held>) {
+    fn enter(&mut self, connection: ConnectionId, claim: Claim, held: Option<CowPermit>) {
         self.in_critical = true;
         let at = connection.index();
         if self.sessions.len() <= at {

@@ -14,6 +14,7 @@ pub mod close_reason;
 pub mod cows;
 #[path = "../../src/directory/mod.rs"]
 pub mod directory;
+pub mod explored;
 #[path = "../../src/faults.rs"]
 pub mod faults;
 #[path = "../../src/held.rs"]

@@ -297,7 +297,8 @@ impl World {
             let (id, directory) = (self.id_of(cow), &self.common.directory);
             assert_eq!(name(&self.common.herd, id).to_string(), name_of(cow));
             assert_eq!(directory.owner(id).is_some(), held.contains(&cow), "I3: {}", name_of(cow));
-            assert_eq!(directory.is_taken(id), held.contains(&cow), "I3: {}", name_of(cow));
+            let indexed = directory.count_taken(id.breed(), id.number()..=id.number());
+            assert_eq!(indexed, usize::from(held.contains(&cow)), "the index of {}", name_of(cow));
         }
         assert_eq!(self.common.directory.claimed(), held.len());
         for form in Form::all() {

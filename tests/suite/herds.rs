@@ -1,7 +1,7 @@
 //! Many cows of a breed: which names there are then, who gets which, and how they are listed.
 //!
 //! Owns what `--herd` promises to clients over both cores: each name belongs to one user at a time, `login tux#`
-//! gives the lowest free one and refuses nobody while one is free, and lists stay short and in order.
+//! gives a free one, also among many that come and go, and lists stay short and in order.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -21,7 +21,7 @@ fn numbered(breed: &str, number: usize) -> String {
     if number == 1 { breed.to_owned() } else { format!("{breed}#{number}") }
 }
 
-/// A client on that core who has asked for the lowest free tux, and got this one.
+/// A client on that core that has asked for any tux while no other login ran, and got this one.
 fn login_lowest(server: &Server, core: usize, expected: &str) -> Client {
     let mut client = server.connect_on(core);
     assert_eq!(client.ask("login tux#"), format!("Logged in as {expected}"));
@@ -33,7 +33,7 @@ fn leave(mut client: Client) {
     assert_eq!(client.read_to_end(), "");
 }
 
-/// As many new clients on each core ask for the lowest free tux at the same moment; what each was told.
+/// New clients, half on each core, ask for any tux at the same moment; what each was told.
 fn race(server: &Server, count: usize) -> (Vec<Client>, Vec<String>) {
     let mut clients: Vec<Client> = (0..count).map(|n| server.connect_on(n % 2)).collect();
     let start = Barrier::new(count);
@@ -112,7 +112,7 @@ fn every_cow_counts_in_the_announcement_and_has_its_own_name_in_the_log_and_in_t
 // Who gets which.
 
 #[test]
-fn the_lowest_free_cow_is_given_also_after_one_in_the_middle_has_left() {
+fn a_login_alone_gets_the_lowest_free_cow() {
     let server = herd(4);
     let first = login_lowest(&server, 0, "tux");
     let second = login_lowest(&server, 1, "tux#2");
@@ -132,7 +132,7 @@ fn the_lowest_free_cow_is_given_also_after_one_in_the_middle_has_left() {
 }
 
 #[test]
-fn two_hundred_clients_on_two_cores_share_out_a_herd_of_two_hundred() {
+fn as_many_clients_as_cows_share_out_the_herd() {
     let server = herd(200);
     let (clients, answers) = race(&server, 200);
     assert_eq!(numbers_given(&answers), (1..=200).collect(), "each exactly once");
@@ -145,7 +145,7 @@ fn two_hundred_clients_on_two_cores_share_out_a_herd_of_two_hundred() {
 }
 
 #[test]
-fn of_two_hundred_clients_who_ask_a_herd_of_one_hundred_one_hundred_get_in() {
+fn of_twice_as_many_clients_as_cows_half_get_in() {
     let server = herd(100);
     let (_clients, answers) = race(&server, 200);
     assert_eq!(numbers_given(&answers), (1..=100).collect(), "each exactly once");
@@ -153,7 +153,7 @@ fn of_two_hundred_clients_who_ask_a_herd_of_one_hundred_one_hundred_get_in() {
 }
 
 #[test]
-fn no_number_is_higher_than_the_most_cows_that_are_held_at_once() {
+fn no_login_is_refused_while_cows_stay_free() {
     const HOLDERS: usize = 70;
     const GUESTS: usize = 8;
     let server = herd(200);
@@ -166,8 +166,8 @@ fn no_number_is_higher_than_the_most_cows_that_are_held_at_once() {
                 for _ in 0..40 {
                     let mut client = server.connect();
                     let answer = client.ask("login tux#");
-                    let number = *numbers_given(&[answer]).first().expect("some are free all the while");
-                    assert!((HOLDERS + 1..=HOLDERS + GUESTS).contains(&number), "tux#{number}");
+                    let number = *numbers_given(&[answer]).first().expect("more than a hundred stay free");
+                    assert!(number > HOLDERS, "tux#{number} is held throughout");
                     assert!(held.lock().expect("no panic").insert(number), "tux#{number} is held already");
                     assert!(held.lock().expect("no panic").remove(&number), "tux#{number} was held by one");
                     leave(client);
