@@ -1,7 +1,7 @@
-//! Parse, run, map errors to exit codes.
+//! Parse, run, map errors to exit codes. Signals, stdout and the log's thread belong to this file.
 //!
-//! 0: done as asked. 1: it could not be done here and now (port taken, no server there, a core failed).
-//! 2: something has to be changed first (a flag, a limit, io_uring forbidden).
+//! 0: done as asked. 1: it cannot be done here and now (port taken, no server there, a core failed).
+//! 2: something has to change first (a flag, a limit, io_uring forbidden).
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -9,33 +9,33 @@ use std::process::ExitCode;
 use cowchat::allocator::Allocator;
 use cowchat::boot::config::{self, Config, ConfigError};
 use cowchat::boot::invocation::{Invocation, without_controls};
-use cowchat::boot::server::ServerError;
+use cowchat::boot::server::{Server, ServerError};
 use cowchat::boot::signals;
 use cowchat::cli::Command;
-use cowchat::last_words;
+use cowchat::log::LogWriter;
+use cowchat::{client, last_words, panics};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
-    // If that fails, such a write ends the process, as it does by default.
-    let _ = signals::outlive_full_files();
+    // If it fails, such a write ends the process, as it does by default.
+    let _ = signals::survive_file_size_limit();
     let invocation = match Invocation::read() {
         Ok(invocation) => invocation,
-        Err(error) => return error.show(),
+        Err(usage) => return usage.show(),
     };
     match run(&invocation) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Each error's text holds its cause.
-            let said = without_controls(&invocation.by_their_names(&error.to_string()));
+            let text = without_controls(&invocation.by_their_names(&error.to_string()));
             last_words::say(move || {
                 // A closed stderr takes nothing.
-                let _ = writeln!(io::stderr(), "cowchat: {said}");
+                let _ = writeln!(io::stderr(), "cowchat: {text}");
             });
-            let is_to_be_changed =
-                error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(ServerError::Config(_)));
-            ExitCode::from(if is_to_be_changed { 2 } else { 1 })
+            let must_change = error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(ServerError::Config(_)));
+            ExitCode::from(if must_change { 2 } else { 1 })
         }
     }
 }
@@ -44,12 +44,38 @@ fn run(invocation: &Invocation) -> anyhow::Result<()> {
     match &invocation.cli.command {
         Command::Serve(args) => {
             config::raise_limits();
-            cowchat::boot::server::run(Config {
-                unknown_variables: invocation.unknown_variables(),
-                ..Config::new(args)?
-            })?;
+            let config = Config::new(args)?;
+            serve(Config { unknown_variables: invocation.unknown_variables(), ..config })?;
         }
-        Command::Connect(args) => cowchat::client::run(&args.address)?,
+        Command::Connect(args) => client::run(&args.address)?,
     }
     Ok(())
+}
+
+/// Runs a server until a signal asks it to stop.
+fn serve(config: Config) -> Result<(), ServerError> {
+    let level = config.log;
+    let server = Server::new(config);
+    let drainer = server.drainer();
+    signals::watch(move |signal| drainer.drain(signal.name()))?;
+    // When it is dropped, it writes what is left.
+    let writer = LogWriter::start(level)?;
+    panics::log_to(writer.log());
+    let running = server.start(writer.log())?;
+    if let Some(status) = running.status() {
+        announce(status)?;
+    }
+    running.wait()
+}
+
+/// Writes the one line of stdout: clients may connect now. A thread of its own writes it, so that a full pipe does not keep
+/// the server from its signals.
+fn announce(status: &str) -> io::Result<()> {
+    let line = format!("{status}\n");
+    let write = move || {
+        let mut stdout = io::stdout().lock();
+        // The server serves without stdout, too.
+        let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
+    };
+    std::thread::Builder::new().name("announce".to_owned()).spawn(write).map(drop)
 }

@@ -246,11 +246,6 @@ impl Config {
             },
         })
     }
-
-    /// Whether there are more cores than CPUs, so that none is pinned.
-    pub fn is_crowded(&self) -> bool {
-        self.cores.len() > self.cpus
-    }
 }
 
 /// The CPUs that this process may run on.

@@ -5,6 +5,7 @@ pub mod cow_dir;
 pub mod files;
 pub mod invocation;
 pub mod machine;
-pub mod notify;
+mod notify;
 pub mod server;
 pub mod signals;
+mod watchdog;

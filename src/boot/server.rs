@@ -1,51 +1,51 @@
-//! Boot, supervision, shutdown: what happens around the cores.
+//! The server as a handle: start, addresses, drain, wait.
 //!
-//! Boot order: signals, log, listeners, cores; the ready line is printed and the service manager told
-//! when every core accepts. From then on this thread waits for one of three things: a signal, a core that
-//! ended, a deadline.
+//! [`Server::start`] takes the port, starts a thread for each core and comes back when all of them accept.
+//! [`Running::wait`] supervises the cores on the caller's thread until a drain is asked for or a core ends. Signals,
+//! stdout and the thread that writes the log are the caller's.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::Instant;
 
-use crate::boot::config::{self, Config, ConfigError};
-use crate::boot::notify::Manager;
-use crate::boot::signals::{self, StopSignal};
+use super::config::{self, Config, ConfigError};
+use super::notify::ServiceManager;
+use super::watchdog::{CoreHealth, Watchdog};
 use crate::close_reason::CloseReason;
 use crate::events::Event;
 use crate::ids::ShardId;
-use crate::limits::{HISTORY_BYTES_MAX, STALL_NOTICED, WATCH_INTERVAL};
-use crate::log::{Log, LogWriter};
+use crate::limits::{HISTORY_BYTES_MAX, WATCH_INTERVAL};
+use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter, Metrics};
 use crate::net::core::CoreContext;
 use crate::net::delivery::mesh::Mesh;
 use crate::net::worker::{self, CoreError, CoreSpec, CoreThread, Report};
-use crate::panics;
 use crate::policy::addresses::Addresses;
+use crate::policy::limits::Limits;
 use crate::policy::memory_budget::Budget;
 use crate::runtime::listener;
 use crate::shard;
 
-/// Why the server could not start, or go on.
+/// Why the server cannot start, or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The port cannot be had.
+    /// The kernel refuses the address.
     #[error("cannot listen on {address}: {}", bind_advice(.address, .error))]
     Bind {
-        /// What was asked for.
+        /// As in `--listen`.
         address: SocketAddr,
         /// The kernel's word.
         error: io::Error,
     },
-    /// Something has to be changed first that shows only when cores start.
+    /// Something has to change first; it shows only when cores start.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A thread or a signal handler cannot be had.
+    /// The kernel refuses a thread, a descriptor or a signal handler.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
-    /// A core failed; the others are stopped with it, so that nobody talks to half a server.
+    /// A core failed. The server ends with it, since its users cannot be reached any more.
     #[error("core {shard} {error}")]
     Core {
         /// Which one.
@@ -69,30 +69,89 @@ fn bind_advice(address: &SocketAddr, error: &io::Error) -> String {
 }
 
 /// What the supervising thread waits for.
+#[derive(Debug)]
 enum Wake {
-    Signal(StopSignal),
+    Drain(&'static str),
     Core(Report),
 }
 
-/// Runs a server until it is asked to stop.
-///
-/// # Errors
-/// When it cannot start, or a core cannot go on.
-pub fn run(config: Config) -> Result<(), ServerError> {
-    let (wakes, waking) = mpsc::channel();
-    let on_signal = wakes.clone();
-    signals::watch(move |signal| {
-        let _ = on_signal.send(Wake::Signal(signal));
-    })?;
-    let writer = LogWriter::start(config.log)?;
-    let log = writer.log();
-    panics::log_to(log.clone());
-    if config.is_crowded() {
-        log.emit(Event::Unpinned { cores: config.cores.len(), cpus: config.cpus });
+/// Asks a server to drain: from any thread, before, while and after it runs.
+#[derive(Debug, Clone)]
+pub struct Drainer(Sender<Wake>);
+
+impl Drainer {
+    /// Asks for a drain; `cause` goes to the log. Only the first time counts.
+    pub fn drain(&self, cause: &'static str) {
+        // A server that has ended does not listen.
+        let _ = self.0.send(Wake::Drain(cause));
+    }
+}
+
+/// A server that has not started.
+#[derive(Debug)]
+pub struct Server {
+    config: Config,
+    wakes: Sender<Wake>,
+    waking: Receiver<Wake>,
+}
+
+impl Server {
+    /// A server that is to run as `config` says.
+    pub fn new(config: Config) -> Self {
+        let (wakes, waking) = mpsc::channel();
+        Server { config, wakes, waking }
+    }
+
+    /// The way to drain it, also while it starts.
+    pub fn drainer(&self) -> Drainer {
+        Drainer(self.wakes.clone())
+    }
+
+    /// Starts the cores, and waits until all of them accept or a drain is asked for.
+    ///
+    /// # Errors
+    /// When the port is taken, a core cannot start, or memory is lacking.
+    pub fn start(self, log: Log) -> Result<Running, ServerError> {
+        let Server { config, wakes, waking } = self;
+        log_oddities(&config, &log);
+        let metrics = Metrics::new(config.cores.len());
+        let context = core_context(&config, Arc::clone(&metrics), log.clone())?;
+        let (address, listeners) = listener::bind(config.listen, config.cores.len(), config.keepalive)
+            .map_err(|error| ServerError::Bind { address: config.listen, error })?;
+        let manager = ServiceManager::from_environment();
+        let mesh = Mesh::build(config.cores.len(), config.mailbox_frames)?;
+        let mut cores = Vec::new();
+        for (index, ((listener, (mesh, inbox)), &cpu)) in listeners.into_iter().zip(mesh).zip(&config.cores).enumerate()
+        {
+            let spec = CoreSpec { id: ShardId::new(index), cpu, listener, mesh, inbox };
+            let wakes = wakes.clone();
+            let report = move |report| {
+                // The supervisor is gone when the process is about to exit.
+                let _ = wakes.send(Wake::Core(report));
+            };
+            cores.push(worker::start(spec, context.clone(), report)?);
+        }
+        let limits = Arc::clone(&config.limits);
+        let mut running =
+            Running { address, limits, cores, wakes, waking, log, metrics, manager, cause: None, status: None };
+        running.wait_until_ready()?;
+        if running.cause.is_none() {
+            let status = status(address, &config);
+            running.manager.ready(&status);
+            running.status = Some(status);
+        }
+        Ok(running)
+    }
+}
+
+/// Logs what an operator may not have meant.
+fn log_oddities(config: &Config, log: &Log) {
+    let cores = config.cores.len();
+    if cores > config.cpus {
+        log.emit(Event::Unpinned { cores, cpus: config.cpus });
     }
     if let Some(lacking) = &config.lacking {
-        let (cores, wanted) = (config.cores.len(), lacking.wanted());
-        log.emit(Event::FewerCores { cores, wanted, lacking: lacking.to_string() });
+        log.emit(Event::FewerCores { cores, wanted: lacking.wanted(), lacking: lacking.to_string() });
     }
     for variable in &config.unknown_variables {
         log.emit(Event::UnknownVariable { name: variable.name.clone(), nearest: variable.nearest.clone() });
@@ -100,61 +159,11 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     for file in &config.cow_files_skipped {
         log.emit(Event::CowSkipped { path: file.path.clone(), reason: file.reason.to_string() });
     }
-    let metrics = Metrics::new(config.cores.len());
-    let context = context(&config, Arc::clone(&metrics), log.clone())?;
-    let (address, listeners) = listener::bind(config.listen, config.cores.len(), config.keepalive)
-        .map_err(|error| ServerError::Bind { address: config.listen, error })?;
-
-    let manager = Manager::from_environment();
-    let mut server = Server { cores: Vec::new(), waking, log, metrics, manager };
-    let mesh = Mesh::build(config.cores.len(), config.mailbox_frames)?;
-    for (index, ((listener, (mesh, inbox)), &cpu)) in listeners.into_iter().zip(mesh).zip(&config.cores).enumerate() {
-        let spec = CoreSpec { id: ShardId::new(index), cpu, listener, mesh, inbox };
-        let wakes = wakes.clone();
-        let notify = move |report| {
-            // Nobody listens any more when the process is about to exit.
-            let _ = wakes.send(Wake::Core(report));
-        };
-        server.cores.push(worker::start(spec, context.clone(), notify)?);
-    }
-    let signal = match server.wait_until_ready()? {
-        Some(signal) => signal,
-        None => {
-            server.manager.ready(&announce(address, &config)?);
-            server.wait_for_signal()?
-        }
-    };
-    server.drain(signal, config.limits.drain_timeout)?;
-    server.report();
-    Ok(())
 }
 
-/// The one line on stdout: clients may connect now. Returns what it says: where, and the limits in
-/// force.
-///
-/// # Errors
-/// When no thread can be started: a full pipe on stdout must not keep this one from its signals.
-fn announce(address: SocketAddr, config: &Config) -> io::Result<String> {
-    let (cores, cows) = (config.cores.len(), config.herd.len());
-    let plural = if cores == 1 { "" } else { "s" };
-    let (of_each, connections, per_address) =
-        (config.herd.size(), config.limits.connections_max, config.limits.connections_per_address);
-    let said = format!(
-        "listening on {address} ({cores} core{plural}, {cows} cows, {of_each} of each, {connections} connections, \
-         {per_address} of an address)"
-    );
-    let line = format!("{said}\n");
-    let write = move || {
-        let mut stdout = io::stdout().lock();
-        // A closed stdout is no reason not to serve.
-        let _ = stdout.write_all(line.as_bytes()).and_then(|()| stdout.flush());
-    };
-    std::thread::Builder::new().name("announce".to_owned()).spawn(write).map(|_| said)
-}
-
-fn context(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<CoreContext, ConfigError> {
+fn core_context(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<CoreContext, ConfigError> {
     let (cores, limits) = (config.cores.len(), &config.limits);
-    // A history stays: it must not make others go.
+    // Histories stay, so they have room of their own: they must not get connections cut.
     let histories = if config.rules.history_messages > 0 { cores as u64 * HISTORY_BYTES_MAX as u64 } else { 0 };
     let exempt = limits.address_exempt.clone();
     Ok(CoreContext {
@@ -168,69 +177,118 @@ fn context(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<CoreConte
     })
 }
 
-/// The running cores and those who watch over them.
-struct Server {
+/// Where the server listens, and the limits in force.
+fn status(address: SocketAddr, config: &Config) -> String {
+    let (cores, cows, of_each) = (config.cores.len(), config.herd.len(), config.herd.size());
+    let plural = if cores == 1 { "" } else { "s" };
+    let Limits { connections_max, connections_per_address, .. } = *config.limits;
+    format!(
+        "listening on {address} ({cores} core{plural}, {cows} cows, {of_each} of each, {connections_max} connections, \
+         {connections_per_address} of an address)"
+    )
+}
+
+/// A server whose cores run.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    limits: Arc<Limits>,
     cores: Vec<CoreThread>,
+    wakes: Sender<Wake>,
     waking: Receiver<Wake>,
     log: Log,
     metrics: Arc<Metrics>,
-    manager: Manager,
+    manager: ServiceManager,
+    /// Why it drains.
+    cause: Option<&'static str>,
+    status: Option<String>,
 }
 
-impl Server {
-    /// Waits until every core accepts; a signal that comes before is returned.
-    fn wait_until_ready(&self) -> Result<Option<StopSignal>, ServerError> {
+impl Running {
+    /// Where it listens: with the port that the kernel chose for port 0.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        std::slice::from_ref(&self.address)
+    }
+
+    /// One line that says where it listens and which limits are in force; `None` if a drain was asked for before every
+    /// core accepted.
+    pub fn status(&self) -> Option<&str> {
+        self.status.as_deref()
+    }
+
+    /// Asks for a drain, as [`Drainer::drain`] does. Does not wait for it.
+    pub fn drain(&self, cause: &'static str) {
+        Drainer(self.wakes.clone()).drain(cause);
+    }
+
+    /// Supervises the cores until a drain is asked for, and then until it is over.
+    ///
+    /// # Errors
+    /// When a core cannot go on.
+    pub fn wait(mut self) -> Result<(), ServerError> {
+        let cause = match self.cause {
+            Some(cause) => cause,
+            None => self.supervise()?,
+        };
+        self.drain_cores(cause)?;
+        self.log_totals();
+        Ok(())
+    }
+
+    /// Waits until every core accepts, or a drain is asked for.
+    fn wait_until_ready(&mut self) -> Result<(), ServerError> {
         let mut ready = 0;
         while ready < self.cores.len() {
-            match self.waking.recv() {
-                Ok(Wake::Core(Report::Ready(_))) => ready += 1,
-                Ok(Wake::Core(Report::Ended(shard, result))) => {
+            match self.waking.recv().expect("this server holds a sender itself") {
+                Wake::Core(Report::Ready(_)) => ready += 1,
+                Wake::Core(Report::Ended(shard, result)) => {
                     return Err(ended_at_start(self.cores.len(), shard, result));
                 }
-                Ok(Wake::Signal(signal)) => return Ok(Some(signal)),
-                Err(mpsc::RecvError) => unreachable!("the cores and the signal watcher hold senders"),
+                Wake::Drain(cause) => {
+                    self.cause = Some(cause);
+                    break;
+                }
             }
         }
-        Ok(None)
+        Ok(())
     }
 
-    /// Waits for the signal to stop; a core that ends before that ends the server.
-    fn wait_for_signal(&mut self) -> Result<StopSignal, ServerError> {
-        let mut pulses = Pulses::new(self.cores.len(), Instant::now());
+    /// Watches the cores until a drain is asked for; a core that ends before ends the server.
+    fn supervise(&mut self) -> Result<&'static str, ServerError> {
+        let mut watchdog = Watchdog::new(self.cores.len(), Instant::now());
         loop {
             match self.waking.recv_timeout(WATCH_INTERVAL) {
-                Ok(Wake::Signal(signal)) => return Ok(signal),
+                Ok(Wake::Drain(cause)) => return Ok(cause),
                 Ok(Wake::Core(Report::Ended(shard, result))) => return Err(ended_early(shard, result)),
                 Ok(Wake::Core(Report::Ready(_))) => {}
-                Err(RecvTimeoutError::Timeout) => self.look_after_cores(&mut pulses, Instant::now()),
-                Err(RecvTimeoutError::Disconnected) => unreachable!("the signal watcher holds a sender"),
+                Err(_) => self.check_cores(&mut watchdog, Instant::now()),
             }
         }
     }
 
-    /// Feels the cores' pulse: the log tells of one that has stalled, and the service manager hears that the
-    /// server lives only while all cores do.
-    fn look_after_cores(&mut self, pulses: &mut Pulses, now: Instant) {
+    /// Logs a core that has stalled or recovered, and tells the service manager that the server is alive while no core
+    /// is stalled.
+    fn check_cores(&mut self, watchdog: &mut Watchdog, now: Instant) {
         for core in &self.cores {
-            match pulses.feel(core.id, self.metrics.of(core.id, Counter::Beats), now) {
-                Pulse::Beats | Pulse::Missing => {}
-                Pulse::Returned(stalled) => self.log.emit(Event::Recovered { shard: core.id, stalled }),
-                Pulse::Stopped => {
+            match watchdog.check(core.id, self.metrics.of(core.id, Counter::Beats), now) {
+                CoreHealth::Running | CoreHealth::StillStalled => {}
+                CoreHealth::Recovered(stalled) => self.log.emit(Event::Recovered { shard: core.id, stalled }),
+                CoreHealth::Stalled => {
                     CoreMetrics::new(Arc::clone(&self.metrics), core.id).add(Counter::Stalls, 1);
                     self.log.emit(Event::Stalled { shard: core.id });
                 }
             }
         }
-        if pulses.all_beat() {
+        if watchdog.all_run() {
             self.manager.alive(now);
         }
     }
 
     /// Has every core drain, and waits for them until the timeout.
-    fn drain(&mut self, signal: StopSignal, timeout: Duration) -> Result<(), ServerError> {
+    fn drain_cores(&mut self, cause: &'static str) -> Result<(), ServerError> {
         let began = Instant::now();
-        let deadline = began + timeout;
-        let draining = Event::Draining { signal: signal.name(), connections: self.metrics.open() };
+        let deadline = began + self.limits.drain_timeout;
+        let draining = Event::Draining { signal: cause, connections: self.metrics.open() };
         self.manager.stopping(&draining.to_string());
         self.log.emit(draining);
         self.cores.iter().for_each(|core| core.drain(began));
@@ -240,94 +298,45 @@ impl Server {
                 Ok(Wake::Core(Report::Ended(_, Ok(())))) => running -= 1,
                 Ok(Wake::Core(Report::Ended(shard, Err(error)))) => return Err(ServerError::Core { shard, error }),
                 Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => unreachable!("this server holds a sender itself"),
                 Err(RecvTimeoutError::Timeout) => {
-                    // The others have handed everything to the kernel, and only wait for their peers' end.
+                    // All other output has reached the kernel; those connections only wait for their peers' end.
                     let connections = self.metrics.unwritten();
                     if connections > 0 {
                         self.log.emit(Event::DrainTimedOut { connections });
                     }
                     return Ok(());
                 }
-                Err(RecvTimeoutError::Disconnected) => unreachable!("the signal watcher holds a sender"),
             }
         }
         self.cores.drain(..).for_each(CoreThread::join);
         Ok(())
     }
 
-    /// What the server has done, as the last line of its log, and before it what it would rather not have.
-    fn report(&self) {
-        let [faults, stalls] = [Counter::Faults, Counter::Stalls].map(|counter| self.metrics.total(counter));
+    /// Logs what the server has done, and before it any mishaps.
+    fn log_totals(&self) {
+        let total = |counter| self.metrics.total(counter);
+        let (faults, stalls) = (total(Counter::Faults), total(Counter::Stalls));
         if faults + stalls > 0 {
             self.log.emit(Event::Mishaps { faults, stalls });
         }
         let count = |reason| Some((reason, self.metrics.ended(reason))).filter(|(_, count)| *count > 0);
         self.log.emit(Event::Stopped {
-            connections: self.metrics.total(Counter::Accepted),
-            says: self.metrics.total(Counter::Says),
-            yields: self.metrics.total(Counter::Yields),
-            deliveries: self.metrics.total(Counter::Deliveries),
-            stale: self.metrics.total(Counter::StaleFrames),
+            connections: total(Counter::Accepted),
+            says: total(Counter::Says),
+            yields: total(Counter::Yields),
+            deliveries: total(Counter::Deliveries),
+            stale: total(Counter::StaleFrames),
             ended: CloseReason::ALL.into_iter().filter_map(count).collect(),
         });
     }
 }
 
-/// What is known of the cores' hearts.
-struct Pulses {
-    /// Beats of each core when it was last seen to beat, and when that was.
-    seen: Vec<(u64, Instant)>,
-    stalled: Vec<bool>,
-}
-
-/// How a core's heart is.
-#[derive(Debug, PartialEq, Eq)]
-enum Pulse {
-    /// It has beaten within [`STALL_NOTICED`].
-    Beats,
-    /// It beats again after that long.
-    Returned(Duration),
-    /// It has not beaten for [`STALL_NOTICED`], and was not known to.
-    Stopped,
-    /// It still does not beat.
-    Missing,
-}
-
-impl Pulses {
-    fn new(cores: usize, now: Instant) -> Self {
-        Pulses { seen: vec![(0, now); cores], stalled: vec![false; cores] }
-    }
-
-    /// Takes note of how often a core has beaten until now.
-    fn feel(&mut self, core: ShardId, beats: u64, now: Instant) -> Pulse {
-        let at = core.index();
-        let (seen, since) = self.seen[at];
-        let silent = now.saturating_duration_since(since);
-        let was_stalled = self.stalled[at];
-        if beats != seen {
-            self.seen[at] = (beats, now);
-            self.stalled[at] = false;
-            return if was_stalled { Pulse::Returned(silent) } else { Pulse::Beats };
-        }
-        self.stalled[at] = silent >= STALL_NOTICED;
-        match (was_stalled, self.stalled[at]) {
-            (_, false) => Pulse::Beats,
-            (false, true) => Pulse::Stopped,
-            (true, true) => Pulse::Missing,
-        }
-    }
-
-    /// Whether every core has beaten within [`STALL_NOTICED`].
-    fn all_beat(&self) -> bool {
-        !self.stalled.contains(&true)
-    }
-}
-
 fn ended_at_start(cores: usize, shard: ShardId, result: Result<(), CoreError>) -> ServerError {
     if let Err(CoreError::Rings(error)) = &result
-        && let Some(to_be_changed) = config::too_little_memlock(cores, error)
+        && let Some(lacking) = config::too_little_memlock(cores, error)
     {
-        return ServerError::Config(to_be_changed);
+        return ServerError::Config(lacking);
     }
     ended_early(shard, result)
 }
@@ -339,34 +348,48 @@ fn ended_early(shard: ShardId, result: Result<(), CoreError>) -> ServerError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
 
-    #[test]
-    fn a_core_that_does_not_beat_is_missed_after_a_second_and_until_it_beats_again() {
-        let began = Instant::now();
-        let [zero, one] = [0, 1].map(ShardId::new);
-        let mut pulses = Pulses::new(2, began);
-        // Core 0 beats all the time, core 1 at the beginning and from 3000 ms on.
-        let mut look = |at: u64, beats_of_one| {
-            let now = began + Duration::from_millis(at);
-            assert_eq!(pulses.feel(zero, at, now), Pulse::Beats, "at {at}");
-            (pulses.feel(one, beats_of_one, now), pulses.all_beat())
-        };
-        assert_eq!(look(250, 5), (Pulse::Beats, true));
-        assert_eq!(look(500, 5), (Pulse::Beats, true));
-        assert_eq!(look(1249, 5), (Pulse::Beats, true));
-        assert_eq!(look(1250, 5), (Pulse::Stopped, false));
-        assert_eq!(look(1500, 5), (Pulse::Missing, false));
-        assert_eq!(look(3000, 6), (Pulse::Returned(Duration::from_millis(2750)), true));
-        assert_eq!(look(3250, 7), (Pulse::Beats, true));
-        assert_eq!(look(9000, 7), (Pulse::Stopped, false));
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use crate::log::LogWriter;
+
+    /// A server on a free port of this machine, not started.
+    fn server() -> (Server, LogWriter) {
+        let cli = Cli::parse_from(["cowchat", "serve", "--listen", "127.0.0.1:0", "--cores", "1", "--log", "error"]);
+        let Command::Serve(args) = cli.command else { panic!("serve") };
+        let config = Config::new(&args).expect("a machine with io_uring");
+        let writer = LogWriter::start(config.log).expect("a thread");
+        (Server::new(config), writer)
     }
 
     #[test]
-    fn a_core_that_has_never_beaten_is_missed_too() {
-        let began = Instant::now();
-        let mut pulses = Pulses::new(1, began);
-        assert_eq!(pulses.feel(ShardId::new(0), 0, began + STALL_NOTICED), Pulse::Stopped);
-        assert!(!pulses.all_beat());
+    fn a_handle_starts_serves_drains_and_waits() {
+        let (server, writer) = server();
+        let running = server.start(writer.log()).expect("a free port");
+        let [address] = *running.addresses() else { panic!("one address") };
+        assert!(running.status().is_some_and(|status| status.starts_with(&format!("listening on {address} (1 core,"))));
+        let mut client = TcpStream::connect(address).expect("it accepts");
+        client.write_all(b"login tux\n").expect("it reads");
+        let mut greeting = [0; 3];
+        client.read_exact(&mut greeting).expect("it answers");
+        running.drain("a test");
+        running.wait().expect("no core fails");
+        let mut rest = String::new();
+        client.read_to_string(&mut rest).expect("the end, and no reset");
+        assert!(rest.ends_with("* the server is shutting down\n"), "{rest}");
+        TcpStream::connect(address).expect_err("the port is free");
+    }
+
+    #[test]
+    fn a_drain_asked_for_before_the_start_ends_it() {
+        let (server, writer) = server();
+        server.drainer().drain("a test");
+        let running = server.start(writer.log()).expect("a free port");
+        assert_eq!(running.status(), None);
+        running.wait().expect("no core fails");
     }
 }

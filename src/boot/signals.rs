@@ -1,5 +1,7 @@
-//! Signals: the first SIGTERM, SIGINT or SIGHUP asks for a drain. After that SIGTERM or SIGINT ends the process at once;
-//! SIGHUP does not, since a terminal that goes sends more than one. SIGXFSZ ends nothing.
+//! Signals: the first SIGTERM, SIGINT or SIGHUP asks for a drain.
+//!
+//! After that SIGTERM or SIGINT ends the process at once. SIGHUP does not, since a terminal that closes sends more than
+//! one. SIGXFSZ ends nothing.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -24,31 +26,31 @@ impl StopSignal {
         }
     }
 
-    /// The exit code of a process that it ended, by the shell's convention.
+    /// The exit code of a process that it ends, by the shell's convention.
     pub fn exit_code(self) -> i32 {
         128 + self.0
     }
 }
 
-/// From now on a write beyond the limit on the size of a file (`ulimit -f`) fails, as one to a full disk does, instead of
-/// ending the process.
+/// From now on a write beyond the limit on the size of a file (`ulimit -f`) fails, as on a full disk, and does not end the
+/// process.
 ///
 /// # Errors
 /// When the signal cannot be caught.
-pub fn outlive_full_files() -> io::Result<()> {
-    // The failed write says enough, so nothing reads the flag.
+pub fn survive_file_size_limit() -> io::Result<()> {
+    // Nothing reads the flag: the failed write says enough.
     flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
-/// Calls `on_first` when the process is asked to stop, and exits when it is asked again. For the first thread, before there
-/// are others.
+/// Calls `on_first` on the first signal to stop, and exits on the second. Call it before there are other threads: they
+/// inherit which signals are blocked.
 ///
 /// # Errors
 /// When the signals cannot be caught.
 pub fn watch(on_first: impl FnOnce(StopSignal) + Send + 'static) -> io::Result<()> {
     unblock(&[SIGTERM, SIGINT, SIGHUP])?;
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    // nohup has the server outlive its terminal.
+    // nohup starts a server that outlives its terminal.
     if !is_ignored(SIGHUP) {
         signals.add_signal(SIGHUP)?;
     }
@@ -64,11 +66,10 @@ pub fn watch(on_first: impl FnOnce(StopSignal) + Send + 'static) -> io::Result<(
     std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop)
 }
 
-/// Lets this thread and those that it starts receive these signals. A process inherits the mask of the one that started it.
+/// Lets this thread, and threads that it starts, receive these signals. A process inherits the mask of its parent.
 fn unblock(signals: &[i32]) -> io::Result<()> {
     let mut set = MaybeUninit::uninit();
-    // SAFETY: sigemptyset initializes the set, which the other calls only change and read. The null pointer asks
-    // for no old mask.
+    // SAFETY: sigemptyset initializes the set; the other calls change and read it. The null pointer asks for no old mask.
     let error = unsafe {
         libc::sigemptyset(set.as_mut_ptr());
         for &signal in signals {
