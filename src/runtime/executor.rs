@@ -1,9 +1,11 @@
 //! The executor of a core: the one file that names glommio.
 
+use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use glommio::task::JoinHandle;
 use glommio::{LocalExecutorBuilder, Placement};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -12,7 +14,7 @@ use super::remote_waker::RemoteWaker;
 use super::retry;
 use crate::limits::{EXECUTOR_PREEMPTION, EXECUTOR_RING_DEPTH, IO_MEMORY_BYTES};
 
-/// Has this thread run on `cpu` alone.
+/// Pins this thread to `cpu`.
 ///
 /// # Errors
 /// When that is forbidden, or the CPU is gone.
@@ -22,19 +24,19 @@ pub fn pin_to(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &cpus)?)
 }
 
-/// Runs a core's main task on this thread until it ends: with an executor, and a reactor that `remote_waker` wakes.
+/// Runs a core's main task on this thread until it ends. `remote_waker` wakes the core.
 ///
 /// # Errors
-/// When one of them cannot be had.
+/// When the kernel or its limits do not allow the rings of the executor or of the reactor.
 pub fn block_on<T>(remote_waker: Arc<RemoteWaker>, main: impl AsyncFnOnce(Rc<Reactor>) -> T) -> io::Result<T> {
     let reactor = retry::on(io::ErrorKind::OutOfMemory, || Reactor::new(Arc::clone(&remote_waker)))?;
     block_on_reactor(reactor, main)
 }
 
-/// The same with this thread's `reactor`, and wherever the thread may run.
-pub(crate) fn block_on_reactor<T>(reactor: Rc<Reactor>, main: impl AsyncFnOnce(Rc<Reactor>) -> T) -> io::Result<T> {
+/// The same with a reactor of this thread.
+pub(super) fn block_on_reactor<T>(reactor: Rc<Reactor>, main: impl AsyncFnOnce(Rc<Reactor>) -> T) -> io::Result<T> {
     let executor = || {
-        // A pinned thread is pinned already, and the threads that glommio starts inherit that.
+        // The caller has pinned the thread if it is to be; glommio's own threads inherit that.
         let builder = LocalExecutorBuilder::new(Placement::Unbound)
             .name("core")
             .ring_depth(EXECUTOR_RING_DEPTH)
@@ -43,13 +45,20 @@ pub(crate) fn block_on_reactor<T>(reactor: Rc<Reactor>, main: impl AsyncFnOnce(R
         Ok(builder.make()?)
     };
     let executor = retry::on(io::ErrorKind::OutOfMemory, executor)?;
-    Ok(executor.run(reactor.tracked(async {
+    Ok(executor.run(reactor.track(async {
         glommio::spawn_local(Rc::clone(&reactor).drive()).detach();
         let outcome = main(Rc::clone(&reactor)).await;
-        // The kernel keeps a socket that was closed until it has heard that nobody watches it any more.
+        // The kernel keeps a closed socket until its polls are cancelled.
         reactor.yield_now().await;
         reactor.flush_submissions().await;
         reactor.stop();
         outcome
     })))
+}
+
+impl Reactor {
+    /// Starts a task on this core. It runs until it ends, also without the handle.
+    pub(crate) fn spawn<T: 'static>(self: &Rc<Self>, task: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+        glommio::spawn_local(self.track(task)).detach()
+    }
 }

@@ -1,42 +1,50 @@
-//! What is known of each socket, and what its owner may ask of that.
+//! What a core knows of each watched socket, and what the socket's task waits for.
+//!
+//! A poll reports changes only. The poll for input is armed once in a socket's life, the poll for room when the socket is
+//! full for the first time. What the kernel said last is kept until a call on the socket disproves it, or makes it so
+//! unlikely that the task may go on without asking.
 
+use std::cell::RefCell;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use io_uring::{opcode, squeue};
 use rustix::event::PollFlags;
 use slab::Slab;
 
-use super::reactor::{NOBODY, Reactor};
+use super::ring::Submissions;
 
-/// All sockets that are watched, by their places.
+/// All watched sockets of a core, and the polls that wait for its ring.
 #[derive(Debug, Default)]
-pub(super) struct Sources(Slab<Source>);
+pub(super) struct Registrations {
+    sources: RefCell<Slab<Source>>,
+    pub(super) submissions: Submissions,
+}
 
-impl Sources {
-    /// Takes in what a poll has said, and whether it goes on. Returns who is to be woken.
-    pub(super) fn record(&mut self, poll: u64, events: PollFlags, goes_on: bool) -> Option<Waker> {
-        let (place, direction) = ((poll >> 2) as usize, (poll & 3) as usize);
-        let source = self.0.get_mut(place)?;
+impl Registrations {
+    /// Records what a poll has said, and whether it goes on. Returns the task to wake.
+    pub(super) fn record(&self, poll: u64, events: PollFlags, goes_on: bool) -> Option<Waker> {
+        let (key, direction) = ((poll >> 2) as usize, (poll & 3) as usize);
+        let mut sources = self.sources.borrow_mut();
+        let source = sources.get_mut(key)?;
         source.is_armed[direction] = goes_on;
         source.is_read_ending &= source.is_armed[Direction::Read as usize];
         if !source.is_dropped {
-            // A waiter that is woken for a poll that has ended waits again, and so arms it again.
-            let is_deaf = !goes_on && [source.wants_read, source.wants_write, source.wants_hangup][direction];
-            let is_wanted = source.record(events) || is_deaf;
+            // A task that is woken because its poll has ended waits again, which arms the poll again.
+            let has_lost_poll = !goes_on && [source.wants_read, source.wants_write, source.wants_hangup][direction];
+            let is_wanted = source.record(events) || has_lost_poll;
             return if is_wanted { source.waker.take() } else { None };
         }
         if source.is_armed == [false; Direction::ALL.len()] {
-            self.0.remove(place);
+            sources.remove(key);
         }
         None
     }
 
-    /// How many there are, with those whose polls have not ended.
+    /// How many sockets are registered, including dropped ones whose polls have not ended.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.sources.borrow().len()
     }
 }
 
@@ -52,35 +60,35 @@ pub(crate) enum HangUp {
     Error,
 }
 
-/// A socket, as the reactor sees it.
+/// What is known of a socket.
 #[derive(Debug, Default)]
 pub(super) struct Source {
-    /// Its task, while it waits for one or the other.
+    /// The socket's task, while it waits.
     waker: Option<Waker>,
     wants_read: bool,
     wants_write: bool,
     wants_hangup: bool,
     is_readable: bool,
-    /// That it is not readable was assumed, not said by the kernel.
+    /// "Not readable" was assumed, not said by the kernel.
     is_unconfirmed: bool,
     is_writable: bool,
     hangup: HangUp,
     /// By [`Direction`]: a poll is under way in the ring.
     pub(super) is_armed: [bool; Direction::ALL.len()],
-    /// The poll for input has been asked to end.
+    /// The poll for input is being cancelled.
     is_read_ending: bool,
-    /// Its owner is gone; its place is free when its polls have ended.
+    /// The owner is gone. The entry is removed when its polls have ended.
     is_dropped: bool,
 }
 
 /// What a poll is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Direction {
-    /// For input, and its end.
+    /// Input, and its end.
     Read = 0,
-    /// For room.
+    /// Room.
     Write = 1,
-    /// For the end of a connection that is not to be read: input does not wake the core.
+    /// The end of a connection that is not read for now: input does not wake the core.
     HangUp = 2,
 }
 
@@ -96,19 +104,19 @@ impl Direction {
     }
 
     /// Names the completions of a source's poll.
-    fn of(self, place: usize) -> u64 {
-        (place as u64) << 2 | self as u64
+    fn of(self, key: usize) -> u64 {
+        (key as u64) << 2 | self as u64
     }
 }
 
 impl Source {
-    /// Takes in what its poll has said. Returns whether its task waits for that.
+    /// Records what a poll has said. Returns whether the task waits for that.
     fn record(&mut self, events: PollFlags) -> bool {
-        let broken = events.intersects(PollFlags::ERR | PollFlags::HUP);
-        self.is_readable |= broken || events.intersects(PollFlags::IN | PollFlags::RDHUP);
-        self.is_writable |= broken || events.contains(PollFlags::OUT);
+        let is_broken = events.intersects(PollFlags::ERR | PollFlags::HUP);
+        self.is_readable |= is_broken || events.intersects(PollFlags::IN | PollFlags::RDHUP);
+        self.is_writable |= is_broken || events.contains(PollFlags::OUT);
         let hangup = match () {
-            () if broken => HangUp::Error,
+            () if is_broken => HangUp::Error,
             () if events.contains(PollFlags::RDHUP) => HangUp::ReadClosed,
             () => HangUp::None,
         };
@@ -118,35 +126,29 @@ impl Source {
     }
 }
 
-/// Ends a poll. A removal (POLL_REMOVE) would fail while an event is on its way to the ring.
-pub(super) fn end_of_poll(poll: u64) -> squeue::Entry {
-    opcode::AsyncCancel::new(poll).build().user_data(NOBODY)
-}
-
-/// What the reactor knows of a socket, for its owner.
+/// A socket's registration, held by the socket's owner and dropped before the socket is closed.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    reactor: Rc<Reactor>,
-    place: usize,
+    registrations: Rc<Registrations>,
+    key: usize,
 }
 
 impl Watch {
-    /// See [`Reactor::watch`].
-    pub(super) fn new(reactor: Rc<Reactor>, socket: BorrowedFd<'_>) -> Self {
-        let place = reactor.sources.borrow_mut().0.insert(Source { is_writable: true, ..Source::default() });
-        let watch = Watch { reactor, place };
+    pub(super) fn new(registrations: Rc<Registrations>, socket: BorrowedFd<'_>) -> Self {
+        let key = registrations.sources.borrow_mut().insert(Source { is_writable: true, ..Source::default() });
+        let watch = Watch { registrations, key };
         watch.arm(socket, Direction::Read);
         watch
     }
 
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut Source) -> T) -> T {
-        act(&mut self.reactor.sources.borrow_mut().0[self.place])
+        act(&mut self.registrations.sources.borrow_mut()[self.key])
     }
 
     /// The names of its polls for input and for the end.
     #[cfg(test)]
     pub(super) fn polls(&self) -> [u64; 2] {
-        [Direction::Read, Direction::HangUp].map(|direction| direction.of(self.place))
+        [Direction::Read, Direction::HangUp].map(|direction| direction.of(self.key))
     }
 
     /// Waits until the socket has something to read, as far as is known.
@@ -167,12 +169,12 @@ impl Watch {
         if is_ready { Poll::Ready(()) } else { self.wait(cx, socket, Direction::Write) }
     }
 
-    /// What the kernel has said of its end so far.
+    /// What the kernel has said of the connection's end so far.
     pub(crate) fn hangup(&self) -> HangUp {
         self.with(|source| source.hangup)
     }
 
-    /// Waits until the kernel says more of its end than `known`.
+    /// Waits until the kernel says worse of the connection's end than `known`.
     pub(crate) fn poll_hangup(&self, cx: &Context<'_>, socket: BorrowedFd<'_>, known: HangUp) -> Poll<()> {
         let is_news = self.with(|source| {
             source.wants_hangup = source.hangup <= known;
@@ -181,16 +183,14 @@ impl Watch {
         if is_news { Poll::Ready(()) } else { self.wait(cx, socket, Direction::HangUp) }
     }
 
-    /// The socket is not read for a while: what arrives does not wake the core until somebody waits for it again, who is
-    /// then told to try first.
+    /// Has input not wake the core until the task waits for input again. The task then tries to read first.
     pub(crate) fn pause_reading(&self) {
-        let poll = Direction::Read.of(self.place);
         let is_armed = self.with(|source| {
             source.is_readable = true;
             source.is_armed[Direction::Read as usize] && !std::mem::replace(&mut source.is_read_ending, true)
         });
         if is_armed {
-            self.reactor.submissions.borrow_mut().push_back(end_of_poll(poll));
+            self.registrations.submissions.cancel(Direction::Read.of(self.key));
         }
     }
 
@@ -206,7 +206,7 @@ impl Watch {
 
     fn arm(&self, socket: BorrowedFd<'_>, direction: Direction) {
         if !self.with(|source| std::mem::replace(&mut source.is_armed[direction as usize], true)) {
-            self.reactor.submit_poll(socket.as_raw_fd(), direction.events(), direction.of(self.place));
+            self.registrations.submissions.poll(socket.as_raw_fd(), direction.events(), direction.of(self.key));
         }
     }
 
@@ -215,9 +215,9 @@ impl Watch {
         self.with(|source| (source.is_readable, source.is_unconfirmed) = (false, false));
     }
 
-    /// A read took less than there was room for, up to the end of a line: nothing is left, most likely. It may have ended
-    /// before urgent data, so [`Watch::recheck_readable`] has to be called some time. A connection that the peer has ended
-    /// stays readable, so that its end is read.
+    /// A read took less than there was room for, up to the end of a line: most likely nothing is left. It may have stopped
+    /// before urgent data, so the owner has to call [`Watch::recheck_readable`] now and then. A connection that the peer
+    /// has ended stays readable, so that its end is read.
     pub(crate) fn clear_readable_unconfirmed(&self) {
         self.with(|source| {
             if source.hangup == HangUp::None {
@@ -226,7 +226,7 @@ impl Watch {
         });
     }
 
-    /// Has the reader ask the kernel, if it was only assumed that there is nothing to read.
+    /// Has the task read again, if "not readable" was only assumed.
     pub(crate) fn recheck_readable(&self) {
         let waker = self.with(|source| {
             if !std::mem::take(&mut source.is_unconfirmed) {
@@ -246,19 +246,19 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // Last, and with nothing borrowed: it may be what keeps a task, and with it other sockets.
+        // Dropped last, with nothing borrowed: it may be the last to keep a task, and with it other sockets.
         let _waker = self.with(|source| source.waker.take());
-        let mut sources = self.reactor.sources.borrow_mut();
-        let source = &mut sources.0[self.place];
+        let mut sources = self.registrations.sources.borrow_mut();
+        let source = &mut sources[self.key];
         if source.is_armed == [false; Direction::ALL.len()] {
-            sources.0.remove(self.place);
+            sources.remove(self.key);
             return;
         }
         // The ring holds the socket until its polls have ended.
         source.is_dropped = true;
         for direction in Direction::ALL {
             if source.is_armed[direction as usize] {
-                self.reactor.submissions.borrow_mut().push_back(end_of_poll(direction.of(self.place)));
+                self.registrations.submissions.cancel(direction.of(self.key));
             }
         }
     }
