@@ -39,6 +39,7 @@ use cowchat::protocol::name::Name;
 use cowchat::protocol::text::sanitize;
 use cowchat::runtime::executor::{block_on, pin_to};
 use cowchat::runtime::notifications::Notifications;
+use cowchat::runtime::progress::Progress;
 use cowchat::runtime::reactor::Reactor;
 use cowchat::runtime::remote_waker::RemoteWaker;
 use cowchat::shard::{Common, Drawing, Form, Frame, Message, Rules, Shard, name};
@@ -343,7 +344,8 @@ fn run_core(index: usize, remote_waker: Arc<RemoteWaker>, main: impl AsyncFnOnce
     let cpu = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).nth(index);
     // Where that is forbidden it is measured wherever the kernel likes.
     cpu.map(pin_to);
-    block_on(remote_waker, main).expect("io_uring works here: ci/preflight.sh says what is lacking");
+    block_on(remote_waker, Progress::default(), main)
+        .expect("io_uring works here: ci/preflight.sh says what is lacking");
 }
 
 fn builtin() -> Herd {

@@ -43,11 +43,9 @@ pub enum Counter {
     Faults,
     /// Times that the core made no progress for a while; the watchdog's thread counts them.
     Stalls,
-    /// Beats of the core's heart: one whenever one of its tasks runs.
-    Beats,
 }
 
-const COUNTERS: usize = Counter::Beats as usize + 1;
+const COUNTERS: usize = Counter::Stalls as usize + 1;
 
 /// One core's counters.
 #[derive(Debug)]
@@ -78,11 +76,6 @@ impl Metrics {
     /// The sum over all cores.
     pub fn total(&self, counter: Counter) -> u64 {
         self.cores.iter().map(|core| core.counters[counter as usize].load(Ordering::Acquire)).sum()
-    }
-
-    /// One core's count.
-    pub fn of(&self, shard: ShardId, counter: Counter) -> u64 {
-        self.cores[shard.index()].counters[counter as usize].load(Ordering::Acquire)
     }
 
     /// Connections that ended or were refused for this reason, over all cores.

@@ -71,7 +71,7 @@ const MAY_IMPORT: [(&str, &[&str]); 23] = [
     ("protocol", &["limits"]),
     ("cows", &["limits"]),
     ("policy", &["ids", "limits"]),
-    ("runtime", &["limits", "metrics"]),
+    ("runtime", &["limits"]),
     ("limits", &[]),
     // Pure where it matters: nothing at all in a release build.
     ("faults", &[]),

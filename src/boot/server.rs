@@ -270,7 +270,7 @@ impl Running {
     /// is stalled.
     fn check_cores(&mut self, watchdog: &mut Watchdog, now: Instant) {
         for core in &self.cores {
-            match watchdog.check(core.id, self.metrics.of(core.id, Counter::Beats), now) {
+            match watchdog.check(core.id, core.progress.count(), now) {
                 CoreHealth::Running | CoreHealth::StillStalled => {}
                 CoreHealth::Recovered(stalled) => self.log.emit(Event::Recovered { shard: core.id, stalled }),
                 CoreHealth::Stalled => {

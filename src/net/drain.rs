@@ -102,6 +102,7 @@ mod tests {
     use crate::policy::limits::Limits;
     use crate::policy::memory_budget::Budget;
     use crate::runtime::executor::block_on;
+    use crate::runtime::progress::Progress;
     use crate::runtime::reactor::Reactor;
     use crate::runtime::remote_waker::RemoteWaker;
     use crate::runtime::socket::Socket;
@@ -176,7 +177,7 @@ mod tests {
             assert_eq!(told.last(), Some(&COUNT));
             assert_eq!(core.connection_count(), 0);
         };
-        block_on(remote_waker, main).expect("io_uring");
+        block_on(remote_waker, Progress::default(), main).expect("io_uring");
     }
 
     #[test]

@@ -14,10 +14,10 @@ use super::delivery::{flush, pump};
 use super::{drain, housekeeping};
 use crate::events::Event;
 use crate::ids::ShardId;
-use crate::metrics::CoreMetrics;
 use crate::panics;
 use crate::runtime::executor::{block_on, pin_to};
 use crate::runtime::listener::Listener;
+use crate::runtime::progress::Progress;
 use crate::runtime::reactor::Reactor;
 use crate::runtime::remote_waker::RemoteWaker;
 
@@ -67,6 +67,8 @@ pub struct CoreThread {
     /// Since when it is to drain.
     draining: Arc<OnceLock<Instant>>,
     remote_waker: Arc<RemoteWaker>,
+    /// How often its tasks have run.
+    pub progress: Progress,
     thread: JoinHandle<()>,
 }
 
@@ -92,20 +94,22 @@ pub fn start(spec: CoreSpec, context: CoreContext, notify: impl Fn(Report) + Sen
     let id = spec.id;
     let remote_waker = Arc::clone(spec.mesh.remote_waker());
     let draining = Arc::new(OnceLock::new());
-    let asked = Arc::clone(&draining);
+    let progress = Progress::default();
+    let (asked, counted) = (Arc::clone(&draining), progress.clone());
     let thread = std::thread::Builder::new().name(format!("core-{id}")).spawn(move || {
-        let run = AssertUnwindSafe(|| run(spec, context, &asked, &notify));
+        let run = AssertUnwindSafe(|| run(spec, context, &asked, counted, &notify));
         let result =
             std::panic::catch_unwind(run).unwrap_or_else(|panic| Err(CoreError::Panicked(panics::text(&*panic))));
         notify(Report::Ended(id, result));
     })?;
-    Ok(CoreThread { id, draining, remote_waker, thread })
+    Ok(CoreThread { id, draining, remote_waker, progress, thread })
 }
 
 fn run(
     spec: CoreSpec,
     context: CoreContext,
     draining: &OnceLock<Instant>,
+    progress: Progress,
     notify: &dyn Fn(Report),
 ) -> Result<(), CoreError> {
     if let Some(cpu) = spec.cpu
@@ -115,7 +119,8 @@ fn run(
         context.log.emit(Event::PinForbidden { shard: spec.id, cpu, error: error.to_string() });
     }
     let remote_waker = Arc::clone(spec.mesh.remote_waker());
-    block_on(remote_waker, async move |reactor: Rc<Reactor>| serve(spec, context, reactor, draining, notify).await)?
+    let main = async move |reactor: Rc<Reactor>| serve(spec, context, reactor, draining, notify).await;
+    block_on(remote_waker, progress, main)?
 }
 
 async fn serve(
@@ -125,7 +130,6 @@ async fn serve(
     draining: &OnceLock<Instant>,
     notify: &dyn Fn(Report),
 ) -> Result<(), CoreError> {
-    reactor.beat_for(CoreMetrics::new(Arc::clone(&context.metrics), spec.id));
     let listener = Rc::new(spec.listener.watched_by(&reactor).map_err(CoreError::Listener)?);
     let core = Core::new(spec.id, context, spec.mesh, Rc::clone(&reactor));
     reactor.spawn(housekeeping::run(Rc::clone(&core)));

@@ -9,6 +9,7 @@ use glommio::task::JoinHandle;
 use glommio::{LocalExecutorBuilder, Placement};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
+use super::progress::Progress;
 use super::reactor::Reactor;
 use super::remote_waker::RemoteWaker;
 use super::retry;
@@ -24,19 +25,23 @@ pub fn pin_to(cpu: usize) -> io::Result<()> {
     Ok(sched_setaffinity(None, &cpus)?)
 }
 
-/// Runs a core's main task on this thread until it ends. `remote_waker` wakes the core.
+/// Runs a core's main task on this thread until it ends. `remote_waker` wakes the core, `progress` counts what it does.
 ///
 /// # Errors
 /// When the kernel or its limits do not allow the rings of the executor or of the reactor.
-pub fn block_on<T>(remote_waker: Arc<RemoteWaker>, main: impl AsyncFnOnce(Rc<Reactor>) -> T) -> io::Result<T> {
-    let reactor = retry::on(io::ErrorKind::OutOfMemory, || Reactor::new(Arc::clone(&remote_waker)))?;
+pub fn block_on<T>(
+    remote_waker: Arc<RemoteWaker>,
+    progress: Progress,
+    main: impl AsyncFnOnce(Rc<Reactor>) -> T,
+) -> io::Result<T> {
+    let reactor = retry::on(io::ErrorKind::OutOfMemory, || Reactor::new(Arc::clone(&remote_waker), progress.clone()))?;
     block_on_reactor(reactor, main)
 }
 
 /// The same with a reactor of this thread.
 pub(super) fn block_on_reactor<T>(reactor: Rc<Reactor>, main: impl AsyncFnOnce(Rc<Reactor>) -> T) -> io::Result<T> {
     let executor = || {
-        // The caller has pinned the thread if it is to be; glommio's own threads inherit that.
+        // A pinned thread is pinned already, and the threads that glommio starts inherit that.
         let builder = LocalExecutorBuilder::new(Placement::Unbound)
             .name("core")
             .ring_depth(EXECUTOR_RING_DEPTH)
@@ -45,7 +50,7 @@ pub(super) fn block_on_reactor<T>(reactor: Rc<Reactor>, main: impl AsyncFnOnce(R
         Ok(builder.make()?)
     };
     let executor = retry::on(io::ErrorKind::OutOfMemory, executor)?;
-    Ok(executor.run(reactor.track(async {
+    Ok(executor.run(reactor.progress().track(async {
         glommio::spawn_local(Rc::clone(&reactor).drive()).detach();
         let outcome = main(Rc::clone(&reactor)).await;
         // The kernel keeps a closed socket until its polls are cancelled.
@@ -58,7 +63,7 @@ pub(super) fn block_on_reactor<T>(reactor: Rc<Reactor>, main: impl AsyncFnOnce(R
 
 impl Reactor {
     /// Starts a task on this core. It runs until it ends, also without the handle.
-    pub(crate) fn spawn<T: 'static>(self: &Rc<Self>, task: impl Future<Output = T> + 'static) -> JoinHandle<T> {
-        glommio::spawn_local(self.track(task)).detach()
+    pub(crate) fn spawn<T: 'static>(&self, task: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+        glommio::spawn_local(self.progress().track(task)).detach()
     }
 }

@@ -13,6 +13,7 @@ pub mod executor;
 pub mod listener;
 pub mod notifications;
 pub(crate) mod poll_clock;
+pub mod progress;
 pub mod reactor;
 mod registrations;
 pub mod remote_waker;

@@ -5,29 +5,27 @@
 //! never parks: one more task, the *driver*, is always runnable. When no other task has run since the driver's last turn,
 //! the driver parks the core itself, by the one system call that submits, waits and collects.
 
-use std::cell::{Cell, OnceCell, RefCell};
-use std::future::{Future, poll_fn};
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use io_uring::cqueue;
-use pin_project_lite::pin_project;
 use rustix::event::PollFlags;
 use rustix::thread::sched_yield;
 
 use super::notifications::{Notifications, WakeUps};
 use super::poll_clock::PollClock;
+use super::progress::Progress;
 use super::registrations::{Registrations, Watch};
 use super::remote_waker::RemoteWaker;
 use super::ring::{CANCELLATION, Ring};
 use super::timers::{Sleep, Timers};
 use crate::limits::{CPU_YIELD_LONG, CPU_YIELD_PAUSE, CPU_YIELD_WORTH, IO_POLL_INTERVAL};
-use crate::metrics::{CoreMetrics, Counter};
 
 /// Names the completions of the remote waker's poll.
 const REMOTE_WAKER: u64 = u64::MAX;
@@ -46,10 +44,9 @@ pub struct Reactor {
     wake_ups: Rc<WakeUps>,
     /// Tasks that let all other tasks run, and the ring be polled, before they go on.
     yielding: RefCell<Vec<Waker>>,
-    /// Some task has run since the driver's last turn.
-    tasks_ran: Cell<bool>,
-    /// Where the beats of the core's heart are counted.
-    heart: OnceCell<CoreMetrics>,
+    progress: Progress,
+    /// The progress at the driver's last turn.
+    progress_seen: Cell<u64>,
     clock: Rc<PollClock>,
     /// The core does not yield its CPU before this.
     yields_from: Cell<Instant>,
@@ -61,11 +58,11 @@ impl Reactor {
     ///
     /// # Errors
     /// When the kernel or its limits do not allow its ring.
-    pub(super) fn new(remote_waker: Arc<RemoteWaker>) -> io::Result<Rc<Self>> {
-        Ok(Reactor::over(Ring::new()?, remote_waker))
+    pub(super) fn new(remote_waker: Arc<RemoteWaker>, progress: Progress) -> io::Result<Rc<Self>> {
+        Ok(Reactor::over(Ring::new()?, remote_waker, progress))
     }
 
-    fn over(ring: Ring, remote_waker: Arc<RemoteWaker>) -> Rc<Self> {
+    fn over(ring: Ring, remote_waker: Arc<RemoteWaker>, progress: Progress) -> Rc<Self> {
         let now = Instant::now();
         let reactor = Rc::new(Reactor {
             ring: RefCell::new(ring),
@@ -74,25 +71,14 @@ impl Reactor {
             remote_waker,
             wake_ups: Rc::default(),
             yielding: RefCell::default(),
-            tasks_ran: Cell::new(true),
-            heart: OnceCell::new(),
+            progress,
+            progress_seen: Cell::new(u64::MAX),
             clock: Rc::new(PollClock::new(now)),
             yields_from: Cell::new(now),
             is_over: Cell::new(false),
         });
         reactor.arm_remote_waker();
         reactor
-    }
-
-    /// From now on whatever task runs is a beat of the core's heart. A core on which many want to run at the same
-    /// time is slow to each of them, but it lives.
-    pub(crate) fn beat_for(&self, metrics: CoreMetrics) {
-        assert!(self.heart.set(metrics).is_ok(), "a core has one heart");
-    }
-
-    /// `task`, so that the driver knows when it ran. All tasks of a core have to be.
-    pub(super) fn track<F: Future>(self: &Rc<Self>, task: F) -> Tracked<F> {
-        Tracked { task, reactor: Rc::clone(self) }
     }
 
     /// The driver: keeps the executor from parking, and parks when no task can run.
@@ -105,8 +91,9 @@ impl Reactor {
                 return Poll::Ready(());
             }
             // Tasks run in the order in which they were woken: if none ran since the last turn, none is runnable.
+            let progress = self.progress.count();
             let is_yielded_to = !self.yielding.borrow().is_empty();
-            let is_alone = !self.tasks_ran.take() && !is_yielded_to;
+            let is_alone = self.progress_seen.replace(progress) == progress && !is_yielded_to;
             if is_alone || is_yielded_to || self.clock.polled().elapsed() >= IO_POLL_INTERVAL {
                 self.poll_io(is_alone);
             }
@@ -233,6 +220,11 @@ impl Reactor {
         Notifications::new(Rc::clone(&self.wake_ups))
     }
 
+    /// How often the core's tasks have run.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
     /// The core's clock.
     pub(crate) fn clock(&self) -> &Rc<PollClock> {
         &self.clock
@@ -242,28 +234,6 @@ impl Reactor {
 impl std::fmt::Debug for Reactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Reactor")
-    }
-}
-
-pin_project! {
-    /// See [`Reactor::track`].
-    pub(super) struct Tracked<F> {
-        #[pin]
-        task: F,
-        reactor: Rc<Reactor>,
-    }
-}
-
-impl<F: Future> Future for Tracked<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        this.reactor.tasks_ran.set(true);
-        if let Some(metrics) = this.reactor.heart.get() {
-            metrics.add(Counter::Beats, 1);
-        }
-        this.task.poll(cx)
     }
 }
 

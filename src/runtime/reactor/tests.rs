@@ -21,7 +21,7 @@ fn run(main: impl AsyncFn(Rc<Reactor>)) {
 }
 
 fn run_over(ring: fn() -> io::Result<Ring>, remote_waker: Arc<RemoteWaker>, main: impl AsyncFnOnce(Rc<Reactor>)) {
-    let reactor = Reactor::over(ring().expect("io_uring"), remote_waker);
+    let reactor = Reactor::over(ring().expect("io_uring"), remote_waker, Progress::default());
     block_on_reactor(reactor, main).expect("io_uring");
 }
 
@@ -266,6 +266,18 @@ fn yield_now_lets_every_runnable_task_run() {
             assert_eq!(ran.get(), rounds);
             reactor.yield_now().await;
         }
+    });
+}
+
+#[test]
+fn a_core_makes_progress_when_a_task_runs_and_not_by_polling() {
+    run(async |reactor| {
+        let before = reactor.progress().count();
+        reactor.poll_io(false);
+        assert_eq!(reactor.progress().count(), before);
+        reactor.spawn(std::future::ready(()));
+        reactor.yield_now().await;
+        assert_eq!(reactor.progress().count(), before + 2, "the other task, and this one");
     });
 }
 
