@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cows::bubble::Bubble;
 use crate::limits;
-use crate::policy::addresses::Networks;
+use crate::policy::networks::Networks;
 use crate::protocol::art::Art;
 
 /// A chat server where everybody is a cow.

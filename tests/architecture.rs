@@ -70,7 +70,7 @@ const MAY_IMPORT: [(&str, &[&str]); 23] = [
     ("allocator", &["last_words"]),
     ("protocol", &["limits"]),
     ("cows", &["limits"]),
-    ("policy", &["ids", "limits"]),
+    ("policy", &["close_reason", "ids", "limits"]),
     ("runtime", &["limits"]),
     ("limits", &[]),
     // Pure where it matters: nothing at all in a release build.

@@ -170,6 +170,7 @@ fn core_context(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<Core
         shards: shard::Common::new(Arc::clone(&config.herd), cores, config.rules)?,
         metrics,
         log,
+        began: Instant::now(),
         addresses: Addresses::new(limits.connections_per_address, exempt, limits.connect_rate),
         budget: Budget::new(limits.queues_bytes_total.saturating_add(histories), cores),
         limits: Arc::clone(limits),

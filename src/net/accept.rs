@@ -9,12 +9,12 @@ use socket2::Socket as RawSocket;
 use super::connection::serve;
 use super::core::Core;
 use super::refuse::{refuse, refuse_at_once, refuse_waiting};
-use super::terms::Terms;
 use super::turn::Turn;
 use crate::close_reason::CloseReason;
 use crate::events::Event;
 use crate::limits::{ACCEPT_BACKOFF, BACKLOG, TURN_ACCEPTS};
 use crate::metrics::Counter;
+use crate::policy::admission::admit;
 use crate::runtime::listener::{Listening, is_of_one_connection};
 use crate::runtime::socket::Socket;
 
@@ -36,7 +36,7 @@ pub(crate) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
                     core.log.emit(Event::AcceptRecovered { shard: core.id });
                     listener.refill_reserve();
                 }
-                admit(&core, socket, peer);
+                take_in(&core, socket, peer);
                 if turn.step() {
                     core.reactor.yield_now().await;
                     turn = Turn::of(TURN_ACCEPTS);
@@ -68,14 +68,15 @@ pub(crate) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
     }
 }
 
-/// Takes a new connection in, or tells it why not.
-fn admit(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>) {
-    let terms = match Terms::of(core, peer) {
-        Ok(terms) => terms,
-        Err(turned_away) => return refuse(core, socket, peer, &turned_away),
+/// Takes a new connection in, or refuses it.
+fn take_in(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>) {
+    let (open, now) = (core.metrics.all().open(), core.server_time());
+    let admitted = match admit(&core.limits, &core.addresses, open, peer.map(|peer| peer.ip()), now) {
+        Ok(admitted) => admitted,
+        Err(refused) => return refuse(core, socket, peer, &refused),
     };
-    let wait = terms.wait;
-    let connection = core.open(Socket::new(&core.reactor, socket), peer, terms);
+    let wait = admitted.wait;
+    let connection = core.open(Socket::new(&core.reactor, socket), peer, admitted);
     if wait.is_zero() {
         core.reactor.spawn(serve::run(Rc::clone(core), connection));
     } else {
@@ -90,7 +91,7 @@ pub(super) fn empty_and_end(listener: &Listening, core: &Rc<Core>) -> bool {
     // The kernel's queue holds one more than it was asked for, and handshakes come to their end meanwhile.
     for _ in 0..2 * BACKLOG {
         match listener.take_waiting() {
-            Ok((socket, peer)) if listener.has_reserve() => admit(core, socket, peer),
+            Ok((socket, peer)) if listener.has_reserve() => take_in(core, socket, peer),
             Ok((socket, peer)) => refuse_at_once(core, socket, peer, CloseReason::Shutdown),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) if is_of_one_connection(&error) => {}

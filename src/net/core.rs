@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
@@ -29,9 +29,9 @@ use crate::net::delivery::batch::Batch;
 use crate::net::delivery::dirty::DirtyList;
 use crate::net::delivery::mesh::Mesh;
 use crate::net::delivery::outbox::Outbox;
-use crate::net::terms::Terms;
 use crate::panics;
 use crate::policy::addresses::{Addresses, ConnectionPermit};
+use crate::policy::admission::Admitted;
 use crate::policy::limits::Limits;
 use crate::policy::memory_budget::{Account, Budget};
 use crate::protocol::line::Line;
@@ -56,6 +56,8 @@ pub struct CoreContext {
     pub budget: Arc<Budget>,
     /// The greeting of each new connection.
     pub motd: Option<Arc<[u8]>>,
+    /// When the server started: what rates are measured by.
+    pub began: Instant,
 }
 
 /// What the tasks of one core share.
@@ -98,6 +100,7 @@ pub struct Core {
     pub(crate) ended: Cell<usize>,
     /// Newcomers that are being told that there is no room.
     pub(crate) refusing: Cell<usize>,
+    began: Instant,
     draining: Cell<bool>,
     accepted: Cell<u64>,
 }
@@ -105,7 +108,7 @@ pub struct Core {
 impl Core {
     /// A core without connections.
     pub(crate) fn new(id: ShardId, context: CoreContext, mesh: Mesh, reactor: Rc<Reactor>) -> Rc<Self> {
-        let CoreContext { shards: common, metrics, log, limits, addresses, budget, motd } = context;
+        let CoreContext { shards: common, metrics, log, limits, addresses, budget, motd, began } = context;
         let metrics = CoreMetrics::new(metrics, id);
         let shard = Shard::new(id, common.clone(), metrics.clone());
         let of_connections = ConnectionContext {
@@ -138,24 +141,25 @@ impl Core {
             lines_waiting: Cell::new(0),
             ended: Cell::new(0),
             refusing: Cell::new(0),
+            began,
             draining: Cell::new(false),
             accepted: Cell::new(0),
         })
     }
 
     /// Takes in a new connection from `peer`.
-    pub(crate) fn open(&self, socket: Socket, peer: Option<SocketAddr>, terms: Terms) -> Rc<Connection> {
+    pub(crate) fn open(&self, socket: Socket, peer: Option<SocketAddr>, admitted: Admitted) -> Rc<Connection> {
         self.accepted.set(self.accepted.get() + 1);
         self.metrics.add(Counter::Accepted, 1);
         let name = ConnectionName { shard: self.id, number: self.accepted.get() };
         // One that waits for its turn is told of when that has come.
-        if terms.wait.is_zero() {
+        if admitted.wait.is_zero() {
             self.log.emit(Event::Accepted { connection: name, peer });
         }
         let mut connections = self.connections.borrow_mut();
         let entry = connections.vacant_entry();
         let (id, context) = (ConnectionId::new(entry.key()), Rc::clone(&self.context));
-        let connection = Rc::new(Connection::new(id, name, socket, terms, context));
+        let connection = Rc::new(Connection::new(id, name, socket, admitted, context));
         entry.insert(Rc::clone(&connection));
         connection
     }
@@ -212,7 +216,8 @@ impl Core {
         assert_eq!(cow, None, "a session ends before its connection is forgotten, or the next one would inherit it");
         self.connections.borrow_mut().remove(connection.id.index());
         if let Some(permit) = connection.permit.take() {
-            permit.leave(connection.bucket.get().debt(self.now()));
+            let now = self.server_time();
+            permit.release(connection.bucket.get().debt(now), now);
         }
         self.metrics.add(Counter::Closed, 1);
     }
@@ -240,6 +245,11 @@ impl Core {
     /// The time by the core's clock: how long it could have noticed what its connections do.
     pub(crate) fn now(&self) -> Duration {
         self.reactor.clock().now()
+    }
+
+    /// The time since the server started, the same on all cores, at this core's last poll: rates are measured by it.
+    pub(crate) fn server_time(&self) -> Duration {
+        self.reactor.clock().polled().saturating_duration_since(self.began)
     }
 
     /// Decides what a line means. A panic in that ends only the sender's session, unless it left the shard half changed.
@@ -283,12 +293,6 @@ impl Core {
     /// How many connections this core has.
     pub(crate) fn connection_count(&self) -> usize {
         self.connections.borrow().len()
-    }
-
-    /// Whether the server has as many connections as it may have. Cores that ask at the same moment may
-    /// each take one more: the descriptors kept in reserve are more than there are such cores.
-    pub(crate) fn is_full(&self) -> bool {
-        self.metrics.all().open() >= self.limits.connections_max
     }
 
     /// From now on no line is executed.

@@ -96,11 +96,12 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::net::core::CoreContext;
     use crate::net::delivery::mesh::Mesh;
-    use crate::net::terms::Terms;
-    use crate::policy::addresses::{Addresses, Networks};
-    use crate::policy::flood::{Bucket, Rate};
+    use crate::policy::addresses::Addresses;
+    use crate::policy::admission::Admitted;
+    use crate::policy::flood::Rate;
     use crate::policy::limits::Limits;
     use crate::policy::memory_budget::Budget;
+    use crate::policy::networks::Networks;
     use crate::runtime::executor::block_on;
     use crate::runtime::progress::Progress;
     use crate::runtime::reactor::Reactor;
@@ -139,6 +140,7 @@ mod tests {
             shards: shard::Common::new(herd, 1, Rules::default()).expect("memory"),
             metrics: Metrics::new(1),
             log: LogWriter::start(Level::Error).expect("a thread").log(),
+            began: Instant::now(),
             addresses: Addresses::new(1, Networks::default(), None),
             budget: Budget::new(limits.queues_bytes_total, 1),
             limits: Arc::new(limits),
@@ -155,9 +157,7 @@ mod tests {
             let core = core(&reactor);
             for _ in 0..COUNT {
                 let (ours, _) = UnixStream::pair().expect("descriptors");
-                let (bucket, wait) = (Bucket::FULL, Duration::ZERO);
-                let terms = Terms { bucket, shared: None, login_exempt: true, permit: None, wait };
-                core.open(Socket::new(&reactor, ours.into()), None, terms);
+                core.open(Socket::new(&reactor, ours.into()), None, Admitted::unknown());
             }
             let told = Rc::new(RefCell::new(vec![0]));
             let (telling, closing) = (Rc::clone(&told), Rc::clone(&core));

@@ -5,13 +5,12 @@ use std::rc::Rc;
 use crate::close_reason::CloseReason;
 use crate::events::Event;
 use crate::held;
-use crate::limits::{
-    HEARTBEAT, HOUSEKEEPING, LAST_OUTPUT_STALL, LOOKED_AFTER_AT_ONCE, SENDQ_GRACE, UNSERVED_TOLD_EVERY,
-};
+use crate::limits::{HEARTBEAT, HOUSEKEEPING, LOOKED_AFTER_AT_ONCE, SENDQ_GRACE, UNSERVED_TOLD_EVERY};
 use crate::net::connection::{Close, Connection};
 use crate::net::core::Core;
 use crate::net::delivery::apply;
 use crate::net::delivery::presence;
+use crate::policy::upkeep::{Condition, Verdict, verdict};
 
 /// Beats for as long as the core lives.
 pub(crate) async fn run(core: Rc<Core>) {
@@ -74,7 +73,10 @@ fn keep_the_budget(core: &Core) {
     let connections = core.connections();
     let loads = connections.iter().map(|(_, connection)| (connection, connection.load())).collect();
     for connection in core.account.to_cut(loads, core.now()) {
-        close_or_discard(core, connection, CloseReason::QueuesFull);
+        match connection.closing() {
+            None => core.end(connection, CloseReason::QueuesFull.into()),
+            Some(_) => core.discard_output(connection),
+        }
     }
 }
 
@@ -95,55 +97,21 @@ async fn look_after_all(core: &Rc<Core>) {
 
 fn look_after(core: &Core, connection: &Rc<Connection>) {
     connection.socket().recheck_readable();
-    cut_if_stalled(core, connection);
-    if !core.is_draining() {
-        close_if_silent(core, connection);
-    }
-    if core.limits.user_timeout.is_some_and(|timeout| connection.is_gone(timeout)) {
-        close_or_discard(core, connection, CloseReason::PeerGone);
-    }
-}
-
-/// Ends a connection that has taken nothing for too long of what waits for it.
-fn cut_if_stalled(core: &Core, connection: &Connection) {
-    let Some(since) = connection.stalled_since() else { return };
-    let stalled = core.now().saturating_sub(since);
-    match connection.closing() {
-        None if stalled >= core.limits.sendq_stall => core.end(connection, CloseReason::Stalled.into()),
-        Some(_) if stalled >= LAST_OUTPUT_STALL => core.discard_output(connection),
-        _ => {}
-    }
-}
-
-/// Ends a connection; one that ends already waits for nothing any more.
-fn close_or_discard(core: &Core, connection: &Connection, reason: CloseReason) {
-    match connection.closing() {
-        None => core.end(connection, reason.into()),
-        Some(_) => core.discard_output(connection),
-    }
-}
-
-/// Ends a connection that has sent no line for too long.
-fn close_if_silent(core: &Core, connection: &Rc<Connection>) {
-    let (time, reason) = match connection.cow() {
-        Some(_) => (core.limits.idle_timeout, CloseReason::Idle),
-        None if connection.login_exempt => return,
-        None => (core.limits.login_timeout, CloseReason::NotLoggedIn),
+    let condition = Condition {
+        is_closing: connection.closing().is_some(),
+        is_registered: connection.cow().is_some(),
+        login_exempt: connection.login_exempt,
+        is_counted: connection.shared.is_some(),
+        idle: &connection.idle,
+        quiet: &connection.quiet,
+        stalled_since: connection.stalled_since(),
+        is_gone: core.limits.user_timeout.is_some_and(|timeout| connection.is_gone(timeout)),
     };
-    if time.is_some_and(|time| connection.idle.is_for(time, core.now())) {
-        apply::tell_and_end(core, connection, reason);
-    }
-    close_if_scarce(core, connection);
-}
-
-/// Ends a session that has said nothing for long while few cows are free, so that these are not kept for nothing.
-fn close_if_scarce(core: &Core, connection: &Rc<Connection>) {
-    let is_quiet = |time| connection.quiet.is_for(time, core.now());
-    if connection.cow().is_some()
-        && connection.shared.is_some()
-        && core.limits.scarce_idle.is_some_and(is_quiet)
-        && core.lacks_cows()
-    {
-        apply::tell_and_end(core, connection, CloseReason::Scarce);
+    match verdict(&core.limits, condition, core.now(), || core.lacks_cows()) {
+        Verdict::Keep => {}
+        Verdict::Discard => core.discard_output(connection),
+        // The drain ends every connection at the same moment.
+        Verdict::Close(reason) if core.is_draining() && reason.is_orderly() => {}
+        Verdict::Close(reason) => apply::tell_and_end(core, connection, reason),
     }
 }

@@ -20,6 +20,5 @@ pub mod delivery;
 mod drain;
 mod housekeeping;
 mod refuse;
-mod terms;
 mod turn;
 pub mod worker;

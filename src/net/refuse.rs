@@ -7,10 +7,10 @@ use socket2::Socket as RawSocket;
 
 use super::connection::close;
 use super::core::Core;
-use super::terms::TurnedAway;
 use crate::close_reason::CloseReason;
 use crate::events::Event;
 use crate::limits::{REFUSED_LINGERING_MAX, TURN_ACCEPTS};
+use crate::policy::admission::Refused;
 use crate::runtime::listener::Listening;
 use crate::runtime::socket::Socket;
 
@@ -27,12 +27,12 @@ pub(super) fn refuse_waiting(core: &Core, listener: &Listening) {
 
 /// Refuses a newcomer, and closes: another is to have his descriptor.
 pub(super) fn refuse_at_once(core: &Core, socket: RawSocket, peer: Option<SocketAddr>, reason: CloseReason) {
-    tell_refused(core, &socket, peer, &TurnedAway { reason, is_logged: true });
+    tell_refused(core, &socket, peer, &Refused { reason, is_logged: true });
 }
 
 /// Tells a newcomer why he is not let in, and the log and the counters, too. Waits for nothing.
-fn tell_refused(core: &Core, socket: &RawSocket, peer: Option<SocketAddr>, turned_away: &TurnedAway) {
-    let &TurnedAway { reason, is_logged } = turned_away;
+fn tell_refused(core: &Core, socket: &RawSocket, peer: Option<SocketAddr>, refused: &Refused) {
+    let &Refused { reason, is_logged } = refused;
     core.metrics.add_ended(reason);
     if is_logged {
         core.log.emit(Event::Refused { shard: core.id, peer, reason });
@@ -53,8 +53,8 @@ fn tell_refused(core: &Core, socket: &RawSocket, peer: Option<SocketAddr>, turne
 
 /// Refuses a newcomer. His last line gets the same care as anybody's, but not that of more than
 /// [`REFUSED_LINGERING_MAX`] at once: it is descriptors that are scarce.
-pub(super) fn refuse(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>, turned_away: &TurnedAway) {
-    tell_refused(core, &socket, peer, turned_away);
+pub(super) fn refuse(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>, refused: &Refused) {
+    tell_refused(core, &socket, peer, refused);
     if core.refusing.get() < REFUSED_LINGERING_MAX {
         core.refusing.set(core.refusing.get() + 1);
         let core = Rc::clone(core);

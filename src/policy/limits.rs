@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use super::addresses::{ConnectRate, Networks};
+use super::addresses::ConnectRate;
 use super::flood::Rate;
+use super::networks::Networks;
 
 /// All limits, timeouts and exempt networks of a server; a timeout of `None` is off.
 #[derive(Debug, Clone)]

@@ -2,8 +2,11 @@
 //! all cores share; nothing here waits.
 
 pub mod addresses;
+pub mod admission;
 pub mod flood;
 pub mod idle;
 pub mod limits;
 pub mod liveness;
 pub mod memory_budget;
+pub mod networks;
+pub mod upkeep;

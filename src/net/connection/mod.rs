@@ -30,8 +30,8 @@ use crate::faults::{self, Point};
 use crate::held::HeldBytes;
 use crate::ids::{ConnectionId, ConnectionName};
 use crate::limits::SENDQ_MESSAGE_BYTES_MIN;
-use crate::net::terms::Terms;
 use crate::policy::addresses::{ConnectionPermit, Shared};
+use crate::policy::admission::Admitted;
 use crate::policy::flood::Bucket;
 use crate::policy::idle::IdleTimer;
 use crate::policy::liveness::{AckTimer, TcpHealth};
@@ -150,7 +150,7 @@ impl Connection {
         id: ConnectionId,
         name: ConnectionName,
         socket: Socket,
-        terms: Terms,
+        admitted: Admitted,
         context: Rc<ConnectionContext>,
     ) -> Self {
         let now = context.clock.now();
@@ -172,11 +172,11 @@ impl Connection {
             received: RefCell::default(),
             idle: IdleTimer::since(now),
             quiet: IdleTimer::since(now),
-            bucket: Cell::new(terms.bucket),
-            shared: terms.shared,
-            login_exempt: terms.login_exempt,
-            permit: Cell::new(terms.permit),
-            is_served: Cell::new(terms.wait.is_zero()),
+            bucket: Cell::new(admitted.bucket),
+            shared: admitted.shared,
+            login_exempt: admitted.login_exempt,
+            permit: Cell::new(admitted.permit),
+            is_served: Cell::new(admitted.wait.is_zero()),
             ack_timer: Cell::default(),
         }
     }

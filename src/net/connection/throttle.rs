@@ -51,7 +51,7 @@ fn admit_by_address(core: &Core, connection: &Connection, line: &[u8]) -> Admiss
     }
     // A bubble takes three times as many bytes as its text, and that three times as many as an invalid byte.
     let estimate = Header::BYTES_MAX + 9 * line.len() + core.common.herd.colour(cow.breed()).len();
-    match bucket.take(core.addresses.now(), core.limits.message_rate, Price::of_message(estimate)) {
+    match bucket.take(core.server_time(), core.limits.message_rate, Price::of_message(estimate)) {
         Ok(()) => Admission::Now(estimate),
         Err(_) => Admission::AfterOthers,
     }
@@ -67,8 +67,7 @@ fn messages(connection: &Connection) -> Option<&SharedBucket> {
 /// # Errors
 /// When the connection ends before that.
 pub(crate) async fn until_address_may_say_more(core: &Rc<Core>, connection: &Connection) -> Result<(), Close> {
-    while let Some(wait) =
-        messages(connection).map(|bucket| bucket.wait(core.addresses.now(), core.limits.message_rate))
+    while let Some(wait) = messages(connection).map(|bucket| bucket.wait(core.server_time(), core.limits.message_rate))
         && !wait.is_zero()
     {
         pause(core, connection, wait).await?;
@@ -126,7 +125,7 @@ pub(crate) fn charge_waste(core: &Core, connection: &Connection, bytes: usize) {
 fn charge(core: &Core, connection: &Connection, price: impl FnOnce() -> Price) {
     let mut bucket = connection.bucket.get();
     if !bucket.is_exempt() {
-        bucket.charge(core.now(), core.limits.flood, price());
+        bucket.charge(core.server_time(), core.limits.flood, price());
         connection.bucket.set(bucket);
     }
 }
@@ -134,7 +133,7 @@ fn charge(core: &Core, connection: &Connection, price: impl FnOnce() -> Price) {
 fn pace(core: &Core, connection: &Connection) -> Pace {
     let bucket = connection.bucket.get();
     // Who is exempt need not look at the clock.
-    if bucket.is_exempt() { Pace::Now } else { bucket.pace(core.now(), core.limits.flood) }
+    if bucket.is_exempt() { Pace::Now } else { bucket.pace(core.server_time(), core.limits.flood) }
 }
 
 /// Whether the connection has to wait before it is read.
@@ -148,7 +147,7 @@ pub(crate) fn is_in_debt(core: &Core, connection: &Connection) -> bool {
 /// When the connection ends before that.
 pub(crate) async fn until_it_may_send(core: &Core, connection: &Connection) -> Result<(), Close> {
     loop {
-        let wait = connection.bucket.get().wait(core.now(), core.limits.flood);
+        let wait = connection.bucket.get().wait(core.server_time(), core.limits.flood);
         if wait.is_zero() || connection.socket().is_at_eof().map_err(Close::of_read)? {
             return Ok(());
         }

@@ -1,0 +1,118 @@
+//! Sets of networks, as flags name them: `10.0.0.0/8,2001:db8::/32,192.0.2.1`.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+/// A set of networks. An address that is IPv4 mapped into IPv6 is looked for as IPv4.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Networks(Vec<IpNet>);
+
+/// What is no list of networks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("use networks and addresses with commas between, such as 10.0.0.0/8,2001:db8::/32,192.0.2.1, or none")]
+pub struct NotNetworks;
+
+impl Networks {
+    /// Whether an address is in one of them.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+impl FromStr for Networks {
+    type Err = NotNetworks;
+
+    /// Networks and addresses with commas between; `none` or nothing is the empty set.
+    fn from_str(text: &str) -> Result<Self, NotNetworks> {
+        if text.trim().is_empty() || text.trim().eq_ignore_ascii_case("none") {
+            return Ok(Networks::default());
+        }
+        text.split(',').map(|part| network(part.trim())).collect::<Option<_>>().map(Networks).ok_or(NotNetworks)
+    }
+}
+
+/// A network, or an address as a network of its own; IPv4 where it is that mapped into IPv6.
+fn network(text: &str) -> Option<IpNet> {
+    let network = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
+    let mapped = match network {
+        IpNet::V6(network) => network.addr().to_ipv4_mapped().zip(network.prefix_len().checked_sub(96)),
+        IpNet::V4(_) => None,
+    };
+    match mapped {
+        Some((address, bits)) => Ipv4Net::new(address, bits).ok().map(IpNet::V4),
+        None => Some(network),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn networks(text: &str) -> Networks {
+        text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn networks_contain_both_their_ends_and_nothing_beyond() {
+        let set = networks("127.0.0.0/8, ::1,10.1.0.0/16,2001:db8::/32,192.0.2.7");
+        for inside in [
+            "127.0.0.0",
+            "127.255.255.255",
+            "::ffff:127.0.0.1",
+            "::1",
+            "10.1.0.0",
+            "10.1.255.255",
+            "192.0.2.7",
+            "::ffff:192.0.2.7",
+            "2001:db8::",
+            "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
+        ] {
+            assert!(set.contains(ip(inside)), "{inside}");
+        }
+        for outside in [
+            "126.255.255.255",
+            "128.0.0.0",
+            "::2",
+            "::127.0.0.1",
+            "10.0.255.255",
+            "10.2.0.0",
+            "192.0.2.6",
+            "192.0.2.8",
+            "2001:db7:ffff::",
+            "2001:db9::",
+            "::ffff:10.2.0.0",
+        ] {
+            assert!(!set.contains(ip(outside)), "{outside}");
+        }
+    }
+
+    #[test]
+    fn none_and_nothing_are_nobody_and_all_are_everybody() {
+        for text in ["", " ", "none", "None"] {
+            assert_eq!(networks(text), Networks::default(), "{text:?}");
+        }
+        assert!(!networks("none").contains(ip("127.0.0.1")));
+        let all = networks("0.0.0.0/0,::/0");
+        assert!(["192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1"].iter().all(|text| all.contains(ip(text))));
+        assert!(!networks("::/0").contains(ip("::ffff:192.0.2.1")), "that is IPv4");
+    }
+
+    #[test]
+    fn a_mapped_network_is_an_ipv4_network() {
+        assert_eq!(networks("::ffff:10.0.0.0/104,::ffff:192.0.2.1"), networks("10.0.0.0/8,192.0.2.1/32"));
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for bad in ["tux", "10.0.0.0/33", "10.0.0/8", "::/129", "127.0.0.1,,::1", "127.0.0.1,", "none,::1", "/8", "1"] {
+            assert_eq!(bad.parse::<Networks>(), Err(NotNetworks), "{bad}");
+        }
+    }
+}
