@@ -7,10 +7,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use cowchat::allocator::Allocator;
-use cowchat::boot::config::{self, Config, ConfigError};
+use cowchat::boot::config::{Config, ConfigError};
 use cowchat::boot::invocation::{Invocation, without_controls};
 use cowchat::boot::server::{Server, ServerError};
-use cowchat::boot::signals;
+use cowchat::boot::{machine, signals};
 use cowchat::cli::Command;
 use cowchat::log::LogWriter;
 use cowchat::{client, last_words, panics};
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 fn run(invocation: &Invocation) -> anyhow::Result<()> {
     match &invocation.cli.command {
         Command::Serve(args) => {
-            config::raise_limits();
+            machine::raise_limits();
             let config = Config::new(args)?;
             serve(Config { unknown_variables: invocation.unknown_variables(), ..config })?;
         }

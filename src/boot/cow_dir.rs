@@ -1,8 +1,7 @@
-//! Directories of cow files: which files there are, and what each brings.
+//! Directories of cow files: reads the files for the `cows` room, which touches none.
 //!
-//! Reads the files for the cows room, which knows none. A file that cannot be a cow never stops the start:
-//! it is skipped, and the reason is kept for the log. What is loaded depends on nothing but names and
-//! contents: each directory is read in the order of its names, and of two cows of one name the first stays.
+//! A file that cannot be a cow never stops the start: it is skipped, with a reason for the log. The result depends on names
+//! and contents only: each directory is read in the order of its names, and of two cows with one name the first stays.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -16,45 +15,43 @@ use crate::cows::cow_file::{self, CowFileError, Kind, Picture};
 use crate::cows::herd::{Cow, is_name};
 use crate::limits::{COW_BODY_BYTES_MAX, COW_FILE_BYTES_MAX, COW_FILES_MAX};
 
-/// A file that is no cow, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A file that is no cow.
+#[derive(Debug, Clone)]
 pub struct Skipped {
-    /// Which one.
-    pub path: PathBuf,
-    /// Why.
-    pub reason: Reason,
+    pub(super) path: PathBuf,
+    pub(super) reason: SkipReason,
 }
 
 /// What the directories hold.
-#[derive(Debug, Clone, Default)]
-pub struct Loaded {
-    /// The cows, in the order in which they were found; no two share a name, and none has a built-in's.
-    pub cows: Vec<Cow>,
-    /// The other files that are called cows.
-    pub skipped: Vec<Skipped>,
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    /// In the order of the files. No two share a name, and none has that of a built-in cow.
+    pub(super) cows: Vec<Cow>,
+    /// Files named like cows that are none.
+    pub(super) skipped: Vec<Skipped>,
 }
 
 /// Why a file is skipped.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Reason {
-    /// Users could not type it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum SkipReason {
+    /// No user could type it.
     #[error(
         "its name cannot be a cow's: rename it to 1 to 32 of A-Z a-z 0-9 . _ - before the extension, and no dot first"
     )]
     Name,
-    /// charasay has a cow of this name, or one that people would take for it.
+    /// A built-in cow has this name, or one that differs in case only.
     #[error("the built-in {0} stays: rename the file to have both")]
     Builtin(String),
-    /// Another file has brought a cow of this name.
+    /// Another file has a cow of this name.
     #[error("{} is the cow of that name: rename one to have both", .0.display())]
     Twice(PathBuf),
-    /// Another file has brought a cow that people would take for this one.
+    /// Another file has a cow whose name differs in case only.
     #[error("{} has that name but for its case: rename one to have both", .0.display())]
     Case(PathBuf),
-    /// There are enough.
+    /// More than [`COW_FILES_MAX`].
     #[error("{COW_FILES_MAX} cows from files are the most: take others out")]
     TooMany,
-    /// It is not read.
+    /// It is not readable.
     #[error("it {0}")]
     Unread(#[from] FileError),
     /// Another encoding, or no text.
@@ -68,25 +65,25 @@ pub enum Reason {
     BodyTooLarge(usize),
 }
 
-/// A directory that cannot be read.
+/// A directory that is not readable.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot read the directory of --cow-dir, {path}: {error} (give a directory of .cow and .chara files)",
     path = .path.display()
 )]
 pub struct CowDirError {
-    /// Which one.
+    /// As in `--cow-dir`.
     pub path: PathBuf,
-    /// Why not.
+    /// The kernel's word.
     pub error: io::Error,
 }
 
-/// The cows of these directories, not of those within them, as they look below such a bubble. Files that end
-/// in neither `.cow` nor `.chara` are passed over. Blocks while it reads.
+/// The cows in the `.cow` and `.chara` files of these directories, not of directories within them, as they look below
+/// `bubble`. Blocks while it reads.
 ///
 /// # Errors
-/// When a directory cannot be read.
-pub fn load(directories: &[PathBuf], bubble: &Bubble) -> Result<Loaded, CowDirError> {
+/// When a directory is not readable.
+pub(super) fn load(directories: &[PathBuf], bubble: &Bubble) -> Result<Loaded, CowDirError> {
     let mut loaded = Loaded::default();
     let mut origins = BTreeMap::new();
     for directory in directories {
@@ -114,30 +111,30 @@ fn paths(directory: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// The cow of one file. `origins` are the files of the cows so far, by their names in lower case.
-fn cow(path: &Path, kind: Kind, bubble: &Bubble, origins: &BTreeMap<String, PathBuf>) -> Result<Cow, Reason> {
-    let name = path.file_stem().and_then(OsStr::to_str).filter(|name| is_name(name)).ok_or(Reason::Name)?;
+fn cow(path: &Path, kind: Kind, bubble: &Bubble, origins: &BTreeMap<String, PathBuf>) -> Result<Cow, SkipReason> {
+    let name = path.file_stem().and_then(OsStr::to_str).filter(|name| is_name(name)).ok_or(SkipReason::Name)?;
     if let Some(builtin) = BUILTIN_NAMES.into_iter().find(|builtin| builtin.eq_ignore_ascii_case(name)) {
-        return Err(Reason::Builtin(builtin.to_owned()));
+        return Err(SkipReason::Builtin(builtin.to_owned()));
     }
     if let Some(other) = origins.get(&name.to_ascii_lowercase()) {
         let is_same = other.file_stem() == path.file_stem();
-        return Err(if is_same { Reason::Twice(other.clone()) } else { Reason::Case(other.clone()) });
+        return Err(if is_same { SkipReason::Twice(other.clone()) } else { SkipReason::Case(other.clone()) });
     }
     if origins.len() == COW_FILES_MAX {
-        return Err(Reason::TooMany);
+        return Err(SkipReason::TooMany);
     }
     let Picture { colour, plain } = cow_file::parse(&read(path)?, kind, bubble.thoughts())?;
-    // With a CR before each LF, as a client that ends its lines so receives it.
+    // A client that ends its lines in CR LF receives a CR before each LF.
     let bytes = colour.len() + memchr::memchr_iter(b'\n', colour.as_bytes()).count();
     if bytes > COW_BODY_BYTES_MAX {
-        return Err(Reason::BodyTooLarge(bytes));
+        return Err(SkipReason::BodyTooLarge(bytes));
     }
     Ok(Cow { name: name.to_owned(), colour, plain })
 }
 
-fn read(path: &Path) -> Result<String, Reason> {
+fn read(path: &Path) -> Result<String, SkipReason> {
     String::from_utf8(files::read(path, COW_FILE_BYTES_MAX)?).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        Reason::NotUtf8(1 + memchr::memchr_iter(b'\n', valid).count())
+        SkipReason::NotUtf8(1 + memchr::memchr_iter(b'\n', valid).count())
     })
 }

@@ -1,7 +1,7 @@
-//! Small files that the command line names: read as a whole, and never waited for.
+//! Small files that flags name: read as a whole, without waiting.
 //!
-//! Knows nothing of what they are for. To open a pipe or a device may wait for ever, and so may a read in /proc, where files
-//! say that they are regular and have no bytes; so both are refused before they are opened.
+//! Opening a pipe or a device may wait for ever, and so may reading a file in /proc, which says that it is regular and
+//! empty. Both are refused before they are opened.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix::fs::{PROC_SUPER_MAGIC, statfs};
 
-/// Why a file is not read. The text goes on after its path.
+/// Why a file is not read; the text continues a sentence after its path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
     /// The kernel's word.
@@ -18,7 +18,7 @@ pub enum FileError {
     /// A directory, a pipe or a device.
     #[error("is no regular file: give one, or a link to one")]
     NotRegular,
-    /// What the kernel makes up when it is asked.
+    /// A file whose text the kernel makes when it is read.
     #[error("is a file of /proc: give one that is stored somewhere")]
     OfProc,
     /// It has more bytes than this.
@@ -32,11 +32,11 @@ impl From<io::Error> for FileError {
     }
 }
 
-/// The bytes of a regular file, or of one that a link leads to, `bytes_max` at most. Blocks only as a disk does.
+/// The bytes of a regular file or of a link to one, `bytes_max` at most. Blocks as long as a disk does.
 ///
 /// # Errors
-/// When it is another kind of file, is too large, or cannot be read.
-pub fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, FileError> {
+/// When it is another kind of file, is too large, or is not readable.
+pub(super) fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, FileError> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(FileError::NotRegular);
@@ -45,7 +45,7 @@ pub fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, FileError> {
         return Err(FileError::OfProc);
     }
     let mut bytes = Vec::new();
-    // Other kernel files that may wait, such as trace_pipe, say the same as an empty one, too.
+    // Other files of the kernel that may wait, such as trace_pipe, have length 0, too.
     if metadata.len() > 0 {
         File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
     }

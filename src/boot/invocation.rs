@@ -1,7 +1,7 @@
 //! How the program was called: its flags ([`crate::cli`]), and which of them an environment variable has set.
 //!
-//! A variable that is empty sets nothing, a wrong one is reported by its own name, and one that only looks like the
-//! program's own is told of.
+//! An empty variable sets nothing. An error in a variable names the variable, not its flag. A variable that begins with
+//! `COWCHAT_` and is no flag's gets a warning.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -14,42 +14,41 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
 use crate::cli::Cli;
 use crate::last_words;
 
-/// What all of the program's variables begin with.
+/// How all variables of the program begin.
 const VARIABLE_PREFIX: &str = "COWCHAT_";
 
 /// The variable that arms faults in a build for tests (`faults.rs`), which is no flag.
 const FAULTS_VARIABLE: &str = "COWCHAT_FAULTS";
 
-/// How alike an unknown variable and a known one are, of 1, to be taken for a slip of the fingers.
+/// From this likeness on, of 1, an unknown variable counts as a misspelt one.
 const ALIKE: f64 = 0.8;
 
 /// How the program was called: flags, and the variables that set some of them.
 #[derive(Debug)]
 pub struct Invocation {
-    /// What was asked for.
+    /// The flags.
     pub cli: Cli,
-    /// Flags that a variable has set, each with that.
+    /// Flags that a variable has set, each with its variable.
     set_by_variable: Vec<(String, String)>,
 }
 
-/// Why the program does not run: a wrong flag or variable, or a question after its help or version.
+/// Why the program does not run: a wrong flag or variable, or `--help` or `--version`.
 #[derive(Debug)]
 pub struct Usage(clap::Error);
 
-/// A variable that begins like the program's own and is none.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A variable that begins like one of the program and is none.
+#[derive(Debug, Clone)]
 pub struct UnknownVariable {
-    /// What it is called.
-    pub name: String,
-    /// The one that it is most like, if to any.
-    pub nearest: Option<String>,
+    pub(super) name: String,
+    /// The variable that it looks like, if there is one.
+    pub(super) nearest: Option<String>,
 }
 
 impl Invocation {
     /// Reads the process's arguments and environment.
     ///
     /// # Errors
-    /// What clap has to say instead of running.
+    /// What clap says instead.
     pub fn read() -> Result<Self, Usage> {
         let arguments: Vec<OsString> = std::env::args_os().collect();
         let mut command = Cli::command().mut_subcommands(|sub| sub.mut_args(unset_if_empty));
@@ -62,10 +61,10 @@ impl Invocation {
         Ok(Invocation { cli, set_by_variable: set_by_variable(&command, &matches) })
     }
 
-    /// A text about flags, in which those that a variable has set are called by its name.
+    /// A text about flags, with the variable's name for each flag that a variable has set.
     pub fn by_their_names(&self, text: &str) -> String {
         let set = self.set_by_variable.iter();
-        set.fold(text.to_owned(), |text, (flag, variable)| with_word_replaced(&text, flag, variable))
+        set.fold(text.to_owned(), |text, (flag, variable)| replace_word(&text, flag, variable))
     }
 
     /// Variables that look like the program's own and set nothing.
@@ -87,8 +86,8 @@ impl Invocation {
 }
 
 impl Usage {
-    /// Says it, on stdout if it was asked for. Control characters of a wrong argument do not reach the terminal. A stdout
-    /// that is read slowly is waited for, a stderr for a second only.
+    /// Prints it: help and version on stdout, which is waited for; errors on stderr, which is waited for a second only.
+    /// Control characters of a wrong argument do not reach the terminal.
     pub fn show(self) -> ExitCode {
         let code = ExitCode::from(u8::try_from(self.0.exit_code()).unwrap_or(2));
         if self.0.use_stderr() {
@@ -120,20 +119,14 @@ pub fn without_controls(text: &str) -> String {
     text.chars().map(escaped).collect()
 }
 
-/// `text` with `word` replaced where nothing stands before or behind it that would make another word of it.
-fn with_word_replaced(text: &str, word: &str, by: &str) -> String {
-    let is_of_word = |c: char| c.is_alphanumeric() || "-_/.".contains(c);
-    let mut replaced = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(word) {
-        let (before, after) = (&rest[..at], &rest[at + word.len()..]);
-        let last = before.chars().next_back().or_else(|| replaced.chars().next_back());
-        let stands_alone = !last.is_some_and(is_of_word) && !after.starts_with(is_of_word);
-        replaced.push_str(before);
-        replaced.push_str(if stands_alone { by } else { word });
-        rest = after;
-    }
-    replaced + rest
+/// `text` with `word` replaced where it is a word of its own, with punctuation around it at most.
+fn replace_word(text: &str, word: &str, by: &str) -> String {
+    let is_punctuation = |c: char| !c.is_alphanumeric() && !"-_/.".contains(c);
+    let replace = |each: &str| match each.trim_matches(is_punctuation) == word {
+        true => each.replace(word, by),
+        false => each.to_owned(),
+    };
+    text.split(' ').map(replace).collect::<Vec<_>>().join(" ")
 }
 
 /// The variable that sets a flag.
@@ -141,13 +134,13 @@ fn variable(arg: &Arg) -> Option<String> {
     arg.get_env().and_then(OsStr::to_str).map(str::to_owned)
 }
 
-/// An environment file can say `COWCHAT_HERD=` and mean that nothing is said.
+/// `COWCHAT_HERD=` in an environment file sets nothing.
 fn unset_if_empty(arg: Arg) -> Arg {
     let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
     if is_empty { arg.env(None::<&'static str>) } else { arg }
 }
 
-/// `error`, about the variable instead of the flag if the flag was not given.
+/// `error`, with the variable instead of the flag if the flag was not given.
 fn named_by_variable(mut error: clap::Error, command: &clap::Command, arguments: &[OsString]) -> clap::Error {
     let Some(ContextValue::String(about)) = error.get(ContextKind::InvalidArg) else { return error };
     let mut args = command.get_subcommands().flat_map(clap::Command::get_arguments);
@@ -166,7 +159,7 @@ fn named_by_variable(mut error: clap::Error, command: &clap::Command, arguments:
     error
 }
 
-/// Each flag that its variable has set, and that.
+/// Each flag that its variable has set, with that variable.
 fn set_by_variable(command: &clap::Command, matches: &ArgMatches) -> Vec<(String, String)> {
     let Some((name, matches)) = matches.subcommand() else { return Vec::new() };
     let args = command.find_subcommand(name).into_iter().flat_map(clap::Command::get_arguments);
@@ -179,8 +172,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_flag_that_stands_alone_is_called_by_its_variable() {
-        let text = |text: &str| with_word_replaced(text, "--log", "COWCHAT_LOG");
+    fn only_a_flag_that_is_a_word_gets_its_variables_name() {
+        let text = |text: &str| replace_word(text, "--log", "COWCHAT_LOG");
         assert_eq!(
             text("--log is wrong (--log, or --login-timeout)"),
             "COWCHAT_LOG is wrong (COWCHAT_LOG, or --login-timeout)"

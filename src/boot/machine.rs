@@ -1,75 +1,297 @@
-//! How much memory this process may have: the machine's, or less where its control group says so.
+//! What this machine and the limits of this process allow: CPUs, file descriptors, lockable memory, io_uring.
+//!
+//! Nothing is kept: each function asks the kernel. An error says what an operator has to change.
 
-use std::path::{Path, PathBuf};
+use std::io;
 
-/// Bytes of memory that this process may use at all.
-pub fn available_bytes() -> u64 {
-    let info = rustix::system::sysinfo();
-    let machine = info.totalram.saturating_mul(u64::from(info.mem_unit));
-    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let limit = group_limit(&groups, |file| std::fs::read_to_string(file).ok());
-    limit.map_or(machine, |limit| machine.min(limit))
+use io_uring::{IoUring, Probe};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity};
+
+use crate::cli::Pin;
+use crate::limits::{
+    CONNECTIONS_PER_CORE_MAX, CORES_MAX, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MEMLOCK_PER_CORE,
+    MEMLOCK_PER_CORE_RINGS,
+};
+use crate::runtime::retry;
+
+/// glommio refuses to start below this much lockable memory, in bytes.
+const MEMLOCK_MIN: u64 = 512 * 1024;
+
+/// The cores of a server.
+#[derive(Debug, Clone)]
+pub struct Cores {
+    /// By core: the CPU that it is pinned to; `None` leaves the choice to the kernel.
+    pub pins: Vec<Option<usize>>,
+    /// CPUs that the process may run on.
+    pub cpus: usize,
+    /// Why there are fewer cores than CPUs, unless `--cores` asks for fewer.
+    pub shortage: Option<Shortage>,
 }
 
-/// The least limit of the control groups that `/proc/self/cgroup` names (cgroups(7)) and of those above them.
-fn group_limit(groups: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
-    let files = groups.lines().flat_map(limit_files);
-    // What is no number, as `max`, is no limit.
-    files.filter_map(|file| read(&file)?.trim().parse().ok()).min()
+/// What allows fewer cores than there are CPUs, and how many cores that would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Shortage {
+    /// Memory that may be locked.
+    #[error("lockable memory allows no more (run `ulimit -l {kib}`, or set LimitMEMLOCK in the unit)", kib = memlock_needed(*.0) / 1024)]
+    Memlock(usize),
+    /// File descriptors.
+    #[error("file descriptors allow no more (run `ulimit -n {descriptors}`, or set LimitNOFILE in the unit)", descriptors = descriptors_needed(*.0))]
+    Descriptors(usize),
 }
 
-/// The files that may hold a limit on memory for one line of `/proc/self/cgroup`: `0::/a/b` in version 2,
-/// `7:cpu,memory:/a/b` in version 1.
-fn limit_files(line: &str) -> Vec<PathBuf> {
-    let mut parts = line.splitn(3, ':').skip(1);
-    let (Some(controllers), Some(group)) = (parts.next(), parts.next()) else { return Vec::new() };
-    let (mount, file) = match controllers {
-        "" => ("/sys/fs/cgroup", "memory.max"),
-        list if list.split(',').any(|controller| controller == "memory") => {
-            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
-        }
-        _ => return Vec::new(),
+impl Shortage {
+    /// The cores that there would be without it.
+    pub fn wanted(self) -> usize {
+        let (Shortage::Memlock(wanted) | Shortage::Descriptors(wanted)) = self;
+        wanted
+    }
+}
+
+/// What the machine does not allow.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// Too few descriptors for any user.
+    #[error(
+        "{0} file descriptors are too few: run `ulimit -n {DESCRIPTORS_MIN}` or more, or set LimitNOFILE in the unit"
+    )]
+    TooFewDescriptors(u64),
+    /// Too few descriptors for these cores.
+    #[error(
+        "{limit} file descriptors are too few for {cores} cores: run `ulimit -n {needed}` or more, or give fewer --cores"
+    )]
+    TooFewForCores {
+        /// RLIMIT_NOFILE.
+        limit: u64,
+        /// The cores asked for.
+        cores: usize,
+        /// The least that would do.
+        needed: u64,
+    },
+    /// More connections than descriptors.
+    #[error(
+        "--connections-max {asked} needs {needed} file descriptors, the limit is {limit}: run `ulimit -n {needed}` or ask for at most {possible}"
+    )]
+    TooManyConnections {
+        /// As in `--connections-max`.
+        asked: u64,
+        /// The descriptors for that.
+        needed: u64,
+        /// RLIMIT_NOFILE.
+        limit: u64,
+        /// What the limit allows.
+        possible: u64,
+    },
+    /// Too little lockable memory for the rings of these cores: by RLIMIT_MEMLOCK, or since other processes of the same user
+    /// have locked the rest.
+    #[error(
+        "too little lockable memory for the rings of {0} core{s}: run `ulimit -l {kib}` or more, set LimitMEMLOCK in the unit, or give fewer --cores",
+        s = if *.0 == 1 { "" } else { "s" },
+        kib = memlock_needed(*.0) / 1024
+    )]
+    TooLittleMemlock(usize),
+    /// More cores to pin than CPUs.
+    #[error("--pin on needs a CPU for each core, and {cores} cores have {cpus}: give fewer --cores, or --pin auto")]
+    TooFewCpus {
+        /// Cores asked for.
+        cores: usize,
+        /// CPUs that the process may run on.
+        cpus: usize,
+    },
+    /// io_uring is forbidden.
+    #[error(
+        "io_uring is forbidden here ({0}): in a container allow io_uring_setup, io_uring_enter and io_uring_register in its \
+         seccomp profile (docker run --security-opt seccomp=unconfined allows all); on a host set the sysctl \
+         kernel.io_uring_disabled=0"
+    )]
+    UringForbidden(io::Error),
+    /// There is no io_uring.
+    #[error(
+        "there is no io_uring here ({0}): use Linux 5.13 or later, built with CONFIG_IO_URING; in a container a sandbox \
+         such as gVisor may stand in for the kernel, or a seccomp profile say that there is none"
+    )]
+    UringMissing(io::Error),
+    /// io_uring does not work for another reason.
+    #[error("io_uring does not work here ({0}): it needs Linux 5.13 or later")]
+    UringBroken(io::Error),
+}
+
+/// Raises the soft limits on descriptors and on locked memory to the hard ones. A shell's soft limit on descriptors is low
+/// for the sake of programs that use select(2).
+pub fn raise_limits() {
+    for resource in [Resource::Nofile, Resource::Memlock] {
+        let Rlimit { maximum, .. } = getrlimit(resource);
+        // If it fails, the limits stay as they are, and are checked below.
+        let _ = setrlimit(resource, Rlimit { current: maximum, maximum });
+    }
+}
+
+/// The cores to start: `asked`, or as many as the machine allows.
+///
+/// # Errors
+/// When io_uring does not work, or there are too few CPUs to pin to.
+pub(super) fn cores(asked: Option<usize>, pin: Pin) -> Result<Cores, MachineError> {
+    let cpus = usable_cpus();
+    check_io_uring(asked.unwrap_or(1))?;
+    let (count, shortage) = match asked {
+        Some(count) => (count, None),
+        None => default_cores(cpus.len()),
     };
-    let groups = Path::new(group.trim_start_matches('/')).ancestors();
-    groups.map(|group| Path::new(mount).join(group).join(file)).collect()
+    Ok(Cores { pins: pins(count, &cpus, pin)?, cpus: cpus.len(), shortage })
+}
+
+/// The CPUs that this process may run on.
+fn usable_cpus() -> Vec<usize> {
+    let allowed = sched_getaffinity(None).unwrap_or_default();
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
+    if cpus.is_empty() { vec![0] } else { cpus }
+}
+
+/// A core for each CPU that the process may use at the same time (a container's quota may allow fewer than its CPUs), as far
+/// as descriptors and lockable memory allow.
+fn default_cores(cpus: usize) -> (usize, Option<Shortage>) {
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    let wanted = available.min(cpus).min(CORES_MAX);
+    let limit = soft_limit(Resource::Nofile);
+    let by_descriptors = (1..=wanted).rev().find(|&cores| descriptors_needed(cores) <= limit).unwrap_or(1);
+    let cores = cores_with_rings(by_descriptors);
+    let shortage = match cores {
+        _ if cores < by_descriptors => Some(Shortage::Memlock(wanted)),
+        _ if cores < wanted => Some(Shortage::Descriptors(wanted)),
+        _ => None,
+    };
+    (cores, shortage)
+}
+
+/// For how many of `wanted` cores, at least one, the kernel sets up rings. It is tried, since whether their memory counts as
+/// locked depends on the kernel, on the user, and on what else that user runs.
+fn cores_with_rings(wanted: usize) -> usize {
+    let mut cores = 1;
+    // A server that was killed just now holds its memory for some milliseconds.
+    let _ = retry::on(io::ErrorKind::OutOfMemory, || {
+        let mut rings: Vec<IoUring> = Vec::new();
+        for core in 1..=wanted {
+            for entries in MEMLOCK_PER_CORE_RINGS {
+                rings.push(IoUring::new(entries)?);
+            }
+            cores = cores.max(core);
+        }
+        Ok(())
+    });
+    cores
+}
+
+/// By core: its CPU, or `None`.
+fn pins(cores: usize, cpus: &[usize], pin: Pin) -> Result<Vec<Option<usize>>, MachineError> {
+    let is_pinned = match pin {
+        Pin::Auto => cores == cpus.len(),
+        Pin::On if cores > cpus.len() => return Err(MachineError::TooFewCpus { cores, cpus: cpus.len() }),
+        Pin::On => true,
+        Pin::Off => false,
+    };
+    Ok((0..cores).map(|core| cpus.get(core).copied().filter(|_| is_pinned)).collect())
+}
+
+/// The limit on connections: `asked`, or what the descriptors allow.
+///
+/// # Errors
+/// When the descriptors do not allow it.
+pub(super) fn connections_max(asked: Option<u64>, cores: usize) -> Result<u64, MachineError> {
+    let limit = soft_limit(Resource::Nofile);
+    if limit < DESCRIPTORS_MIN {
+        return Err(MachineError::TooFewDescriptors(limit));
+    }
+    let reserved = descriptors_reserved(cores);
+    let addressable = (cores * CONNECTIONS_PER_CORE_MAX) as u64;
+    let possible = limit.saturating_sub(reserved).min(addressable);
+    match asked {
+        _ if possible == 0 => Err(MachineError::TooFewForCores { limit, cores, needed: reserved + 1 }),
+        None => Ok(possible),
+        Some(asked) if asked <= possible => Ok(asked),
+        Some(asked) => {
+            let needed = asked.saturating_add(reserved);
+            Err(MachineError::TooManyConnections { asked, needed, limit, possible })
+        }
+    }
+}
+
+/// Descriptors that the server needs beside connections.
+fn descriptors_reserved(cores: usize) -> u64 {
+    DESCRIPTORS_RESERVED + (cores as u64).saturating_sub(4) * DESCRIPTORS_PER_CORE
+}
+
+/// Descriptors with which `cores` have some left for users.
+fn descriptors_needed(cores: usize) -> u64 {
+    descriptors_reserved(cores) + (DESCRIPTORS_MIN - DESCRIPTORS_RESERVED)
+}
+
+/// Lockable memory with which `cores` start on any kernel, in bytes.
+fn memlock_needed(cores: usize) -> u64 {
+    cores as u64 * MEMLOCK_PER_CORE
+}
+
+fn soft_limit(resource: Resource) -> u64 {
+    getrlimit(resource).current.unwrap_or(u64::MAX)
+}
+
+/// Whether `error`, of a ring for one of `cores`, may be due to the limit on locked memory. If not, memory is short for the
+/// moment.
+pub(super) fn too_little_memlock(cores: usize, error: &io::Error) -> Option<MachineError> {
+    let is_too_little =
+        error.kind() == io::ErrorKind::OutOfMemory && soft_limit(Resource::Memlock) < memlock_needed(cores);
+    is_too_little.then_some(MachineError::TooLittleMemlock(cores))
+}
+
+/// Sets up a ring and makes both other calls on it: glommio panics where one of them is forbidden. Whether the lockable
+/// memory is enough for all cores shows only when they start.
+fn check_io_uring(cores: usize) -> Result<(), MachineError> {
+    if soft_limit(Resource::Memlock) < MEMLOCK_MIN {
+        return Err(MachineError::TooLittleMemlock(cores));
+    }
+    let is_recent = |ring: IoUring| {
+        // Enters the kernel, though with nothing to do.
+        ring.submitter().submit()?;
+        ring.submitter().register_probe(&mut Probe::new())?;
+        // As old as polls that tell of more than one change, which no feature flag shows.
+        Ok(ring.params().is_feature_resource_tagging())
+    };
+    match retry::on(io::ErrorKind::OutOfMemory, || IoUring::new(8)).and_then(is_recent) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(MachineError::UringBroken(io::ErrorKind::Unsupported.into())),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(MachineError::UringForbidden(error)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Err(MachineError::UringMissing(error)),
+        Err(error) => Err(too_little_memlock(cores, &error).unwrap_or(MachineError::UringBroken(error))),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The limit where these files are.
-    fn limit(groups: &str, files: &[(&str, &str)]) -> Option<u64> {
-        group_limit(groups, |path| {
-            let file = files.iter().find(|(name, _)| Path::new(name) == path);
-            file.map(|(_, text)| (*text).to_owned())
-        })
+    #[test]
+    fn cores_are_pinned_if_they_use_all_cpus_or_if_asked() {
+        let pins = |cores, pin| pins(cores, &[3, 5, 7], pin).expect("enough CPUs");
+        assert_eq!(pins(3, Pin::Auto), [Some(3), Some(5), Some(7)]);
+        assert_eq!(pins(2, Pin::Auto), [None; 2], "another server would take the same ones");
+        assert_eq!(pins(4, Pin::Auto), [None; 4]);
+        assert_eq!(pins(2, Pin::On), [Some(3), Some(5)]);
+        assert_eq!(pins(3, Pin::Off), [None; 3]);
+        let too_many = super::pins(4, &[3, 5, 7], Pin::On);
+        assert!(matches!(too_many, Err(MachineError::TooFewCpus { cores: 4, cpus: 3 })));
     }
 
     #[test]
-    fn the_least_limit_on_the_way_up_counts() {
-        let files = [
-            ("/sys/fs/cgroup/a/b/memory.max", "max\n"),
-            ("/sys/fs/cgroup/a/memory.max", "1000\n"),
-            ("/sys/fs/cgroup/memory.max", "5000\n"),
-            ("/sys/fs/cgroup/c/memory.max", "10\n"),
-        ];
-        assert_eq!(limit("0::/a/b\n", &files), Some(1000));
-        assert_eq!(limit("0::/a/b\n", &files[..1]), None, "no limit");
-        assert_eq!(limit("0::/\n", &files), Some(5000), "as a container sees it");
-        assert_eq!(limit("", &files), None);
-        assert_eq!(limit("nonsense\n", &files), None);
+    fn there_are_rings_for_one_core_and_not_for_more_than_asked() {
+        assert_eq!(cores_with_rings(1), 1);
+        assert!((1..=2).contains(&cores_with_rings(2)));
     }
 
     #[test]
-    fn the_first_version_of_control_groups_has_other_files() {
-        let files = [("/sys/fs/cgroup/memory/a/memory.limit_in_bytes", "1000\n"), ("/sys/fs/cgroup/memory.max", "1\n")];
-        assert_eq!(limit("3:cpu:/a\n7:cpuacct,memory:/a/b\n", &files), Some(1000));
-        assert_eq!(limit("3:cpu:/a\n", &files), None);
-    }
-
-    #[test]
-    fn this_machine_has_some() {
-        assert!(available_bytes() > 1 << 20);
+    fn more_connections_than_descriptors_are_refused() {
+        let possible = connections_max(None, 2).expect("descriptors");
+        assert_eq!(connections_max(Some(possible), 2).expect("exactly as many"), possible);
+        for asked in [possible + 1, u64::MAX] {
+            assert!(matches!(connections_max(Some(asked), 2), Err(MachineError::TooManyConnections { .. })));
+        }
     }
 }

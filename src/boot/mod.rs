@@ -1,10 +1,14 @@
 //! What happens around the cores: configuration, start, supervision, signals, shutdown.
+//!
+//! `config` turns flags into a [`config::Config`], asking `machine` and `memory` what is possible. [`server`] starts the
+//! cores and supervises them with `watchdog`, and tells `notify` how they are. [`invocation`] and [`signals`] are main's.
 
 pub mod config;
-pub mod cow_dir;
-pub mod files;
+mod cow_dir;
+mod files;
 pub mod invocation;
 pub mod machine;
+mod memory;
 mod notify;
 pub mod server;
 pub mod signals;

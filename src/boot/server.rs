@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Instant;
 
-use super::config::{self, Config, ConfigError};
+use super::config::{Config, ConfigError};
+use super::machine;
 use super::notify::ServiceManager;
 use super::watchdog::{CoreHealth, Watchdog};
 use crate::close_reason::CloseReason;
@@ -114,14 +115,15 @@ impl Server {
     pub fn start(self, log: Log) -> Result<Running, ServerError> {
         let Server { config, wakes, waking } = self;
         log_oddities(&config, &log);
-        let metrics = Metrics::new(config.cores.len());
+        let metrics = Metrics::new(config.cores.pins.len());
         let context = core_context(&config, Arc::clone(&metrics), log.clone())?;
-        let (address, listeners) = listener::bind(config.listen, config.cores.len(), config.keepalive)
+        let (address, listeners) = listener::bind(config.listen, config.cores.pins.len(), config.keepalive)
             .map_err(|error| ServerError::Bind { address: config.listen, error })?;
         let manager = ServiceManager::from_environment();
-        let mesh = Mesh::build(config.cores.len(), config.mailbox_frames)?;
+        let mesh = Mesh::build(config.cores.pins.len(), config.mailbox_frames)?;
         let mut cores = Vec::new();
-        for (index, ((listener, (mesh, inbox)), &cpu)) in listeners.into_iter().zip(mesh).zip(&config.cores).enumerate()
+        for (index, ((listener, (mesh, inbox)), &cpu)) in
+            listeners.into_iter().zip(mesh).zip(&config.cores.pins).enumerate()
         {
             let spec = CoreSpec { id: ShardId::new(index), cpu, listener, mesh, inbox };
             let wakes = wakes.clone();
@@ -146,12 +148,12 @@ impl Server {
 
 /// Logs what an operator may not have meant.
 fn log_oddities(config: &Config, log: &Log) {
-    let cores = config.cores.len();
-    if cores > config.cpus {
-        log.emit(Event::Unpinned { cores, cpus: config.cpus });
+    let cores = config.cores.pins.len();
+    if cores > config.cores.cpus {
+        log.emit(Event::Unpinned { cores, cpus: config.cores.cpus });
     }
-    if let Some(lacking) = &config.lacking {
-        log.emit(Event::FewerCores { cores, wanted: lacking.wanted(), lacking: lacking.to_string() });
+    if let Some(shortage) = &config.cores.shortage {
+        log.emit(Event::FewerCores { cores, wanted: shortage.wanted(), lacking: shortage.to_string() });
     }
     for variable in &config.unknown_variables {
         log.emit(Event::UnknownVariable { name: variable.name.clone(), nearest: variable.nearest.clone() });
@@ -162,7 +164,7 @@ fn log_oddities(config: &Config, log: &Log) {
 }
 
 fn core_context(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<CoreContext, ConfigError> {
-    let (cores, limits) = (config.cores.len(), &config.limits);
+    let (cores, limits) = (config.cores.pins.len(), &config.limits);
     // Histories stay, so they have room of their own: they must not get connections cut.
     let histories = if config.rules.history_messages > 0 { cores as u64 * HISTORY_BYTES_MAX as u64 } else { 0 };
     let exempt = limits.address_exempt.clone();
@@ -180,7 +182,7 @@ fn core_context(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<Core
 
 /// Where the server listens, and the limits in force.
 fn status(address: SocketAddr, config: &Config) -> String {
-    let (cores, cows, of_each) = (config.cores.len(), config.herd.len(), config.herd.size());
+    let (cores, cows, of_each) = (config.cores.pins.len(), config.herd.len(), config.herd.size());
     let plural = if cores == 1 { "" } else { "s" };
     let Limits { connections_max, connections_per_address, .. } = *config.limits;
     format!(
@@ -335,9 +337,9 @@ impl Running {
 
 fn ended_at_start(cores: usize, shard: ShardId, result: Result<(), CoreError>) -> ServerError {
     if let Err(CoreError::Rings(error)) = &result
-        && let Some(lacking) = config::too_little_memlock(cores, error)
+        && let Some(lacking) = machine::too_little_memlock(cores, error)
     {
-        return ServerError::Config(lacking);
+        return ServerError::Config(lacking.into());
     }
     ended_early(shard, result)
 }
