@@ -285,8 +285,8 @@ pub const BATCHING_MAX: Duration = Duration::from_millis(10);
 /// Fewer connections than these are written to one by one: the ring's own system call costs as much as it saves.
 pub const RING_SENDS_WORTH: usize = 8;
 
-/// How long a core that has lost its ring for sends writes to each connection by itself before it builds a new one, which
-/// takes 100 us: memory that was short may be there again by then, and a ring that is closed gives back what it has locked.
+/// How long a core without its ring for sends writes to each connection by itself before it builds a new ring, which takes
+/// 100 us. By then memory may be free again, and the closed ring has given back what it had locked.
 pub const SEND_RING_PAUSE: Duration = Duration::from_secs(1);
 
 /// Different runs of messages that are looked at for one flush. Those that nobody shares make room for others.
@@ -295,40 +295,40 @@ pub const RUNS_MAX: usize = 8;
 /// Connections accepted in a row before the reactor is polled: at 20 us each, about a millisecond.
 pub const TURN_ACCEPTS: usize = 64;
 
-/// Pause after the kernel refused a descriptor: until somebody has closed one, it will again.
+/// Pause after the kernel refused a descriptor: it refuses again until one is closed.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// Polls and their ends that enter the kernel at once; more go the next time. 64 KiB of ring.
+/// Polls and cancellations that one call submits; the rest waits for the next call. 64 KiB of ring.
 pub const RING_SUBMISSIONS: u32 = 1024;
 
-/// What has become ready that a core hears of at once; the kernel keeps more for the next time. 64 KiB of ring.
+/// Completions that one call collects; the kernel keeps the rest for the next call. 64 KiB of ring.
 pub const RING_COMPLETIONS: u32 = 4096;
 
-/// Fewest of these that one call posts if there are so many: 20 since Linux 6.13 (IO_LOCAL_TW_DEFAULT_MAX), all
-/// of them before.
+/// Completions that one call posts at least if there are that many: 20 since Linux 6.13 (IO_LOCAL_TW_DEFAULT_MAX), before
+/// that all of them.
 pub const RING_POSTED_AT_ONCE: usize = 20;
 
-/// A core whose tasks wake each other looks at its ring when all of them have run, but not sooner than this after
-/// the last time: as long as ten lines take, and a hundred times as long as the look.
+/// A core whose tasks wake each other polls its ring when all of them have run, but not sooner than this after the last
+/// poll: as long as ten lines take, and a hundred times as long as a poll.
 pub const IO_POLL_INTERVAL: Duration = Duration::from_micros(100);
 
-/// A yield of the CPU that takes this long was to a thread that computes: clients and other cores block after some hundred
+/// A yield of the CPU that takes this long was to a thread that computes: a client or another core blocks after some hundred
 /// microseconds, unless the machine is full of work for them.
 pub const CPU_YIELD_LONG: Duration = Duration::from_millis(1);
 
 /// Events that make a long yield worth its time: where clients keep the machine full there are dozens.
 pub const CPU_YIELD_WORTH: usize = 4;
 
-/// How long a core does not yield after a long one that was not worth it: threads that compute cost it a slice (3 ms on
-/// Linux 6.18) in this time, a tenth.
+/// How long a core does not yield its CPU after a long yield that was not worth it. Threads that compute cost it one slice
+/// (3 ms on Linux 6.18) in this time, a tenth.
 pub const CPU_YIELD_PAUSE: Duration = Duration::from_millis(30);
 
 /// Depth of each of glommio's three rings, which have one timer to watch.
 pub const EXECUTOR_RING_DEPTH: usize = 128;
 
-/// How long glommio lets tasks run before it looks at its own rings: never, there is nothing in them. When that time
-/// is over before it has run the first task, which a stopped or preempted thread brings about, glommio 0.9.0
-/// sleeps with runnable tasks queued, and nothing wakes it.
+/// How long glommio lets tasks run before it polls its own rings: for ever, since nothing is in them. If that time ended
+/// before the first task ran, as in a stopped or preempted thread, glommio 0.9.0 would park with runnable tasks queued, and
+/// nothing would wake it.
 pub const EXECUTOR_PREEMPTION: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Registered buffer memory per executor, in bytes: only file I/O uses it, this is glommio's minimum.
@@ -341,10 +341,10 @@ pub const HEARTBEAT: Duration = Duration::from_millis(50);
 /// meanwhile: [`HEARTBEAT`], after which even a core that rests polls, and half as much again.
 pub const POLL_GAP_MAX: Duration = Duration::from_millis(75);
 
-/// How often the supervisor looks whether the cores' hearts beat.
+/// How often the watchdog checks the progress of the cores.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A core of which no task has run for this long is stalled: even one that rests has twenty to run meanwhile.
+/// A core that makes no progress for this long is stalled: even on an idle core twenty tasks run in this time.
 pub const STALL_NOTICED: Duration = Duration::from_secs(1);
 
 /// Connections that are looked after in one go, after which others run: at 1 us each, a quarter of a turn.

@@ -15,7 +15,7 @@ use crate::events::Event;
 use crate::limits::{ACCEPT_BACKOFF, BACKLOG, TURN_ACCEPTS};
 use crate::metrics::Counter;
 use crate::policy::admission::admit;
-use crate::runtime::listener::{Listening, is_of_one_connection};
+use crate::runtime::listener::{Listening, concerns_one_connection};
 use crate::runtime::socket::Socket;
 
 /// Accepts until the server drains, which then empties the listener.
@@ -23,8 +23,8 @@ pub(crate) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
     let mut is_failing = false;
     let mut turn = Turn::of(TURN_ACCEPTS);
     while !core.is_draining() {
-        match listener.take_waiting() {
-            Ok((socket, peer)) if core.metrics.all().lacks_descriptors() && !listener.is_room() => {
+        match listener.accept() {
+            Ok((socket, peer)) if core.metrics.all().lacks_descriptors() && !listener.has_free_fd() => {
                 // There was a descriptor only because a core has let go of its reserve one: give that back.
                 refuse_at_once(&core, socket, peer, CloseReason::ServerFull);
                 listener.refill_reserve();
@@ -43,10 +43,10 @@ pub(crate) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                listener.is_waited_for().await;
+                listener.wait_for_connection().await;
                 turn = Turn::of(TURN_ACCEPTS);
             }
-            Err(error) if is_of_one_connection(&error) => {
+            Err(error) if concerns_one_connection(&error) => {
                 // A security module may refuse each of them, and take none out of the queue.
                 if turn.step() {
                     core.reactor.sleep(ACCEPT_BACKOFF).await;
@@ -59,7 +59,7 @@ pub(crate) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
                     core.log.emit(Event::AcceptFailed { shard: core.id, error: error.to_string() });
                 }
                 // Out of descriptors, most likely: give up the reserve one to tell those who wait.
-                listener.give_up_reserve();
+                listener.release_reserve();
                 refuse_waiting(&core, &listener);
                 listener.refill_reserve();
                 core.reactor.sleep(ACCEPT_BACKOFF).await;
@@ -90,16 +90,16 @@ fn take_in(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>) {
 pub(super) fn empty_and_end(listener: &Listening, core: &Rc<Core>) -> bool {
     // The kernel's queue holds one more than it was asked for, and handshakes come to their end meanwhile.
     for _ in 0..2 * BACKLOG {
-        match listener.take_waiting() {
+        match listener.accept() {
             Ok((socket, peer)) if listener.has_reserve() => take_in(core, socket, peer),
             Ok((socket, peer)) => refuse_at_once(core, socket, peer, CloseReason::Shutdown),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(_) if listener.give_up_reserve() => {}
-            Err(_) if listener.has_waiting() => return false,
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(_) if listener.release_reserve() => {}
+            Err(_) if listener.has_connection() => return false,
             Err(_) => break,
         }
     }
-    listener.end();
+    listener.shut_down();
     true
 }

@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(1);
 /// Drains one core of a server that drains since `began`; returns when its last connection is closed.
 pub(crate) async fn run(core: &Rc<Core>, listener: &Listening, began: Instant) {
     core.start_draining();
-    listener.ignore_newcomers();
+    listener.ignore_new_handshakes();
     let timeout = core.limits.drain_timeout;
     core.reactor.sleep(grace(timeout)).await;
     let mut is_deaf = empty_and_end(listener, core);

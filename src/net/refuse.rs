@@ -20,7 +20,7 @@ const REFUSED_READS_MAX: usize = 16;
 /// Tells those who wait, one after the other on the same descriptor, that there is no room.
 pub(super) fn refuse_waiting(core: &Core, listener: &Listening) {
     for _ in 0..TURN_ACCEPTS {
-        let Ok((socket, peer)) = listener.take_waiting() else { return };
+        let Ok((socket, peer)) = listener.accept() else { return };
         refuse_at_once(core, socket, peer, CloseReason::ServerFull);
     }
 }

@@ -1,7 +1,7 @@
 //! The clock of a core's event loop: it stands still while the core does not poll its sockets.
 //!
-//! A peer is cut for silence, or for what it does not take, only by time in which the core could have noticed that it is
-//! not so. When the process was stopped, or one turn took a second, what the peer did meanwhile waits in its socket.
+//! A peer is cut for silence, or for output that it does not take. Only time counts in which the core could have noticed
+//! otherwise: when the process was stopped, or one turn took a second, what the peer did meanwhile waits in its socket.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

@@ -1,19 +1,19 @@
-//! Trying again what a killed process still holds: its port, and the memory that its rings have locked. Both are
-//! free some milliseconds after it is gone.
+//! Tries again to get what a killed process still holds: its port, and the memory that its rings have locked. Both are
+//! free some milliseconds after its end.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use crate::limits::START_PATIENCE;
 
-/// Between two attempts: shorter than anybody notices, and some hundred attempts in all.
+/// Between two attempts: too short to notice, and some hundred attempts in all.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Tries until it works or fails otherwise than by `passing`, for [`START_PATIENCE`] at most. For a start: the thread
-/// sleeps meanwhile.
+/// Tries until the attempt succeeds, or fails otherwise than by `passing`, for [`START_PATIENCE`] at most. For the start:
+/// the thread sleeps between attempts.
 ///
 /// # Errors
-/// Those of the last attempt.
+/// The error of the last attempt.
 pub fn on<T>(passing: io::ErrorKind, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let patience = Instant::now() + START_PATIENCE;
     loop {
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_passes_is_tried_again() {
+    fn only_a_passing_error_is_tried_again() {
         let mut attempts = 0;
         let mut outcomes = [Err(io::ErrorKind::AddrInUse), Err(io::ErrorKind::AddrInUse), Ok(7)].into_iter();
         let outcome = on(io::ErrorKind::AddrInUse, || {

@@ -1,10 +1,10 @@
 //! Sends to many sockets by one system call: a small io_uring of a core's own.
 //!
-//! A send with MSG_DONTWAIT is done inside the submission, so one `io_uring_enter` returns with all its
-//! completions and nothing is ever waited for: `sendmmsg`, but over many sockets.
+//! A send with MSG_DONTWAIT completes inside the submission, so one `io_uring_enter` returns with all completions and
+//! never waits: `sendmmsg`, but over many sockets.
 //!
-//! A ring whose call fails is closed, whatever the error: entries that the kernel has not taken cannot be taken back, and
-//! they name bytes that are borrowed for this call only. The core builds a new ring later.
+//! A ring whose call fails is closed, whatever the error: entries that the kernel has not taken cannot be withdrawn, and
+//! they point to bytes that are borrowed for this call only. The core builds a new ring later.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -15,10 +15,10 @@ use io_uring::{IoUring, opcode, types};
 use crate::limits::{RING_SENDS, SEND_RING_PAUSE};
 use crate::runtime::socket::SEND_FLAGS;
 
-/// One send: a socket and the bytes for it.
+/// One send: a socket and its bytes.
 pub(crate) type Send<'s> = (BorrowedFd<'s>, &'s [u8]);
 
-/// A core's ring for sends, while it has one. It is empty between two calls.
+/// A core's ring for sends, while it has one. Between two calls the ring is empty.
 #[derive(Default)]
 pub(crate) struct SendBatch {
     ring: Option<IoUring>,
@@ -27,7 +27,7 @@ pub(crate) struct SendBatch {
 }
 
 impl SendBatch {
-    /// Whether there is a ring. If there is none, this builds one, but only once in [`SEND_RING_PAUSE`].
+    /// Whether there is a ring. Without one it tries to build one, but only once in [`SEND_RING_PAUSE`].
     pub(crate) fn is_ready(&mut self, now: Instant) -> bool {
         if self.ring.is_none() && self.not_before.is_none_or(|at| now >= at) {
             self.not_before = Some(now + SEND_RING_PAUSE);
@@ -36,11 +36,11 @@ impl SendBatch {
         self.ring.is_some()
     }
 
-    /// Does all of `sends`, at most [`RING_SENDS`]; `done` hears of each by its place, in any order: how many
-    /// bytes the kernel took, or why none. The ring has to be ready.
+    /// Does all of `sends`, at most [`RING_SENDS`], and calls `done` for each by its index, in any order: with the bytes
+    /// that the kernel took, or why it took none. The ring has to be ready.
     ///
     /// # Errors
-    /// When the ring itself fails; it is gone then, and those sends that `done` did not hear of were not done.
+    /// When the ring fails. It is closed then, and a send for which `done` was not called was not done.
     pub(crate) fn send_all(
         &mut self,
         sends: &[Send<'_>],
@@ -59,12 +59,12 @@ impl SendBatch {
 
 /// A ring for [`RING_SENDS`] sends at once.
 fn build() -> io::Result<IoUring> {
-    // Only this thread uses it, and only from here: the kernel need not interrupt it (Linux 6.0).
+    // Only this thread enters the ring: the kernel need not interrupt it (Linux 6.0).
     let alone = IoUring::builder().setup_single_issuer().setup_coop_taskrun().build(RING_SENDS as u32);
     alone.or_else(|_| IoUring::new(RING_SENDS as u32))
 }
 
-/// Does all of `sends` by `ring`, which comes back if it has not failed.
+/// Does all of `sends` by `ring`, and returns the ring if it has not failed.
 fn send_by(
     mut ring: IoUring,
     sends: &[Send<'_>],
@@ -74,22 +74,22 @@ fn send_by(
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let send = opcode::Send::new(types::Fd(socket.as_raw_fd()), bytes.as_ptr(), length);
         let entry = send.flags(SEND_FLAGS).build().user_data(place as u64);
-        // SAFETY: descriptor and bytes are borrowed for longer than this call. MSG_DONTWAIT makes the request one
-        // that is never parked nor handed to a worker: what the kernel has taken of the ring is done when it
-        // returns from taking it, and the rest goes with the ring on an error.
+        // SAFETY: descriptor and bytes are borrowed for longer than this call. With MSG_DONTWAIT the kernel neither parks
+        // the request nor hands it to a worker: what it has taken is done when the call returns. On an error the rest
+        // goes with the ring.
         unsafe { ring.submission().push(&entry) }.map_err(io::Error::other)?;
     }
-    let mut heard = 0;
+    let mut completed = 0;
     loop {
-        let taken = ring.submit_and_wait(sends.len() - heard);
+        let taken = ring.submit_and_wait(sends.len() - completed);
         for completion in ring.completion() {
             let result = completion.result();
             let count = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
             done(completion.user_data() as usize, count);
-            heard += 1;
+            completed += 1;
         }
         match taken {
-            _ if heard == sends.len() => return Ok(ring),
+            _ if completed == sends.len() => return Ok(ring),
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn each_socket_gets_its_bytes_and_a_full_or_closed_one_says_so() {
+    fn each_send_reports_the_bytes_taken_or_why_none() {
         let pairs: Vec<_> = (0..RING_SENDS).map(|_| pair()).collect();
         let full = &pairs[3].0;
         full.set_nonblocking(true).expect("a socket");
@@ -130,10 +130,10 @@ mod tests {
         let mut results: Vec<Option<io::Result<usize>>> = sends.iter().map(|_| None).collect();
         let (mut ring, now) = (SendBatch::default(), Instant::now());
         assert!(ring.is_ready(now), "io_uring");
-        let hear = |place: usize, result| assert!(results[place].replace(result).is_none());
-        ring.send_all(&sends, now, hear).expect("the ring is well");
+        let done = |place: usize, result| assert!(results[place].replace(result).is_none());
+        ring.send_all(&sends, now, done).expect("the ring is well");
         for (place, (result, (_, theirs))) in results.into_iter().zip(&pairs).enumerate() {
-            let result = result.expect("each is heard of");
+            let result = result.expect("each send is reported");
             match place {
                 3 => assert_eq!(result.expect_err("full").kind(), io::ErrorKind::WouldBlock),
                 5 => assert_eq!(result.expect_err("closed").kind(), io::ErrorKind::BrokenPipe),
@@ -145,11 +145,11 @@ mod tests {
                 }
             }
         }
-        ring.send_all(&[], now, |_, _| panic!("nothing was sent")).expect("and still is");
+        ring.send_all(&[], now, |_, _| panic!("nothing was sent")).expect("the ring is still well");
     }
 
     #[test]
-    fn a_ring_that_fails_is_gone_and_after_a_while_there_is_another() {
+    fn a_ring_that_fails_is_closed_and_replaced_after_a_pause() {
         let (ours, mut theirs) = pair();
         let sends = [(ours.as_fd(), b"moo\n".as_slice())];
         let (mut ring, mut now) = (SendBatch::default(), Instant::now());

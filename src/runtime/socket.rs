@@ -1,7 +1,7 @@
 //! One connected socket: what the kernel can do at once, and waiting for what it cannot.
 //!
-//! Every call tries at once and never blocks; only [`Socket::poll_read`] and [`Socket::poll_writable`] wait,
-//! by the reactor. The socket closes when its owner drops it.
+//! Every call tries at once and never blocks. Only [`Socket::poll_read`], [`Socket::poll_writable`] and
+//! [`Socket::hangup_changes`] wait, by the reactor. The socket closes when its owner drops it.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -20,20 +20,20 @@ use socket2::Socket as RawSocket;
 use super::reactor::Reactor;
 use super::registrations::{HangUp, Watch};
 
-/// A peer that went away raises no SIGPIPE, and nothing here blocks.
+/// No send blocks, and a peer that is gone raises no SIGPIPE.
 pub(crate) const SEND_FLAGS: i32 = MSG_DONTWAIT | MSG_NOSIGNAL;
 
-/// Bytes of struct tcp_info up to the last field that is read here: Linux has it since 5.4.
+/// Bytes of struct tcp_info up to the last field that is read here, which Linux has since 5.4.
 const TCP_INFO_BYTES: usize = offset_of!(tcp_info, tcpi_snd_wnd) + size_of::<u32>();
 
-/// What the kernel says of a socket that has sent something (tcp(7), TCP_INFO).
+/// What the kernel says of a socket's output (tcp(7), TCP_INFO).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TcpInfo {
-    /// Packets that were sent and not acknowledged.
+    /// Packets sent and not acknowledged.
     pub(crate) unacked_packets: u32,
-    /// Bytes that the peer takes at most; 0 if its window is closed.
+    /// The peer's window: 0 if it is closed.
     pub(crate) send_window_bytes: u32,
-    /// Bytes that were not sent yet.
+    /// Bytes not sent yet.
     pub(crate) unsent_bytes: u32,
     /// Probes since the last acknowledgement.
     pub(crate) probes: u32,
@@ -44,7 +44,7 @@ pub(crate) struct TcpInfo {
 /// A connected TCP socket of this core.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    // Dropped before the socket: what is watched is open.
+    // Dropped before the socket: a watched socket is open.
     watch: Watch,
     socket: RawSocket,
 }
@@ -65,7 +65,7 @@ impl Socket {
         }
     }
 
-    /// Hands over what is the last: it may leave together with the FIN of [`Socket::finish`], which has to follow.
+    /// Hands the last bytes to the kernel: they may leave together with the FIN of [`Socket::finish`], which has to follow.
     ///
     /// # Errors
     /// As [`Socket::send`].
@@ -73,17 +73,17 @@ impl Socket {
         self.socket.send_vectored_with_flags(slices, SEND_FLAGS | MSG_MORE)
     }
 
-    /// It did not take all that it was offered.
+    /// The socket did not take all that it was offered.
     pub(crate) fn clear_writable(&self) {
         self.watch.clear_writable();
     }
 
-    /// Waits until the kernel may take something.
+    /// Waits until the kernel may take bytes.
     pub(crate) fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
         self.watch.poll_writable(cx, self.descriptor())
     }
 
-    /// Bytes handed over that the peer's kernel has not acknowledged; 0 if nobody can tell.
+    /// Bytes handed to the kernel that the peer's kernel has not acknowledged; 0 if the kernel does not say.
     pub(crate) fn unacknowledged_bytes(&self) -> u32 {
         // SAFETY: TIOCOUTQ, which tcp(7) calls SIOCOUTQ, writes one int.
         let asked = unsafe { Getter::<{ libc::TIOCOUTQ as Opcode }, i32>::new() };
@@ -92,7 +92,7 @@ impl Socket {
         bytes.ok().and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0)
     }
 
-    /// What the kernel knows of what was sent; `None` if it does not say.
+    /// What the kernel knows of the output; `None` if it does not say.
     pub(crate) fn tcp_info(&self) -> Option<TcpInfo> {
         let mut info = MaybeUninit::<tcp_info>::zeroed();
         let mut length = size_of::<tcp_info>() as libc::socklen_t;
@@ -113,22 +113,22 @@ impl Socket {
         })
     }
 
-    /// What has broken it off, if anything has; also while there is something left to read. To be asked once.
+    /// The error that has broken the connection, if one has; also while input is left to read. It comes once.
     pub(crate) fn take_error(&self) -> Option<io::Error> {
         if self.watch.hangup() == HangUp::Error { self.socket.take_error().ok().flatten() } else { None }
     }
 
-    /// Waits until the kernel says something more of its end. It is not read meanwhile, and what arrives wakes nobody.
+    /// Waits until the kernel says more of the connection's end. Meanwhile it is not read, and input does not wake the core.
     pub(crate) async fn hangup_changes(&self) {
         self.watch.pause_reading();
         let known = self.watch.hangup();
         poll_fn(|cx| self.watch.poll_hangup(cx, self.descriptor(), known)).await;
     }
 
-    /// Whether the peer has ended and all that it has sent is read. Reads nothing.
+    /// Whether the peer has ended, and all that it has sent is read. Reads nothing.
     ///
     /// # Errors
-    /// What the kernel has to say of the connection, which it does once.
+    /// The error that has broken the connection, which comes once.
     pub(crate) fn is_at_eof(&self) -> io::Result<bool> {
         let mut byte = [MaybeUninit::uninit()];
         match self.socket.recv_with_flags(&mut byte, MSG_DONTWAIT | MSG_PEEK) {
@@ -138,13 +138,13 @@ impl Socket {
         }
     }
 
-    /// Reads what has arrived; 0 bytes are the peer's end.
+    /// Reads input; 0 bytes are the peer's end.
     pub(crate) fn poll_read(&self, cx: &Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.watch.poll_readable(cx, self.descriptor()));
             match recv(&self.socket, &mut *into, RecvFlags::DONTWAIT).map_err(io::Error::from) {
                 Ok((count, _)) => {
-                    // To ask for more would nearly always find nothing, and cost a system call.
+                    // Another read would nearly always find nothing, and costs a system call.
                     if count < into.len() && into[..count].ends_with(b"\n") {
                         self.watch.clear_readable_unconfirmed();
                     }
@@ -157,22 +157,22 @@ impl Socket {
         }
     }
 
-    /// Reads again if the last read only assumed that nothing was left. To be called now and then.
+    /// Has the task read again if the last read only assumed that nothing was left. The owner calls it now and then.
     pub(crate) fn recheck_readable(&self) {
         self.watch.recheck_readable();
     }
 
-    /// Where its peer is, if it is still there.
+    /// The peer's address, while there is a peer.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.socket.peer_addr().ok()?.as_socket()
     }
 
-    /// Sends FIN after what has been handed over. A peer that is gone needs none.
+    /// Sends FIN after what was handed to the kernel. A peer that is gone needs none.
     pub(crate) fn finish(&self) {
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 
-    /// Makes the close a reset: the kernel forgets what it still holds for a peer that does not read.
+    /// Makes the close a reset: the kernel drops what it holds for a peer that does not read.
     pub(crate) fn reset_on_close(&self) {
         let _ = self.socket.set_linger(Some(Duration::ZERO));
     }
