@@ -42,7 +42,7 @@ use cowchat::runtime::notifications::Notifications;
 use cowchat::runtime::progress::Progress;
 use cowchat::runtime::reactor::Reactor;
 use cowchat::runtime::remote_waker::RemoteWaker;
-use cowchat::shard::{Common, Drawing, Form, Frame, Message, Rules, Shard, name};
+use cowchat::shard::{Drawing, Frame, Message, Rendering, Rules, Shard, ShardContext, name};
 
 /// A sentence, a paragraph, a page, the longest line.
 const TEXT_BYTES: [usize; 4] = [36, 250, 1000, LINE_BYTES_MAX];
@@ -124,7 +124,7 @@ fn sanitizing(c: &mut Criterion) {
     group.finish();
 }
 
-/// A message as it is sent, in one form: its text kept, its bubble and its body drawn.
+/// A message as it is sent, in one rendering: its text kept, its bubble and its body drawn.
 fn draw(c: &mut Criterion) {
     let mut group = c.benchmark_group("draw");
     let herd = builtin();
@@ -137,12 +137,12 @@ fn draw(c: &mut Criterion) {
         });
     }
     for art in [Art::Color, Art::Small] {
-        let form = Form::of(art);
+        let rendering = Rendering::of(art);
         for bytes in TEXT_BYTES {
             let text = repeated(TEXTS[3], bytes);
             group.throughput(Throughput::Bytes(text.len() as u64));
             group.bench_with_input(BenchmarkId::new(art.name(), text.len()), &text, |b, text| {
-                b.iter(|| Message::new(tux, black_box(text), false).draw(drawing, form).len());
+                b.iter(|| Message::new(tux, black_box(text), false).draw(drawing, rendering).len());
             });
         }
     }
@@ -152,7 +152,7 @@ fn draw(c: &mut Criterion) {
 /// Texts of other scripts, and those that cost most: time has to grow with their length and not faster.
 fn scripts(c: &mut Criterion) {
     let mut group = c.benchmark_group("scripts");
-    let form = Form::of(Art::Small);
+    let rendering = Rendering::of(Art::Small);
     let usual =
         SCRIPTS.into_iter().flat_map(|script| [256, 1024, LINE_BYTES_MAX].map(|bytes| (script, bytes, BUBBLE_COLUMNS)));
     let wide = SCRIPTS.into_iter().filter(|(name, _)| WORST_WIDE.contains(name));
@@ -166,7 +166,7 @@ fn scripts(c: &mut Criterion) {
         let text = repeated(piece, bytes);
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_with_input(BenchmarkId::new(name, format!("{bytes}, {columns} columns")), &text, |b, text| {
-            b.iter(|| Message::new(tux, black_box(text), false).draw(drawing, form).len());
+            b.iter(|| Message::new(tux, black_box(text), false).draw(drawing, rendering).len());
         });
     }
     group.finish();
@@ -221,10 +221,10 @@ fn shard(c: &mut Criterion) {
 
 /// A shard on which every first, second ... cow of `herd` is registered.
 fn registered(herd: Herd, every: usize) -> Shard {
-    let common = Common::new(Arc::new(herd), 1, Rules::default()).expect("memory");
+    let context = ShardContext::new(Arc::new(herd), 1, Rules::default()).expect("memory");
     let id = ShardId::new(0);
-    let herd = Arc::clone(&common.herd);
-    let mut shard = Shard::new(id, common, CoreMetrics::new(Metrics::new(1), id));
+    let herd = Arc::clone(&context.herd);
+    let mut shard = Shard::new(id, context, CoreMetrics::new(Metrics::new(1), id));
     let of = |breed| herd.numbers().map(move |number| (breed, number));
     let named = herd.breeds().flat_map(of).filter_map(|(breed, number)| herd.find(herd.name(breed), number));
     let cows: Vec<CowId> = named.step_by(every).collect();

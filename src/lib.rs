@@ -12,11 +12,11 @@
 //! 3. [`shard::Shard::on_line`] has the line made safe ([`protocol::text`]) and parsed ([`protocol::command`]).
 //!    `Execution::execute` in `shard/execution.rs` decides what comes of it: it looks the owner of tux up in the
 //!    [`directory`], and returns the effects: a frame for core 1, and the reply. `shard/frame.rs` draws the message by
-//!    [`cows`], if core 1 wants messages in one form only.
+//!    [`cows`], if all of core 1 wants the same rendering.
 //! 4. `net::delivery::apply` carries the effects out. If tux is far behind it waits for a moment. It puts the frame
 //!    into the inbox of core 1 ([`net::delivery::mesh`]), waiting if that is full, and queues the reply.
 //! 5. On core 1 `net::delivery::pump` takes the frame. [`shard::Shard::on_frame`] drops it if tux's claim is gone, and
-//!    draws the message in tux's form if no core has drawn it yet.
+//!    draws the message in tux's rendering if no core has drawn it yet.
 //! 6. The payload goes to the send queue of tux's connection ([`net::connection::send_queue`]). When all tasks that can
 //!    run have run, `net::delivery::flush` writes all that waits for tux in one write.
 //!
@@ -56,9 +56,10 @@
 //! - **core**: a thread and its executor; **shard**: the state of one core
 //! - **effects**: what to do about a line: a frame, a reply, a local delivery; **outcome**: what the line made of its
 //!   sender (logged in, quit); **refusal**: why a line was refused
-//! - **said**: what a user said and which cow said it, not drawn yet; **form**: how a connection wants messages (art,
-//!   with a request id or not, line ends); **wants**: how many users of each core want which form
-//! - **drawing**: how this server draws; **block**: a message drawn in one form, all its lines; **payload**: a core's
+//! - **message body**: what a user says and which cow it is, not drawn yet; **rendering**: how a connection wants messages
+//!   (art, tagged for a program or not, line ends); **demand**: how many users of each core want which rendering
+//! - **presence**: a user has joined or left; **notice**: the line that says so, for sessions that have subscribed
+//! - **drawing**: how this server draws; **block**: a message in one rendering, all its lines; **payload**: a core's
 //!   reference to a block, which its receivers share
 //! - **frame**: what one core sends another; **mesh**: the senders to all cores; **inbox**: where a core's frames
 //!   arrive; **pump**: the task that takes them out; **delivery**: something for users of this core, and which of them

@@ -169,7 +169,7 @@ fn core_context(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<Core
     let histories = if config.rules.history_messages > 0 { cores as u64 * HISTORY_BYTES_MAX as u64 } else { 0 };
     let exempt = limits.address_exempt.clone();
     Ok(CoreContext {
-        shards: shard::Common::new(Arc::clone(&config.herd), cores, config.rules)?,
+        shards: shard::ShardContext::new(Arc::clone(&config.herd), cores, config.rules)?,
         metrics,
         log,
         began: Instant::now(),

@@ -37,13 +37,13 @@ use crate::policy::memory_budget::{Account, Budget};
 use crate::protocol::line::Line;
 use crate::runtime::reactor::Reactor;
 use crate::runtime::socket::Socket;
-use crate::shard::{self, Change, Effects, Shard};
+use crate::shard::{self, Effects, Presence, Shard};
 
 /// What all cores share.
 #[derive(Debug, Clone)]
 pub struct CoreContext {
     /// What the shards share: names, pictures, the owner of each cow.
-    pub shards: shard::Common,
+    pub shards: shard::ShardContext,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// Where events go.
@@ -74,7 +74,7 @@ pub struct Core {
     pub(crate) metrics: CoreMetrics,
     pub(crate) log: Log,
     /// What its shard has in common with all others.
-    pub(crate) common: shard::Common,
+    pub(crate) common: shard::ShardContext,
     shard: RefCell<Shard>,
     /// Something that is everybody's is being changed, or a panic has left it half changed.
     in_critical: Cell<bool>,
@@ -89,9 +89,9 @@ pub struct Core {
     /// Connections for which more waits than the limit allows for longer than a moment.
     pub(crate) over_limit: RefCell<Vec<Rc<Connection>>>,
     /// Who has come or gone and was not yet told of, here or elsewhere.
-    pub(crate) changes: RefCell<VecDeque<Change>>,
+    pub(crate) changes: RefCell<VecDeque<Presence>>,
     /// By core: what it could not be told of, its mailbox being full.
-    pub(crate) pending: RefCell<Vec<Option<Change>>>,
+    pub(crate) pending: RefCell<Vec<Option<Presence>>>,
     /// Lent to whoever reads, for the length of one read.
     pub(crate) read_buffer: RefCell<Box<[u8]>>,
     /// Lines whose effects are not all done: they wait for room in a mailbox.
@@ -171,7 +171,7 @@ impl Core {
             return;
         }
         if let Some(cow) = self.with_shard(|shard| shard.on_close(connection.id)) {
-            self.record_presence(Change::Left(cow));
+            self.record_presence(Presence::Left(cow));
         }
         self.metrics.add_ended(close.reason);
         if !connection.is_served.get() {
@@ -231,8 +231,8 @@ impl Core {
 
     /// Somebody has come or gone; whoever wants to know is told soon (`effects::broadcast_presence`). Nobody
     /// is told of everybody's end.
-    pub(crate) fn record_presence(&self, change: Change) {
-        if self.common.wants.has_listeners_anywhere() && !self.is_draining() {
+    pub(crate) fn record_presence(&self, change: Presence) {
+        if self.common.demand.has_subscribers_anywhere() && !self.is_draining() {
             self.changes.borrow_mut().push_back(change);
         }
     }

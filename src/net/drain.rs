@@ -137,7 +137,7 @@ mod tests {
         let herd = Arc::new(Herd::new(vec![cow], 1, Bubble::default()).expect("a herd"));
         let (mesh, _inbox) = Mesh::build(1, 1).expect("a descriptor").remove(0);
         let context = CoreContext {
-            shards: shard::Common::new(herd, 1, Rules::default()).expect("memory"),
+            shards: shard::ShardContext::new(herd, 1, Rules::default()).expect("memory"),
             metrics: Metrics::new(1),
             log: LogWriter::start(Level::Error).expect("a thread").log(),
             began: Instant::now(),

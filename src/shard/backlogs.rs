@@ -57,7 +57,7 @@ impl Backlogs {
 
     /// A message has waited long enough. If the holder of `cow` has not caught up since it had done so `catch_ups` times, that
     /// was in vain, and no other message waits until it has.
-    pub fn note_waited(&self, cow: CowId, catch_ups: u32) {
+    pub fn mark_waited(&self, cow: CowId, catch_ups: u32) {
         let waited = |word| (is_long(word) && word & CATCH_UPS == catch_ups).then_some(word | WAITED);
         let _ = self.word(cow).fetch_update(Ordering::Relaxed, Ordering::Relaxed, waited);
     }
@@ -160,9 +160,9 @@ mod tests {
         let before = backlogs.catch_ups(cow);
         backlogs.set(cow, false);
         backlogs.set(cow, true);
-        backlogs.note_waited(cow, before);
+        backlogs.mark_waited(cow, before);
         assert!(backlogs.is_long(cow), "it has caught up meanwhile");
-        backlogs.note_waited(cow, backlogs.catch_ups(cow));
+        backlogs.mark_waited(cow, backlogs.catch_ups(cow));
         assert!(!backlogs.is_long(cow));
         backlogs.set(cow, false);
         backlogs.set(cow, true);
@@ -170,7 +170,7 @@ mod tests {
         backlogs.set(cow, false);
         let fly = || (0..SAYS_IN_FLIGHT_MAX).map(|_| InFlight::new(&backlogs, cow)).collect::<Vec<_>>();
         let flights = fly();
-        backlogs.note_waited(cow, backlogs.catch_ups(cow));
+        backlogs.mark_waited(cow, backlogs.catch_ups(cow));
         assert!(!backlogs.is_long(cow));
         drop(flights);
         let _flights = fly();

@@ -3,10 +3,10 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::frame::{Form, Frame, Message};
+use super::frame::{Frame, Message, Rendering};
 use super::history::History;
 use super::roster::Roster;
-use super::{Common, Forward, Outcome, Shard, name};
+use super::{Forward, Outcome, Shard, ShardContext, name};
 use crate::cows::{Breed, CowId};
 use crate::directory::{Owner, Quota};
 use crate::ids::{ConnectionId, ShardId};
@@ -21,7 +21,7 @@ use crate::protocol::reply::{Free, Reply};
 /// A line of `from`, and what comes of it.
 pub(super) struct Execution<'s> {
     id: ShardId,
-    common: &'s Common,
+    context: &'s ShardContext,
     roster: &'s mut Roster,
     history: &'s History,
     metrics: &'s CoreMetrics,
@@ -44,10 +44,10 @@ pub(super) struct Execution<'s> {
 impl<'s> Execution<'s> {
     /// Nothing decided yet of a line of `from`.
     pub(super) fn new(shard: &'s mut Shard, from: ConnectionId, quota: Option<Quota<'s>>) -> Self {
-        let Shard { id, common, roster, history, metrics, .. } = shard;
+        let Shard { id, context, roster, history, metrics, .. } = shard;
         Execution {
             id: *id,
-            common,
+            context,
             roster,
             history,
             metrics,
@@ -92,7 +92,7 @@ impl<'s> Execution<'s> {
     }
 
     fn help_all(&self) -> Reply<'s> {
-        Reply::AllCommands(Extensions { herd_size: self.common.herd.size(), history: self.history.is_on() })
+        Reply::AllCommands(Extensions { herd_size: self.context.herd.size(), history: self.history.is_on() })
     }
 
     fn who(&self, prefix: &str) -> Reply<'s> {
@@ -111,13 +111,13 @@ impl<'s> Execution<'s> {
 
     /// The cows whose names begin so, in the order of their names.
     fn matching<'p>(&self, prefix: Prefix<'p>) -> impl Iterator<Item = (Breed, RangeInclusive<u32>)> + use<'p, 's> {
-        let herd = &self.common.herd;
+        let herd = &self.context.herd;
         let numbers = move |breed| prefix.numbers_of(herd.name(breed), herd.size()).map(move |run| (breed, run));
         herd.breeds().flat_map(numbers)
     }
 
     fn cows(&self) -> Reply<'s> {
-        let (herd, directory) = (&self.common.herd, self.roster.directory());
+        let (herd, directory) = (&self.context.herd, self.roster.directory());
         let free = herd.breeds().flat_map(|breed| Free::list(herd.name(breed), directory.free_runs(breed)));
         Reply::Available(free.collect())
     }
@@ -126,7 +126,7 @@ impl<'s> Execution<'s> {
     where
         's: 'a,
     {
-        let herd = &self.common.herd;
+        let herd = &self.context.herd;
         // In a herd of one there are no numbers.
         let any = any_of(text).filter(|_| herd.size() > 1).and_then(|breed| herd.breed(breed));
         let hold = |quota: Quota<'_>| quota.take().ok_or(Refusal::TooManyCows(quota.cows_max()));
@@ -153,19 +153,19 @@ impl<'s> Execution<'s> {
         let cow = self.find(text_of_name)?;
         let to = self.roster.directory().owner(cow).ok_or(Refusal::NotLoggedIn(self.name(cow)))?;
         self.metrics.add(Counter::Says, 1);
-        let wants = self.roster.wants();
+        let demand = self.roster.demand();
         let message = match self.roster.holder(to) {
-            Some(receiver) => self.message(sender, text, true, |form| form == receiver[0].form),
-            // There it is drawn as its receiver wants it, unless there is but one way that anybody does.
+            Some(receiver) => self.message(sender, text, true, |rendering| rendering == receiver[0].rendering),
+            // The core of the receiver draws it, unless all of that core wants the same rendering.
             None => {
-                let wanted = |form: &Form| wants.users(to.shard(), *form) > 0;
-                let is_only = Form::all().filter(wanted).count() == 1;
-                self.message(sender, text, true, |form| is_only && wanted(&form))
+                let wanted = |rendering: &Rendering| demand.users(to.shard(), *rendering) > 0;
+                let is_only = Rendering::all().filter(wanted).count() == 1;
+                self.message(sender, text, true, |rendering| is_only && wanted(&rendering))
             }
         };
         // What it says to itself is not other people's.
         self.receiver = Some(cow).filter(|_| to != author);
-        self.message_bytes = message.bytes_at_most(self.common.drawing());
+        self.message_bytes = message.bytes_at_most(self.context.drawing());
         let frame = Frame::Say { message, author, to, in_flight: None };
         if to.shard() == self.id {
             self.local = Some(frame);
@@ -182,10 +182,10 @@ impl<'s> Execution<'s> {
         if others == 0 && !self.history.is_on() {
             return Ok(Reply::SentToCows(0));
         }
-        let (wants, own) = (self.roster.wants(), self.roster.form(self.from));
-        let is_wanted = |form| wants.users_anywhere(form) > u32::from(form == own);
+        let (demand, own) = (self.roster.demand(), self.roster.rendering(self.from));
+        let is_wanted = |rendering| demand.users_anywhere(rendering) > u32::from(rendering == own);
         let message = self.message(sender, text, false, is_wanted);
-        self.message_bytes = message.bytes_at_most(self.common.drawing());
+        self.message_bytes = message.bytes_at_most(self.context.drawing());
         let frame = Frame::Yield { message, author };
         self.forward = Forward::ToOthers(frame.clone());
         self.local = Some(frame);
@@ -205,13 +205,13 @@ impl<'s> Execution<'s> {
     }
 
     fn art(&mut self, art: Art) -> Reply<'s> {
-        let form = self.roster.form(self.from);
-        self.roster.set_form(self.from, Form { art, ..form });
+        let rendering = self.roster.rendering(self.from);
+        self.roster.set_rendering(self.from, Rendering { art, ..rendering });
         Reply::ArtIs(art)
     }
 
     fn notify(&mut self, on: bool) -> Reply<'s> {
-        self.roster.set_listening(self.from, on);
+        self.roster.set_subscribed(self.from, on);
         Reply::NoticesAre(on)
     }
 
@@ -219,28 +219,28 @@ impl<'s> Execution<'s> {
         if !self.history.is_on() {
             return Err(Refusal::HistoryIsOff);
         }
-        let form = self.roster.form(self.from);
-        self.blocks = self.history.last(count.unwrap_or(usize::MAX), self.common.drawing(), form);
+        let rendering = self.roster.rendering(self.from);
+        self.blocks = self.history.last(count.unwrap_or(usize::MAX), self.context.drawing(), rendering);
         Ok(Reply::History(self.blocks.len()))
     }
 
     /// A message, drawn here and now as it is wanted: drawing costs the one who sends, and a fault in it ends
     /// his session. What is wanted otherwise by the time it arrives is drawn then.
-    fn message(&self, sender: CowId, text: &str, to_you: bool, is_wanted: impl Fn(Form) -> bool) -> Arc<Message> {
-        let message = Message::new(sender, text, to_you);
-        for form in Form::all().filter(|&form| is_wanted(form)) {
-            message.draw(self.common.drawing(), form);
+    fn message(&self, sender: CowId, text: &str, private: bool, is_wanted: impl Fn(Rendering) -> bool) -> Arc<Message> {
+        let message = Message::new(sender, text, private);
+        for rendering in Rendering::all().filter(|&rendering| is_wanted(rendering)) {
+            message.draw(self.context.drawing(), rendering);
         }
         message
     }
 
     fn find<'a>(&self, text: &'a str) -> Result<CowId, Refusal<'a>> {
-        let cow = Name::parse(text).and_then(|Name { breed, number }| self.common.herd.find(breed, number));
+        let cow = Name::parse(text).and_then(|Name { breed, number }| self.context.herd.find(breed, number));
         cow.ok_or(Refusal::NoSuchCow(text))
     }
 
     fn name(&self, cow: CowId) -> Name<'s> {
-        name(&self.common.herd, cow)
+        name(&self.context.herd, cow)
     }
 
     /// The claim and the cow of the one who sent the line.

@@ -1,6 +1,6 @@
 //! What travels between cores, and what reaches a socket in the end.
 //!
-//! A message is drawn at most once in each form that somebody wants it in, however many cores and receivers
+//! A message is drawn at most once in each rendering, however many cores and receivers
 //! there are: by the core that it comes from, as far as that knows what is wanted. A core takes one reference
 //! to a drawing, and its receivers share that without atomics.
 
@@ -17,7 +17,7 @@ use crate::held::HeldBytes;
 use crate::protocol::art::Art;
 use crate::protocol::reply::{Header, PUSHED};
 
-use super::{Change, InFlight, name};
+use super::{InFlight, Presence, name};
 
 /// What one core tells another.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ pub enum Frame {
         author: Owner,
     },
     /// Who has come or gone, for those who want to know.
-    Notice(Change),
+    Presence(Presence),
     /// The sending core is shutting down and will send nothing more.
     End,
 }
@@ -51,36 +51,36 @@ pub(super) const INTO_MEMORY: &str = "writing to memory does not fail";
 
 /// How a connection wants what others send it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Form {
+pub struct Rendering {
     /// How messages are drawn.
     pub art: Art,
     /// It has sent a request id: what is not a reply begins with an id of 0, and every message has a header.
-    pub numbered: bool,
+    pub tagged: bool,
     /// It ends lines with CR LF, and so do those that it is sent.
     pub crlf: bool,
 }
 
-impl Form {
-    /// How many forms there are.
+impl Rendering {
+    /// How many renderings there are.
     pub const COUNT: usize = Art::ALL.len() * 4;
 
     /// All of them.
-    pub fn all() -> impl Iterator<Item = Form> {
+    pub fn all() -> impl Iterator<Item = Rendering> {
         let rest = [(false, false), (false, true), (true, false), (true, true)];
-        Art::ALL.into_iter().flat_map(move |art| rest.map(|(numbered, crlf)| Form { art, numbered, crlf }))
+        Art::ALL.into_iter().flat_map(move |art| rest.map(|(tagged, crlf)| Rendering { art, tagged, crlf }))
     }
 
     /// Its place among them.
     pub fn index(self) -> usize {
-        self.art as usize * 4 + usize::from(self.numbered) * 2 + usize::from(self.crlf)
+        self.art as usize * 4 + usize::from(self.tagged) * 2 + usize::from(self.crlf)
     }
 
-    /// A form in which nothing is asked for but an art.
+    /// A rendering in which nothing is asked for but an art.
     pub fn of(art: Art) -> Self {
-        Form { art, numbered: false, crlf: false }
+        Rendering { art, tagged: false, crlf: false }
     }
 
-    /// `lines`, each ended by LF, as they are sent in this form.
+    /// `lines`, each ended by LF, as they are sent in this rendering.
     pub(super) fn end_lines(self, lines: String) -> String {
         if self.crlf { lines.replace('\n', "\r\n") } else { lines }
     }
@@ -97,32 +97,32 @@ pub struct Drawing<'h> {
 
 /// Who said what.
 #[derive(Debug, Clone)]
-pub struct Said {
+pub struct MessageBody {
     sender: CowId,
     text: Box<str>,
     _held: HeldBytes,
 }
 
-impl Said {
-    /// The whole block in this form.
+impl MessageBody {
+    /// The whole block in this rendering.
     ///
     /// If the picture fails it comes without one: a fault in drawing what one user has sent must not end the session
     /// of another.
-    pub fn draw_or_spell(&self, drawing: Drawing<'_>, to_you: bool, form: Form) -> String {
-        let drawn = catch_unwind(AssertUnwindSafe(|| self.draw(drawing, to_you, form)));
-        drawn.unwrap_or_else(|_| self.draw(drawing, to_you, Form { art: Art::Off, ..form }))
+    pub fn draw_or_spell(&self, drawing: Drawing<'_>, private: bool, rendering: Rendering) -> String {
+        let drawn = catch_unwind(AssertUnwindSafe(|| self.draw(drawing, private, rendering)));
+        drawn.unwrap_or_else(|_| self.draw(drawing, private, Rendering { art: Art::Off, ..rendering }))
     }
 
-    /// The whole block in this form.
-    fn draw(&self, drawing: Drawing<'_>, to_you: bool, form: Form) -> String {
-        form.end_lines(self.draw_lines(drawing, to_you, form))
+    /// The whole block in this rendering.
+    fn draw(&self, drawing: Drawing<'_>, private: bool, rendering: Rendering) -> String {
+        rendering.end_lines(self.draw_lines(drawing, private, rendering))
     }
 
-    fn draw_lines(&self, drawing: Drawing<'_>, to_you: bool, form: Form) -> String {
+    fn draw_lines(&self, drawing: Drawing<'_>, private: bool, rendering: Rendering) -> String {
         let herd = drawing.herd;
-        let header = Header { name: name(herd, self.sender), private: to_you };
-        let pushed = if form.numbered { PUSHED } else { "" };
-        let body = match form.art {
+        let header = Header { name: name(herd, self.sender), private };
+        let pushed = if rendering.tagged { PUSHED } else { "" };
+        let body = match rendering.art {
             Art::Color => herd.colour(self.sender.breed()),
             Art::Plain => herd.plain(self.sender.breed()),
             Art::Small => small::BODY,
@@ -137,7 +137,7 @@ impl Said {
         faults::at(Point::Draw, self.text.as_bytes());
         let bubble = herd.bubble().lay_out(&self.text);
         let mut block = with_room_for(bubble.bytes() + body.len());
-        if drawing.header || form.numbered {
+        if drawing.header || rendering.tagged {
             writeln!(block, "{pushed}{header}").expect(INTO_MEMORY);
         }
         bubble.draw_into(&mut block);
@@ -146,7 +146,7 @@ impl Said {
         block
     }
 
-    /// Bytes of the whole block, at most, in whatever form. A bubble around words of six columns in lines of ten takes three
+    /// Bytes of the whole block, at most, in whatever rendering. A bubble around words of six columns in lines of ten takes three
     /// times as many as its text, and nothing takes more.
     fn bytes_at_most(&self, herd: &Herd) -> usize {
         Header::BYTES_MAX + 3 * self.text.len() + herd.colour(self.sender.breed()).len()
@@ -154,7 +154,7 @@ impl Said {
 
     /// Bytes of memory that it takes.
     pub fn size_bytes(&self) -> usize {
-        size_of::<Said>() + self.text.len()
+        size_of::<MessageBody>() + self.text.len()
     }
 }
 
@@ -166,22 +166,22 @@ fn with_room_for(bytes: usize) -> String {
 /// What somebody says to others, and its drawings once there are some.
 #[derive(Debug)]
 pub struct Message {
-    said: Said,
-    to_you: bool,
-    blocks: [OnceLock<Block>; Form::COUNT],
+    said: MessageBody,
+    private: bool,
+    blocks: [OnceLock<Block>; Rendering::COUNT],
     _held: HeldBytes,
 }
 
 impl Message {
     /// `text`, sanitized, said by `sender`, to one cow or to all; not yet drawn.
-    pub fn new(sender: CowId, text: &str, to_you: bool) -> Arc<Self> {
-        let said = Said { sender, text: text.into(), _held: HeldBytes::new(text.len()) };
+    pub fn new(sender: CowId, text: &str, private: bool) -> Arc<Self> {
+        let said = MessageBody { sender, text: text.into(), _held: HeldBytes::new(text.len()) };
         let held = HeldBytes::new(size_of::<Message>());
-        Arc::new(Message { said, to_you, blocks: Default::default(), _held: held })
+        Arc::new(Message { said, private, blocks: Default::default(), _held: held })
     }
 
     /// What was said.
-    pub fn said(&self) -> &Said {
+    pub fn said(&self) -> &MessageBody {
         &self.said
     }
 
@@ -191,21 +191,21 @@ impl Message {
         drawn.max().unwrap_or_else(|| self.said.bytes_at_most(drawing.herd))
     }
 
-    /// The message in this form, drawn now if nobody has yet. A fault in that is the caller's.
-    pub fn draw(&self, drawing: Drawing<'_>, form: Form) -> &Block {
-        self.block(form, || self.said.draw(drawing, self.to_you, form))
+    /// The message in this rendering, drawn now if nobody has yet. A fault in that is the caller's.
+    pub fn draw(&self, drawing: Drawing<'_>, rendering: Rendering) -> &Block {
+        self.block(rendering, || self.said.draw(drawing, self.private, rendering))
     }
 
-    /// This core's reference to the message in this form, by [`Said::draw_or_spell`] if nobody has drawn it yet.
-    pub fn payload(&self, drawing: Drawing<'_>, form: Form) -> Payload {
-        let block = self.block(form, || self.said.draw_or_spell(drawing, self.to_you, form));
+    /// This core's reference to the message in this rendering, by [`MessageBody::draw_or_spell`] if nobody has drawn it yet.
+    pub fn payload(&self, drawing: Drawing<'_>, rendering: Rendering) -> Payload {
+        let block = self.block(rendering, || self.said.draw_or_spell(drawing, self.private, rendering));
         Payload(Rc::new(block.clone()))
     }
 
-    /// The drawing in this form, by `draw` if there is none. Two cores may draw at the same time, and the first to be
+    /// The drawing in this rendering, by `draw` if there is none. Two cores may draw at the same time, and the first to be
     /// done wins: no core waits for another.
-    fn block(&self, form: Form, draw: impl FnOnce() -> String) -> &Block {
-        let block = &self.blocks[form.index()];
+    fn block(&self, rendering: Rendering, draw: impl FnOnce() -> String) -> &Block {
+        let block = &self.blocks[rendering.index()];
         if block.get().is_none() {
             let _ = block.set(draw().into());
         }

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use super::frame::{Drawing, Form, Said};
+use super::frame::{Drawing, MessageBody, Rendering};
 use crate::limits::{HISTORY_BYTES_MAX, HISTORY_REPLY_BYTES_MAX, HISTORY_REPLY_MESSAGES_MAX};
 
 /// A ring of what was said, oldest first.
 #[derive(Debug)]
 pub(super) struct History {
-    said: VecDeque<Said>,
+    said: VecDeque<MessageBody>,
     bytes: usize,
     messages_max: usize,
 }
@@ -24,7 +24,7 @@ impl History {
     }
 
     /// Remembers what was said, and forgets the oldest that it takes the place of.
-    pub(super) fn record(&mut self, said: &Said) {
+    pub(super) fn record(&mut self, said: &MessageBody) {
         if !self.is_on() {
             return;
         }
@@ -36,12 +36,12 @@ impl History {
         }
     }
 
-    /// The last `wanted` messages in a form, oldest first, as far as they are not too many or too long.
-    pub(super) fn last(&self, wanted: usize, drawing: Drawing<'_>, form: Form) -> Vec<String> {
+    /// The last `wanted` messages in a rendering, oldest first, as far as they are not too many or too long.
+    pub(super) fn last(&self, wanted: usize, drawing: Drawing<'_>, rendering: Rendering) -> Vec<String> {
         let mut room = HISTORY_REPLY_BYTES_MAX;
         let newest_first = self.said.iter().rev().take(wanted.min(HISTORY_REPLY_MESSAGES_MAX));
         let fitting = newest_first.map_while(|said| {
-            let block = said.draw_or_spell(drawing, false, form);
+            let block = said.draw_or_spell(drawing, false, rendering);
             room = room.checked_sub(block.len())?;
             Some(block)
         });
@@ -60,7 +60,7 @@ mod tests {
     use crate::protocol::art::Art;
     use crate::shard::Message;
 
-    const OFF: Form = Form { art: Art::Off, numbered: false, crlf: false };
+    const OFF: Rendering = Rendering { art: Art::Off, tagged: false, crlf: false };
 
     fn herd() -> Herd {
         let cow = Cow { name: "tux".to_owned(), colour: "C".to_owned(), plain: "P".to_owned() };
@@ -92,7 +92,7 @@ mod tests {
         let bytes: usize = history.said.iter().map(|said| said.size_bytes()).sum();
         assert_eq!(bytes, history.bytes);
         assert!((HISTORY_BYTES_MAX / 2..=HISTORY_BYTES_MAX).contains(&bytes), "{bytes}");
-        let color = Form::of(Art::Color);
+        let color = Rendering::of(Art::Color);
         let given = history.last(99, Drawing { herd: &herd, header: true }, color);
         let bytes: usize = given.iter().map(String::len).sum();
         assert!((HISTORY_REPLY_BYTES_MAX / 2..=HISTORY_REPLY_BYTES_MAX).contains(&bytes), "{bytes}");

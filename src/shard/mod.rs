@@ -11,12 +11,12 @@
 //!   [`Shard::on_frame`]: there is one delivery lane, and who is not registered *then* gets nothing.
 
 mod backlogs;
+mod demand;
 mod execution;
 mod frame;
 mod history;
-mod notices;
+mod presence;
 mod roster;
-mod wants;
 
 use std::cell::OnceCell;
 use std::fmt::Write;
@@ -24,10 +24,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use backlogs::{Backlogs, InFlight};
-pub use frame::{Drawing, Form, Frame, Message, Payload, Said};
-pub use notices::Change;
+pub use demand::Demand;
+pub use frame::{Drawing, Frame, Message, MessageBody, Payload, Rendering};
+pub use presence::Presence;
 pub use roster::Receiver;
-pub use wants::Wants;
 
 use crate::cows::{CowId, Herd};
 use crate::directory::{Claims, Directory, NoMemory, Quota};
@@ -46,7 +46,7 @@ use crate::protocol::telnet::Answer;
 use crate::protocol::text::sanitize;
 use execution::Execution;
 use history::History;
-use notices::Notices;
+use presence::Notices;
 use roster::Roster;
 
 /// What a shard needs to know of how the server was started.
@@ -68,22 +68,22 @@ impl Default for Rules {
     }
 }
 
-/// What all shards of a server have in common.
+/// What all shards of a server share.
 #[derive(Debug, Clone)]
-pub struct Common {
+pub struct ShardContext {
     /// The names and pictures.
     pub herd: Arc<Herd>,
     /// Who owns which cow.
     pub directory: Arc<Directory>,
     /// What is wanted on which core.
-    pub wants: Arc<Wants>,
+    pub demand: Arc<Demand>,
     /// Which cows are far behind.
     pub backlogs: Arc<Backlogs>,
     /// How the server was started.
     pub rules: Rules,
 }
 
-impl Common {
+impl ShardContext {
     /// Nobody registered yet on any of `shards` cores.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ impl Common {
     pub fn new(herd: Arc<Herd>, shards: usize, rules: Rules) -> Result<Self, NoMemory> {
         let directory = Directory::new(herd.breeds().len(), herd.size(), shards)?;
         let backlogs = Backlogs::new(herd.breeds().len(), herd.size())?;
-        Ok(Common { herd, directory, wants: Wants::new(shards), backlogs, rules })
+        Ok(ShardContext { herd, directory, demand: Demand::new(shards), backlogs, rules })
     }
 
     fn drawing(&self) -> Drawing<'_> {
@@ -108,7 +108,7 @@ pub fn name(herd: &Herd, cow: CowId) -> Name<'_> {
 #[derive(Debug)]
 pub struct Shard {
     id: ShardId,
-    common: Common,
+    context: ShardContext,
     roster: Roster,
     history: History,
     notices: Notices,
@@ -167,8 +167,8 @@ pub struct Delivery<'a> {
     candidates: &'a [Receiver],
     to_whom: ToWhom,
     drawing: Drawing<'a>,
-    /// This core's references, by form.
-    payloads: [OnceCell<Payload>; Form::COUNT],
+    /// This core's references, by rendering.
+    payloads: [OnceCell<Payload>; Rendering::COUNT],
 }
 
 #[derive(Debug)]
@@ -183,7 +183,7 @@ enum ToWhom {
     /// The candidates, even if one of them is the author.
     Anybody,
     NotAuthor,
-    Listening,
+    Subscribers,
 }
 
 impl Delivery<'_> {
@@ -192,16 +192,16 @@ impl Delivery<'_> {
         let receives = move |receiver: &Receiver| match self.to_whom {
             ToWhom::Anybody => true,
             ToWhom::NotAuthor => Some(receiver.connection) != self.author,
-            ToWhom::Listening => receiver.listening,
+            ToWhom::Subscribers => receiver.subscribed,
         };
         self.candidates.iter().copied().filter(receives)
     }
 
-    /// What those get who want it in this form.
-    pub fn payload(&self, form: Form) -> &Payload {
-        self.payloads[form.index()].get_or_init(|| match &self.content {
-            Content::Message(message) => message.payload(self.drawing, form),
-            Content::Line(line) => pushed(form, &format!("{line}\n")).into(),
+    /// What the receivers with this rendering get.
+    pub fn payload(&self, rendering: Rendering) -> &Payload {
+        self.payloads[rendering.index()].get_or_init(|| match &self.content {
+            Content::Message(message) => message.payload(self.drawing, rendering),
+            Content::Line(line) => pushed(rendering, &format!("{line}\n")).into(),
         })
     }
 }
@@ -211,19 +211,19 @@ fn throttle(line: &[u8]) -> Throttle {
     split_id(&sanitize(line)).map_or(Throttle::Line, |(_, line)| throttle_of(line))
 }
 
-/// A line of the server's own, ending in LF, as it is sent to who wants things in this form.
-fn pushed(form: Form, line: &str) -> String {
-    form.end_lines(format!("{}{line}", if form.numbered { PUSHED } else { "" }))
+/// A line of the server's own, ending in LF, in this rendering.
+fn pushed(rendering: Rendering, line: &str) -> String {
+    rendering.end_lines(format!("{}{line}", if rendering.tagged { PUSHED } else { "" }))
 }
 
 impl Shard {
     /// The shard `id` of a server, nobody registered.
-    pub fn new(id: ShardId, common: Common, metrics: CoreMetrics) -> Self {
-        let claims = Claims::new(Arc::clone(&common.directory), id);
-        let usual_form = Form::of(common.rules.art);
-        let roster = Roster::new(id, claims, Arc::clone(&common.wants), usual_form);
-        let history = History::new(common.rules.history_messages);
-        Shard { id, common, roster, history, notices: Notices::default(), metrics }
+    pub fn new(id: ShardId, context: ShardContext, metrics: CoreMetrics) -> Self {
+        let claims = Claims::new(Arc::clone(&context.directory), id);
+        let default_rendering = Rendering::of(context.rules.art);
+        let roster = Roster::new(id, claims, Arc::clone(&context.demand), default_rendering);
+        let history = History::new(context.rules.history_messages);
+        Shard { id, context, roster, history, notices: Notices::default(), metrics }
     }
 
     /// The cow that `connection` is registered as.
@@ -272,10 +272,11 @@ impl Shard {
     fn answer(&mut self, from: ConnectionId, line: Line<'_>, too_soon: bool, quota: Option<Quota<'_>>) -> Effects {
         let safe = sanitize(line.start());
         let id = split_id(&safe);
-        let form = self.roster.form(from);
-        let form = Form { numbered: form.numbered || matches!(id, Ok((Some(_), _))), crlf: line.crlf, ..form };
-        self.roster.set_form(from, form);
-        let line_bytes_max = self.common.rules.line_bytes_max;
+        let rendering = self.roster.rendering(from);
+        let rendering =
+            Rendering { tagged: rendering.tagged || matches!(id, Ok((Some(_), _))), crlf: line.crlf, ..rendering };
+        self.roster.set_rendering(from, rendering);
+        let line_bytes_max = self.context.rules.line_bytes_max;
         let mut execution = Execution::new(self, from, quota);
         let is_foreign = || line.is_tls() || foreign::is_http(&safe, line.bytes.is_ok());
         let reply = match (line.bytes, &id) {
@@ -308,7 +309,7 @@ impl Shard {
         let (message, author, to) = match frame {
             Frame::Say { message, author, to, .. } => (message, author, Some(to)),
             Frame::Yield { message, author } => (message, author, None),
-            Frame::Notice(change) => return self.on_change(self.as_told_late(change), now),
+            Frame::Presence(change) => return self.on_presence(self.as_told_late(change), now),
             Frame::End => return None,
         };
         let (candidates, to_whom) = match to {
@@ -347,29 +348,31 @@ impl Shard {
 
     /// What is sent to `connection`, which speaks telnet and has lines end in CR LF from now on.
     pub fn on_telnet(&mut self, connection: ConnectionId, answer: &Answer) -> Vec<u8> {
-        let form = Form { crlf: true, ..self.roster.form(connection) };
-        self.roster.set_form(connection, form);
-        answer.bytes(&pushed(form, HERE))
+        let rendering = Rendering { crlf: true, ..self.roster.rendering(connection) };
+        self.roster.set_rendering(connection, rendering);
+        answer.bytes(&pushed(rendering, HERE))
     }
 
     /// A line of the server's own, ending in LF, as it is sent to `connection`.
     pub fn pushed(&self, connection: ConnectionId, line: &str) -> String {
-        pushed(self.roster.form(connection), line)
+        pushed(self.roster.rendering(connection), line)
     }
 
     /// A change on another core, as it can be told here: the leaver's cow may belong to somebody by now whose
     /// coming was told before, on a core that was quicker. Who is named last as gone has to be gone, so such a
     /// leaver only counts.
-    fn as_told_late(&self, change: Change) -> Change {
+    fn as_told_late(&self, change: Presence) -> Presence {
         match change {
-            Change::Left(cow) if self.common.directory.owner(cow).is_some() => Change::Several { joined: 0, left: 1 },
+            Presence::Left(cow) if self.context.directory.owner(cow).is_some() => {
+                Presence::Several { joined: 0, left: 1 }
+            }
             change => change,
         }
     }
 
     /// Decides who on this core hears of a change at `now`. Changes on this core come in their order.
-    pub fn on_change(&mut self, change: Change, now: Duration) -> Option<Delivery<'_>> {
-        if !self.common.wants.has_listeners(self.id) {
+    pub fn on_presence(&mut self, change: Presence, now: Duration) -> Option<Delivery<'_>> {
+        if !self.context.demand.has_subscribers(self.id) {
             self.notices.forget();
             return None;
         }
@@ -377,14 +380,14 @@ impl Shard {
         Some(self.telling(change))
     }
 
-    fn telling(&self, change: Change) -> Delivery<'_> {
-        let herd = &self.common.herd;
+    fn telling(&self, change: Presence) -> Delivery<'_> {
+        let herd = &self.context.herd;
         let notice = match change {
-            Change::Joined(cow) => Notice::Joined(name(herd, cow)),
-            Change::Left(cow) => Notice::Left(name(herd, cow)),
-            Change::Several { joined, left } => Notice::Several { joined, left },
+            Presence::Joined(cow) => Notice::Joined(name(herd, cow)),
+            Presence::Left(cow) => Notice::Left(name(herd, cow)),
+            Presence::Several { joined, left } => Notice::Several { joined, left },
         };
-        self.delivery(Content::Line(notice.to_string()), None, self.roster.registered(), ToWhom::Listening)
+        self.delivery(Content::Line(notice.to_string()), None, self.roster.registered(), ToWhom::Subscribers)
     }
 
     fn delivery<'a>(
@@ -394,7 +397,7 @@ impl Shard {
         candidates: &'a [Receiver],
         to_whom: ToWhom,
     ) -> Delivery<'a> {
-        let drawing = self.common.drawing();
+        let drawing = self.context.drawing();
         Delivery { content, author, candidates, to_whom, drawing, payloads: Default::default() }
     }
 }
@@ -414,7 +417,7 @@ mod tests {
         let core = ShardId::new(0);
         let metrics = CoreMetrics::new(Metrics::new(1), core);
         let mut shard =
-            Shard::new(core, Common::new(Arc::new(herd), 1, Rules::default()).expect("memory"), metrics.clone());
+            Shard::new(core, ShardContext::new(Arc::new(herd), 1, Rules::default()).expect("memory"), metrics.clone());
         let user = ConnectionId::new(0);
         for (line, reply) in [
             (&b"login tux"[..], "error: slow down\n"),
@@ -454,16 +457,16 @@ mod tests {
     fn whose_cow_is_taken_again_by_the_time_that_it_is_told_is_not_named_as_gone() {
         let cow = |name: &str| Cow { name: name.to_owned(), colour: "C".to_owned(), plain: "P".to_owned() };
         let herd = Herd::new(vec![cow("tux"), cow("aya")], 1, Bubble::default()).expect("two cows");
-        let common = Common::new(Arc::new(herd), 2, Rules::default()).expect("memory");
+        let context = ShardContext::new(Arc::new(herd), 2, Rules::default()).expect("memory");
         let metrics = Metrics::new(2);
         let mut shards = [0, 1]
             .map(|at| (ShardId::new(at), CoreMetrics::new(Arc::clone(&metrics), ShardId::new(at))))
-            .map(|(id, metrics)| Shard::new(id, common.clone(), metrics));
+            .map(|(id, metrics)| Shard::new(id, context.clone(), metrics));
         let [listener, user] = [0, 1].map(ConnectionId::new);
         let told = |shard: &mut Shard, change| {
-            let delivery = shard.on_frame(Frame::Notice(change), Duration::ZERO).expect("somebody listens");
+            let delivery = shard.on_frame(Frame::Presence(change), Duration::ZERO).expect("somebody listens");
             let receiver = delivery.receivers().next().expect("the listener");
-            String::from_utf8(delivery.payload(receiver.form).to_vec()).expect("ASCII")
+            String::from_utf8(delivery.payload(receiver.rendering).to_vec()).expect("ASCII")
         };
         for line in [b"login aya".as_slice(), b"notify on"] {
             shards[1].on_line(listener, line.into());
@@ -472,14 +475,14 @@ mod tests {
             panic!("free")
         };
         assert_eq!(shards[0].on_close(user), Some(tux));
-        assert_eq!(told(&mut shards[1], Change::Left(tux)), "* tux has left\n");
+        assert_eq!(told(&mut shards[1], Presence::Left(tux)), "* tux has left\n");
         // Somebody has come before that is told.
         shards[1].on_line(user, (&b"login tux"[..]).into());
-        assert_eq!(told(&mut shards[1], Change::Joined(tux)), "* tux has joined\n");
-        assert_eq!(told(&mut shards[1], Change::Left(tux)), "* 0 more joined, 1 more left\n");
+        assert_eq!(told(&mut shards[1], Presence::Joined(tux)), "* tux has joined\n");
+        assert_eq!(told(&mut shards[1], Presence::Left(tux)), "* 0 more joined, 1 more left\n");
         // On the core where he left nothing can have come between.
-        let delivery = shards[1].on_change(Change::Left(tux), Duration::ZERO).expect("somebody listens");
-        let form = delivery.receivers().next().expect("the listener").form;
-        assert_eq!(&**delivery.payload(form), b"* tux has left\n");
+        let delivery = shards[1].on_presence(Presence::Left(tux), Duration::ZERO).expect("somebody listens");
+        let rendering = delivery.receivers().next().expect("the listener").rendering;
+        assert_eq!(&**delivery.payload(rendering), b"* tux has left\n");
     }
 }

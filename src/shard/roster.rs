@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::frame::Form;
-use super::wants::Wants;
+use super::demand::Demand;
+use super::frame::Rendering;
 use crate::cows::{Breed, CowId};
 use crate::directory::{Claim, Claims, CowPermit, Directory, Owner};
 use crate::faults::{self, Point};
@@ -25,9 +25,9 @@ pub struct Receiver {
     /// Its connection.
     pub connection: ConnectionId,
     /// How it wants messages.
-    pub form: Form,
-    /// Whether it wants notices.
-    pub listening: bool,
+    pub rendering: Rendering,
+    /// Whether it has subscribed to notices.
+    pub subscribed: bool,
 }
 
 /// The sessions of one core. A session leaves both of its places at once, so they never disagree.
@@ -35,27 +35,27 @@ pub struct Receiver {
 pub(super) struct Roster {
     shard: ShardId,
     claims: Claims,
-    wants: Arc<Wants>,
+    demand: Arc<Demand>,
     /// By connection.
     sessions: Vec<Option<Session>>,
     /// By connection, whether it is registered or not.
-    forms: Vec<Form>,
+    renderings: Vec<Rendering>,
     /// Of a new connection.
-    usual_form: Form,
+    default_rendering: Rendering,
     registered: Vec<Receiver>,
     /// A change has begun and is not done: what a panic in it leaves behind is not to be trusted.
     in_critical: bool,
 }
 
 impl Roster {
-    pub(super) fn new(shard: ShardId, claims: Claims, wants: Arc<Wants>, usual_form: Form) -> Self {
+    pub(super) fn new(shard: ShardId, claims: Claims, demand: Arc<Demand>, default_rendering: Rendering) -> Self {
         Roster {
             shard,
             claims,
-            wants,
+            demand,
             sessions: Vec::new(),
-            forms: Vec::new(),
-            usual_form,
+            renderings: Vec::new(),
+            default_rendering,
             registered: Vec::new(),
             in_critical: false,
         }
@@ -65,8 +65,8 @@ impl Roster {
         self.claims.directory()
     }
 
-    pub(super) fn wants(&self) -> &Wants {
-        &self.wants
+    pub(super) fn demand(&self) -> &Demand {
+        &self.demand
     }
 
     /// Whether a change was begun and never done.
@@ -90,8 +90,8 @@ impl Roster {
     }
 
     /// How `connection` wants what others send it.
-    pub(super) fn form(&self, connection: ConnectionId) -> Form {
-        self.forms.get(connection.index()).copied().unwrap_or(self.usual_form)
+    pub(super) fn rendering(&self, connection: ConnectionId) -> Rendering {
+        self.renderings.get(connection.index()).copied().unwrap_or(self.default_rendering)
     }
 
     /// Registers `connection` as `cow`; `false` if the cow is taken. A session is never renamed.
@@ -125,7 +125,7 @@ impl Roster {
             self.sessions.resize_with(at + 1, || None);
         }
         self.sessions[at] = Some(Session { claim, place: self.registered.len(), _held: held });
-        let receiver = Receiver { connection, form: self.form(connection), listening: false };
+        let receiver = Receiver { connection, rendering: self.rendering(connection), subscribed: false };
         self.registered.push(receiver);
         self.count(receiver, true);
         self.in_critical = false;
@@ -149,27 +149,27 @@ impl Roster {
         Some(cow)
     }
 
-    /// From now on `connection` wants to be sent this, registered or not.
-    pub(super) fn set_form(&mut self, connection: ConnectionId, form: Form) {
-        if self.form(connection) == form {
+    /// From now on `connection` wants this rendering, registered or not.
+    pub(super) fn set_rendering(&mut self, connection: ConnectionId, rendering: Rendering) {
+        if self.rendering(connection) == rendering {
             return;
         }
         let at = connection.index();
-        if self.forms.len() <= at {
-            self.forms.resize(at + 1, self.usual_form);
+        if self.renderings.len() <= at {
+            self.renderings.resize(at + 1, self.default_rendering);
         }
-        self.forms[at] = form;
-        self.change(connection, |receiver| receiver.form = form);
+        self.renderings[at] = rendering;
+        self.change(connection, |receiver| receiver.rendering = rendering);
     }
 
-    /// From now on the session of `connection` wants notices, or none.
-    pub(super) fn set_listening(&mut self, connection: ConnectionId, listening: bool) {
-        self.change(connection, |receiver| receiver.listening = listening);
+    /// From now on the session of `connection` gets notices, or none.
+    pub(super) fn set_subscribed(&mut self, connection: ConnectionId, subscribed: bool) {
+        self.change(connection, |receiver| receiver.subscribed = subscribed);
     }
 
-    /// Whoever gets the place of `connection` next wants what is usual.
+    /// The next connection at this place has the default rendering.
     pub(super) fn forget(&mut self, connection: ConnectionId) {
-        self.set_form(connection, self.usual_form);
+        self.set_rendering(connection, self.default_rendering);
     }
 
     fn change(&mut self, connection: ConnectionId, change: impl FnOnce(&mut Receiver)) {
@@ -180,7 +180,7 @@ impl Roster {
     }
 
     fn count(&self, receiver: Receiver, more: bool) {
-        self.wants.count(self.shard, receiver.form, receiver.listening, more);
+        self.demand.count(self.shard, receiver.rendering, receiver.subscribed, more);
     }
 
     fn session(&self, connection: ConnectionId) -> Option<&Session> {

@@ -12,7 +12,7 @@ use rooms::cows::{CowId, Herd};
 use rooms::ids::{ConnectionId, ShardId};
 use rooms::metrics::{CoreMetrics, Counter, Metrics};
 use rooms::protocol::art::Art;
-use rooms::shard::{Common, Effects, Forward, Frame, Rules, Shard};
+use rooms::shard::{Effects, Forward, Frame, Rules, Shard, ShardContext};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::mpsc::{Receiver, Sender, channel};
 use shuttle::thread;
@@ -96,7 +96,7 @@ impl Past {
 struct Core {
     id: usize,
     shard: Shard,
-    common: Common,
+    context: ShardContext,
     tux: CowId,
     inbox: Receiver<Frame>,
     other: Sender<Frame>,
@@ -182,14 +182,14 @@ impl Core {
         self.other_has_ended |= matches!(frame, Frame::End);
         let frame = match (self.address, frame) {
             (Address::Cow, Frame::Say { message, author, to, .. }) => {
-                let to = self.common.directory.owner(self.tux).unwrap_or(to);
+                let to = self.context.directory.owner(self.tux).unwrap_or(to);
                 Frame::Say { message, author, to, in_flight: None }
             }
             (_, frame) => frame,
         };
         let Some(delivery) = self.shard.on_frame(frame, Duration::ZERO) else { return };
         let received = |to: rooms::shard::Receiver| {
-            (to.connection.index(), String::from_utf8(delivery.payload(to.form).to_vec()).expect("UTF-8"))
+            (to.connection.index(), String::from_utf8(delivery.payload(to.rendering).to_vec()).expect("UTF-8"))
         };
         let received: Vec<_> = delivery.receivers().map(received).collect();
         for (connection, text) in received {
@@ -205,7 +205,7 @@ impl Core {
 /// Returns how many messages were dropped since their claim had ended.
 pub fn about_tux(address: Address) -> usize {
     static HERD: LazyLock<Arc<Herd>> = LazyLock::new(|| Arc::new(herd(&["author0", "author1", "tux"], 1)));
-    let common = Common::new(Arc::clone(&HERD), 2, Rules { art: Art::Off, ..Rules::default() }).expect("memory");
+    let context = ShardContext::new(Arc::clone(&HERD), 2, Rules { art: Art::Off, ..Rules::default() }).expect("memory");
     let metrics = Metrics::new(2);
     let past: Arc<Mutex<Past>> = Arc::default();
     let (senders, inboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| channel()).unzip();
@@ -216,8 +216,8 @@ pub fn about_tux(address: Address) -> usize {
             let shard_id = ShardId::new(id);
             let mut core = Core {
                 id,
-                shard: Shard::new(shard_id, common.clone(), CoreMetrics::new(Arc::clone(&metrics), shard_id)),
-                common: common.clone(),
+                shard: Shard::new(shard_id, context.clone(), CoreMetrics::new(Arc::clone(&metrics), shard_id)),
+                context: context.clone(),
                 tux: HERD.find("tux", 1).expect("a cow of the herd"),
                 inbox,
                 other: senders[1 - id].clone(),

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use cowchat::ids::ShardId;
 use cowchat::limits::NOTICES_A_SECOND;
-use cowchat::shard::{Change, Delivery, Effects, Forward, Frame, Payload};
+use cowchat::shard::{Delivery, Effects, Forward, Frame, Payload, Presence};
 
-use crate::words::{FORM_OF_TOKENS, check_form, token_of};
+use crate::words::{RENDERING_OF_TOKENS, check_rendering, token_of};
 use crate::world::{HISTORY, MAILBOX_MAX, Place, SessionId, Token, World};
 
 /// A line whose forwards have not all found room.
@@ -31,19 +31,19 @@ impl World {
     }
 
     /// What `net::delivery::presence::tell_changes` does: to other cores if there is room, later as a number otherwise.
-    pub fn tell(&mut self, core: usize, change: Change) {
+    pub fn tell(&mut self, core: usize, change: Presence) {
         if self.drains[core].has_begun() {
             return;
         }
         for other in (0..self.shards.len()).filter(|&other| other != core) {
-            if self.common.wants.has_listeners(ShardId::new(other)) {
-                let change = self.untold.remove(&(core, other)).map_or(change, |untold| untold.and(change));
-                if self.try_forward(core, other, Frame::Notice(change)).is_err() {
-                    self.untold.insert((core, other), change);
+            if self.context.demand.has_subscribers(ShardId::new(other)) {
+                let change = self.pending.remove(&(core, other)).map_or(change, |pending| pending.and(change));
+                if self.try_forward(core, other, Frame::Presence(change)).is_err() {
+                    self.pending.insert((core, other), change);
                 }
             }
         }
-        let received = self.shards[core].on_change(change, self.now).map(|delivery| received(&delivery));
+        let received = self.shards[core].on_presence(change, self.now).map(|delivery| received(&delivery));
         received.into_iter().for_each(|received| self.deliver_notice(core, received));
     }
 
@@ -90,7 +90,7 @@ impl World {
     fn deliver(&mut self, core: usize, frame: Frame) {
         let is_notice = match frame {
             Frame::End => return,
-            Frame::Notice(_) => true,
+            Frame::Presence(_) => true,
             Frame::Say { .. } | Frame::Yield { .. } => false,
         };
         let Some(delivery) = self.shards[core].on_frame(frame, self.now) else { return };
@@ -98,7 +98,7 @@ impl World {
         if is_notice {
             return self.deliver_notice(core, received);
         }
-        let token = token_of(delivery.payload(FORM_OF_TOKENS));
+        let token = token_of(delivery.payload(RENDERING_OF_TOKENS));
         if !self.private.contains_key(&token) {
             let kept = &mut self.history[core];
             kept.push_back(token);
@@ -110,7 +110,7 @@ impl World {
         for Received { place, payload, is_author } in received {
             let place = (core, place);
             let connection = self.connections.get_mut(&place).expect("I8: a connection");
-            check_form(&payload, connection.form, token);
+            check_rendering(&payload, connection.rendering, token);
             let id = connection.session.expect("I8: only a registered connection receives");
             let session = &mut self.sessions[id];
             assert_eq!(session.place, place);
@@ -135,14 +135,14 @@ impl World {
     /// All who listen get it, nobody else, and not too often.
     fn deliver_notice(&mut self, core: usize, received: Vec<Received>) {
         let on_core = self.connections.iter().filter(|((at, _), _)| *at == core);
-        let listening = on_core.filter(|(_, connection)| connection.session.is_some() && connection.listening);
-        let expected: BTreeSet<usize> = listening.map(|((_, place), _)| *place).collect();
+        let subscribed = on_core.filter(|(_, connection)| connection.session.is_some() && connection.subscribed);
+        let expected: BTreeSet<usize> = subscribed.map(|((_, place), _)| *place).collect();
         assert_eq!(received.iter().map(|received| received.place).collect::<BTreeSet<_>>(), expected);
         let (mut too_slow, now) = (Vec::new(), self.now);
         for Received { place, payload, .. } in received {
             let connection = self.connection((core, place));
             let line = std::str::from_utf8(&payload).expect("notices are UTF-8");
-            let begin = if connection.form.numbered { "0 * " } else { "* " };
+            let begin = if connection.rendering.tagged { "0 * " } else { "* " };
             let line = line.strip_prefix(begin).expect("how a notice begins");
             assert!(["has joined\n", "has left\n", "more left\n"].iter().any(|end| line.ends_with(end)), "{line}");
             if connection.wire.push_delivery(&payload, now).is_err() {
@@ -168,7 +168,7 @@ struct Received {
 fn received(delivery: &Delivery<'_>) -> Vec<Received> {
     let one = |to: cowchat::shard::Receiver| Received {
         place: to.connection.index(),
-        payload: delivery.payload(to.form).clone(),
+        payload: delivery.payload(to.rendering).clone(),
         is_author: delivery.author == Some(to.connection),
     };
     delivery.receivers().map(one).collect()

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cowchat::ids::ConnectionId;
 use cowchat::protocol::art::Art;
 use cowchat::protocol::line::{Line, LineTooLong};
-use cowchat::shard::{Change, Effects, Forward, Outcome};
+use cowchat::shard::{Effects, Forward, Outcome, Presence};
 
 use crate::words::{name_of, reply, text_of, tokens_of, without_id};
 use crate::world::{COWS, HERD_SIZE, HISTORY, Place, SessionId, Token, World};
@@ -65,7 +65,7 @@ impl World {
                 self.end_session(place);
                 self.connection(place).wire.end();
                 if let Some(cow) = left {
-                    self.tell(place.0, Change::Left(cow));
+                    self.tell(place.0, Presence::Left(cow));
                 }
             }
             _ => self.expect_reply(place, "", HELP),
@@ -103,13 +103,13 @@ impl World {
         let id = self.id_of(cow);
         assert_eq!(effects.outcome, Outcome::LoggedIn(id));
         self.register(place, cow);
-        self.tell(place.0, Change::Joined(id));
+        self.tell(place.0, Presence::Joined(id));
     }
 
     fn art(&mut self, place: Place) {
         let art = Art::ALL[self.random.usize(..Art::ALL.len())];
         self.expect_reply(place, &format!("art {}", art.name()), &format!("Art is {}", art.name()));
-        self.connection(place).form.art = art;
+        self.connection(place).rendering.art = art;
     }
 
     fn notify(&mut self, place: Place, session: Option<SessionId>) {
@@ -118,7 +118,7 @@ impl World {
         let expected = if session.is_some() { format!("Notices are {word}") } else { "error: login first".to_owned() };
         self.expect_reply(place, &format!("notify {word}"), &expected);
         if session.is_some() {
-            self.connection(place).listening = on;
+            self.connection(place).subscribed = on;
         }
     }
 
@@ -178,11 +178,11 @@ impl World {
     /// Has a line executed; now and then with a request id, which its reply then begins with.
     fn execute(&mut self, place: Place, line: &str) -> Effects {
         let id = format!("{} ", self.random.u64(..1_000_000_000_000_000_000));
-        let numbered = self.random.u8(..20) == 0;
-        let id = if numbered { id } else { String::new() };
+        let tagged = self.random.u8(..20) == 0;
+        let id = if tagged { id } else { String::new() };
         let effects = self.shards[place.0].on_line(ConnectionId::new(place.1), (id.clone() + line).as_bytes().into());
         assert!(effects.reply.starts_with(id.as_bytes()), "the reply has the line's id");
-        self.connection(place).form.numbered |= numbered;
+        self.connection(place).rendering.tagged |= tagged;
         effects
     }
 

@@ -11,8 +11,8 @@
 //!   has read is a prefix of what was queued for him, and all of it if he is there when the server ends;
 //! - I8: who is not registered neither sends nor receives;
 //! - I20: full mailboxes, half of them of one frame, never deadlock and never drop anything;
-//! - everybody gets what is sent in the form that he asked for, his history in the order of what his core
-//!   delivered, and notices, if he wants them, at no more than their pace.
+//! - each user gets messages in the rendering that it asked for, its history in the order in which its core delivered it,
+//!   and notices, if it has subscribed to them, at no more than their pace.
 //!
 //! `COWCHAT_SIM_SEEDS` and `COWCHAT_SIM_STEPS` say how much, `COWCHAT_SIM_SEED` runs the one seed that a
 //! failure has named.

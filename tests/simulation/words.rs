@@ -1,7 +1,7 @@
 //! What is said in the simulated world, and how it is read back: every message's text names the message.
 
 use cowchat::protocol::art::Art;
-use cowchat::shard::{Effects, Form};
+use cowchat::shard::{Effects, Rendering};
 
 use crate::world::{HERD_SIZE, Token};
 
@@ -29,15 +29,15 @@ pub fn name_of(cow: usize) -> String {
 }
 
 /// Every message has one of these, whoever gets it.
-pub const FORM_OF_TOKENS: Form = Form { art: Art::Off, numbered: false, crlf: false };
+pub const RENDERING_OF_TOKENS: Rendering = Rendering { art: Art::Off, tagged: false, crlf: false };
 
-/// The message is in the form that its receiver asked for.
-pub fn check_form(block: &[u8], form: Form, token: Token) {
+/// The message is in the rendering that its receiver asked for.
+pub fn check_rendering(block: &[u8], rendering: Rendering, token: Token) {
     let text = std::str::from_utf8(block).expect("messages are UTF-8");
     assert_eq!(tokens_of(text), [token]);
-    assert_eq!(text.starts_with("0 cow"), form.numbered, "{text}");
+    assert_eq!(text.starts_with("0 cow"), rendering.tagged, "{text}");
     let is = |what: &str| text.contains(what);
-    match form.art {
+    match rendering.art {
         Art::Color => assert!(is("COLOUR") && is("<  <"), "{text}"),
         Art::Plain => assert!(is("PLAIN") && is("<  <"), "{text}"),
         Art::Small => assert!(is(",n___n,") && is("<  <"), "{text}"),

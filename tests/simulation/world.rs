@@ -12,7 +12,7 @@ use cowchat::ids::{ConnectionId, ShardId};
 use cowchat::limits::SENDQ_MESSAGE_BYTES_MIN;
 use cowchat::metrics::{CoreMetrics, Counter, Metrics};
 use cowchat::protocol::art::Art;
-use cowchat::shard::{Change, Common, Form, Frame, Rules, Shard, name};
+use cowchat::shard::{Frame, Presence, Rendering, Rules, Shard, ShardContext, name};
 
 use crate::drain::Drain;
 use crate::frames::Waiting;
@@ -35,7 +35,7 @@ const SENDQ_MESSAGES_MAX: usize = 12;
 /// Messages that each core keeps.
 pub const HISTORY: usize = 5;
 
-/// A registered stretch of a connection's life; numbered over the whole run, never used again.
+/// A session; numbered over the whole run, never used again.
 pub type SessionId = usize;
 
 /// A message as the model knows it: who sent it, as which number of his.
@@ -46,8 +46,8 @@ pub type Place = (usize, usize);
 
 pub struct Connection {
     pub session: Option<SessionId>,
-    pub form: Form,
-    pub listening: bool,
+    pub rendering: Rendering,
+    pub subscribed: bool,
     /// A line whose forwards have not all found room.
     pub waiting: Option<Waiting>,
     pub wire: Wire,
@@ -101,7 +101,7 @@ impl Tally {
 
 pub struct World {
     pub random: fastrand::Rng,
-    pub common: Common,
+    pub context: ShardContext,
     metrics: Arc<Metrics>,
     pub shards: Vec<Shard>,
     /// By core: frames for it, each with the core that it comes from.
@@ -126,7 +126,7 @@ pub struct World {
     pub history: Vec<VecDeque<Token>>,
     /// By core: when notices were told, and by core and other core what found no room.
     pub told: Vec<Vec<Duration>>,
-    pub untold: HashMap<(usize, usize), Change>,
+    pub pending: HashMap<(usize, usize), Presence>,
     /// By core: turns for which it still does nothing.
     stalls: Vec<u32>,
     pub drains: Vec<Drain>,
@@ -140,11 +140,11 @@ impl World {
         let cow = |n| Cow { name: format!("cow{n}"), colour: "COLOUR".to_owned(), plain: "PLAIN".to_owned() };
         let herd = Herd::new((0..BREEDS).map(cow).collect(), HERD_SIZE as u32, Bubble::default());
         let rules = Rules { line_bytes_max: 100, history_messages: HISTORY, ..Rules::default() };
-        let common = Common::new(Arc::new(herd.expect("distinct names")), cores, rules).expect("memory");
+        let context = ShardContext::new(Arc::new(herd.expect("distinct names")), cores, rules).expect("memory");
         let metrics = Metrics::new(cores);
         let shard = |n| {
             let id = ShardId::new(n);
-            Shard::new(id, common.clone(), CoreMetrics::new(Arc::clone(&metrics), id))
+            Shard::new(id, context.clone(), CoreMetrics::new(Arc::clone(&metrics), id))
         };
         World {
             mailbox_frames: if random.bool() { 1 } else { random.usize(2..=MAILBOX_MAX) },
@@ -154,7 +154,7 @@ impl World {
             shards: (0..cores).map(shard).collect(),
             mailboxes: vec![VecDeque::new(); cores],
             random,
-            common,
+            context,
             metrics,
             connections: BTreeMap::new(),
             sessions: Vec::new(),
@@ -167,7 +167,7 @@ impl World {
             now: Duration::ZERO,
             history: vec![VecDeque::new(); cores],
             told: vec![Vec::new(); cores],
-            untold: HashMap::new(),
+            pending: HashMap::new(),
             stalls: vec![0; cores],
             drains: (0..cores).map(|_| Drain::default()).collect(),
             tally: Tally::default(),
@@ -198,7 +198,7 @@ impl World {
     }
 
     pub fn id_of(&self, cow: usize) -> CowId {
-        let id = self.common.herd.find(&format!("cow{}", cow / HERD_SIZE), (cow % HERD_SIZE) as u32 + 1);
+        let id = self.context.herd.find(&format!("cow{}", cow / HERD_SIZE), (cow % HERD_SIZE) as u32 + 1);
         id.expect("a cow of the herd")
     }
 
@@ -211,9 +211,9 @@ impl World {
                 1..4 => Appetite::Small(random.usize(1..200)),
                 _ => Appetite::Full,
             };
-            let form = Form::of(Art::Color);
+            let rendering = Rendering::of(Art::Color);
             let wire = Wire::new(appetite, *sendq_bytes_max);
-            Connection { session: None, form, listening: false, waiting: None, wire }
+            Connection { session: None, rendering, subscribed: false, waiting: None, wire }
         })
     }
 
@@ -251,13 +251,13 @@ impl World {
         self.end_session(place);
         self.connections.remove(&place);
         if let Some(cow) = left {
-            self.tell(place.0, Change::Left(cow));
+            self.tell(place.0, Presence::Left(cow));
         }
     }
 
     pub fn end_session(&mut self, place: Place) {
         let Some(connection) = self.connections.get_mut(&place) else { return };
-        connection.listening = false;
+        connection.subscribed = false;
         if let Some(session) = connection.session.take() {
             self.live.remove(&session);
         }
@@ -289,21 +289,21 @@ impl World {
             let Session { cow, place, .. } = self.sessions[session];
             assert!(held.insert(cow), "I1: {} is held twice", name_of(cow));
             let id = self.id_of(cow);
-            let owner = self.common.directory.owner(id).expect("I1: a live session's cow is taken");
+            let owner = self.context.directory.owner(id).expect("I1: a live session's cow is taken");
             assert_eq!((owner.shard().index(), owner.connection().index()), place, "I1: who owns {}", name_of(cow));
             assert_eq!(self.shards[place.0].cow(ConnectionId::new(place.1)), Some(id));
         }
         for cow in 0..COWS {
-            let (id, directory) = (self.id_of(cow), &self.common.directory);
-            assert_eq!(name(&self.common.herd, id).to_string(), name_of(cow));
+            let (id, directory) = (self.id_of(cow), &self.context.directory);
+            assert_eq!(name(&self.context.herd, id).to_string(), name_of(cow));
             assert_eq!(directory.owner(id).is_some(), held.contains(&cow), "I3: {}", name_of(cow));
             let indexed = directory.count_taken(id.breed(), id.number()..=id.number());
             assert_eq!(indexed, usize::from(held.contains(&cow)), "the index of {}", name_of(cow));
         }
-        assert_eq!(self.common.directory.claimed(), held.len());
-        for form in Form::all() {
-            let users = self.connections.values().filter(|user| user.session.is_some() && user.form == form);
-            assert_eq!(self.common.wants.users_anywhere(form) as usize, users.count());
+        assert_eq!(self.context.directory.claimed(), held.len());
+        for rendering in Rendering::all() {
+            let users = self.connections.values().filter(|user| user.session.is_some() && user.rendering == rendering);
+            assert_eq!(self.context.demand.users_anywhere(rendering) as usize, users.count());
         }
         let registered: usize = self.shards.iter().map(|shard| shard.registered().len()).sum();
         assert_eq!(registered, held.len());

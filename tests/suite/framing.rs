@@ -17,7 +17,7 @@ use cowchat::cows::herd::Cow;
 use cowchat::ids::{ConnectionId, ShardId};
 use cowchat::metrics::{CoreMetrics, Metrics};
 use cowchat::protocol::line::LineBuffer;
-use cowchat::shard::{Common, Outcome, Rules, Shard};
+use cowchat::shard::{Outcome, Rules, Shard, ShardContext};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use unicode_segmentation::UnicodeSegmentation;
@@ -553,8 +553,9 @@ impl Stage {
         let cow = |name: &str| Cow { name: name.to_owned(), colour: body.to_owned(), plain: body.to_owned() };
         let herd = Herd::new(vec![cow("ferris"), cow("tux")], 2, Bubble::default()).expect("two breeds");
         let core = ShardId::new(0);
-        let common = Common::new(Arc::new(herd), 1, Rules { line_bytes_max, history_messages: 2, ..Rules::default() })
-            .expect("memory");
+        let common =
+            ShardContext::new(Arc::new(herd), 1, Rules { line_bytes_max, history_messages: 2, ..Rules::default() })
+                .expect("memory");
         let shard = Shard::new(core, common, CoreMetrics::new(Metrics::new(1), core));
         let mut stage = Stage { shard, lines: LineBuffer::new(line_bytes_max), told: Vec::new(), over: false };
         let effects = stage.shard.on_line(ConnectionId::new(Stage::FERRIS), (&b"login ferris"[..]).into());
@@ -596,8 +597,8 @@ impl Stage {
             let delivery = effects.local.and_then(|frame| self.shard.on_frame(frame, Duration::ZERO));
             let Some(delivery) = delivery.filter(|delivery| delivery.receivers().next().is_some()) else { continue };
             let to = delivery.receivers().map(|receiver| receiver.connection.index()).collect();
-            let form = delivery.receivers().next().expect("one at least").form;
-            self.told.push(Told::Message { to, block: delivery.payload(form).to_vec() });
+            let rendering = delivery.receivers().next().expect("one at least").rendering;
+            self.told.push(Told::Message { to, block: delivery.payload(rendering).to_vec() });
         }
     }
 

@@ -21,7 +21,7 @@ use crate::net::delivery::flush;
 use crate::net::delivery::presence;
 use crate::net::turn::Turn;
 use crate::protocol::telnet::Answer;
-use crate::shard::{Change, Effects, Forward, Frame, InFlight, Outcome};
+use crate::shard::{Effects, Forward, Frame, InFlight, Outcome, Presence};
 
 /// What has become of a line's effects.
 pub(crate) enum Applied<'a> {
@@ -85,11 +85,11 @@ fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects
     match effects.outcome {
         Outcome::LoggedIn(cow) => {
             core.record_login(connection, cow);
-            core.record_presence(Change::Joined(cow));
+            core.record_presence(Presence::Joined(cow));
             // Before anything that the newcomer says.
             presence::broadcast_presence(core);
         }
-        Outcome::Quit(Some(cow)) => core.record_presence(Change::Left(cow)),
+        Outcome::Quit(Some(cow)) => core.record_presence(Presence::Left(cow)),
         Outcome::Quit(None) | Outcome::Unchanged | Outcome::Foreign => {}
     }
     effects.outcome
@@ -110,7 +110,7 @@ async fn catch_up(core: &Rc<Core>, connection: &Connection, receiver: CowId) -> 
     while core.common.backlogs.is_long(receiver) && !core.is_draining() {
         let left = SAY_WAIT_MAX.saturating_sub(core.now().saturating_sub(began));
         if left.is_zero() {
-            core.common.backlogs.note_waited(receiver, catch_ups);
+            core.common.backlogs.mark_waited(receiver, catch_ups);
             break;
         }
         connection.until_closed_or(core.reactor.sleep(pause.min(left))).await?;
@@ -151,7 +151,7 @@ impl Drop for Waiting<'_> {
 
 /// Queues what a frame brings for everybody on this core who is to have it.
 pub(crate) fn deliver(core: &Rc<Core>, frame: Frame) -> Delivered {
-    let now = if matches!(frame, Frame::Notice(_)) {
+    let now = if matches!(frame, Frame::Presence(_)) {
         // Whoever has taken a cow elsewhere that was left here comes after the one who left it.
         presence::broadcast_presence(core);
         core.now()

@@ -47,7 +47,7 @@ pub(crate) fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
     for to in delivery.receivers() {
         // A session ends before its connection is forgotten.
         let receiver = &connections[to.connection.index()];
-        let payload = delivery.payload(to.form);
+        let payload = delivery.payload(to.rendering);
         if delivery.author == Some(to.connection) {
             receiver.push_echo(payload.clone());
         } else {

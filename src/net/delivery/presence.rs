@@ -6,29 +6,29 @@ use std::rc::Rc;
 use crate::ids::ShardId;
 use crate::net::core::Core;
 use crate::net::delivery::fanout::{queue_to_all, settle_outflow};
-use crate::shard::{Change, Frame};
+use crate::shard::{Frame, Presence};
 
 /// Tells the sessions that listen, here and on other cores, which cows have come and gone. Never waits: what a full
 /// mailbox does not take is told later, as a number.
 pub(crate) fn broadcast_presence(core: &Rc<Core>) {
     loop {
         let Some(change) = core.changes.borrow_mut().pop_front() else { return };
-        for other in core.mesh.others().filter(|&other| core.common.wants.has_listeners(other)) {
+        for other in core.mesh.others().filter(|&other| core.common.demand.has_subscribers(other)) {
             send_presence(core, other, change);
         }
         let now = core.now();
-        let outflow = core.with_shard(|shard| Some(queue_to_all(core, &shard.on_change(change, now)?)));
+        let outflow = core.with_shard(|shard| Some(queue_to_all(core, &shard.on_presence(change, now)?)));
         outflow.map(|outflow| settle_outflow(core, outflow));
     }
 }
 
-fn send_presence(core: &Core, other: ShardId, change: Change) {
+fn send_presence(core: &Core, other: ShardId, change: Presence) {
     let mut pending = core.pending.borrow_mut();
     if pending.len() <= other.index() {
         pending.resize(other.index() + 1, None);
     }
     let change = pending[other.index()].take().map_or(change, |pending| pending.and(change));
-    if core.mesh.try_forward(other, Frame::Notice(change)).is_err() {
+    if core.mesh.try_forward(other, Frame::Presence(change)).is_err() {
         pending[other.index()] = Some(change);
     }
 }

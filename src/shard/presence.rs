@@ -10,7 +10,7 @@ use crate::limits::NOTICES_A_SECOND;
 
 /// A change among the registered users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum Presence {
     /// Somebody has become this cow.
     Joined(CowId),
     /// Somebody is this cow no more.
@@ -24,18 +24,18 @@ pub enum Change {
     },
 }
 
-impl Change {
+impl Presence {
     /// Both in one.
-    pub fn and(self, other: Change) -> Change {
+    pub fn and(self, other: Presence) -> Presence {
         let (mine, others) = (self.counts(), other.counts());
-        Change::Several { joined: mine.0.saturating_add(others.0), left: mine.1.saturating_add(others.1) }
+        Presence::Several { joined: mine.0.saturating_add(others.0), left: mine.1.saturating_add(others.1) }
     }
 
     fn counts(self) -> (u32, u32) {
         match self {
-            Change::Joined(_) => (1, 0),
-            Change::Left(_) => (0, 1),
-            Change::Several { joined, left } => (joined, left),
+            Presence::Joined(_) => (1, 0),
+            Presence::Left(_) => (0, 1),
+            Presence::Several { joined, left } => (joined, left),
         }
     }
 }
@@ -45,22 +45,22 @@ impl Change {
 pub(super) struct Notices {
     /// When the last lines were told, oldest first: at most as many as fit a second.
     told: VecDeque<Duration>,
-    untold: Option<Change>,
+    pending: Option<Presence>,
 }
 
 impl Notices {
     /// Takes in a change; returns what to tell now, if anything.
-    pub(super) fn take_in(&mut self, change: Change, now: Duration) -> Option<Change> {
-        self.untold = Some(match self.untold {
-            Some(untold) => untold.and(change),
+    pub(super) fn take_in(&mut self, change: Presence, now: Duration) -> Option<Presence> {
+        self.pending = Some(match self.pending {
+            Some(pending) => pending.and(change),
             None => change,
         });
         self.tell(now)
     }
 
     /// What to tell now of what had to wait, if anything.
-    pub(super) fn tell(&mut self, now: Duration) -> Option<Change> {
-        let untold = self.untold?;
+    pub(super) fn tell(&mut self, now: Duration) -> Option<Presence> {
+        let pending = self.pending?;
         if self.told.len() == NOTICES_A_SECOND {
             let oldest = self.told.front().copied()?;
             if now.saturating_sub(oldest) < Duration::from_secs(1) {
@@ -69,13 +69,13 @@ impl Notices {
             self.told.pop_front();
         }
         self.told.push_back(now);
-        self.untold = None;
-        Some(untold)
+        self.pending = None;
+        Some(pending)
     }
 
     /// Nobody listens: there is nothing to be told later either.
     pub(super) fn forget(&mut self) {
-        self.untold = None;
+        self.pending = None;
     }
 }
 
@@ -83,14 +83,14 @@ impl Notices {
 mod tests {
     use super::*;
 
-    fn several(joined: u32, left: u32) -> Option<Change> {
-        Some(Change::Several { joined, left })
+    fn several(joined: u32, left: u32) -> Option<Presence> {
+        Some(Presence::Several { joined, left })
     }
 
     #[test]
     fn ten_lines_in_any_second_and_the_rest_as_numbers() {
         let mut notices = Notices::default();
-        let one = Change::Several { joined: 1, left: 0 };
+        let one = Presence::Several { joined: 1, left: 0 };
         let at = Duration::from_millis;
         for n in 0..NOTICES_A_SECOND as u64 {
             assert_eq!(notices.take_in(one, at(500 + n)), Some(one));
@@ -98,7 +98,7 @@ mod tests {
         for _ in 0..37 {
             assert_eq!(notices.take_in(one, at(999)), None);
         }
-        assert_eq!(notices.take_in(Change::Several { joined: 0, left: 12 }, at(1499)), None);
+        assert_eq!(notices.take_in(Presence::Several { joined: 0, left: 12 }, at(1499)), None);
         assert_eq!(notices.tell(at(1500)), several(37, 12));
         assert_eq!(notices.tell(at(1500)), None, "told once");
         assert_eq!(notices.take_in(one, at(1500)), None, "the next is free at 1501");
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn what_nobody_listened_to_is_not_told_later() {
         let mut notices = Notices::default();
-        let one = Change::Several { joined: 1, left: 0 };
+        let one = Presence::Several { joined: 1, left: 0 };
         for _ in 0..20 {
             notices.take_in(one, Duration::ZERO);
         }
