@@ -21,12 +21,12 @@ impl IdleTimer {
     }
 
     /// A line has come. Until its silence begins again it is none of the connection's doing.
-    pub fn end(&self) {
+    pub fn pause(&self) {
         self.0.set(SPEAKING);
     }
 
     /// It has no line any more, or still has none, in which case the silence goes on.
-    pub fn begin(&self, now: Duration) {
+    pub fn resume(&self, now: Duration) {
         if self.0.get() == SPEAKING {
             self.0.set(ticks(now));
         }
@@ -70,11 +70,11 @@ mod tests {
     fn only_a_line_starts_it_anew() {
         let silence = IdleTimer::since(at(0));
         // It asks for input once more, as after some bytes.
-        silence.begin(at(900));
+        silence.resume(at(900));
         assert!(silence.is_for(at(1000), at(1100)));
-        silence.end();
+        silence.pause();
         assert!(!silence.is_for(at(1000), at(1_000_000)), "who has a line is not silent");
-        silence.begin(at(5000));
+        silence.resume(at(5000));
         assert!(!silence.is_for(at(1000), at(5999)));
         assert!(silence.is_for(at(1000), at(6100)));
     }
@@ -83,8 +83,8 @@ mod tests {
     fn a_core_may_be_as_old_as_it_likes() {
         let years = Duration::from_hours(24 * 365 * 20);
         let silence = IdleTimer::since(years);
-        silence.end();
-        silence.begin(years);
+        silence.pause();
+        silence.resume(years);
         assert!(silence.is_for(at(1000), years + at(1100)));
     }
 }

@@ -71,6 +71,8 @@ impl World {
                 return;
             }
         }
+        let now = self.now;
+        self.connection(place).timers.line_ends(now, true);
         self.acknowledged.push(waiting.sends);
         self.connection(place).wire.push_reply(&waiting.effects.reply);
         if let Some(frame) = waiting.effects.local {

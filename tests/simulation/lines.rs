@@ -21,9 +21,11 @@ impl World {
         if self.drains[place.0].has_begun() {
             return;
         }
+        let now = self.now;
         let connection = self.connection(place);
         let wire = &connection.wire;
-        if connection.waiting.is_some() || wire.has_ended() || wire.waiting_bytes() > OWN_BYTES_MAX {
+        let is_silent = connection.timers.is_silent(now);
+        if is_silent || connection.waiting.is_some() || wire.has_ended() || wire.waiting_bytes() > OWN_BYTES_MAX {
             return;
         }
         let session = connection.session;
@@ -182,7 +184,16 @@ impl World {
         let id = if tagged { id } else { String::new() };
         let effects = self.shards[place.0].on_line(ConnectionId::new(place.1), (id.clone() + line).as_bytes().into());
         assert!(effects.reply.starts_with(id.as_bytes()), "the reply has the line's id");
-        self.connection(place).rendering.tagged |= tagged;
+        let now = self.now;
+        let connection = self.connection(place);
+        connection.rendering.tagged |= tagged;
+        connection.timers.line_begins();
+        if matches!(effects.forward, Forward::Nowhere) && effects.local.is_none() {
+            connection.timers.line_ends(now, false);
+        }
+        if matches!(effects.outcome, Outcome::LoggedIn(_)) {
+            connection.timers.message(now);
+        }
         effects
     }
 

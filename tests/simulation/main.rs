@@ -10,6 +10,8 @@
 //! - I6: what was acknowledged is queued for its receiver unless he has left, and for nobody else; what a peer
 //!   has read is a prefix of what was queued for him, and all of it if he is there when the server ends;
 //! - I8: who is not registered neither sends nor receives;
+//! - I12, I14: a peer that reads is never cut; a peer over its limit, one that takes nothing, a silent one and the largest
+//!   loads over the budget are, when their time has come and not before;
 //! - I20: full mailboxes, half of them of one frame, never deadlock and never drop anything;
 //! - each user gets messages in the rendering that it asked for, its history in the order in which its core delivered it,
 //!   and notices, if it has subscribed to them, at no more than their pace.
@@ -20,6 +22,7 @@
 mod drain;
 mod frames;
 mod lines;
+mod upkeep;
 mod wire;
 mod words;
 mod world;

@@ -8,14 +8,17 @@ use std::time::Duration;
 use cowchat::cows::bubble::Bubble;
 use cowchat::cows::herd::Cow;
 use cowchat::cows::{CowId, Herd};
+use cowchat::held;
 use cowchat::ids::{ConnectionId, ShardId};
 use cowchat::limits::SENDQ_MESSAGE_BYTES_MIN;
 use cowchat::metrics::{CoreMetrics, Counter, Metrics};
+use cowchat::policy::limits::Limits;
 use cowchat::protocol::art::Art;
 use cowchat::shard::{Frame, Presence, Rendering, Rules, Shard, ShardContext, name};
 
 use crate::drain::Drain;
 use crate::frames::Waiting;
+use crate::upkeep::{self, Timers, Upkeep};
 use crate::wire::{Appetite, Wire};
 use crate::words::name_of;
 
@@ -51,6 +54,7 @@ pub struct Connection {
     /// A line whose forwards have not all found room.
     pub waiting: Option<Waiting>,
     pub wire: Wire,
+    pub timers: Timers,
 }
 
 /// What the model knows of a session, also after it has ended.
@@ -74,6 +78,14 @@ pub struct Tally {
     pub waits: usize,
     /// Peers that read too slowly.
     pub cuts: usize,
+    /// Times that a peer was over its limit, and read enough within the grace.
+    pub graces: usize,
+    /// Peers that took nothing for too long.
+    pub stalled: usize,
+    /// Connections that sent no line, or no message, for too long.
+    pub silent: usize,
+    /// Connections with the largest loads when all together held too much.
+    pub over_budget: usize,
     pub stalls: usize,
     /// Frames and lines under way when the drain began.
     pub in_flight: usize,
@@ -84,8 +96,10 @@ pub struct Tally {
 impl Tally {
     /// Whether enough happened to prove anything.
     pub fn is_rich(&self) -> bool {
-        let Tally { delivered, stale, waits, cuts, stalls, in_flight, stayed } = *self;
-        delivered > 1_000 && [stale, waits, cuts, stalls, in_flight, stayed].into_iter().all(|seen| seen > 10)
+        let Tally { delivered, stale, waits, cuts, graces, stalled, silent, over_budget, stalls, in_flight, stayed } =
+            *self;
+        let upkeep = [cuts, graces, stalled, silent, over_budget];
+        delivered > 1_000 && [stale, waits, stalls, in_flight, stayed].into_iter().chain(upkeep).all(|seen| seen > 10)
     }
 
     pub fn add(&mut self, other: Tally) {
@@ -93,6 +107,10 @@ impl Tally {
         self.stale += other.stale;
         self.waits += other.waits;
         self.cuts += other.cuts;
+        self.graces += other.graces;
+        self.stalled += other.stalled;
+        self.silent += other.silent;
+        self.over_budget += other.over_budget;
         self.stalls += other.stalls;
         self.in_flight += other.in_flight;
         self.stayed += other.stayed;
@@ -110,7 +128,11 @@ pub struct World {
     pub pump_percent: u8,
     /// Whether connections end by themselves. Those that wait for each other's cores must not depend on it.
     pub some_leave: bool,
-    sendq_bytes_max: usize,
+    pub limits: Limits,
+    /// By core.
+    pub upkeep: Vec<Upkeep>,
+    /// What this thread held before the step.
+    pub balance: i64,
     pub connections: BTreeMap<Place, Connection>,
     pub sessions: Vec<Session>,
     pub live: BTreeSet<SessionId>,
@@ -146,11 +168,15 @@ impl World {
             let id = ShardId::new(n);
             Shard::new(id, context.clone(), CoreMetrics::new(Arc::clone(&metrics), id))
         };
+        let sendq_bytes_max = random.usize(1..=SENDQ_MESSAGES_MAX) * SENDQ_MESSAGE_BYTES_MIN;
+        let queues_bytes_total = if random.bool() { u64::MAX } else { random.u64(1_000..10_000) };
         World {
             mailbox_frames: if random.bool() { 1 } else { random.usize(2..=MAILBOX_MAX) },
             pump_percent: random.u8(2..40),
             some_leave: true,
-            sendq_bytes_max: random.usize(1..=SENDQ_MESSAGES_MAX) * SENDQ_MESSAGE_BYTES_MIN,
+            limits: upkeep::limits(sendq_bytes_max, queues_bytes_total),
+            upkeep: upkeep::of_cores(cores, queues_bytes_total),
+            balance: held::balance(),
             shards: (0..cores).map(shard).collect(),
             mailboxes: vec![VecDeque::new(); cores],
             random,
@@ -184,6 +210,7 @@ impl World {
             self.stalls[core] -= 1;
             return;
         }
+        self.balance = held::balance();
         // Lazy pumps keep frames in the mailboxes for long enough to grow stale.
         match self.random.u8(..100) {
             pump if pump < self.pump_percent => self.pump(core),
@@ -194,6 +221,8 @@ impl World {
             _ => self.line(place),
         }
         self.flush(core);
+        self.beat(core);
+        self.upkeep[core].held += held::balance() - self.balance;
         self.check();
     }
 
@@ -204,7 +233,7 @@ impl World {
 
     /// The connection at a place, a new one if there is none.
     pub fn connection(&mut self, place: Place) -> &mut Connection {
-        let World { connections, random, sendq_bytes_max, .. } = self;
+        let World { connections, random, limits, now, .. } = self;
         connections.entry(place).or_insert_with(|| {
             let appetite = match random.u8(..10) {
                 0 => Appetite::None,
@@ -212,8 +241,11 @@ impl World {
                 _ => Appetite::Full,
             };
             let rendering = Rendering::of(Art::Color);
-            let wire = Wire::new(appetite, *sendq_bytes_max);
-            Connection { session: None, rendering, subscribed: false, waiting: None, wire }
+            let wire = Wire::new(appetite, limits.sendq_bytes_max);
+            let talks_for =
+                if random.u8(..10) == 0 { Duration::from_millis(random.u64(..2_000)) } else { Duration::MAX };
+            let timers = Timers::new(*now, now.saturating_add(talks_for));
+            Connection { session: None, rendering, subscribed: false, waiting: None, wire, timers }
         })
     }
 
@@ -234,7 +266,10 @@ impl World {
         let asked = self.random.usize(..200);
         for place in (0..CONNECTIONS).map(|place| (core, place)) {
             let Some(connection) = self.connections.get_mut(&place) else { continue };
+            let was_over = connection.wire.is_over_for(Duration::ZERO, self.now);
             connection.wire.flush(asked, self.now);
+            let is_over = connection.wire.is_over_for(Duration::ZERO, self.now);
+            self.tally.graces += usize::from(was_over && !is_over);
             if connection.wire.is_done() {
                 self.connections.remove(&place);
                 self.shards[core].on_forget(ConnectionId::new(place.1));
@@ -243,7 +278,7 @@ impl World {
     }
 
     /// A connection ends; a line of it that still waits is never acknowledged.
-    fn close(&mut self, place: Place) {
+    pub fn close(&mut self, place: Place) {
         let left = self.shards[place.0].on_close(ConnectionId::new(place.1));
         self.shards[place.0].on_forget(ConnectionId::new(place.1));
         let session = self.connections.get(&place).and_then(|connection| connection.session);

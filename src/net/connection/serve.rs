@@ -131,7 +131,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
         if throttle::is_in_debt(core, connection) {
             Box::pin(throttle::until_it_may_send(core, connection)).await?;
         }
-        connection.idle.begin(core.now());
+        connection.idle.resume(core.now());
         connection.set_received_bytes(lines.capacity_bytes());
         let read = connection.read(&core.read_buffer, &mut lines).await?;
         throttle::charge_read(core, connection, read.wasted, lines.has_line());
@@ -156,7 +156,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
 /// When the connection ends before that, or has ended in a write: it must not become anybody again.
 async fn may_go_on(core: &Core, connection: &Connection, lines: &LineBuffer) -> Result<(), Close> {
     if lines.has_line() {
-        connection.idle.end();
+        connection.idle.pause();
     }
     if connection.queued_bytes() > SENDQ_OWN_BYTES {
         flush::write_alone(core, connection);
@@ -164,12 +164,12 @@ async fn may_go_on(core: &Core, connection: &Connection, lines: &LineBuffer) -> 
         flush::end_turn(core);
         if connection.cow().is_none() {
             // A guest that does not read its replies is as good as silent.
-            connection.idle.begin(core.now());
+            connection.idle.resume(core.now());
         }
     }
     connection.has_room(SENDQ_OWN_BYTES).await?;
     if lines.has_line() {
-        connection.idle.end();
+        connection.idle.pause();
     }
     Ok(())
 }
