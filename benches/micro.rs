@@ -225,7 +225,7 @@ fn registered(herd: Herd, every: usize) -> Shard {
     let id = ShardId::new(0);
     let herd = Arc::clone(&context.herd);
     let mut shard = Shard::new(id, context, CoreMetrics::new(Metrics::new(1), id));
-    let of = |breed| herd.numbers().map(move |number| (breed, number));
+    let of = |breed| (1..=herd.size()).map(move |number| (breed, number));
     let named = herd.breeds().flat_map(of).filter_map(|(breed, number)| herd.find(herd.name(breed), number));
     let cows: Vec<CowId> = named.step_by(every).collect();
     for (place, &cow) in cows.iter().enumerate() {

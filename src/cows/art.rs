@@ -16,7 +16,7 @@ const SAMPLE: &str = "moo";
 /// The body of a built-in cow in colour: all that stands below this bubble, without an LF at its end.
 ///
 /// `None` if there is no such cow, or charasay does not draw it as a bubble and a body.
-pub fn builtin_body(name: &str, bubble: &Bubble) -> Option<String> {
+pub(super) fn builtin_body(name: &str, bubble: &Bubble) -> Option<String> {
     // charasay panics on an unknown name.
     if !BUILTIN_NAMES.contains(&name) {
         return None;

@@ -3,8 +3,6 @@
 //! A herd has *breeds*, each with a picture: `tux`, `sheep`. Each breed has equally many cows, numbered from 1, and each cow
 //! has a name of its own, which `protocol::name` spells.
 
-use std::ops::RangeInclusive;
-
 use super::bubble::Bubble;
 use super::{art, plain};
 use crate::limits::HERD_COWS_MAX;
@@ -133,11 +131,6 @@ impl Herd {
         self.size
     }
 
-    /// The numbers of the cows of each breed.
-    pub fn numbers(&self) -> RangeInclusive<u32> {
-        1..=self.size
-    }
-
     /// All breeds, sorted by name.
     pub fn breeds(&self) -> impl ExactSizeIterator<Item = Breed> + use<> {
         (0..self.breeds.len()).map(|place| Breed(place as u32))
@@ -152,7 +145,7 @@ impl Herd {
     /// The cow of this breed and number, if the herd has it.
     pub fn find(&self, breed: &str, number: u32) -> Option<CowId> {
         let breed = self.breed(breed)?;
-        self.numbers().contains(&number).then_some(breed.cow(number))
+        (1..=self.size).contains(&number).then_some(breed.cow(number))
     }
 
     /// The name of a breed.

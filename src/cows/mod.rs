@@ -7,7 +7,7 @@ pub mod art;
 pub mod bubble;
 pub mod cow_file;
 pub mod herd;
-pub mod plain;
+mod plain;
 mod sgr;
 pub mod small;
 mod wrap;

@@ -14,7 +14,7 @@ const RAMP: &[u8; 8] = b"#%*+=-:.";
 /// by its luminance; every other visible character stays, in the same row and column.
 ///
 /// Has no control character but LF, no blanks at the end of a line, and no LF at its end.
-pub fn shade(body: &str) -> String {
+pub(super) fn shade(body: &str) -> String {
     let lights = || cells(body).filter_map(|(character, colours)| luminance_of_pixel(character, colours));
     let darkest = lights().min().unwrap_or_default();
     // One more than the span, so that the lightest colour falls on the last step and not behind it.

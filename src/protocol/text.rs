@@ -103,13 +103,13 @@ fn last_grapheme(text: &str) -> usize {
 }
 
 /// Whether nothing of `text` is visible.
-pub fn is_blank(text: &str) -> bool {
+pub(crate) fn is_blank(text: &str) -> bool {
     // The last one is Braille without dots.
     text.chars().all(|character| character.is_whitespace() || joins_its_base(character) || character == '\u{2800}')
 }
 
 /// As much of a sanitized word as an error echoes.
-pub fn echo(word: &str) -> &str {
+pub(super) fn echo(word: &str) -> &str {
     let end = word.char_indices().nth(ECHO_CHARS_MAX).map_or(word.len(), |(end, _)| end);
     &word[..end]
 }

@@ -4,11 +4,14 @@
 //! whichever core he is, from the reply to his wish on; who has never sent an id sees nothing of them.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use crate::support::{Client, HELP, Server, all_cows, filled, message, picture};
 use charasay::bubbles::BubbleType;
 use charasay::{Chara, format_character};
-use cowchat::cows::{plain, small};
+use cowchat::cows::bubble::Bubble;
+use cowchat::cows::herd::Cow;
+use cowchat::cows::{Herd, small};
 
 const ARTS: [&str; 4] = ["color", "plain", "small", "off"];
 
@@ -19,13 +22,19 @@ fn message_in(art: &str, from: &str, to_you: bool, text: &str) -> String {
     let whole = message(from, to_you, text);
     // The header and three lines of bubble, then the body.
     let body_at = whole.match_indices('\n').nth(3).expect("four lines").0 + 1;
-    let (bubble, body) = whole.split_at(body_at);
+    let bubble = &whole[..body_at];
     match art {
         "color" => whole,
-        "plain" => format!("{bubble}{}\n", plain::shade(body)),
+        "plain" => format!("{bubble}{}\n", plain_body(from)),
         "small" => format!("{bubble}{}\n", small::BODY),
         _ => format!("{} {text}\n", whole.lines().next().expect("a header")),
     }
+}
+
+/// The body of a built-in cow without colour.
+fn plain_body(cow: &str) -> &'static str {
+    static COWS: LazyLock<Vec<Cow>> = LazyLock::new(|| Herd::builtin(&Bubble::default()).expect("charasay's cows"));
+    &COWS.iter().find(|known| known.name == cow).expect("a built-in cow").plain
 }
 
 /// What a message to oneself looks like: the block alone.

@@ -120,18 +120,13 @@ impl<'a> Script<'a> {
 
     fn block(&mut self, is_executed: bool) -> Parsed<()> {
         self.source.expect("{")?;
-        self.enter()?;
         let was_live = self.is_live;
         self.is_live &= is_executed;
-        while !self.source.eat("}") {
-            if self.source.peek().is_none() {
-                return self.refuse();
-            }
-            self.statement()?;
+        while !matches!(self.source.peek(), None | Some(b'}')) {
+            self.nested(Self::statement)?;
         }
         self.is_live = was_live;
-        self.depth -= 1;
-        Ok(())
+        self.source.expect("}")
     }
 
     /// An assignment, or one of the few other statements that cow files have.
@@ -274,18 +269,13 @@ impl<'a> Script<'a> {
             Some(b'0'..=b'9') => self.source.number().map(str::to_owned),
             Some(b'(') => {
                 self.source.expect("(")?;
-                self.enter()?;
-                let value = self.expression()?;
-                self.depth -= 1;
+                let value = self.nested(Self::expression)?;
                 self.source.expect(")")?;
                 Ok(value)
             }
             Some(b'!') => {
                 self.source.expect("!")?;
-                self.enter()?;
-                let value = self.primary()?;
-                self.depth -= 1;
-                Ok(truth(!is_true(&value)))
+                Ok(truth(!is_true(&self.nested(Self::primary)?)))
             }
             _ => self.refuse(),
         }
@@ -297,9 +287,14 @@ impl<'a> Script<'a> {
         Ok(value)
     }
 
-    fn enter(&mut self) -> Parsed<()> {
+    fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         self.depth += 1;
-        if self.depth > COW_FILE_DEPTH_MAX { self.refuse() } else { Ok(()) }
+        if self.depth > COW_FILE_DEPTH_MAX {
+            return self.refuse();
+        }
+        let value = read(self)?;
+        self.depth -= 1;
+        Ok(value)
     }
 
     fn charge(&mut self, bytes: usize) -> Parsed<()> {
