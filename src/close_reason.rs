@@ -1,4 +1,7 @@
-//! Why a connection ended: the reason in the log, in the counters and in the last line.
+//! Why a connection ended: one key for each reason, the same in the log, the counters and the documents.
+//!
+//! The table says for each reason what becomes of the output that still waits. `protocol/PROTOCOL.md` says when each
+//! applies.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -7,12 +10,12 @@ use crate::protocol::reply::{
     CLOSED_IDLE, CLOSED_SCARCE, SERVER_IS_FULL, SHUTTING_DOWN, TOO_MANY_FROM_ADDRESS, closed_not_logged_in,
 };
 
-/// Why a connection ended, or was not let in. `protocol/PROTOCOL.md` has them in a table.
+/// Why a connection ended, or was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
-    /// It said `quit`.
+    /// It sent `quit`.
     Quit,
-    /// It closed its side.
+    /// The peer closed its side.
     EndOfInput,
     /// A read failed: usually a reset.
     ReadFailed,
@@ -20,84 +23,90 @@ pub enum CloseReason {
     WriteFailed,
     /// The peer's machine has not answered for too long.
     PeerGone,
-    /// More of other people's messages waited for it than its send queue holds.
+    /// More messages from others waited for it than its send queue may hold.
     SlowConsumer,
-    /// It took nothing for too long of what waited for it.
+    /// It took nothing of its send queue for too long.
     Stalled,
-    /// More waited for all together than they may have, and for it most of all.
+    /// All queues together were over their limit, and its queue was the longest.
     QueuesFull,
     /// It was not logged in and sent no line for too long.
     NotLoggedIn,
     /// It was logged in and sent no line for too long.
     Idle,
-    /// It had said nothing for long, and few cows were free.
-    Scarce,
+    /// It was logged in and silent for long, and few cows were free.
+    CowsScarce,
     /// The server shut down.
     Shutdown,
-    /// A fault of the server's own while it served this session.
-    Fault,
-    /// It spoke HTTP or TLS.
-    Foreign,
-    /// There was no room for one more.
+    /// A bug of the server ended this session.
+    InternalFault,
+    /// It sent HTTP or TLS.
+    WrongProtocol,
+    /// The server has no room for another connection.
     ServerFull,
     /// Its address has as many connections as one may have.
     AddressFull,
 }
 
+/// What becomes of the output that waits for a connection when it ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Output {
+    /// It is written before the connection closes.
+    Written,
+    /// The server drops what waits in its own queue.
+    Dropped,
+    /// The kernel drops its part, too: the peer reads too slowly, or not at all.
+    Reset,
+}
+
+/// In the order of the enum.
+const TABLE: [(CloseReason, &str, Output); 16] = {
+    use CloseReason::*;
+    use Output::*;
+    [
+        (Quit, "quit", Written),
+        (EndOfInput, "end_of_input", Written),
+        (ReadFailed, "read_failed", Dropped),
+        (WriteFailed, "write_failed", Dropped),
+        (PeerGone, "peer_gone", Reset),
+        (SlowConsumer, "slow_consumer", Reset),
+        (Stalled, "stalled", Reset),
+        (QueuesFull, "queues_full", Reset),
+        (NotLoggedIn, "not_logged_in", Written),
+        (Idle, "idle", Written),
+        (CowsScarce, "cows_scarce", Written),
+        (Shutdown, "shutdown", Written),
+        (InternalFault, "internal_fault", Dropped),
+        (WrongProtocol, "wrong_protocol", Written),
+        (ServerFull, "server_full", Dropped),
+        (AddressFull, "address_full", Dropped),
+    ]
+};
+
 impl CloseReason {
     /// All of them.
-    pub const ALL: [CloseReason; 16] = {
-        use CloseReason::*;
-        [
-            Quit,
-            EndOfInput,
-            ReadFailed,
-            WriteFailed,
-            PeerGone,
-            SlowConsumer,
-            Stalled,
-            QueuesFull,
-            NotLoggedIn,
-            Idle,
-            Scarce,
-            Shutdown,
-            Fault,
-            Foreign,
-            ServerFull,
-            AddressFull,
-        ]
+    pub const ALL: [CloseReason; TABLE.len()] = {
+        let mut all = [CloseReason::Quit; TABLE.len()];
+        let mut at = 0;
+        while at < all.len() {
+            all[at] = TABLE[at].0;
+            assert!(all[at] as usize == at, "the table has another order than the enum");
+            at += 1;
+        }
+        all
     };
 
-    /// The words for it in the log.
-    pub fn label(self) -> &'static str {
-        match self {
-            CloseReason::Quit => "quit",
-            CloseReason::EndOfInput => "end of input",
-            CloseReason::ReadFailed => "read failed",
-            CloseReason::WriteFailed => "write failed",
-            CloseReason::PeerGone => "peer gone",
-            CloseReason::SlowConsumer => "slow consumer",
-            CloseReason::Stalled => "stalled",
-            CloseReason::QueuesFull => "queues full",
-            CloseReason::NotLoggedIn => "not logged in",
-            CloseReason::Idle => "idle",
-            CloseReason::Scarce => "cows scarce",
-            CloseReason::Shutdown => "shutdown",
-            CloseReason::Fault => "internal fault",
-            CloseReason::Foreign => "wrong protocol",
-            CloseReason::ServerFull => "server full",
-            CloseReason::AddressFull => "address full",
-        }
+    /// Its name in the log, the counters and the documents.
+    pub fn key(self) -> &'static str {
+        TABLE[self as usize].1
     }
 
-    /// What the connection is told last, LF included, if it is told anything; `login_timeout` is the one in
-    /// force.
+    /// What the connection is told last, LF included, if anything; `login_timeout` is the one in force.
     pub fn last_line(self, login_timeout: Duration) -> Option<Cow<'static, str>> {
         match self {
             CloseReason::Shutdown => Some(SHUTTING_DOWN.into()),
             CloseReason::NotLoggedIn => Some(closed_not_logged_in(login_timeout).into()),
             CloseReason::Idle => Some(CLOSED_IDLE.into()),
-            CloseReason::Scarce => Some(CLOSED_SCARCE.into()),
+            CloseReason::CowsScarce => Some(CLOSED_SCARCE.into()),
             CloseReason::ServerFull => Some(SERVER_IS_FULL.into()),
             CloseReason::AddressFull => Some(TOO_MANY_FROM_ADDRESS.into()),
             // After `quit`, HTTP or TLS the reply is the last line; a peer that has closed reads no more; a connection that
@@ -108,13 +117,11 @@ impl CloseReason {
 
     /// Whether what is queued for the connection is still written before it closes.
     pub fn is_orderly(self) -> bool {
-        use CloseReason::*;
-        matches!(self, Quit | EndOfInput | NotLoggedIn | Idle | Scarce | Shutdown | Foreign)
+        TABLE[self as usize].2 == Output::Written
     }
 
-    /// Whether it reads too slowly or not at all, so that the kernel is to forget what it still holds for it.
+    /// Whether the kernel, too, drops what it still holds for the connection.
     pub fn is_cut(self) -> bool {
-        use CloseReason::*;
-        matches!(self, SlowConsumer | Stalled | QueuesFull | PeerGone)
+        TABLE[self as usize].2 == Output::Reset
     }
 }

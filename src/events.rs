@@ -1,6 +1,10 @@
-//! What is worth telling the operator: typed events, which [`crate::log`] writes. No event carries a message's text.
+//! What the log tells the operator: typed events, which [`crate::log`] writes.
+//!
+//! An event has a key, which never changes, a level, and fields; these are data, whatever the format of the log. Some have
+//! a sentence that says what the fields cannot. `docs/OPERATING.md` has them in a table, which a test compares with this
+//! file. No event carries a message's text.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,28 +12,19 @@ use std::time::Duration;
 use crate::close_reason::CloseReason;
 use crate::ids::{ConnectionName, ShardId};
 
-/// Where in the source a panic began.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PanicPlace {
-    /// The file, as the compiler was told.
-    pub file: String,
-    /// Counted from 1.
-    pub line: u32,
-}
-
 /// How important an event is; the most important level is the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Something failed.
     Error,
-    /// Something should be looked at.
+    /// Something needs the operator's attention.
     Warn,
     /// Something happened.
     Info,
 }
 
 impl Level {
-    /// Its name in a log line, as wide as all others.
+    /// Its name in a log line, padded to five characters.
     pub fn label(self) -> &'static str {
         match self {
             Level::Error => "ERROR",
@@ -41,145 +36,216 @@ impl Level {
 
 /// Something that happened.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the log lines below say what each is")]
+#[expect(missing_docs, reason = "docs/OPERATING.md says what each means")]
 pub enum Event {
     Unpinned { cores: usize, cpus: usize },
-    PinForbidden { shard: ShardId, cpu: usize, error: String },
+    PinFailed { shard: ShardId, cpu: usize, error: String },
     FewerCores { cores: usize, wanted: usize, lacking: String },
     UnknownVariable { name: String, nearest: Option<String> },
-    CowSkipped { path: PathBuf, reason: String },
+    CowSkipped { path: PathBuf, error: String },
     Accepted { connection: ConnectionName, peer: Option<SocketAddr> },
     Refused { shard: ShardId, peer: Option<SocketAddr>, reason: CloseReason },
     Unserved { address: String, connections: u64 },
     LoggedIn { connection: ConnectionName, cow: String },
     Closed { connection: ConnectionName, cow: Option<String>, reason: CloseReason, error: Option<String> },
-    Abandoned { connection: ConnectionName },
-    Stalled { shard: ShardId },
-    Recovered { shard: ShardId, stalled: Duration },
+    OutputDiscarded { connection: ConnectionName },
+    CoreStalled { shard: ShardId },
+    CoreRecovered { shard: ShardId, stalled: Duration },
     AcceptFailed { shard: ShardId, error: String },
-    NoSendRing { shard: ShardId },
     AcceptRecovered { shard: ShardId },
-    Fault { connection: ConnectionName, message: &'static str },
-    Panicked { thread: String, place: Option<PanicPlace>, message: &'static str },
-    Draining { signal: &'static str, connections: u64 },
+    NoSendRing { shard: ShardId },
+    InternalFault { connection: ConnectionName, message: &'static str },
+    Panicked { thread: String, place: Option<String>, message: &'static str },
+    Draining { cause: &'static str, connections: u64 },
     DrainTimedOut { connections: u64 },
     Stopped { connections: u64, says: u64, yields: u64, deliveries: u64, stale: u64, ended: Vec<(CloseReason, u64)> },
     Mishaps { faults: u64, stalls: u64 },
-    Lost { events: u64 },
+    LogLinesLost { lines: u64 },
+}
+
+/// What all events of a kind have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// Its name for programs, in snake_case.
+    pub key: &'static str,
+    /// How important it is.
+    pub level: Level,
+    /// What its fields do not say, or nothing.
+    pub sentence: &'static str,
+}
+
+/// Takes fields, each a name and a value. A value that prints as nothing is no field.
+pub type Sink<'a> = dyn FnMut(&[(&str, &dyn Display)]) + 'a;
+
+/// Prints as nothing if there is none.
+struct Maybe<'a, T>(&'a Option<T>);
+
+impl<T: Display> Display for Maybe<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |value| value.fmt(f))
+    }
 }
 
 impl Event {
-    /// How important it is.
-    pub fn level(&self) -> Level {
+    /// The table of kinds.
+    pub fn kind(&self) -> Kind {
+        use Level::{Error, Info, Warn};
+        let (level, key, sentence) = match self {
+            Event::Unpinned { .. } => (Warn, "unpinned", "there are more cores than CPUs: cores take turns, unpinned"),
+            Event::PinFailed { .. } => (Warn, "pin_failed", "the core runs unpinned (--pin off ends this warning)"),
+            Event::FewerCores { .. } => (Warn, "fewer_cores", ""),
+            Event::UnknownVariable { .. } => {
+                (Warn, "unknown_variable", "it sets nothing; cowchat serve --help has all variables")
+            }
+            Event::CowSkipped { .. } => (Warn, "cow_skipped", ""),
+            Event::Accepted { .. } => (Info, "accepted", ""),
+            Event::Refused { .. } => (Info, "refused", ""),
+            Event::Unserved { .. } => (Info, "unserved", "they came too fast and were not served (--connect-rate)"),
+            Event::LoggedIn { .. } => (Info, "logged_in", ""),
+            Event::Closed { .. } => (Info, "closed", ""),
+            Event::OutputDiscarded { .. } => (Info, "output_discarded", "the peer does not read its last output"),
+            Event::CoreStalled { .. } => (Warn, "core_stalled", "the core has made no progress for 1 s"),
+            Event::CoreRecovered { .. } => (Warn, "core_recovered", ""),
+            Event::AcceptFailed { .. } => {
+                (Error, "accept_failed", "new connections wait, or hear that the server is full")
+            }
+            Event::AcceptRecovered { .. } => (Info, "accept_recovered", ""),
+            Event::NoSendRing { .. } => {
+                (Warn, "no_send_ring", "the core writes to one socket at a time until it has one")
+            }
+            Event::InternalFault { .. } => (Error, "internal_fault", "a bug ended this session; the others go on"),
+            Event::Panicked { .. } => (Error, "panicked", ""),
+            Event::Draining { .. } => (Info, "draining", ""),
+            Event::DrainTimedOut { .. } => (Warn, "drain_timed_out", "these connections close with output pending"),
+            Event::Stopped { .. } => (Info, "stopped", ""),
+            Event::Mishaps { .. } => (Warn, "mishaps", ""),
+            Event::LogLinesLost { .. } => (Warn, "log_lines_lost", "stderr was too slow, or a write to it failed"),
+        };
+        Kind { key, level, sentence }
+    }
+
+    /// Hands its fields to `put`, in the order of a log line.
+    pub fn fields(&self, put: &mut Sink<'_>) {
         match self {
-            Event::Unpinned { .. }
-            | Event::PinForbidden { .. }
-            | Event::FewerCores { .. }
-            | Event::UnknownVariable { .. }
-            | Event::NoSendRing { .. }
-            | Event::CowSkipped { .. }
-            | Event::Stalled { .. }
-            | Event::Recovered { .. }
-            | Event::DrainTimedOut { .. }
-            | Event::Mishaps { .. }
-            | Event::Lost { .. } => Level::Warn,
-            Event::AcceptFailed { .. } | Event::Fault { .. } | Event::Panicked { .. } => Level::Error,
-            _ => Level::Info,
+            Event::Unpinned { cores, cpus } => put(&[("cores", cores), ("cpus", cpus)]),
+            Event::PinFailed { shard, cpu, error } => put(&[("core", shard), ("cpu", cpu), ("error", error)]),
+            Event::FewerCores { cores, wanted, lacking } => {
+                put(&[("cores", cores), ("wanted", wanted), ("lacking", lacking)]);
+            }
+            Event::UnknownVariable { name, nearest } => put(&[("name", name), ("nearest", &Maybe(nearest))]),
+            Event::CowSkipped { path, error } => put(&[("path", &path.display()), ("error", error)]),
+            Event::Accepted { connection, peer } => put(&[("connection", connection), ("peer", &Maybe(peer))]),
+            Event::Refused { shard, peer, reason } => {
+                put(&[("reason", &reason.key()), ("core", shard), ("peer", &Maybe(peer))]);
+            }
+            Event::Unserved { address, connections } => put(&[("address", address), ("connections", connections)]),
+            Event::LoggedIn { connection, cow } => put(&[("connection", connection), ("cow", cow)]),
+            Event::Closed { connection, cow, reason, error } => {
+                put(&[("reason", &reason.key()), ("connection", connection), ("cow", &Maybe(cow))]);
+                put(&[("error", &Maybe(error))]);
+            }
+            Event::OutputDiscarded { connection } => put(&[("connection", connection)]),
+            Event::CoreStalled { shard } | Event::AcceptRecovered { shard } | Event::NoSendRing { shard } => {
+                put(&[("core", shard)]);
+            }
+            Event::CoreRecovered { shard, stalled } => put(&[("core", shard), ("stalled_ms", &stalled.as_millis())]),
+            Event::AcceptFailed { shard, error } => put(&[("core", shard), ("error", error)]),
+            Event::InternalFault { connection, message } => put(&[("connection", connection), ("panic", message)]),
+            Event::Panicked { thread, place, message } => {
+                put(&[("thread", thread), ("at", &Maybe(place)), ("panic", message)]);
+            }
+            Event::Draining { cause, connections } => put(&[("cause", cause), ("connections", connections)]),
+            Event::DrainTimedOut { connections } => put(&[("connections", connections)]),
+            Event::Stopped { connections, says, yields, deliveries, stale, ended } => {
+                put(&[("connections", connections), ("says", says), ("yields", yields), ("deliveries", deliveries)]);
+                put(&[("stale_frames", stale)]);
+                ended.iter().for_each(|(reason, count)| put(&[(&format!("ended_{}", reason.key()), count)]));
+            }
+            Event::Mishaps { faults, stalls } => put(&[("faults", faults), ("stalls", stalls)]),
+            Event::LogLinesLost { lines } => put(&[("lines", lines)]),
         }
     }
 }
 
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Event::Unpinned { cores, cpus } => {
-                write!(f, "{cores} cores on {cpus} CPUs: they are not pinned and will take turns")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPERATING: &str = include_str!("../docs/OPERATING.md");
+
+    /// One of each kind, with all fields.
+    fn samples() -> Vec<Event> {
+        let text = || "x".to_owned();
+        let (shard, peer) = (ShardId::new(0), Some(([192, 0, 2, 9], 50_000).into()));
+        let (connection, reason) = (ConnectionName { shard, number: 7 }, CloseReason::Quit);
+        vec![
+            Event::Unpinned { cores: 2, cpus: 1 },
+            Event::PinFailed { shard, cpu: 0, error: text() },
+            Event::FewerCores { cores: 1, wanted: 2, lacking: text() },
+            Event::UnknownVariable { name: text(), nearest: Some(text()) },
+            Event::CowSkipped { path: text().into(), error: text() },
+            Event::Accepted { connection, peer },
+            Event::Refused { shard, peer, reason },
+            Event::Unserved { address: text(), connections: 4 },
+            Event::LoggedIn { connection, cow: text() },
+            Event::Closed { connection, cow: Some(text()), reason, error: Some(text()) },
+            Event::OutputDiscarded { connection },
+            Event::CoreStalled { shard },
+            Event::CoreRecovered { shard, stalled: Duration::from_secs(1) },
+            Event::AcceptFailed { shard, error: text() },
+            Event::AcceptRecovered { shard },
+            Event::NoSendRing { shard },
+            Event::InternalFault { connection, message: "x" },
+            Event::Panicked { thread: text(), place: Some(text()), message: "x" },
+            Event::Draining { cause: "SIGTERM", connections: 4 },
+            Event::DrainTimedOut { connections: 4 },
+            Event::Stopped { connections: 4, says: 1, yields: 1, deliveries: 3, stale: 0, ended: vec![] },
+            Event::Mishaps { faults: 1, stalls: 1 },
+            Event::LogLinesLost { lines: 8 },
+        ]
+    }
+
+    /// The variants of an enum in this source, in snake_case.
+    fn variants(source: &str, name: &str) -> Vec<String> {
+        let (_, rest) = source.split_once(&format!("\npub enum {name} {{\n")).expect("the enum");
+        let (body, _) = rest.split_once("\n}\n").expect("its end");
+        let names = body.lines().filter_map(|line| line.strip_prefix("    ")?.split([',', ' ']).next());
+        let names = names.filter(|name| name.starts_with(|first: char| first.is_ascii_uppercase()));
+        let snake = |name: &str| {
+            let mut key = String::new();
+            for (at, letter) in name.char_indices() {
+                let is_word = at > 0 && letter.is_ascii_uppercase();
+                key.extend(is_word.then_some('_').into_iter().chain([letter.to_ascii_lowercase()]));
             }
-            Event::PinForbidden { shard, cpu, error } => {
-                write!(f, "core {shard} is not pinned to CPU {cpu}: {error} (--pin off asks for that)")
-            }
-            Event::FewerCores { cores, wanted, lacking } => {
-                write!(f, "{cores} of {wanted} cores are started: {lacking}")
-            }
-            Event::UnknownVariable { name, nearest } => {
-                write!(f, "the variable {name} is not known and sets nothing")?;
-                nearest.as_ref().map_or(Ok(()), |nearest| write!(f, " (is {nearest} meant?)"))
-            }
-            Event::CowSkipped { path, reason } => write!(f, "cow file {} is skipped: {reason}", path.display()),
-            Event::Accepted { connection, peer } => {
-                write!(f, "accepted connection={connection}")?;
-                peer.map_or(Ok(()), |peer| write!(f, " peer={peer}"))
-            }
-            Event::Refused { shard, peer, reason } => {
-                write!(f, "refused core={shard}")?;
-                peer.map_or(Ok(()), |peer| write!(f, " peer={peer}"))?;
-                write!(f, " reason=\"{}\"", reason.label())
-            }
-            Event::Unserved { address, connections } => {
-                write!(
-                    f,
-                    "{connections} more connections of {address} came too fast and were not served (--connect-rate)"
-                )
-            }
-            Event::LoggedIn { connection, cow } => write!(f, "logged in connection={connection} cow={cow}"),
-            Event::Closed { connection, cow, reason, error } => {
-                write!(f, "closed connection={connection}")?;
-                if let Some(cow) = cow {
-                    write!(f, " cow={cow}")?;
-                }
-                write!(f, " reason=\"{}\"", reason.label())?;
-                error.as_ref().map_or(Ok(()), |error| write!(f, " error=\"{error}\""))
-            }
-            Event::Abandoned { connection } => {
-                write!(f, "gave up on the last output connection={connection}: nobody reads it")
-            }
-            Event::Stalled { shard } => write!(f, "core {shard} is stalled: its heart has not beaten for a second"),
-            Event::Recovered { shard, stalled } => {
-                write!(f, "core {shard} has recovered after {} ms", stalled.as_millis())
-            }
-            Event::AcceptFailed { shard, error } => {
-                write!(
-                    f,
-                    "core {shard} cannot accept: {error} (new connections wait, or are told that the server is full)"
-                )
-            }
-            Event::NoSendRing { shard } => {
-                write!(f, "core {shard} has no ring for sends: it writes one by one until it has one again")
-            }
-            Event::AcceptRecovered { shard } => write!(f, "core {shard} accepts again"),
-            Event::Fault { connection, message } => {
-                write!(f, "internal fault, session ended connection={connection} panic=\"{message}\"")
-            }
-            Event::Panicked { thread, place, message } => {
-                write!(f, "panic in thread {thread}")?;
-                if let Some(PanicPlace { file, line }) = place {
-                    write!(f, " at {file}:{line}")?;
-                }
-                write!(f, ": {message}")
-            }
-            Event::Draining { signal, connections } => write!(f, "{signal}: draining {connections} connections"),
-            Event::DrainTimedOut { connections } => {
-                write!(f, "drain timed out: {connections} connections closed with output pending")
-            }
-            Event::Stopped { connections, says, yields, deliveries, stale, ended } => {
-                write!(
-                    f,
-                    "stopped: {connections} connections, {says} says, {yields} yields, {deliveries} deliveries, \
-                     {stale} dropped as stale"
-                )?;
-                let mut intro = "; ended by reason: ";
-                for (reason, count) in ended {
-                    write!(f, "{intro}{} {count}", reason.label())?;
-                    intro = ", ";
-                }
-                Ok(())
-            }
-            Event::Mishaps { faults, stalls } => {
-                write!(f, "there were {faults} internal faults, and {stalls} stalls of a core")
-            }
-            Event::Lost { events } => {
-                write!(f, "{events} log lines were lost: stderr was too slow, or a write to it failed")
-            }
+            key
+        };
+        names.map(snake).collect()
+    }
+
+    #[test]
+    fn every_kind_has_the_key_of_its_name() {
+        let keys: Vec<&str> = samples().iter().map(|event| event.kind().key).collect();
+        assert_eq!(keys, variants(include_str!("events.rs"), "Event"));
+        assert_eq!(
+            CloseReason::ALL.map(CloseReason::key)[..],
+            variants(include_str!("close_reason.rs"), "CloseReason")
+        );
+    }
+
+    #[test]
+    fn the_operators_page_has_every_event_and_reason() {
+        let (_, section) = OPERATING.split_once("\n## The log\n").expect("the section");
+        let (events, reasons) = section.split_once("\n| reason | ").expect("the second table");
+        for event in samples() {
+            let Kind { key, level, .. } = event.kind();
+            let mut names = Vec::new();
+            event.fields(&mut |fields| names.extend(fields.iter().map(|(name, _)| format!("`{name}`"))));
+            let row = format!("| `{key}` | {} | {} | ", level.label().trim().to_lowercase(), names.join(", "));
+            assert!(events.lines().any(|line| line.starts_with(&row)), "no row begins with {row}");
+        }
+        let named: String = reasons.lines().filter_map(|row| row.strip_prefix("| ")?.split(" | ").next()).collect();
+        for reason in CloseReason::ALL {
+            assert_eq!(named.matches(&format!("`{}`", reason.key())).count(), 1, "{reason:?}");
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The log: events go to stderr by a thread of their own.
+//! The log: a thread writes events to stderr, one a line: time, level, then the event's fields in logfmt.
 //!
-//! A core hands over a small value with its time and goes on. Formatting and the write happen in the thread, many lines
-//! at once, so that a storm of logins costs little and a stuck terminal stops nobody. A line that does not get out is
-//! counted, whether there was no room for it or its write failed, and the count is told when writing works again.
+//! A core hands over a small value with its time and goes on. The thread formats and writes many lines at once, so a storm
+//! of logins costs little and a stuck terminal stops no core. A line that finds no room, or whose write fails, is counted;
+//! the count is logged when writing works again.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{self, ErrorKind, Write};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::events::{Event, Level};
+use crate::events::{Event, Kind, Level};
 use crate::limits::{LOG_EVENTS, LOG_GATHERING, LOG_PATIENCE, LOG_WRITE_BYTES};
 
-/// Pause between two tries to hand in the last entry while the log is full.
+/// Pause between two tries to hand in the last entry while the queue is full.
 const STOP_RETRY: Duration = Duration::from_millis(10);
 
 /// What the thread is sent.
@@ -25,17 +25,16 @@ enum Entry {
     Stop,
 }
 
-/// Where events are handed in; cheap to clone, never waits.
+/// Takes events; cheap to clone, never waits.
 #[derive(Debug, Clone)]
 pub struct Log {
     entries: SyncSender<Entry>,
     level: Level,
-    /// Events that did not get out and that no [`Event::Lost`] has told of yet.
+    /// Lines that were lost since the last [`Event::LogLinesLost`].
     lost: Arc<AtomicU64>,
 }
 
-/// The thread that writes; dropping it waits until what has been handed in is written, for
-/// [`LOG_PATIENCE`] at most.
+/// The thread that writes. Dropping it waits until every event is written, for [`LOG_PATIENCE`] at most.
 #[derive(Debug)]
 pub struct LogWriter {
     log: Log,
@@ -44,9 +43,9 @@ pub struct LogWriter {
 }
 
 impl Log {
-    /// Hands in one event. When the log is [`LOG_EVENTS`] behind it is dropped and counted.
+    /// Hands in one event. An event for which the queue of [`LOG_EVENTS`] has no room is dropped and counted.
     pub fn emit(&self, event: Event) {
-        if event.level() > self.level {
+        if event.kind().level > self.level {
             return;
         }
         if self.entries.try_send(Entry::Event(SystemTime::now(), event)).is_err() {
@@ -68,7 +67,7 @@ impl LogWriter {
         let write = move || {
             let _end: SyncSender<()> = end;
             let mut lines = Lines::default();
-            // A panic of this thread is an event, too: the log goes on and writes it.
+            // A panic of this thread is an event, too: the loop goes on and writes it.
             while std::panic::catch_unwind(AssertUnwindSafe(|| write_all(&entries, &lost, &mut lines))).is_err() {
                 lost.fetch_add(std::mem::take(&mut lines).count() + 1, Ordering::Relaxed);
             }
@@ -87,7 +86,7 @@ impl Drop for LogWriter {
     fn drop(&mut self) {
         let deadline = Instant::now() + LOG_PATIENCE;
         let mut left = LOG_PATIENCE;
-        // A full log may be a busy one; only one that stays full is stuck.
+        // A full queue may be a busy one; only one that stays full is stuck.
         while let Err(TrySendError::Full(_)) = self.log.entries.try_send(Entry::Stop)
             && !left.is_zero()
         {
@@ -101,7 +100,7 @@ impl Drop for LogWriter {
 /// Writes entries until the last one.
 fn write_all(entries: &Receiver<Entry>, lost: &AtomicU64, lines: &mut Lines) {
     while let Ok(first) = entries.recv() {
-        // An event that is handed in while nobody waits for one wakes no thread.
+        // While this thread is not in `recv`, `emit` wakes no thread.
         std::thread::park_timeout(LOG_GATHERING);
         let more = std::iter::from_fn(|| entries.try_recv().ok());
         for entry in std::iter::once(first).chain(more) {
@@ -132,19 +131,38 @@ fn write_some(out: &mut impl Write, bytes: &[u8]) -> usize {
     written
 }
 
-/// Whether there is a control character in `text`, or a byte that may begin one.
-fn may_have_controls(text: &str) -> bool {
-    text.bytes().fold(false, |so_far, byte| so_far | matches!(byte, 0..=0x1f | 0x7f | 0xc2))
+/// Appends ` name=value`, or nothing if the value is empty. A value that logfmt cannot have bare is quoted. A file's name or
+/// a panic's message may have control characters: they are escaped, so that an event is one line and a terminal obeys
+/// nothing in it.
+fn push_field(text: &mut String, name: &str, value: &dyn Display) {
+    let begin = text.len();
+    text.extend([" ", name, "="]);
+    let at = text.len();
+    write!(text, "{value}").expect("writing to memory does not fail");
+    if text.len() == at {
+        text.truncate(begin);
+    } else if text[at..].contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '=')) {
+        let raw = text.split_off(at);
+        text.push('"');
+        for c in raw.chars() {
+            match c {
+                '"' | '\\' => text.extend(['\\', c]),
+                c if c.is_control() => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+                c => text.push(c),
+            }
+        }
+        text.push('"');
+    }
 }
 
 /// Log lines on their way to stderr.
 #[derive(Debug, Default)]
 struct Lines {
     text: String,
-    /// The second of the last line, counted from 1970, and how it is written: most lines share theirs with others.
+    /// The second of the last line, since 1970, and its text: most lines share theirs with others.
     second: u64,
     written: String,
-    /// Whether a write ended within a line, so that the next one has to begin on a line of its own.
+    /// Whether a write ended within a line: the next one begins with a line feed.
     is_torn: bool,
 }
 
@@ -156,14 +174,11 @@ impl Lines {
             let whole = UNIX_EPOCH + Duration::from_secs(self.second);
             self.written = humantime::format_rfc3339_seconds(whole).to_string().trim_end_matches('Z').to_owned();
         }
-        let (second, micros, level) = (&self.written, since.subsec_micros(), event.level().label());
-        let begin = self.text.len();
-        write!(self.text, "{second}.{micros:06}Z {level} {event}").expect("writing to memory does not fail");
-        // A file's name or a panic's message may hold anything: an event is one line, and no escape.
-        if may_have_controls(&self.text[begin..]) {
-            let line = self.text.split_off(begin);
-            self.text.push_str(&line.replace(char::is_control, "?"));
-        }
+        let (second, micros, Kind { key, level, sentence }) = (&self.written, since.subsec_micros(), event.kind());
+        let level = level.label();
+        write!(self.text, "{second}.{micros:06}Z {level} event={key}").expect("writing to memory does not fail");
+        event.fields(&mut |fields| fields.iter().for_each(|(name, value)| push_field(&mut self.text, name, value)));
+        push_field(&mut self.text, "msg", &sentence);
         self.text.push('\n');
     }
 
@@ -172,12 +187,11 @@ impl Lines {
         count_lines(self.text.as_bytes())
     }
 
-    /// Writes all of them, and how many were lost until now. Those that `out` does not take whole are lost, and counted
-    /// there.
+    /// Writes all lines, and one with the number of `lost` ones. A line that `out` does not take whole adds to `lost`.
     fn write_out(&mut self, out: &mut impl Write, lost: &AtomicU64) {
-        let told = lost.swap(0, Ordering::Relaxed);
-        if told > 0 {
-            self.add(SystemTime::now(), &Event::Lost { events: told });
+        let counted = lost.swap(0, Ordering::Relaxed);
+        if counted > 0 {
+            self.add(SystemTime::now(), &Event::LogLinesLost { lines: counted });
         }
         let bytes = self.text.as_bytes();
         if self.is_torn && !bytes.is_empty() {
@@ -189,8 +203,8 @@ impl Lines {
         }
         match count_lines(&bytes[written..]) {
             0 => {}
-            // The last line is the one that tells of them: it counts for what it tells.
-            left if told > 0 => _ = lost.fetch_add(left - 1 + told, Ordering::Relaxed),
+            // The last line has the count of lost lines: if it is lost, the count stays.
+            left if counted > 0 => _ = lost.fetch_add(left - 1 + counted, Ordering::Relaxed),
             left => _ = lost.fetch_add(left, Ordering::Relaxed),
         }
         self.text.clear();
@@ -204,19 +218,49 @@ fn count_lines(text: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::ConnectionName;
-    use crate::ids::ShardId;
+    use crate::close_reason::CloseReason;
+    use crate::ids::{ConnectionName, ShardId};
+
+    fn line_of(event: &Event) -> String {
+        let mut lines = Lines::default();
+        lines.add(UNIX_EPOCH + Duration::from_micros(1_500_000), event);
+        lines.text
+    }
 
     #[test]
-    fn an_event_is_one_line_without_escapes() {
-        let connection = ConnectionName { shard: ShardId::new(1), number: 7 };
-        let mut lines = Lines::default();
-        for message in ["é a\nb", "\x1b[31m\u{9b}1m", "fine"] {
-            lines.add(UNIX_EPOCH + Duration::from_micros(1_500_000), &Event::Fault { connection, message });
+    fn an_event_is_one_line_without_controls() {
+        for (error, shown) in [
+            ("é a\nb", r#""é a\u000ab""#),
+            ("\x1b[31m\u{9b}1m", r#""\u001b[31m\u009b1m""#),
+            (r#"no "x" in C:\x"#, r#""no \"x\" in C:\\x""#),
+            ("a=b", r#""a=b""#),
+            (r"C:\fine", r"C:\fine"),
+        ] {
+            let event = Event::CowSkipped { path: "a b".into(), error: error.to_owned() };
+            let begin = r#"1970-01-01T00:00:01.500000Z  WARN event=cow_skipped path="a b" error="#;
+            assert_eq!(line_of(&event), format!("{begin}{shown}\n"));
         }
-        let begin = "1970-01-01T00:00:01.500000Z ERROR internal fault, session ended connection=1.7 panic=";
-        let expected = ["\"é a?b\"", "\"?[31m?1m\"", "\"fine\""].map(|end| format!("{begin}{end}\n"));
-        assert_eq!(lines.text, expected.concat());
+    }
+
+    #[test]
+    fn a_line_has_fields_then_a_sentence_and_no_empty_value() {
+        let shard = ShardId::new(1);
+        let closed = |cow, error| {
+            line_of(&Event::Closed {
+                connection: ConnectionName { shard, number: 7 },
+                cow,
+                reason: CloseReason::ReadFailed,
+                error,
+            })
+        };
+        let begin = "1970-01-01T00:00:01.500000Z  INFO event=closed reason=read_failed connection=1.7";
+        let whole = closed(Some("tux#2".to_owned()), Some("connection reset".to_owned()));
+        assert_eq!(whole, format!("{begin} cow=tux#2 error=\"connection reset\"\n"));
+        assert_eq!(closed(None, None), format!("{begin}\n"));
+        assert_eq!(
+            line_of(&Event::CoreStalled { shard }),
+            "1970-01-01T00:00:01.500000Z  WARN event=core_stalled core=1 msg=\"the core has made no progress for 1 s\"\n"
+        );
     }
 
     /// Takes a number of bytes in small pieces, with a signal before each, and then fails.
@@ -259,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_do_not_get_out_whole_are_counted_wherever_a_write_ends() {
+    fn a_line_that_is_not_written_whole_is_counted() {
         let text = three_lines().text;
         for room in 0..=text.len() {
             let mut out = Narrow::with_room(room);
@@ -276,13 +320,15 @@ mod tests {
             lines.add(UNIX_EPOCH, &Event::NoSendRing { shard: ShardId::new(7) });
             lines.write_out(&mut out, &lost);
             let taken = String::from_utf8(out.taken).expect("text");
-            let whole = taken.lines().filter(|line| line.ends_with(" accepts again")).count() as u64;
+            let is_whole =
+                |line: &&str| (0..3).any(|core| line.ends_with(&format!(" event=accept_recovered core={core}")));
+            let whole = taken.lines().filter(is_whole).count() as u64;
             // The one that lacks nothing but its end counts as lost, and is there all the same.
             assert_eq!(whole + left, 3 + u64::from(text.as_bytes().get(room) == Some(&b'\n')));
-            let told = format!(" WARN {left} log lines were lost: ");
+            let told = format!(" WARN event=log_lines_lost lines={left} ");
             assert_eq!(taken.lines().filter(|line| line.contains(&told)).count(), usize::from(left > 0), "{taken}");
             assert!(
-                taken.lines().any(|line| line.starts_with("1970-") && line.contains(" no ring for sends")),
+                taken.lines().any(|line| line.starts_with("1970-") && line.contains(" event=no_send_ring core=7 ")),
                 "{taken}"
             );
             assert_eq!(lost.load(Ordering::Relaxed), 0);
@@ -290,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_is_told_only_when_it_gets_out() {
+    fn the_count_of_lost_lines_stays_until_it_is_written() {
         let lost = AtomicU64::new(5);
         let mut shut = Narrow::with_room(0);
         let mut lines = three_lines();
@@ -304,6 +350,6 @@ mod tests {
         let mut open = Narrow::with_room(usize::MAX);
         lines.write_out(&mut open, &lost);
         let taken = String::from_utf8(open.taken).expect("text");
-        assert!(taken.starts_with('\n') && taken.contains(" WARN 8 log lines were lost: "), "{taken}");
+        assert!(taken.starts_with('\n') && taken.contains(" WARN event=log_lines_lost lines=8 "), "{taken}");
     }
 }

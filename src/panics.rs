@@ -5,7 +5,7 @@
 
 use std::any::Any;
 
-use crate::events::{Event, PanicPlace};
+use crate::events::Event;
 use crate::log::Log;
 
 /// Stands for a formatted message.
@@ -19,7 +19,7 @@ pub fn text(panic: &(dyn Any + Send)) -> &'static str {
 /// From now on each panic of any thread goes to `log`, which never waits. `RUST_BACKTRACE` has no effect.
 pub fn log_to(log: Log) {
     std::panic::set_hook(Box::new(move |panic| {
-        let place = panic.location().map(|place| PanicPlace { file: place.file().to_owned(), line: place.line() });
+        let place = panic.location().map(ToString::to_string);
         let thread = std::thread::current().name().unwrap_or("?").to_owned();
         log.emit(Event::Panicked { thread, place, message: text(panic.payload()) });
     }));

@@ -115,7 +115,7 @@ impl Target {
     /// The end of its log, indented.
     pub fn last_words(&self) -> String {
         let log = self.log.as_ref().and_then(|log| fs::read_to_string(log).ok()).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().filter(|line| !line.contains(" accepted ")).collect();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.contains(" event=accepted ")).collect();
         let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
         shown.iter().map(|line| format!("    {line}\n")).collect()
     }

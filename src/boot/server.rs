@@ -159,7 +159,7 @@ fn log_oddities(config: &Config, log: &Log) {
         log.emit(Event::UnknownVariable { name: variable.name.clone(), nearest: variable.nearest.clone() });
     }
     for file in &config.cow_files_skipped {
-        log.emit(Event::CowSkipped { path: file.path.clone(), reason: file.reason.to_string() });
+        log.emit(Event::CowSkipped { path: file.path.clone(), error: file.reason.to_string() });
     }
 }
 
@@ -275,10 +275,10 @@ impl Running {
         for core in &self.cores {
             match watchdog.check(core.id, core.progress.count(), now) {
                 CoreHealth::Running | CoreHealth::StillStalled => {}
-                CoreHealth::Recovered(stalled) => self.log.emit(Event::Recovered { shard: core.id, stalled }),
+                CoreHealth::Recovered(stalled) => self.log.emit(Event::CoreRecovered { shard: core.id, stalled }),
                 CoreHealth::Stalled => {
                     CoreMetrics::new(Arc::clone(&self.metrics), core.id).add(Counter::Stalls, 1);
-                    self.log.emit(Event::Stalled { shard: core.id });
+                    self.log.emit(Event::CoreStalled { shard: core.id });
                 }
             }
         }
@@ -291,9 +291,9 @@ impl Running {
     fn drain_cores(&mut self, cause: &'static str) -> Result<(), ServerError> {
         let began = Instant::now();
         let deadline = began + self.limits.drain_timeout;
-        let draining = Event::Draining { signal: cause, connections: self.metrics.open() };
-        self.manager.stopping(&draining.to_string());
-        self.log.emit(draining);
+        let connections = self.metrics.open();
+        self.manager.stopping(&format!("{cause}: draining {connections} connections"));
+        self.log.emit(Event::Draining { cause, connections });
         self.cores.iter().for_each(|core| core.drain(began));
         let mut running = self.cores.len();
         while running > 0 {

@@ -191,14 +191,14 @@ impl Core {
     /// Ends a connection's session because of a panic that concerns nobody else.
     pub(crate) fn end_by_fault(&self, connection: &Connection, panic: &(dyn Any + Send)) {
         self.metrics.add(Counter::Faults, 1);
-        self.log.emit(Event::Fault { connection: connection.name, message: panics::text(panic) });
-        self.end(connection, CloseReason::Fault.into());
+        self.log.emit(Event::InternalFault { connection: connection.name, message: panics::text(panic) });
+        self.end(connection, CloseReason::InternalFault.into());
     }
 
     /// Gives up what still waits for a connection that ends.
     pub(crate) fn discard_output(&self, connection: &Connection) {
         if connection.discard_output() {
-            self.log.emit(Event::Abandoned { connection: connection.name });
+            self.log.emit(Event::OutputDiscarded { connection: connection.name });
         }
     }
 

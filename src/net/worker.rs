@@ -116,7 +116,7 @@ fn run(
         && let Err(error) = pin_to(cpu)
     {
         // It runs without that, too, though not as well.
-        context.log.emit(Event::PinForbidden { shard: spec.id, cpu, error: error.to_string() });
+        context.log.emit(Event::PinFailed { shard: spec.id, cpu, error: error.to_string() });
     }
     let remote_waker = Arc::clone(spec.mesh.remote_waker());
     let main = async move |reactor: Rc<Reactor>| serve(spec, context, reactor, draining, notify).await;

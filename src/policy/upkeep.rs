@@ -66,7 +66,7 @@ pub fn verdict(
         return Verdict::Close(CloseReason::Idle);
     }
     if connection.is_counted && is_over(connection.quiet, limits.scarce_idle) && are_cows_scarce() {
-        return Verdict::Close(CloseReason::Scarce);
+        return Verdict::Close(CloseReason::CowsScarce);
     }
     Verdict::Keep
 }
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(of(99 * SECOND, SECOND, exempt, true), Verdict::Keep);
         assert_eq!(of(29 * SECOND, SECOND, |_| {}, true), Verdict::Keep);
         assert_eq!(of(31 * SECOND, SECOND, |_| {}, true), Verdict::Close(CloseReason::Idle));
-        assert_eq!(of(SECOND, 26 * SECOND, |_| {}, true), Verdict::Close(CloseReason::Scarce));
+        assert_eq!(of(SECOND, 26 * SECOND, |_| {}, true), Verdict::Close(CloseReason::CowsScarce));
         assert_eq!(of(SECOND, 26 * SECOND, |_| {}, false), Verdict::Keep);
         assert_eq!(of(SECOND, 26 * SECOND, |condition| condition.is_counted = false, true), Verdict::Keep);
     }

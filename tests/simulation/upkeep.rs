@@ -198,7 +198,7 @@ impl World {
             Verdict::Close(reason) => {
                 match reason {
                     CloseReason::NotLoggedIn | CloseReason::Idle => assert!(idle >= timeout),
-                    CloseReason::Scarce => assert!(is_full && now - timers.last_message >= SCARCE_IDLE),
+                    CloseReason::CowsScarce => assert!(is_full && now - timers.last_message >= SCARCE_IDLE),
                     _ => panic!("{reason:?} is not for this peer"),
                 }
                 if !self.drains[place.0].has_begun() {

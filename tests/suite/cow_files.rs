@@ -51,13 +51,14 @@ impl Cows {
     /// Asserts that the log says of each file what is said here, and of no other file anything.
     fn are_skipped(&self, server: &Server, skipped: &[(&str, &str)]) {
         for (file, reason) in skipped {
-            let line = server.wait_for_log(&format!("cow file {}/{file} is skipped: ", self.path()));
-            assert!(line.contains(" WARN ") && line.ends_with(&format!(" is skipped: {reason}")), "{line}");
+            let path = format!("{}/{file}", self.path());
+            let line = server.log_event("cow_skipped", &[("level", "WARN"), ("path", &path)]);
+            assert_eq!(line.field("error"), *reason, "{file}");
         }
         // What is logged of a connection stands after all that was logged at the start.
         server.core_of(&server.connect());
-        let all = server.log().into_iter().filter(|line| line.contains(" is skipped: "));
-        assert_eq!(all.count(), skipped.len(), "{:?}", server.log());
+        let all = server.log_events("cow_skipped", &[]);
+        assert_eq!(all.len(), skipped.len(), "{all:?}");
     }
 }
 
@@ -221,7 +222,7 @@ fn a_file_that_is_no_cow_is_skipped_and_the_log_says_where_and_why() {
             ("good.cow", &other),
             ("Ferris.cow", "the built-in ferris stays: rename the file to have both"),
             (&longest, name),
-            ("esc?[2J?.cow", name),
+            ("esc\x1b[2J\n.cow", name),
         ],
     );
 }
@@ -319,13 +320,16 @@ fn a_built_in_cow_stays_and_of_two_files_the_first() {
     looks(&server, "moo", "\\ moo");
     looks(&server, "both", "chara");
     looks(&server, "repaired", "\\ moo");
-    let line = |cows: &Cows, file: &str| server.wait_for_log(&format!("{}/{file} is skipped", cows.path()));
-    assert!(line(&first, "tux.cow").ends_with(": the built-in tux stays: rename the file to have both"));
-    assert!(line(&second, "mew.chara").ends_with(": the built-in mew stays: rename the file to have both"));
-    let stays = |file: &str| format!(": {}/{file} is the cow of that name: rename one to have both", first.path());
-    assert!(line(&first, "both.cow").ends_with(&stays("both.chara")));
-    assert!(line(&second, "moo.cow").ends_with(&stays("moo.cow")));
-    assert!(line(&first, "repaired.chara").contains(": line 1: "));
+    let error = |cows: &Cows, file: &str| {
+        let path = format!("{}/{file}", cows.path());
+        server.log_event("cow_skipped", &[("path", &path)]).field("error").to_owned()
+    };
+    assert_eq!(error(&first, "tux.cow"), "the built-in tux stays: rename the file to have both");
+    assert_eq!(error(&second, "mew.chara"), "the built-in mew stays: rename the file to have both");
+    let stays = |file: &str| format!("{}/{file} is the cow of that name: rename one to have both", first.path());
+    assert_eq!(error(&first, "both.cow"), stays("both.chara"));
+    assert_eq!(error(&second, "moo.cow"), stays("moo.cow"));
+    assert!(error(&first, "repaired.chara").starts_with("line 1: "));
 }
 
 #[test]
@@ -430,8 +434,12 @@ fn the_originals_own_cows_look_as_the_original_draws_them() {
         is_seen(&server, &mut tux, cow, &original(file));
     }
     has_cows(&server, 24 + files.len() - 2);
-    server.wait_for_log("tux.cow is skipped: the built-in tux stays");
-    server.wait_for_log("calvin.cow is skipped: line 33: a bare $ or @ means something to Perl");
+    for (file, begin) in
+        [("tux.cow", "the built-in tux stays"), ("calvin.cow", "line 33: a bare $ or @ means something to Perl")]
+    {
+        let skipped = server.log_event("cow_skipped", &[("path", &format!("{ORIGINAL_COWS}/{file}"))]);
+        assert!(skipped.field("error").starts_with(begin), "{skipped:?}");
+    }
 }
 
 /// A file of what published cow files are made of. Every seed gives another one.

@@ -280,7 +280,7 @@ fn a_slow_consumer_is_cut_with_a_prefix_and_frees_its_cow_and_nobody_else_notice
             reply != "Sent to mew"
         });
         assert!(cut > Some(5), "it was cut only after its queue was full");
-        server.wait_for_log("cow=mew reason=\"slow consumer\"");
+        server.log_event("closed", &[("cow", "mew"), ("reason", "slow_consumer")]);
         let got = slow.read_until_cut();
         assert!(sent.as_bytes().starts_with(&got), "{} bytes of {} are a prefix", got.len(), sent.len());
         let again = server.login("mew");
@@ -322,8 +322,7 @@ fn others_messages_make_a_stalled_reader_close_and_its_own_replies_do_not() {
             let reply = tux.ask(&format!("say mew {n}"));
             assert!(reply == "Sent to mew" || reply == "error: cow mew is not logged in", "{reply}");
         }
-        let closed = server.wait_for_log("cow=mew reason=");
-        assert!(closed.contains("reason=\"stalled\""), "{closed}");
+        assert_eq!(server.log_event("closed", &[("cow", "mew")]).field("reason"), "stalled");
         for _ in 0..5_000 {
             assert!(own.read_line().starts_with("Available cow names: "));
         }

@@ -20,8 +20,11 @@ use socket2::{SockFilter, SockRef};
 struct Fault {
     name: &'static str,
     act: Act,
-    ends: &'static [&'static str],
+    ends: &'static [End],
 }
+
+/// Fields of the event `closed`.
+type End = &'static [(&'static str, &'static str)];
 
 enum Act {
     /// Logs in as mew, sends these bytes, by which it says this text to both bystanders, and quits.
@@ -34,16 +37,17 @@ const fn says(name: &'static str, bytes: &'static [u8], text: &'static str) -> F
     Fault { name, act: Act::Says(bytes, text), ends: QUIT }
 }
 
-const fn does(name: &'static str, act: fn(&mut Stage, Client), ends: &'static [&'static str]) -> Fault {
+const fn does(name: &'static str, act: fn(&mut Stage, Client), ends: &'static [End]) -> Fault {
     Fault { name, act: Act::Does(act), ends }
 }
 
-const QUIT: &[&str] = &["cow=mew reason=\"quit\""];
-const END: &[&str] = &["cow=mew reason=\"end of input\""];
-const RESET: &[&str] = &["reason=\"read failed\" error=\"connection reset\""];
-const CUT: &[&str] = &["cow=mew reason=\"slow consumer\""];
+const QUIT: &[End] = &[&[("cow", "mew"), ("reason", "quit")]];
+const END: &[End] = &[&[("cow", "mew"), ("reason", "end_of_input")]];
+const RESET: &[End] = &[&[("reason", "read_failed"), ("error", "connection reset")]];
+const CUT: &[End] = &[&[("cow", "mew"), ("reason", "slow_consumer")]];
 /// Which of these it is, is for the two kernels to say.
-const GONE: &[&str] = &[END[0], "cow=mew reason=\"read failed\"", "cow=mew reason=\"write failed\""];
+const GONE: &[End] =
+    &[END[0], &[("cow", "mew"), ("reason", "read_failed")], &[("cow", "mew"), ("reason", "write_failed")]];
 
 const TABLE: [Fault; 20] = [
     does("RST (SO_LINGER 0)", |_, client| client.logged_in("mew").reset(), RESET),
@@ -65,7 +69,7 @@ const TABLE: [Fault; 20] = [
     does("gone right after a command", goes_after_a_command, GONE),
     does("disconnect while being delivered to", resets_while_delivered_to, GONE),
     does("disconnect with output pending", resets_with_output_pending, GONE),
-    does("login race", races, &["reason=\"quit\""]),
+    does("login race", races, &[&[("reason", "quit")]]),
 ];
 
 #[test]
@@ -79,15 +83,15 @@ fn after_every_fault_the_bystanders_talk_on_and_nothing_of_it_is_left() {
                 Act::Says(bytes, text) => say(&mut stage, client, bytes, text),
                 Act::Does(act) => act(&mut stage, client),
             }
-            let closed = stage.server.wait_for_log(&format!("closed connection={connection} "));
-            assert!(ends.iter().any(|end| closed.contains(end)), "{name}, core {core}: {closed}");
+            let closed = stage.server.log_event("closed", &[("connection", &connection)]);
+            assert!(ends.iter().any(|end| closed.is("closed", end)), "{name}, core {core}: {closed:?}");
             stage.assert_unharmed(&format!("{name}, core {core}"));
         }
     }
     let mut server = stage.end();
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0));
-    assert!(!server.log().iter().any(|line| line.contains("internal fault, ")), "{:?}", server.log());
+    assert!(server.log_events("internal_fault", &[]).is_empty(), "{:?}", server.log());
 }
 
 /// A server, and two who have nothing to do with the faults of others.
@@ -380,7 +384,7 @@ fn out_of_descriptors_the_bystanders_talk_on_and_no_core_spins() {
         stage.talk();
     }
     for core in [0, 1] {
-        stage.server.wait_for_log(&format!("core {core} cannot accept: "));
+        stage.server.log_event("accept_failed", &[("core", &core.to_string())]);
     }
     // Not even the descriptor that a core keeps to tell newcomers with can be had again: they wait.
     let not_even_one = Rlimit { current: Some(3), maximum: before.maximum };
@@ -407,7 +411,7 @@ fn out_of_descriptors_the_bystanders_talk_on_and_no_core_spins() {
     let deadline = Instant::now() + GUARD;
     for core in [0, 1] {
         // Only a core that accepts knows that it can.
-        while !stage.server.log().iter().any(|line| line.contains(&format!("core {core} accepts again"))) {
+        while stage.server.log_events("accept_recovered", &[("core", &core.to_string())]).is_empty() {
             assert!(Instant::now() < deadline, "core {core} never accepts again");
             // Told that the server is full, or gone of its own.
             let mut newcomer = stage.server.connect();
@@ -445,7 +449,7 @@ fn sigterm_in_the_middle_of_everything_tells_everybody_and_ends_in_order() {
         assert_eq!(client.read_to_end(), LAST_LINE);
     }
     assert_eq!(server.wait().code(), Some(0));
-    assert!(!server.log().iter().any(|line| line.contains("timed out")), "{:?}", server.log());
+    assert!(server.log_events("drain_timed_out", &[]).is_empty(), "{:?}", server.log());
 }
 
 /// On an address of its own, so that no other test takes the port while no server has it.

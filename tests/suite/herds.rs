@@ -104,9 +104,9 @@ fn every_cow_counts_in_the_announcement_and_has_its_own_name_in_the_log_and_in_t
     assert!(server.announcement.contains(" cores, 216 cows, 9 of each, "), "{}", server.announcement);
     let mut client = server.login("tux#9");
     assert!(client.ask("help all").contains(", login COW# (the lowest free of 9), "));
-    assert!(server.wait_for_log("logged in connection=").ends_with(" cow=tux#9"));
+    assert_eq!(server.log_event("logged_in", &[]).field("cow"), "tux#9");
     leave(client);
-    server.wait_for_log("cow=tux#9 reason=\"quit\"");
+    server.log_event("closed", &[("cow", "tux#9"), ("reason", "quit")]);
 }
 
 // Who gets which.
@@ -176,9 +176,9 @@ fn no_login_is_refused_while_cows_stay_free() {
         }
     });
     for core in [0, 1] {
-        let line = format!("logged in connection={core}.");
-        let logins = server.log().iter().filter(|entry| entry.contains(&line)).count();
-        assert!(logins > HOLDERS / 2, "guests came to core {core}, too");
+        let logins = server.log_events("logged_in", &[]);
+        let there = logins.iter().filter(|login| login.field("connection").starts_with(&format!("{core}.")));
+        assert!(there.count() > HOLDERS / 2, "guests came to core {core}, too");
     }
     leave(login_lowest(&server, 0, &numbered("tux", HOLDERS + 1)));
     drop(holders);

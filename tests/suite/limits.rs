@@ -83,11 +83,11 @@ fn a_line_that_would_wait_for_too_long_is_refused_and_quit_is_not() {
         assert_eq!(client.read_line(), refusal);
     }
     assert_eq!(client.read_to_end(), "");
-    assert!(!server.log().iter().any(|line| line.contains("cow=tux")), "what was refused was not done");
+    assert!(server.log_events("logged_in", &[]).is_empty(), "what was refused was not done");
     let mut server = server;
     server.signal("TERM");
     server.wait();
-    server.wait_for_log("ended by reason: quit 1");
+    server.log_event("stopped", &[("ended_quit", "1")]);
 }
 
 #[test]
@@ -171,9 +171,8 @@ fn an_address_that_connects_too_fast_is_served_at_its_rate_and_told_of_in_one_li
         let waited = Duration::from_millis(500) * u32::saturating_sub(number, CONNECT_BURST);
         assert!(began.elapsed() >= waited, "the {number}th after {:?}", began.elapsed());
     }
-    server.wait_for_log("more connections of 127.0.0.1 came too fast and were not served");
-    let accepted = server.log().into_iter().filter(|line| line.contains("accepted connection="));
-    assert_eq!(accepted.count(), clients.len());
+    server.log_event("unserved", &[("address", "127.0.0.1")]);
+    assert_eq!(server.log_events("accepted", &[]).len(), clients.len());
 }
 
 /// Whether the server has read all that this client has sent, as the kernel says (proc_net_tcp in its documentation).
@@ -219,19 +218,19 @@ fn who_is_in_debt_is_not_read_but_his_cow_is_free_when_he_goes() {
     let mut waiting = in_debt(21, "mew");
     waiting.send("who");
     drop(in_debt(22, "tux"));
-    server.wait_for_log("cow=tux reason=\"end of input\"");
+    server.log_event("closed", &[("cow", "tux"), ("reason", "end_of_input")]);
     in_debt(23, "ferris").reset();
-    server.wait_for_log("cow=ferris reason=\"read failed\"");
+    server.log_event("closed", &[("cow", "ferris"), ("reason", "read_failed")]);
     // With a line that is not read, and with one that is and has to wait.
     let mut unread = in_debt(24, "kirby");
     unread.send("who");
     unread.reset();
-    server.wait_for_log("cow=kirby reason=\"read failed\"");
+    server.log_event("closed", &[("cow", "kirby"), ("reason", "read_failed")]);
     let mut read = connect_from(25, &server);
     read.send_raw(b"login nemo\nwho x\nwho\n");
     assert_eq!([read.read_line(), read.read_line()], ["Logged in as nemo", NOBODY]);
     read.reset();
-    server.wait_for_log("cow=nemo reason=\"read failed\"");
+    server.log_event("closed", &[("cow", "nemo"), ("reason", "read_failed")]);
     // All that took less than the minute that each of them had to wait.
     assert!(!has_heard(&waiting), "who stays has to wait");
     assert_eq!(connect_from(26, &server).ask("who"), "Registered users: mew");
@@ -323,7 +322,7 @@ fn who_does_not_log_in_and_sends_no_line_is_told_so_and_closed() {
             assert_eq!(thread.join().expect("no panic"), "* closed: not logged in for 2 s\n");
         }
     });
-    server.wait_for_log("reason=\"not logged in\"");
+    server.log_event("closed", &[("reason", "not_logged_in")]);
     assert_eq!(registered.ask("who"), "Registered users: tux");
     assert_eq!(exempt.ask("who"), "Registered users: tux");
 }
@@ -337,7 +336,7 @@ fn a_guest_that_reads_none_of_its_replies_is_closed_like_a_silent_one() {
     thread::scope(|scope| {
         // It ends when the server closes.
         let asking = scope.spawn(move || while (&asker).write_all(b"cows\n").is_ok() {});
-        server.wait_for_log("reason=\"not logged in\"");
+        server.log_event("closed", &[("reason", "not_logged_in")]);
         assert!(began.elapsed() >= Duration::from_secs(2), "not before its time");
         guest.stream().shutdown(Shutdown::Both).expect("a connected socket");
         asking.join().expect("no panic");
@@ -360,8 +359,7 @@ fn who_is_logged_in_and_idle_is_told_so_and_frees_his_cow() {
             assert_eq!(numbered.ask("1 login ferris"), "1 Logged in as ferris");
             assert_eq!(idle.read_to_end(), "* closed: idle\n");
             assert_eq!(numbered.read_to_end(), "0 * closed: idle\n");
-            let closed = server.wait_for_log("cow=tux reason=");
-            assert!(closed.ends_with("reason=\"idle\""), "{closed}");
+            assert_eq!(server.log_event("closed", &[("cow", "tux")]).field("reason"), "idle");
         }
         for _ in 0..5_000 {
             assert!(reading_later.read_line().starts_with("Available cow names: "));
@@ -387,14 +385,14 @@ fn an_address_holds_as_many_cows_as_it_may_over_all_cores_and_gives_them_back() 
         assert_eq!(guest.ask("login cow"), too_many);
     }
     drop(connect_from(3, &server).logged_in("cow"));
-    server.wait_for_log("cow=cow reason=");
+    server.log_event("closed", &[("cow", "cow")]);
     let mut leaving = holders.remove(0);
     assert_eq!(leaving.ask("quit"), "Goodbye.");
     assert_eq!(guests[0].ask("login cow"), "Logged in as cow");
     assert_eq!(guests[1].ask("login tux"), too_many);
     // However one goes.
     holders.remove(0).reset();
-    server.wait_for_log("cow=seaking reason=");
+    server.log_event("closed", &[("cow", "seaking")]);
     assert_eq!(guests[1].ask("login tux"), "Logged in as tux");
     exempt.iter_mut().for_each(|client| assert!(client.ask("who").contains("aya")));
 }
@@ -422,8 +420,7 @@ fn while_cows_are_scarce_one_who_says_nothing_makes_room() {
         assert!(said.ends_with("* closed: idle, and cows are scarce\n"), "{said}");
     });
     assert!(began.elapsed() >= Duration::from_secs(2), "not before its time");
-    let closed = server.wait_for_log(&format!("cow={} reason=", cows[21]));
-    assert!(closed.ends_with("reason=\"cows scarce\""), "{closed}");
+    assert_eq!(server.log_event("closed", &[("cow", cows[21])]).field("reason"), "cows_scarce");
     // With three free nobody has to go.
     assert_eq!(talking.ask(&command), format!("Sent to {}", cows[0]));
     assert!(exempt.iter_mut().skip(1).all(|client| client.ask("who mew").starts_with("Registered users: ")));
@@ -451,8 +448,9 @@ fn an_address_has_as_many_connections_as_it_may_over_all_cores() {
         for _ in 0..10 {
             assert!(knock(last, &server).is_none(), "one too many from 127.0.0.{last}");
         }
-        server.wait_for_log(&format!("peer=127.0.0.{last}:"));
-        server.wait_for_log("reason=\"address full\"");
+        let peer = format!("127.0.0.{last}:");
+        let refused = server.log_line(|line| line.is("refused", &[]) && line.field("peer").starts_with(&peer));
+        assert_eq!(refused.expect("it is in the log").field("reason"), "address_full");
         for mut leaving in [clients.remove(0), clients.remove(0)] {
             assert_eq!(leaving.ask("quit"), "Goodbye.");
             assert_eq!(leaving.read_to_end(), "");
@@ -484,7 +482,8 @@ fn an_ipv4_address_mapped_into_ipv6_counts_as_what_it_is() {
     exempt.iter_mut().for_each(|client| assert_eq!(client.ask("who"), NOBODY));
     let mut counted = connect(1);
     assert_eq!(counted.ask("who"), NOBODY);
-    server.wait_for_log("peer=[::ffff:127.0.0.1]:");
+    let peer = format!("[::ffff:127.0.0.1]:{}", counted.local().port());
+    server.log_event("accepted", &[("peer", &peer)]);
     assert_eq!(connect(1).read_to_end(), TOO_MANY);
 }
 
@@ -505,8 +504,7 @@ fn lose_a_peer(server: &Server, cow: &str, sender: &mut Client) {
     let gone = server.login(cow);
     go_deaf(&gone);
     assert_eq!(sender.ask(&format!("say {cow} are you there?")), format!("Sent to {cow}"));
-    let closed = server.wait_for_log(&format!("cow={cow} reason="));
-    assert!(closed.ends_with("reason=\"peer gone\""), "{closed}");
+    assert_eq!(server.log_event("closed", &[("cow", cow)]).field("reason"), "peer_gone");
     drop(server.login(cow));
 }
 
@@ -606,8 +604,8 @@ fn a_peer_that_goes_when_its_window_is_closed_is_gone_too_and_one_that_stays_is_
     for _ in 0..3 {
         let gone = login_and_stop_reading(&server, "tux");
         go_deaf(&gone);
-        let closed = server.wait_for_log(&format!("connection={} cow=tux reason=", server.name_of(&gone)));
-        assert!(closed.ends_with("reason=\"peer gone\""), "{closed}");
+        let closed = server.log_event("closed", &[("connection", &server.name_of(&gone))]);
+        assert!(closed.is("closed", &[("cow", "tux"), ("reason", "peer_gone")]), "{closed:?}");
         assert_eq!(server.connect().ask("who"), "Registered users: mew");
     }
 }
@@ -618,8 +616,7 @@ fn an_idle_peer_that_answers_no_probe_is_gone() {
     let mut stays = server.login("ferris");
     let gone = server.login("tux");
     go_deaf(&gone);
-    let closed = server.wait_for_log("cow=tux reason=");
-    assert!(closed.contains("reason=\"peer gone\""), "{closed}");
+    assert_eq!(server.log_event("closed", &[("cow", "tux")]).field("reason"), "peer_gone");
     assert_eq!(stays.ask("who"), "Registered users: ferris", "who answers its kernel's probes stays");
 }
 
@@ -650,11 +647,10 @@ fn over_the_budget_for_all_queues_the_largest_goes_first_and_what_is_shared_coun
     let mut smaller = connect_narrow(server.address).logged_in("nemo");
     say_bytes(&mut sender, "mew", "kirby", 3 * MIB);
     let expected = say_bytes(&mut sender, "mew", "nemo", 2 * MIB);
-    let cut = server.wait_for_log("reason=\"queues full\"");
-    assert!(cut.contains("cow=kirby"), "{cut}");
+    assert_eq!(server.log_event("closed", &[("reason", "queues_full")]).field("cow"), "kirby");
     smaller.expect(&expected);
     assert_eq!(smaller.ask("who kirby"), NOBODY);
-    assert_eq!(server.log().iter().filter(|line| line.contains("closed connection=")).count(), 1, "and nobody else");
+    assert_eq!(server.log_events("closed", &[]).len(), 1, "and no other");
     drop((sharers, larger));
 }
 
@@ -678,7 +674,7 @@ fn however_many_queues_are_full_all_together_take_no_more_than_the_budget() {
     let _readers: Vec<Client> = cows.iter().map(|cow| connect_narrow(server.address).logged_in(cow)).collect();
     let before = server.kib_of("VmRSS");
     let says = 32 * KIB / message("mew", true, "moo").len();
-    let cuts = || server.log().iter().filter(|line| line.contains("reason=\"queues full\"")).count();
+    let cuts = || server.log_events("closed", &[("reason", "queues_full")]).len();
     let mut sent = 0;
     // The kernel takes some of it, but not most of 1 MiB for each.
     while cuts() < count.div_ceil(20) {
@@ -704,7 +700,7 @@ fn replies_that_nobody_reads_count_towards_the_budget() {
     thread::scope(|scope| {
         // It ends when the server closes.
         let asking = scope.spawn(move || while (&asker).write_all(b"cows\n").is_ok() {});
-        server.wait_for_log("reason=\"queues full\"");
+        server.log_event("closed", &[("reason", "queues_full")]);
         asking.join().expect("no panic");
     });
     assert_eq!(server.connect().ask("who"), NOBODY);
@@ -728,8 +724,8 @@ fn one_for_whom_too_much_waits_is_cut_even_if_nobody_says_anything_more() {
             // On a machine that was slow he has been cut by now.
             assert!(reply == "Sent to mew" || reply == "error: cow mew is not logged in", "{reply}");
         }
-        let closed = server.wait_for_log(&format!("connection={} cow=mew reason=", server.name_of(&reader)));
-        assert!(closed.ends_with("reason=\"slow consumer\""), "{closed}");
+        let closed = server.log_event("closed", &[("connection", &server.name_of(&reader))]);
+        assert!(closed.is("closed", &[("cow", "mew"), ("reason", "slow_consumer")]), "{closed:?}");
         assert_eq!(sender.ask("who"), "Registered users: tux");
         sender.quit();
     }

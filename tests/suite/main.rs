@@ -15,6 +15,7 @@ mod framing;
 mod herds;
 mod history;
 mod limits;
+mod log_line;
 mod notices;
 mod notify_socket;
 mod own_faults;

@@ -197,13 +197,13 @@ fn a_server_with_a_core_that_stands_still_is_not_said_to_live() {
     assert_eq!(listening.next(), ready(&server));
     assert_eq!(listening.next(), LIVES);
     let one = Stalled::core(&server, 1);
-    server.wait_for_log("core 1 is stalled");
+    server.log_event("core_stalled", &[("core", "1")]);
     // All that the supervisor says while it misses core 1 but not yet core 0, which takes a second, lies
     // between the two lines of the log. A word sent before the first may still be under way.
     let mark = UnixDatagram::unbound().expect("a descriptor");
     mark.send_to(b"core 1 is stalled", &socket.path).expect("room");
     let zero = Stalled::core(&server, 0);
-    server.wait_for_log("core 0 is stalled");
+    server.log_event("core_stalled", &[("core", "0")]);
     mark.send_to(b"core 0 is stalled", &socket.path).expect("room");
     while listening.next() != "core 1 is stalled" {}
     assert_eq!(listening.next(), "core 0 is stalled");
@@ -219,7 +219,7 @@ fn a_manager_without_a_watchdog_hears_no_signs_of_life() {
     let server = serve(socket.path.as_os_str(), None);
     // Until a core is missed, the supervisor has looked a few times and found all well.
     let _one = Stalled::core(&server, 1);
-    server.wait_for_log("core 1 is stalled");
+    server.log_event("core_stalled", &[("core", "1")]);
     assert_eq!(listening.rest(), [ready(&server)]);
 }
 

@@ -78,13 +78,17 @@ mod armed {
             let name = server.name_of(&faulty);
             faulty.send(line);
             assert_eq!(faulty.read_until_cut(), b"", "{fault}");
-            let told = server.wait_for_log(&format!("internal fault, session ended connection={name} panic=\""));
+            let told = server.log_event("internal_fault", &[("level", "ERROR"), ("connection", &name)]);
+            let panic = told.field("panic");
             // The panic in drawing quotes what was said, which the log never does.
             let is_literal = !fault.starts_with("draw");
-            assert_eq!(told.contains("panic=\"a fault on purpose at "), is_literal, "{told}");
-            assert_eq!(told.contains("panic=\"its message is not shown"), !is_literal, "{told}");
-            server.wait_for_log(&format!(" ERROR panic in thread core-{core} at src/faults.rs:"));
-            server.wait_for_log(&format!("closed connection={name} cow=mew reason=\"internal fault\""));
+            assert_eq!(panic.starts_with("a fault on purpose at "), is_literal, "{panic}");
+            assert_eq!(panic.starts_with("its message is not shown"), !is_literal, "{panic}");
+            let thread = format!("core-{core}");
+            let panicked = server.log_event("panicked", &[("level", "ERROR"), ("thread", &thread), ("panic", panic)]);
+            assert!(panicked.field("at").starts_with("src/faults.rs:"), "{panicked:?}");
+            let closed = [("connection", name.as_str()), ("cow", "mew"), ("reason", "internal_fault")];
+            server.log_event("closed", &closed);
             assert_eq!(aya.ask("who"), "Registered users: aya, cow", "{fault}");
             server.login_on(1 - core, "mew").quit();
             talk(&mut aya, &mut cow);
@@ -93,7 +97,7 @@ mod armed {
         cow.quit();
         server.signal("TERM");
         assert_eq!(server.wait().code(), Some(0), "{fault}");
-        server.wait_for_log("there were 2 internal faults, ");
+        server.log_event("mishaps", &[("faults", "2")]);
         let quotes = server.log().into_iter().filter(|line| line.contains("boom") || line.contains("panicked at"));
         assert_eq!(quotes.collect::<Vec<_>>(), [""; 0]);
     }
@@ -129,9 +133,9 @@ mod armed {
             let name = server.name_of(&faulty);
             faulty.send_raw(b"boom\nquit\n");
             assert_eq!(faulty.read_until_cut(), b"");
-            let closed = server.wait_for_log(&format!("closed connection={name} "));
-            assert!(closed.ends_with("cow=mew reason=\"quit\""), "{closed}");
-            server.wait_for_log(&format!("internal fault, session ended connection={name} "));
+            let closed = server.log_event("closed", &[("connection", &name)]);
+            assert!(closed.is("closed", &[("cow", "mew"), ("reason", "quit")]), "{closed:?}");
+            server.log_event("internal_fault", &[("connection", &name)]);
             talk(&mut aya, &mut cow);
         }
         aya.quit();
@@ -173,7 +177,7 @@ mod armed {
         }
         server.signal("TERM");
         assert_eq!(server.wait().code(), Some(0));
-        assert!(!server.log().iter().any(|line| line.contains("internal fault, ")), "{:?}", server.log());
+        assert!(server.log_events("internal_fault", &[]).is_empty(), "{:?}", server.log());
     }
 
     #[test]
@@ -334,7 +338,7 @@ mod armed {
             let [mut aya, mut cow, mut mew, mut nemo] = others;
             tux.send("say kirby boom");
             let stall = stalls.begin();
-            server.wait_for_log(&format!("core {stalled} is stalled"));
+            server.log_event("core_stalled", &[("core", &stalled.to_string())]);
             assert_eq!(mew.ask("say kirby one"), "Sent to kirby", "there is room for one");
             mew.send("say kirby two");
             nemo.send("yield three");
@@ -348,7 +352,7 @@ mod armed {
                 client.expect_silence();
             }
             drop(stall);
-            server.wait_for_log(&format!("core {stalled} has recovered after "));
+            server.log_event("core_recovered", &[("core", &stalled.to_string())]);
             let [one, two] = ["one", "two"].map(|text| message("mew", true, text));
             let (boom, three) = (message("tux", true, "boom"), message("nemo", false, "three"));
             expect_all(&mut kirby, &[one, two, boom, three.clone(), format!("{WHO}\n")]);
@@ -368,8 +372,8 @@ mod armed {
             server.signal("TERM");
             assert_eq!(server.wait().code(), Some(0));
             // A machine that is busy otherwise may have kept a core waiting once more.
-            let counted = server.log().iter().filter(|line| line.contains(" is stalled")).count();
-            server.wait_for_log(&format!(" 0 internal faults, and {counted} stalls of a core"));
+            let counted = server.log_events("core_stalled", &[]).len().to_string();
+            server.log_event("mishaps", &[("faults", "0"), ("stalls", &counted)]);
         }
     }
 
@@ -429,7 +433,7 @@ mod armed {
             tux.send("say aya boom");
             let stall = stalls.begin();
             server.signal("TERM");
-            server.wait_for_log("SIGTERM: draining ");
+            server.log_event("draining", &[("cause", "SIGTERM")]);
             let (before, deadline) = (rests(&server, 1 - stalled), Instant::now() + GUARD);
             while rests(&server, 1 - stalled) < before + RESTS {
                 assert!(Instant::now() < deadline, "core {} does not wait", 1 - stalled);
@@ -466,7 +470,7 @@ mod armed {
                 assert_eq!(client.read_to_end(), LAST_LINE, "core {stalled} stands still");
             }
             assert_eq!(server.wait().code(), Some(0));
-            server.wait_for_log("drain timed out: ");
+            server.log_event("drain_timed_out", &[]);
             drop(stall);
         }
     }
@@ -497,14 +501,14 @@ mod armed {
             // Over the budget, so that the core tells of its largest queue.
             say_bytes(&mut mew, "kirby", 10 * MIB / 4);
             say_bytes(&mut mew, "nemo", 8 * MIB / 4);
-            server.wait_for_log("cow=kirby reason=\"queues full\"");
+            server.log_event("closed", &[("cow", "kirby"), ("reason", "queues_full")]);
             cow.send("boom");
             let stall = stalls.begin();
             // Smaller ones, and with what waits there over the budget again.
             say_bytes(&mut mew, "tux", 5 * MIB / 4);
             say_bytes(&mut mew, "aya", MIB);
             say_bytes(&mut mew, "ferris", MIB);
-            server.wait_for_log("cow=tux reason=\"queues full\"");
+            server.log_event("closed", &[("cow", "tux"), ("reason", "queues_full")]);
             drop(stall);
         }
     }

@@ -135,7 +135,7 @@ fn every_close_reason_is_in_its_table_with_its_last_line() {
         .collect();
     let reasons = CloseReason::ALL.map(|reason| {
         let last_line = reason.last_line(LOGIN_TIMEOUT);
-        (reason.label(), last_line.map_or("none".to_owned(), |line| format!("`{}`", line.trim_end())))
+        (reason.key(), last_line.map_or("none".to_owned(), |line| format!("`{}`", line.trim_end())))
     });
     assert_eq!(rows.len(), reasons.len());
     for ((reason, last_line), row) in reasons.into_iter().zip(rows) {
@@ -143,7 +143,7 @@ fn every_close_reason_is_in_its_table_with_its_last_line() {
         let reply = row.1.strip_prefix("none but `").and_then(|reply| reply.strip_suffix('`'));
         let is_its_reply = match reason {
             "quit" => reply == Some("Goodbye."),
-            "wrong protocol" => reply == Some(&format!("error: {}", Refusal::Foreign)),
+            "wrong_protocol" => reply == Some(&format!("error: {}", Refusal::Foreign)),
             _ => false,
         };
         assert!(row.1 == last_line || is_its_reply, "{row:?}");

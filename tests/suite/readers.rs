@@ -105,7 +105,7 @@ fn what_one_address_says_at_once_cuts_no_reader() {
         assert!(got.len() > lines * SENDERS * 2 * text.len(), "it was much");
         assert_eq!(messages, lines * SENDERS + 1, "{cow} at {megabits} Mbit/s has not got all");
     }
-    assert!(!server.log().iter().any(|line| line.contains("reason=\"slow consumer\"")), "nobody is cut");
+    assert!(server.log_events("closed", &[("reason", "slow_consumer")]).is_empty(), "no reader is cut");
     println!("figure: readers of 1, 5 and 50 Mbit/s got all {} messages of {SENDERS} connections", lines * SENDERS);
 }
 
@@ -130,7 +130,7 @@ fn a_say_waits_for_a_receiver_that_reads_and_loses_nothing() {
         let mut tux = server.login_on(core, "tux");
         say_much(&server, &mut tux);
         tux.quit();
-        server.wait_for_log("cow=ferris reason=");
+        server.log_event("closed", &[("cow", "ferris")]);
     }
 }
 
@@ -144,7 +144,7 @@ fn what_the_last_holder_of_a_cow_left_unread_is_not_the_next_ones() {
     tux.send_raw("say ferris moo\n".repeat(count).as_bytes());
     (0..count).for_each(|_| assert_eq!(tux.read_line(), "Sent to ferris"));
     last.half_close();
-    server.wait_for_log("cow=ferris reason=\"end of input\"");
+    server.log_event("closed", &[("cow", "ferris"), ("reason", "end_of_input")]);
     // It takes some more, and goes.
     last.read_bytes(70_000);
     (0..10).for_each(|_| assert_eq!(tux.ask("who ferris"), "Registered users: (none)", "its core has looked"));

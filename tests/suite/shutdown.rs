@@ -38,8 +38,8 @@ fn messages(from: &str, to_you: bool, numbers: std::ops::Range<u32>) -> String {
 
 fn assert_it_drained(server: &mut Server) {
     assert_eq!(server.wait().code(), Some(0));
-    server.wait_for_log("stopped: ");
-    assert!(!server.log().iter().any(|line| line.contains("timed out")), "the drain did not need its deadline");
+    server.log_event("stopped", &[]);
+    assert!(server.log_events("drain_timed_out", &[]).is_empty(), "the drain did not need its deadline");
 }
 
 #[test]
@@ -59,8 +59,8 @@ fn everybody_on_every_core_gets_the_last_line_and_then_the_end() {
             assert_eq!(client.read_to_end(), LAST_LINE, "SIG{signal}");
         }
         assert_it_drained(&mut server);
-        server.wait_for_log(&format!("SIG{signal}: draining "));
-        server.wait_for_log("cow=tux reason=\"shutdown\"");
+        server.log_event("draining", &[("cause", &format!("SIG{signal}"))]);
+        server.log_event("closed", &[("cow", "tux"), ("reason", "shutdown")]);
     }
 }
 
@@ -108,7 +108,7 @@ fn after_the_last_line_nothing_is_answered() {
         assert_eq!(client.read_to_end(), "");
     }
     assert_it_drained(&mut server);
-    assert!(!server.log().iter().any(|line| line.contains("cow=ferris")), "no line is executed");
+    assert!(server.log_events("logged_in", &[("cow", "ferris")]).is_empty(), "no line is executed");
 }
 
 #[test]
@@ -162,8 +162,8 @@ fn a_client_that_never_reads_holds_the_drain_up_until_its_timeout() {
     server.signal("TERM");
     assert_eq!(witness.read_to_end(), LAST_LINE, "the others do not wait for it");
     assert_eq!(server.wait().code(), Some(0));
-    server.wait_for_log("drain timed out: ");
-    server.wait_for_log("stopped: ");
+    server.log_event("drain_timed_out", &[]);
+    server.log_event("stopped", &[]);
 }
 
 #[test]
@@ -192,9 +192,8 @@ fn however_short_a_drain_is_it_ends_in_order_and_counts_those_without_the_last_l
         });
         let untold = 4 - told.count();
         assert_eq!(server.wait().code(), Some(0));
-        let timed_out = server.log().into_iter().find_map(|line| line.split("timed out: ").nth(1).map(str::to_owned));
-        let pending =
-            timed_out.map_or(0, |rest| rest.split(' ').next().and_then(|n| n.parse().ok()).expect("a number"));
+        let timed_out = server.log_events("drain_timed_out", &[]);
+        let pending = timed_out.first().map_or(0, |event| event.field("connections").parse().expect("a number"));
         assert!(untold <= pending, "{untold} without the last line, {pending} said to be, in {timeout}");
     }
 }
@@ -208,7 +207,7 @@ fn a_second_signal_ends_a_drain_at_once() {
         let _deaf = client_that_never_reads(&server);
         let mut witness = server.login("tux");
         server.signal(first);
-        server.wait_for_log(&format!("SIG{first}: draining "));
+        server.log_event("draining", &[("cause", &format!("SIG{first}"))]);
         assert_eq!(witness.read_to_end(), LAST_LINE);
         server.signal(second);
         assert_eq!(server.wait().code(), Some(code), "SIG{first}, then SIG{second}");
@@ -245,7 +244,7 @@ fn a_second_hangup_does_not_cut_a_drain_short() {
     let mut client = server.login("tux");
     let silent = client_that_never_reads(&server);
     server.signal("HUP");
-    server.wait_for_log("draining");
+    server.log_event("draining", &[]);
     server.signal("HUP");
     assert!(client.read_to_end().ends_with("* the server is shutting down\n"));
     silent.reset();
@@ -263,7 +262,7 @@ fn a_server_that_was_told_to_outlive_its_terminal_does() {
     assert_eq!(server.login("tux").ask("yield hi"), "Sent to 0 cows");
     server.signal("TERM");
     assert_it_drained(&mut server);
-    assert!(server.wait_for_log("draining").contains("SIGTERM"), "{:?}", server.log());
+    assert_eq!(server.log_event("draining", &[]).field("cause"), "SIGTERM");
 }
 
 #[test]
@@ -371,7 +370,7 @@ fn who_connects_while_the_drain_begins_gets_the_last_line_or_is_refused() {
         let mut server = server_on_cores(cores);
         let address = server.address;
         let crowds: Vec<_> = (0..4).map(|_| std::thread::spawn(move || crowd(address))).collect();
-        server.wait_for_log("connection=0.200 ");
+        server.log_event("accepted", &[("connection", "0.200")]);
         server.signal("TERM");
         for crowd in crowds {
             assert!(crowd.join().is_ok(), "one of the crowd saw no orderly end, on {cores} cores");

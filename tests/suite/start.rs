@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::Barrier;
 use std::time::Instant;
 
+use crate::log_line::LogLine;
 use crate::support::{
     Client, GUARD, Guarded, SENDQ_BYTES_MIN, Server, bpf, confine, connect_narrow, cowchat, full_pipe, kib_of, picture,
 };
@@ -21,9 +22,6 @@ use rustix::thread::{
 
 const NOBODY: &str = "Registered users: (none)";
 const FULL: &str = "error: server is full\n";
-
-/// How the line ends that tells how many others were lost.
-const LOST: &str = " log lines were lost: stderr was too slow, or a write to it failed";
 
 /// `cowchat serve` on any free port, with these flags.
 fn serve(flags: &[&str]) -> Command {
@@ -122,8 +120,8 @@ fn one_core_is_announced_in_the_singular() {
 fn it_serves_on_ipv6_too() {
     let server = Server::try_with("[::1]:0", &[]).unwrap_or_else(|said| panic!("it did not start: {said}"));
     assert!(server.announcement.starts_with("listening on [::1]:"), "{}", server.announcement);
-    let _client = server.login("tux");
-    server.wait_for_log("peer=[::1]:");
+    let client = server.login("tux");
+    assert!(client.local().ip().is_ipv6() && !server.name_of(&client).is_empty(), "the log has its address");
 }
 
 #[test]
@@ -379,10 +377,10 @@ fn a_variable_that_looks_like_the_servers_own_and_is_none_is_warned_about() {
     let mut server = started(command);
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0));
-    server.wait_for_log("variable COWCHAT_HERDS is not known and sets nothing (is COWCHAT_HERD meant?)");
-    server.wait_for_log("variable COWCHAT_XYZZY is not known and sets nothing");
-    let warnings = server.log().into_iter().filter(|line| line.contains(" is not known and sets nothing"));
-    assert_eq!(warnings.count(), 2, "{:?}", server.log());
+    let unknown = |name, nearest| server.log_event("unknown_variable", &[("name", name), ("nearest", nearest)]);
+    unknown("COWCHAT_HERDS", "COWCHAT_HERD");
+    unknown("COWCHAT_XYZZY", "");
+    assert_eq!(server.log_events("unknown_variable", &[]).len(), 2, "{:?}", server.log());
 }
 
 #[test]
@@ -442,8 +440,7 @@ fn on_one_cpu(command: Command) -> Server {
 fn more_cores_than_cpus_work_and_are_warned_about() {
     let server = on_one_cpu(serve(&["--cores", "3"]));
     assert!(server.announcement.contains("(3 cores, "), "{}", server.announcement);
-    let warning = server.wait_for_log("3 cores on 1 CPU");
-    assert!(warning.contains("WARN") && warning.contains("not pinned"), "{warning}");
+    server.log_event("unpinned", &[("level", "WARN"), ("cores", "3"), ("cpus", "1")]);
     let mut receivers = [server.login_on(0, "tux"), server.login_on(1, "cow"), server.login_on(2, "mew")];
     assert_eq!(server.login("ferris").ask("yield hi"), "Sent to 3 cows");
     for receiver in &mut receivers {
@@ -484,8 +481,8 @@ fn where_pinning_is_forbidden_cores_run_without_and_say_so() {
     forbid(&mut command, libc::SYS_sched_setaffinity, libc::EPERM);
     let server = started(command);
     assert_eq!(server.login("tux").ask("yield hi"), "Sent to 0 cows");
-    let line = server.wait_for_log("core 0 is not pinned to CPU ");
-    assert!(line.contains("WARN") && line.contains("Operation not permitted (os error 1) (--pin off"), "{line}");
+    let error = "Operation not permitted (os error 1)";
+    server.log_event("pin_failed", &[("level", "WARN"), ("core", "0"), ("error", error)]);
 }
 
 #[test]
@@ -494,7 +491,7 @@ fn by_default_there_are_as_many_cores_as_cpus_and_no_warning() {
     assert!(server.announcement.contains("(1 core, "), "{}", server.announcement);
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0));
-    assert!(!server.log().iter().any(|line| line.contains("WARN")), "{:?}", server.log());
+    assert!(!server.log().iter().any(|line| line.contains(" WARN ")), "{:?}", server.log());
 }
 
 #[test]
@@ -623,8 +620,8 @@ fn too_little_memory_to_lock_for_so_many_cores_is_named_or_fewer_are_started() {
     let few = limited(|| started(under("-l 700", &serve(&[]))));
     assert_eq!(few.login("tux").ask("yield hi"), "Sent to 0 cows");
     if !few.announcement.contains(&format!("({wanted} core")) {
-        let line = few.wait_for_log(&format!(" of {wanted} cores are started: lockable memory allows no more"));
-        assert!(line.contains("WARN") && line.contains(&format!("`ulimit -l {}`", wanted * 512)), "{line}");
+        let fewer = few.log_event("fewer_cores", &[("level", "WARN"), ("wanted", &wanted.to_string())]);
+        assert!(fewer.field("lacking").contains(&format!("`ulimit -l {}`", wanted * 512)), "{fewer:?}");
     }
 }
 
@@ -649,7 +646,8 @@ fn too_few_descriptors_for_all_cores_start_fewer() {
     let wanted = std::thread::available_parallelism().expect("it runs on some").get();
     assert!(server.announcement.contains(&format!("({} core", wanted.min(4))), "{}", server.announcement);
     if wanted > 4 {
-        server.wait_for_log(&format!("4 of {wanted} cores are started: file descriptors allow no more"));
+        let fewer = server.log_event("fewer_cores", &[("cores", "4"), ("wanted", &wanted.to_string())]);
+        assert!(fewer.field("lacking").contains("`ulimit -n "), "{fewer:?}");
     }
 }
 
@@ -667,7 +665,7 @@ fn assert_it_fills_and_empties(server: &Server, sessions: usize) {
         }
         assert_eq!(newcomer.read_to_end(), FULL);
     }
-    server.wait_for_log("reason=\"server full\"");
+    server.log_event("refused", &[("reason", "server_full")]);
     for client in &mut clients {
         assert_eq!(client.ask("who"), NOBODY, "nothing came between, and nobody has logged in");
     }
@@ -726,7 +724,7 @@ fn out_of_descriptors_newcomers_are_told_and_sessions_go_on() {
         more.push(newcomer);
         assert!(more.len() < 100, "the limit is in force");
     }
-    server.wait_for_log("cannot accept: ");
+    server.log_event("accept_failed", &[]);
     // Not one is left without an answer; a descriptor that gets free for a moment may still serve one.
     more.extend((0..20).filter_map(|_| knock(&server)));
     assert!(more.len() < 100, "the limit is in force");
@@ -737,7 +735,7 @@ fn out_of_descriptors_newcomers_are_told_and_sessions_go_on() {
     more.clear();
     prlimit(pid, Resource::Nofile, before).expect("one's own child");
     let _later = [knock_until_there_is_room(&server), knock_until_there_is_room(&server)];
-    server.wait_for_log("accepts again");
+    server.log_event("accept_recovered", &[]);
 }
 
 #[test]
@@ -757,16 +755,22 @@ fn the_log_tells_who_came_and_went_and_why_but_nothing_that_was_said() {
     leaving.half_close();
     leaving.read_to_end();
     crashing.reset();
-    server.wait_for_log(&format!("logged in connection={} cow=tux", names[0]));
-    server.wait_for_log(&format!("closed connection={} cow=tux reason=\"quit\"", names[0]));
-    server.wait_for_log(&format!("closed connection={} cow=ferris reason=\"end of input\"", names[1]));
-    server.wait_for_log(&format!("closed connection={} reason=\"read failed\" error=\"connection reset\"", names[2]));
+    let closed = |connection: &str, cow, reason, error| {
+        let fields = [("connection", connection), ("cow", cow), ("reason", reason), ("error", error)];
+        server.log_event("closed", &fields);
+    };
+    server.log_event("logged_in", &[("connection", &names[0]), ("cow", "tux")]);
+    closed(&names[0], "tux", "quit", "");
+    closed(&names[1], "ferris", "end_of_input", "");
+    closed(&names[2], "", "read_failed", "connection reset");
     server.signal("TERM");
     assert!(staying.read_to_end().ends_with("* the server is shutting down\n"));
     assert_eq!(server.wait().code(), Some(0));
-    server.wait_for_log(&format!("closed connection={} cow=cow reason=\"shutdown\"", names[3]));
-    let stopped = server.wait_for_log("stopped: 4 connections, 1 says, 1 yields, 3 deliveries");
-    assert!(stopped.ends_with("; ended by reason: quit 1, end of input 1, read failed 1, shutdown 1"), "{stopped}");
+    server.log_event("closed", &[("connection", &names[3]), ("cow", "cow"), ("reason", "shutdown")]);
+    let stopped = server.log_event("stopped", &[]).text;
+    let counts = "connections=4 says=1 yields=1 deliveries=3 stale_frames=0 ended_quit=1 ended_end_of_input=1 \
+                  ended_read_failed=1 ended_shutdown=1";
+    assert!(stopped.ends_with(&format!(" event=stopped {counts}")), "{stopped}");
     assert!(!server.log().iter().any(|line| line.contains("haystack")), "{:?}", server.log());
 }
 
@@ -825,16 +829,19 @@ fn a_log_that_outgrows_its_file_loses_lines_and_tells_how_many() {
     assert_eq!(server.wait(), Some(0));
     let text = std::fs::read_to_string(&log).expect("it was created here");
     std::fs::remove_file(&log).expect("it was created here");
-    let lost_of = |line: &str| line.split_once(" WARN ")?.1.strip_suffix(LOST)?.parse::<usize>().ok();
+    let lost_of = |line: &str| {
+        let line = LogLine::new(line.to_owned());
+        line.is("log_lines_lost", &[]).then(|| line.field("lines").parse::<usize>().expect("a number"))
+    };
     let (told, lines): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| lost_of(line).is_some());
     let lost: usize = told.into_iter().filter_map(lost_of).sum();
     assert!(lost > 0, "{text}");
     assert!(lines.iter().all(|line| line.starts_with("20") && line.matches("Z  INFO ").count() <= 1), "{text}");
-    assert!(lines.last().is_some_and(|line| line.contains(" stopped: 40 connections")), "{text}");
+    assert!(lines.last().is_some_and(|line| line.contains(" event=stopped connections=40 ")), "{text}");
     // Three lines of each, and two of the end. Where the file was full a line was torn, and is one of the lost. A core that
     // had to wait says more.
     let torn = usize::from(text.as_bytes()[LIMIT - 1] != b'\n');
-    if !text.contains(" stalls of a core") {
+    if !text.contains(" event=mishaps ") {
         assert_eq!(lines.len() - torn + lost, 3 * CLIENTS + 2, "{text}");
     }
 }

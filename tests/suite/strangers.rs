@@ -34,7 +34,7 @@ fn a_web_page_neither_logs_in_nor_speaks() {
             let said = stranger.read_to_end();
             assert_eq!(said.trim_end(), REFUSED, "{request:?}");
             assert_eq!(said.ends_with("\r\n"), request.contains("\r\n"), "{request:?}");
-            server.wait_for_log(&format!("closed connection={name} reason=\"wrong protocol\""));
+            server.log_event("closed", &[("connection", &name), ("reason", "wrong_protocol")]);
         }
     }
     assert_eq!(ferris.ask("who"), "Registered users: ferris");
@@ -50,7 +50,7 @@ fn a_tls_handshake_is_refused_before_a_line_ends() {
         stranger.send_raw(&CLIENT_HELLO[..1]);
         stranger.send_raw(&CLIENT_HELLO[1..length]);
         assert_eq!(stranger.read_to_end(), REFUSED.to_owned() + "\n");
-        server.wait_for_log(&format!("closed connection={name} reason=\"wrong protocol\""));
+        server.log_event("closed", &[("connection", &name), ("reason", "wrong_protocol")]);
     }
     assert_eq!(server.connect().ask("who"), "Registered users: (none)");
 }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, LazyLock, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::log_line::LogLine;
 use charasay::bubbles::BubbleType;
 use charasay::{Chara, format_character};
 use rustix::io::ioctl_fionbio;
@@ -92,7 +93,7 @@ pub struct Server {
 
 #[derive(Default)]
 struct Log {
-    lines: Mutex<(Vec<String>, bool)>,
+    lines: Mutex<(Vec<LogLine>, bool)>,
     more: Condvar,
 }
 
@@ -135,7 +136,7 @@ impl Server {
         let Some(address) = address else {
             let status = child.wait().expect("it has ended");
             log_reader.join().expect("the log can be read");
-            let lines = log.lines.lock().expect("no panic").0.join("\n");
+            let lines = texts(&log.lines.lock().expect("no panic").0).join("\n");
             return Err(format!("{announcement}{lines} ({status})"));
         };
         Ok(Server { child, address, announcement, log, log_reader: Some(log_reader), exited: None })
@@ -160,9 +161,7 @@ impl Server {
 
     /// What the log calls `client`.
     pub fn name_of(&self, client: &Client) -> String {
-        let line = self.wait_for_log(&format!("peer={}", client.local()));
-        let name = line.split("connection=").nth(1).and_then(|rest| rest.split(' ').next());
-        name.expect("a connection's name").to_owned()
+        self.log_event("accepted", &[("peer", &client.local().to_string())]).field("connection").to_owned()
     }
 
     /// The core that serves `client`.
@@ -181,20 +180,32 @@ impl Server {
         self.connect_on(core).logged_in(cow)
     }
 
-    /// Waits for a log line that contains `needle`.
-    pub fn wait_for_log(&self, needle: &str) -> String {
+    /// Waits for an event of this key with these fields.
+    pub fn log_event(&self, key: &str, fields: &[(&str, &str)]) -> LogLine {
+        let found = self.log_line(|line| line.is(key, fields));
+        // Not under the lock: Drop reads the log, too.
+        found.unwrap_or_else(|| panic!("no event={key} with {fields:?} in the log"))
+    }
+
+    /// The events of this key with these fields so far.
+    pub fn log_events(&self, key: &str, fields: &[(&str, &str)]) -> Vec<LogLine> {
+        let mut lines = self.log.lines.lock().expect("no panic").0.clone();
+        lines.retain(|line| line.is(key, fields));
+        lines
+    }
+
+    /// Waits for such a line of the log; `None` if the log ends without.
+    pub fn log_line(&self, is_it: impl Fn(&LogLine) -> bool) -> Option<LogLine> {
         let deadline = Instant::now() + GUARD;
         let mut lines = self.log.lines.lock().expect("no panic");
         let mut seen = 0;
         loop {
-            if let Some(line) = lines.0[seen..].iter().find(|line| line.contains(needle)) {
-                return line.clone();
+            if let Some(line) = lines.0[seen..].iter().find(|line| is_it(line)) {
+                return Some(line.clone());
             }
             seen = lines.0.len();
             if lines.1 || Instant::now() >= deadline {
-                // Not under the lock: Drop reads the log, too.
-                drop(lines);
-                panic!("no {needle:?} in the log");
+                return None;
             }
             lines = self.log.more.wait_timeout(lines, GUARD).expect("no panic").0;
         }
@@ -202,7 +213,7 @@ impl Server {
 
     /// All log lines so far.
     pub fn log(&self) -> Vec<String> {
-        self.log.lines.lock().expect("no panic").0.clone()
+        texts(&self.log.lines.lock().expect("no panic").0)
     }
 
     /// Its process id.
@@ -276,10 +287,14 @@ impl Drop for Server {
     }
 }
 
+fn texts(lines: &[LogLine]) -> Vec<String> {
+    lines.iter().map(|line| line.text.clone()).collect()
+}
+
 impl Log {
     fn read(&self, stderr: impl BufRead) {
         for line in stderr.lines().map_while(Result::ok) {
-            self.lines.lock().expect("no panic").0.push(line);
+            self.lines.lock().expect("no panic").0.push(LogLine::new(line));
             self.more.notify_all();
         }
         self.lines.lock().expect("no panic").1 = true;

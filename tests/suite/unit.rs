@@ -166,7 +166,7 @@ fn a_server_needs_no_system_call_that_the_unit_forbids() {
             scope.spawn(move || receiver.read_to_end());
         }
         let deadline = Instant::now() + GUARD;
-        while !server.log().iter().any(|line| line.contains("cow=ferris reason=\"slow consumer\"")) {
+        while server.log_events("closed", &[("cow", "ferris"), ("reason", "slow_consumer")]).is_empty() {
             assert!(sender.ask(&long).starts_with("Sent to ") && Instant::now() < deadline);
         }
         let mut signs = [0; 4096];

@@ -98,7 +98,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
             };
             match outcome {
                 Outcome::Quit(_) => return Ok(CloseReason::Quit),
-                Outcome::Foreign => return Ok(CloseReason::Foreign),
+                Outcome::Foreign => return Ok(CloseReason::WrongProtocol),
                 Outcome::Unchanged | Outcome::LoggedIn(_) => {}
             }
             if turn.step() {
