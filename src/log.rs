@@ -131,7 +131,7 @@ fn write_some(out: &mut impl Write, bytes: &[u8]) -> usize {
     written
 }
 
-/// Appends ` name=value`, or nothing if the value is empty. A value that logfmt cannot have bare is quoted. A file's name or
+/// Appends ` name=value`, or nothing if the value is empty. A value is bare if it is ASCII without blank, quote and `=`, else quoted. A file's name or
 /// a panic's message may have control characters: they are escaped, so that an event is one line and a terminal obeys
 /// nothing in it.
 fn push_field(text: &mut String, name: &str, value: &dyn Display) {
@@ -141,7 +141,7 @@ fn push_field(text: &mut String, name: &str, value: &dyn Display) {
     write!(text, "{value}").expect("writing to memory does not fail");
     if text.len() == at {
         text.truncate(begin);
-    } else if text[at..].contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '=')) {
+    } else if text[at..].bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'"' | b'=')) {
         let raw = text.split_off(at);
         text.push('"');
         for c in raw.chars() {
