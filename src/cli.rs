@@ -24,14 +24,14 @@ use crate::protocol::art::Art;
     subcommand_required = true
 )]
 pub struct Cli {
-    /// What to do.
+    /// What the program does.
     #[command(subcommand)]
-    pub command: Command,
+    pub mode: Mode,
 }
 
-/// The program's parts.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub enum Mode {
     /// Run the server
     Serve(Box<ServeArgs>),
     /// Talk to a server: lines from stdin go there, whatever it says goes to stdout
@@ -427,7 +427,7 @@ mod tests {
 
     #[test]
     fn defaults_are_the_limits() {
-        let Command::Serve(args) = Cli::parse_from(["cowchat", "serve"]).command else { panic!("serve") };
+        let Mode::Serve(args) = Cli::parse_from(["cowchat", "serve"]).mode else { panic!("serve") };
         assert_eq!(args.sendq_stall, limits::SENDQ_STALL);
         assert_eq!(args.drain_timeout, limits::DRAIN_TIMEOUT);
         assert_eq!(args.login_timeout, Some(limits::LOGIN_TIMEOUT));

@@ -11,7 +11,7 @@ use cowchat::boot::config::{Config, ConfigError};
 use cowchat::boot::invocation::{Invocation, without_controls};
 use cowchat::boot::server::{Server, ServerError};
 use cowchat::boot::{machine, signals};
-use cowchat::cli::Command;
+use cowchat::cli::Mode;
 use cowchat::log::LogWriter;
 use cowchat::{client, last_words, panics};
 
@@ -41,13 +41,13 @@ fn main() -> ExitCode {
 }
 
 fn run(invocation: &Invocation) -> anyhow::Result<()> {
-    match &invocation.cli.command {
-        Command::Serve(args) => {
+    match &invocation.cli.mode {
+        Mode::Serve(args) => {
             machine::raise_limits();
             let config = Config::new(args)?;
             serve(Config { unknown_variables: invocation.unknown_variables(), ..config })?;
         }
-        Command::Connect(args) => client::run(&args.address)?,
+        Mode::Connect(args) => client::run(&args.address)?,
     }
     Ok(())
 }

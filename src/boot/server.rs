@@ -357,13 +357,13 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cli::{Cli, Mode};
     use crate::log::LogWriter;
 
     /// A server on a free port of this machine, not started.
     fn server() -> (Server, LogWriter) {
         let cli = Cli::parse_from(["cowchat", "serve", "--listen", "127.0.0.1:0", "--cores", "1", "--log", "error"]);
-        let Command::Serve(args) = cli.command else { panic!("serve") };
+        let Mode::Serve(args) = cli.mode else { panic!("serve") };
         let config = Config::new(&args).expect("a machine with io_uring");
         let writer = LogWriter::start(config.log).expect("a thread");
         (Server::new(config), writer)
