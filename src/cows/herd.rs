@@ -65,9 +65,9 @@ pub enum HerdError {
     /// There is no cow, or there are more than ids.
     #[error("a herd of {breeds} breeds of {size} cows is too large: ask for a smaller --herd, or fewer --cow-dir")]
     Size {
-        /// The breeds asked for.
+        /// How many breeds it would have.
         breeds: usize,
-        /// The cows of each.
+        /// How many cows each would have.
         size: u32,
     },
     /// charasay draws this built-in cow in an unknown way.

@@ -17,7 +17,7 @@ const RAMP: &[u8; 8] = b"#%*+=-:.";
 pub(super) fn shade(body: &str) -> String {
     let lights = || cells(body).filter_map(|(character, colours)| luminance_of_pixel(character, colours));
     let darkest = lights().min().unwrap_or_default();
-    // One more than the span, so that the lightest colour falls on the last step and not behind it.
+    // One more than the span, so that the lightest colour falls on the last step and not beyond it.
     let span = lights().max().unwrap_or_default() - darkest + 1;
     let mut plain = String::with_capacity(body.len());
     for (character, colours) in cells(body) {

@@ -13,7 +13,7 @@ pub(super) fn is_common(character: char) -> bool {
         | '\u{3041}'..='\u{3096}' | '\u{309b}'..='\u{30ff}' // Kana
         | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' // Ideographs
         | '\u{ac00}'..='\u{d7a3}' // Hangul
-        | '\u{1f300}'..='\u{1f3f3}' | '\u{1f400}'..='\u{1f64f}' | '\u{1f900}'..='\u{1f9ff}') // Emoji, but not the flag of regions
+        | '\u{1f300}'..='\u{1f3f3}' | '\u{1f400}'..='\u{1f64f}' | '\u{1f900}'..='\u{1f9ff}') // Emoji
 }
 
 /// Whether a terminal draws `character` into the cell of the one before it.

@@ -8,8 +8,8 @@ use super::identifier::{identifier, subscript};
 use super::problem::{Parsed, Problem, ProblemAt};
 use super::source::{Quoted, Quoting};
 
-/// Names that have a value of Perl's own, or of the program that runs the file.
-const OTHERS_NAMES: [&str; 15] = [
+/// Names that have a value in Perl, or in the program that runs the file.
+const TAKEN_NAMES: [&str; 15] = [
     "_",
     "ARGV",
     "ENV",
@@ -72,7 +72,7 @@ fn unescaped(text: &str) -> String {
     value
 }
 
-/// What follows a dollar sign within a string.
+/// Appends the variable whose dollar sign precedes `rest`; returns what follows it.
 fn variable<'t>(rest: &'t str, variables: &HashMap<String, String>, text: &mut String) -> Result<&'t str, Problem> {
     let (name, after) = match rest.strip_prefix('{') {
         Some(braced) => {
@@ -89,19 +89,19 @@ fn variable<'t>(rest: &'t str, variables: &HashMap<String, String>, text: &mut S
     }
     match variables.get(name) {
         Some(value) => text.push_str(value),
-        None if OTHERS_NAMES.contains(&name) => return Err(Problem::Name(format!("${name}"))),
+        None if TAKEN_NAMES.contains(&name) => return Err(Problem::Name(format!("${name}"))),
         None => {}
     }
     Ok(after)
 }
 
-/// What follows an at sign within a string. Perl takes a name there for an array, and a file has none that is not empty.
+/// Appends what an at sign before `rest` stands for; returns what follows. With a name it is an array, and all arrays are empty.
 fn array<'t>(rest: &'t str, text: &mut String) -> Result<&'t str, Problem> {
     let name = identifier(rest);
     let after = &rest[name.len()..];
     match subscript(after) {
         Some(next) if !name.is_empty() => Err(Problem::Subscript(format!("@{name}{next}"))),
-        _ if OTHERS_NAMES.contains(&name) => Err(Problem::Name(format!("@{name}"))),
+        _ if TAKEN_NAMES.contains(&name) => Err(Problem::Name(format!("@{name}"))),
         _ if !name.is_empty() => Ok(after),
         _ if rest.starts_with(|next: char| next.is_alphanumeric() || ":'{$+-".contains(next)) => Err(Problem::Sigil),
         _ => {
@@ -111,7 +111,7 @@ fn array<'t>(rest: &'t str, text: &mut String) -> Result<&'t str, Problem> {
     }
 }
 
-/// What follows a backslash within a string.
+/// Appends the character whose backslash precedes `rest`; returns what follows it.
 fn escape<'t>(rest: &'t str, text: &mut String) -> Result<&'t str, Problem> {
     let Some(letter) = rest.chars().next() else {
         text.push('\\');
@@ -128,7 +128,7 @@ fn escape<'t>(rest: &'t str, text: &mut String) -> Result<&'t str, Problem> {
         'f' => '\x0c',
         '0'..='7' => {
             let digits = leading(rest, 3, |c| matches!(c, '0'..='7'));
-            text.push(number(digits, 8, "")?);
+            text.push(number(digits, 8, letter)?);
             return Ok(&rest[digits.len()..]);
         }
         'x' | 'N' => {
@@ -141,24 +141,24 @@ fn escape<'t>(rest: &'t str, text: &mut String) -> Result<&'t str, Problem> {
                 }
                 _ => ("", after),
             };
-            text.push(number(digits, 16, &rest[..1])?);
+            text.push(number(digits, 16, letter)?);
             return Ok(after);
         }
         'c' | 'l' | 'o' | 'u' | 'E' | 'F' | 'L' | 'Q' | 'U' => return Err(Problem::Escape(letter)),
-        // Perl passes the other letters on.
+        // Any other letter stands for itself.
         other => other,
     });
     Ok(after)
 }
 
-/// As many characters as `text` begins with of this kind, at most so many.
+/// The leading characters of `text` that are of this ASCII kind, at most `most`.
 fn leading(text: &str, most: usize, is_one: impl Fn(char) -> bool) -> &str {
     &text[..text.chars().take(most).take_while(|c| is_one(*c)).count()]
 }
 
-/// The character of this number; `letter` is that of the escape.
-fn number(digits: &str, radix: u32, letter: &str) -> Result<char, Problem> {
+/// The character of this number; `letter` is the escape's.
+fn number(digits: &str, radix: u32, letter: char) -> Result<char, Problem> {
     let is_number = !digits.starts_with('+');
     let character = u32::from_str_radix(digits, radix).ok().filter(|_| is_number).and_then(char::from_u32);
-    character.ok_or_else(|| Problem::Escape(letter.chars().next().unwrap_or_default()))
+    character.ok_or(Problem::Escape(letter))
 }
