@@ -348,7 +348,7 @@ pub const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 pub const STALL_NOTICED: Duration = Duration::from_secs(1);
 
 /// Connections that are looked after in one go, after which others run: at 1 us each, a quarter of a turn.
-pub const LOOKED_AFTER_AT_ONCE: usize = 256;
+pub const VISITED_AT_ONCE: usize = 256;
 
 /// How often a core looks for connections that are stalled, silent or gone.
 pub const HOUSEKEEPING: Duration = Duration::from_secs(1);

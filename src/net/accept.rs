@@ -58,7 +58,7 @@ pub(crate) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
                     core.metrics.add(Counter::AcceptFailures, 1);
                     core.log.emit(Event::AcceptFailed { shard: core.id, error: error.to_string() });
                 }
-                // Out of descriptors, most likely: give up the reserve one to tell those who wait.
+                // Out of descriptors, most likely: the reserve is for telling the connections that wait.
                 listener.release_reserve();
                 refuse_waiting(&core, &listener);
                 listener.refill_reserve();
@@ -84,9 +84,9 @@ fn take_in(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>) {
     }
 }
 
-/// Accepts all that wait, then ends the listener: newcomers are refused by the kernel. Without descriptors for
-/// them they get their last line on the reserve one, one after the other. Returns whether it has ended; if not,
-/// somebody waits for whom there is not even that one, and it has to be called again.
+/// Accepts all that wait, then ends the listener: the kernel refuses new connections. Without descriptors, each that waits
+/// gets its last line on the reserve. Returns whether the listener has ended; if not, there was no reserve for one that
+/// waits, and this has to be called again.
 pub(super) fn empty_and_end(listener: &Listening, core: &Rc<Core>) -> bool {
     // The kernel's queue holds one more than it was asked for, and handshakes come to their end meanwhile.
     for _ in 0..2 * BACKLOG {

@@ -1,7 +1,7 @@
 //! One core: its shard, its connections, and what its tasks share.
 //!
-//! All of it belongs to one thread, so there are cells instead of locks. Every method returns without
-//! waiting; the state is never borrowed over an `.await`.
+//! All of it belongs to one thread: cells, no locks. Every method returns without waiting; the state is never borrowed over
+//! an `.await`.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -21,7 +21,7 @@ use crate::events::Event;
 use crate::faults::{self, Point};
 use crate::ids::ConnectionName;
 use crate::ids::{ConnectionId, ShardId};
-use crate::limits::{BACKLOG_SENDQ_PART, READ_BYTES, SCARCE_PART};
+use crate::limits::{BACKLOG_SENDQ_PART, READ_BYTES, SCARCE_PART, VISITED_AT_ONCE};
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter, Metrics};
 use crate::net::connection::{Close, Connection, ConnectionContext};
@@ -74,31 +74,31 @@ pub struct Core {
     pub(crate) metrics: CoreMetrics,
     pub(crate) log: Log,
     /// What its shard has in common with all others.
-    pub(crate) common: shard::ShardContext,
+    pub(crate) shards: shard::ShardContext,
     shard: RefCell<Shard>,
-    /// Something that is everybody's is being changed, or a panic has left it half changed.
+    /// State that connections share is being changed, or a panic has left it half changed.
     in_critical: Cell<bool>,
     connections: RefCell<Slab<Rc<Connection>>>,
     context: Rc<ConnectionContext>,
-    /// Its part of what may wait for all connections together.
+    /// Its part of the memory budget.
     pub(crate) account: Account,
     /// Connections that have something to be written.
     pub(crate) dirty: DirtyList,
     /// Writes to many of them.
     pub(crate) batch: RefCell<Batch>,
-    /// Connections for which more waits than the limit allows for longer than a moment.
+    /// Connections over the limit of their send queue.
     pub(crate) over_limit: RefCell<Vec<Rc<Connection>>>,
-    /// Who has come or gone and was not yet told of, here or elsewhere.
+    /// Cows that have come or gone and are not announced yet.
     pub(crate) changes: RefCell<VecDeque<Presence>>,
-    /// By core: what it could not be told of, its mailbox being full.
+    /// By core: announcements that its full mailbox did not take.
     pub(crate) pending: RefCell<Vec<Option<Presence>>>,
-    /// Lent to whoever reads, for the length of one read.
+    /// Lent to a task for one read.
     pub(crate) read_buffer: RefCell<Box<[u8]>>,
-    /// Lines whose effects are not all done: they wait for room in a mailbox.
+    /// Lines that wait for a receiver or for room in a mailbox.
     pub(crate) lines_waiting: Cell<usize>,
-    /// Cores that have said that they will send nothing more.
+    /// Cores that have sent their end frame.
     pub(crate) ended: Cell<usize>,
-    /// Newcomers that are being told that there is no room.
+    /// Refused connections that linger.
     pub(crate) refusing: Cell<usize>,
     began: Instant,
     draining: Cell<bool>,
@@ -108,11 +108,11 @@ pub struct Core {
 impl Core {
     /// A core without connections.
     pub(crate) fn new(id: ShardId, context: CoreContext, mesh: Mesh, reactor: Rc<Reactor>) -> Rc<Self> {
-        let CoreContext { shards: common, metrics, log, limits, addresses, budget, motd, began } = context;
+        let CoreContext { shards, metrics, log, limits, addresses, budget, motd, began } = context;
         let metrics = CoreMetrics::new(metrics, id);
-        let shard = Shard::new(id, common.clone(), metrics.clone());
+        let shard = Shard::new(id, shards.clone(), metrics.clone());
         let of_connections = ConnectionContext {
-            backlogs: Arc::clone(&common.backlogs),
+            backlogs: Arc::clone(&shards.backlogs),
             backlog_bytes: limits.sendq_bytes_max / BACKLOG_SENDQ_PART,
             clock: Rc::clone(reactor.clock()),
         };
@@ -127,7 +127,7 @@ impl Core {
             reactor,
             metrics,
             log,
-            common,
+            shards,
             shard: RefCell::new(shard),
             in_critical: Cell::new(false),
             connections: RefCell::new(Slab::new()),
@@ -152,7 +152,7 @@ impl Core {
         self.accepted.set(self.accepted.get() + 1);
         self.metrics.add(Counter::Accepted, 1);
         let name = ConnectionName { shard: self.id, number: self.accepted.get() };
-        // One that waits for its turn is told of when that has come.
+        // A connection that waits is logged when it is served.
         if admitted.wait.is_zero() {
             self.log.emit(Event::Accepted { connection: name, peer });
         }
@@ -164,8 +164,8 @@ impl Core {
         connection
     }
 
-    /// Ends a connection's session: from here on it gets nothing new, and its cow is free. What it has
-    /// been sent so far is still written if the ending is an orderly one. Its own task does the rest.
+    /// Ends a connection's session: it gets nothing new, and its cow is free. What is queued is still written if the reason
+    /// is an orderly one. Its own task does the rest.
     pub(crate) fn end(&self, connection: &Connection, close: Close) {
         if !connection.set_close(close) {
             return;
@@ -188,26 +188,26 @@ impl Core {
         });
     }
 
-    /// Ends a connection's session because of a panic that concerns nobody else.
+    /// Ends a connection's session because of a panic that concerns no other.
     pub(crate) fn end_by_fault(&self, connection: &Connection, panic: &(dyn Any + Send)) {
         self.metrics.add(Counter::Faults, 1);
         self.log.emit(Event::InternalFault { connection: connection.name, message: panics::text(panic) });
         self.end(connection, CloseReason::InternalFault.into());
     }
 
-    /// Gives up what still waits for a connection that ends.
+    /// Gives up the output of a connection that ends.
     pub(crate) fn discard_output(&self, connection: &Connection) {
         if connection.discard_output() {
             self.log.emit(Event::OutputDiscarded { connection: connection.name });
         }
     }
 
-    /// What somebody is told last whose connection ends for this reason.
+    /// The last line of a connection that ends for this reason.
     pub(crate) fn last_line(&self, reason: CloseReason) -> Option<Cow<'static, str>> {
         reason.last_line(self.limits.login_timeout.unwrap_or_default())
     }
 
-    /// Forgets a connection whose task is done; its place may be used again.
+    /// Forgets a connection whose task is done; its slot is free.
     pub(crate) fn forget(&self, connection: &Connection) {
         let cow = self.with_shard(|shard| {
             shard.on_forget(connection.id);
@@ -222,24 +222,23 @@ impl Core {
         self.metrics.add(Counter::Closed, 1);
     }
 
-    /// Logs that a connection has become somebody, and remembers as whom.
+    /// Records a connection's login, and logs it.
     pub(crate) fn record_login(&self, connection: &Connection, cow: CowId) {
         connection.set_cow(cow);
         connection.quiet.restart(self.now());
         self.log.emit(Event::LoggedIn { connection: connection.name, cow: self.name(cow) });
     }
 
-    /// Somebody has come or gone; whoever wants to know is told soon (`effects::broadcast_presence`). Nobody
-    /// is told of everybody's end.
+    /// A cow has come or gone: subscribers hear of it soon (`delivery::presence`), unless the server drains.
     pub(crate) fn record_presence(&self, change: Presence) {
-        if self.common.demand.has_subscribers_anywhere() && !self.is_draining() {
+        if self.shards.demand.has_subscribers_anywhere() && !self.is_draining() {
             self.changes.borrow_mut().push_back(change);
         }
     }
 
-    /// How a cow is called.
+    /// The name of a cow.
     fn name(&self, cow: CowId) -> String {
-        shard::name(&self.common.herd, cow).to_string()
+        shard::name(&self.shards.herd, cow).to_string()
     }
 
     /// The time by the core's clock: how long it could have noticed what its connections do.
@@ -252,7 +251,7 @@ impl Core {
         self.reactor.clock().polled().saturating_duration_since(self.began)
     }
 
-    /// Decides what a line means. A panic in that ends only the sender's session, unless it left the shard half changed.
+    /// Decides what a line does. A panic here ends only the sender's session, unless it left the shard half changed.
     pub(crate) fn on_line(&self, from: &Connection, line: Line<'_>) -> Effects {
         let quota = from.shared.as_ref().map(|shared| Quota::new(&shared.cows, self.limits.cows_per_address));
         let mut shard = self.shard.borrow_mut();
@@ -260,18 +259,18 @@ impl Core {
         shard.on_line_within(from.id, line, quota)
     }
 
-    /// Whether so few cows are free that those who say nothing are to make room.
+    /// Whether so few cows are free that quiet sessions must make room.
     pub(crate) fn lacks_cows(&self) -> bool {
-        let all = self.common.herd.len();
-        all.saturating_sub(self.common.directory.claimed()) < all.div_ceil(SCARCE_PART)
+        let all = self.shards.herd.len();
+        all.saturating_sub(self.shards.directory.claimed()) < all.div_ceil(SCARCE_PART)
     }
 
-    /// Looks into or changes the shard, all or nothing.
+    /// Uses the shard in a critical section.
     pub(crate) fn with_shard<T>(&self, act: impl FnOnce(&mut Shard) -> T) -> T {
         self.critical(|| act(&mut self.shard.borrow_mut()))
     }
 
-    /// Does something to what is everybody's: a panic meanwhile breaks the core.
+    /// Changes state that connections share: a panic meanwhile poisons the core.
     pub(crate) fn critical<T>(&self, act: impl FnOnce() -> T) -> T {
         let before = self.in_critical.replace(true);
         let done = act();
@@ -279,15 +278,29 @@ impl Core {
         done
     }
 
-    /// To be asked after a panic: whether it has left something half changed that is everybody's. The core must
-    /// not go on then.
+    /// Whether a panic has left shared state half changed. The core must not go on then.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.in_critical.get() || self.shard.borrow().is_poisoned()
     }
 
-    /// All connections of this core, by their ids. None may be opened or forgotten meanwhile.
+    /// All connections of this core, by their ids. None is opened or forgotten while this is borrowed.
     pub(crate) fn connections(&self) -> Ref<'_, Slab<Rc<Connection>>> {
         self.connections.borrow()
+    }
+
+    /// Visits all connections, some at a time: in between, what that has queued is flushed and other tasks run.
+    pub(crate) async fn visit_all(&self, mut visit: impl FnMut(&Rc<Connection>)) {
+        let mut slots = 0;
+        while slots < self.connections().capacity() {
+            for slot in slots..slots + VISITED_AT_ONCE {
+                if let Some(connection) = self.connections().get(slot) {
+                    visit(connection);
+                }
+            }
+            slots += VISITED_AT_ONCE;
+            self.dirty.schedule_flush();
+            self.reactor.yield_now().await;
+        }
     }
 
     /// How many connections this core has.

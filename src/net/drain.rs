@@ -1,14 +1,13 @@
-//! The way out: everything acknowledged is delivered, everybody is told, and nobody sees a reset.
+//! The shutdown: everything acknowledged is delivered, each peer gets a last line, and none sees a reset.
 //!
-//! 1. Ignore newcomers, empty the accept queue, then end the listener; without a descriptor for who waits, as soon
-//!    as there is one.
-//! 2. Execute no more lines; those that wait for a mailbox finish.
-//! 3. Tell every other core that nothing more will come from here.
-//! 4. When all have said so: the last line to everybody, flushed, then FIN.
-//! 5. Read and discard until each peer's end, while it takes what it was sent and for a second after, and close.
+//! 1. Ignore new handshakes, empty the accept queue, end the listener; without a free descriptor, as soon as there is one.
+//! 2. Execute no more lines; lines that wait for a mailbox finish.
+//! 3. Send every other core an end frame: nothing follows it.
+//! 4. When all cores have: the last line to every connection, flushed, then FIN.
+//! 5. Linger until each peer's end (`connection::close`), and close.
 //!
-//! The deadline is the supervisor's: it ends the process when it has passed (`server`). So that a core which stands
-//! still takes the last line from its own users only, the others wait for it until a part of the time is left.
+//! `boot::server` ends the process at the deadline. The other cores wait for a stalled core until a part of the time is
+//! left, so its peers alone lose their last line.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -18,12 +17,12 @@ use futures_lite::FutureExt;
 use super::accept::empty_and_end;
 use super::delivery::{apply, flush};
 use crate::close_reason::CloseReason;
-use crate::limits::{DRAIN_GRACE_PART, DRAIN_LAST_PART, HANDSHAKE_GRACE, LOOKED_AFTER_AT_ONCE};
+use crate::limits::{DRAIN_GRACE_PART, DRAIN_LAST_PART, HANDSHAKE_GRACE};
 use crate::net::core::Core;
 use crate::runtime::listener::Listening;
 use crate::shard::Frame;
 
-/// How often a step looks whether it is done. A drain happens once, so simple beats quick.
+/// How often a step checks whether it is done. A drain happens once, so simple beats quick.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Drains one core of a server that drains since `began`; returns when its last connection is closed.
@@ -35,23 +34,24 @@ pub(crate) async fn run(core: &Rc<Core>, listener: &Listening, began: Instant) {
     let mut is_deaf = empty_and_end(listener, core);
     let patience = (timeout - timeout / DRAIN_LAST_PART).saturating_sub(began.elapsed());
     nothing_more_comes(core).or(core.reactor.sleep(patience)).await;
-    tell_all(core).await;
+    // No connection opens meanwhile: the listener is empty, or without a descriptor, and then refuses each that waits.
+    core.visit_all(|connection| apply::tell_and_end(core, connection, CloseReason::Shutdown)).await;
     until(core, || {
         is_deaf = is_deaf || empty_and_end(listener, core);
         is_deaf && core.connection_count() == 0 && core.refusing.get() == 0
     })
     .await;
-    // What still keeps sockets of connections that are over.
+    // These still hold sockets of connections that are over.
     core.over_limit.take();
     flush::flush(core).await;
 }
 
-/// How long handshakes under way are waited for, of the time that a drain has.
+/// How long a drain with this timeout waits for handshakes under way.
 fn grace(timeout: Duration) -> Duration {
     HANDSHAKE_GRACE.min(timeout / DRAIN_GRACE_PART)
 }
 
-/// Tells the others that nothing more will come from here, and waits until all of them have said the same.
+/// Sends each other core the end frame, and waits for theirs.
 async fn nothing_more_comes(core: &Rc<Core>) {
     until(core, || core.lines_waiting.get() == 0).await;
     let others: Vec<_> = core.mesh.others().collect();
@@ -59,23 +59,6 @@ async fn nothing_more_comes(core: &Rc<Core>) {
         core.outbox.forward(other, Frame::End).await;
     }
     until(core, || core.ended.get() == others.len()).await;
-}
-
-/// Ends every connection with its last line, some at a time: in between they write it and close, and all other tasks run.
-/// No connection is opened meanwhile: the listener is empty, or it has no descriptor to spare and gives the last line to
-/// each connection that waits by itself.
-async fn tell_all(core: &Rc<Core>) {
-    let mut slots = 0;
-    while slots < core.connections().capacity() {
-        for slot in slots..slots + LOOKED_AFTER_AT_ONCE {
-            if let Some(connection) = core.connections().get(slot) {
-                apply::tell_and_end(core, connection, CloseReason::Shutdown);
-            }
-        }
-        slots += LOOKED_AFTER_AT_ONCE;
-        core.dirty.schedule_flush();
-        core.reactor.yield_now().await;
-    }
 }
 
 async fn until(core: &Core, mut done: impl FnMut() -> bool) {
@@ -91,7 +74,7 @@ mod tests {
     use crate::cows::herd::{Cow, Herd};
     use crate::events::Level;
     use crate::ids::ShardId;
-    use crate::limits::DRAIN_TIMEOUT;
+    use crate::limits::{DRAIN_TIMEOUT, VISITED_AT_ONCE};
     use crate::log::LogWriter;
     use crate::metrics::Metrics;
     use crate::net::core::CoreContext;
@@ -151,7 +134,7 @@ mod tests {
 
     #[test]
     fn last_lines_are_told_some_at_a_time_and_to_every_connection_while_others_close() {
-        const COUNT: usize = LOOKED_AFTER_AT_ONCE + 50;
+        const COUNT: usize = VISITED_AT_ONCE + 50;
         let remote_waker = Arc::new(RemoteWaker::new().expect("a descriptor"));
         let main = async |reactor: Rc<Reactor>| {
             let core = core(&reactor);
@@ -170,10 +153,10 @@ mod tests {
                     closing.reactor.yield_now().await;
                 }
             });
-            tell_all(&core).await;
+            core.visit_all(|connection| apply::tell_and_end(&core, connection, CloseReason::Shutdown)).await;
             reactor.yield_now().await;
             let told = told.borrow();
-            assert!(told.windows(2).all(|two| two[1] - two[0] <= LOOKED_AFTER_AT_ONCE), "{told:?}");
+            assert!(told.windows(2).all(|two| two[1] - two[0] <= VISITED_AT_ONCE), "{told:?}");
             assert_eq!(told.last(), Some(&COUNT));
             assert_eq!(core.connection_count(), 0);
         };

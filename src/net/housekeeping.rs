@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::close_reason::CloseReason;
 use crate::events::Event;
 use crate::held;
-use crate::limits::{HEARTBEAT, HOUSEKEEPING, LOOKED_AFTER_AT_ONCE, SENDQ_GRACE, UNSERVED_TOLD_EVERY};
+use crate::limits::{HEARTBEAT, HOUSEKEEPING, SENDQ_GRACE, UNSERVED_TOLD_EVERY, VISITED_AT_ONCE};
 use crate::net::connection::{Close, Connection};
 use crate::net::core::Core;
 use crate::net::delivery::apply;
@@ -24,12 +24,12 @@ pub(crate) async fn run(core: Rc<Core>) {
     }
 }
 
-/// Looks after everybody now and then, for as long as the core lives. With many that takes longer than a beat.
+/// Looks at every connection once a second. With many of them that takes longer than a beat.
 pub(crate) async fn keep_house(core: Rc<Core>) {
     let mut rounds = 0_u64;
     loop {
         core.reactor.sleep(HOUSEKEEPING).await;
-        look_after_all(&core).await;
+        core.visit_all(|connection| look_at(&core, connection)).await;
         rounds += 1;
         if core.id.index() == 0 && rounds.is_multiple_of(UNSERVED_TOLD_EVERY) {
             for (address, connections) in core.addresses.take_unserved() {
@@ -42,7 +42,7 @@ pub(crate) async fn keep_house(core: Rc<Core>) {
 /// Ends connections that have been over the limit of their send queue for too long; at most a beat late.
 async fn cut_the_slow(core: &Rc<Core>) {
     let all = core.over_limit.take();
-    for some in all.chunks(LOOKED_AFTER_AT_ONCE) {
+    for some in all.chunks(VISITED_AT_ONCE) {
         some.iter().for_each(|connection| cut_if_slow(core, connection));
         core.reactor.yield_now().await;
     }
@@ -56,7 +56,7 @@ async fn cut_the_slow(core: &Rc<Core>) {
 
 fn cut_if_slow(core: &Core, connection: &Connection) {
     if connection.is_over_for(SENDQ_GRACE)
-        // Nobody may have offered the socket anything for a while.
+        // The socket may have had room for a while.
         && let Err(error) = connection.write_again()
     {
         core.end(connection, Close::of_write(error));
@@ -80,22 +80,8 @@ fn keep_the_budget(core: &Core) {
     }
 }
 
-/// Looks at each connection: one that is stalled, silent or gone is ended.
-async fn look_after_all(core: &Rc<Core>) {
-    let mut slots = 0;
-    while slots < core.connections().capacity() {
-        for slot in slots..slots + LOOKED_AFTER_AT_ONCE {
-            if let Some(connection) = core.connections().get(slot) {
-                look_after(core, connection);
-            }
-        }
-        slots += LOOKED_AFTER_AT_ONCE;
-        core.dirty.schedule_flush();
-        core.reactor.yield_now().await;
-    }
-}
-
-fn look_after(core: &Core, connection: &Rc<Connection>) {
+/// Ends a connection that is stalled, silent or gone.
+fn look_at(core: &Core, connection: &Rc<Connection>) {
     connection.socket().recheck_readable();
     let condition = Condition {
         is_closing: connection.closing().is_some(),

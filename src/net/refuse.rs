@@ -14,10 +14,10 @@ use crate::policy::admission::Refused;
 use crate::runtime::listener::Listening;
 use crate::runtime::socket::Socket;
 
-/// Reads of at most 4 KiB that are spent on what a newcomer has sent before it was turned away.
+/// Reads of at most 4 KiB for what a refused connection has sent before.
 const REFUSED_READS_MAX: usize = 16;
 
-/// Tells those who wait, one after the other on the same descriptor, that there is no room.
+/// Tells connections that wait, one after the other on the same descriptor, that the server is full.
 pub(super) fn refuse_waiting(core: &Core, listener: &Listening) {
     for _ in 0..TURN_ACCEPTS {
         let Ok((socket, peer)) = listener.accept() else { return };
@@ -25,12 +25,12 @@ pub(super) fn refuse_waiting(core: &Core, listener: &Listening) {
     }
 }
 
-/// Refuses a newcomer, and closes: another is to have his descriptor.
+/// Refuses a connection and closes it at once: the next needs its descriptor.
 pub(super) fn refuse_at_once(core: &Core, socket: RawSocket, peer: Option<SocketAddr>, reason: CloseReason) {
     tell_refused(core, &socket, peer, &Refused { reason, is_logged: true });
 }
 
-/// Tells a newcomer why he is not let in, and the log and the counters, too. Waits for nothing.
+/// Tells a new connection why it is refused, and the log and the counters, too. Waits for nothing.
 fn tell_refused(core: &Core, socket: &RawSocket, peer: Option<SocketAddr>, refused: &Refused) {
     let &Refused { reason, is_logged } = refused;
     core.metrics.add_ended(reason);
@@ -51,8 +51,8 @@ fn tell_refused(core: &Core, socket: &RawSocket, peer: Option<SocketAddr>, refus
     }
 }
 
-/// Refuses a newcomer. His last line gets the same care as anybody's, but not that of more than
-/// [`REFUSED_LINGERING_MAX`] at once: it is descriptors that are scarce.
+/// Refuses a new connection, and lingers so that its last line arrives; for [`REFUSED_LINGERING_MAX`] at once only, since
+/// descriptors are scarce.
 pub(super) fn refuse(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>, refused: &Refused) {
     tell_refused(core, &socket, peer, refused);
     if core.refusing.get() < REFUSED_LINGERING_MAX {

@@ -36,7 +36,7 @@ pub struct CoreSpec {
     pub inbox: Inbox,
 }
 
-/// What a core's thread tells whoever supervises it.
+/// What a core's thread reports to its supervisor.
 #[derive(Debug)]
 pub enum Report {
     /// It accepts.
@@ -81,12 +81,12 @@ impl CoreThread {
 
     /// Waits for the thread, which has said that it ended.
     pub fn join(self) {
-        // How it ended, its report has told.
+        // Its report said how it ended.
         let _ = self.thread.join();
     }
 }
 
-/// Starts a core; what becomes of it is told to `notify`, on the core's own thread.
+/// Starts a core, which calls `notify` on its own thread.
 ///
 /// # Errors
 /// When the thread cannot be started.

@@ -4,8 +4,8 @@
 //! 1. Pushing never waits and never writes.
 //! 2. What is pushed leaves in the order in which it was pushed, each byte once.
 //! 3. Everything that waits leaves in as few writes as the socket allows.
-//! 4. Only other people's messages count towards the limit. A user's own replies do not: their sender
-//!    is throttled instead (`limits::SENDQ_OWN_BYTES`), so nobody is cut for what he asked for himself.
+//! 4. Only messages from other connections count towards the limit. Replies do not: the connection is throttled instead
+//!    (`limits::SENDQ_OWN_BYTES`), so none is cut for its own replies.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -19,7 +19,7 @@ use crate::shard::Payload;
 /// Room for chunks that an emptied queue keeps: 8 of 24 bytes are nothing, those of a full queue are kilobytes.
 const CHUNKS_KEPT: usize = 8;
 
-/// The queue would hold more of other people's messages than it ever may.
+/// The queue would hold more messages from others than it ever may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueFull;
 
@@ -41,7 +41,7 @@ pub enum Progress {
     Blocked,
 }
 
-/// What waits. The memory that it takes beside what is shared is counted while it lives.
+/// A piece that waits. Its memory, but for what is shared, is counted while it lives.
 #[derive(Debug)]
 struct Chunk(Content);
 
@@ -104,7 +104,7 @@ impl Drop for Chunk {
     }
 }
 
-/// What a message of so many bytes counts towards the limit.
+/// What a message of this length counts towards the limit.
 fn cost(message_bytes: usize) -> usize {
     message_bytes.max(SENDQ_MESSAGE_BYTES_MIN)
 }
@@ -117,7 +117,7 @@ pub struct SendQueue {
     written: usize,
     /// Bytes waiting.
     bytes: usize,
-    /// What whole chunks waiting that are other people's messages count towards the limit.
+    /// What the messages from others that wait count towards the limit; a message counts until its last byte has left.
     others_bytes: usize,
     /// The limit on them when the queue last went over it.
     bytes_max: u32,
@@ -126,7 +126,7 @@ pub struct SendQueue {
     /// Since when the socket has taken nothing, or, if that is later, since when messages of others have waited for it;
     /// `None` while it takes what it is given. By the core's clock, as all times here.
     blocked_since: Option<Duration>,
-    /// Since when more of other people's messages than the limit have waited.
+    /// Since when messages from others have waited beyond the limit.
     over_since: Option<Duration>,
 }
 
@@ -146,12 +146,12 @@ impl SendQueue {
         self.blocked_since
     }
 
-    /// Whether other people's messages wait.
+    /// Whether messages from others wait.
     pub fn holds_others(&self) -> bool {
         self.others_bytes > 0
     }
 
-    /// What other people's messages count for that wait.
+    /// What the messages from others that wait count.
     pub fn others_bytes(&self) -> usize {
         self.others_bytes
     }
@@ -178,7 +178,7 @@ impl SendQueue {
         self.chunks.push_back(Chunk::new(Content::Message { payload, from_others: false }));
     }
 
-    /// Queues somebody else's message; more than `bytes_max` of them may wait for [`SENDQ_GRACE`].
+    /// Queues a message from another connection; more than `bytes_max` of them may wait for [`SENDQ_GRACE`].
     ///
     /// # Errors
     /// When that time is over, or more than [`SENDQ_OVERRUN`] times as many would wait; the message is not
@@ -252,8 +252,8 @@ impl SendQueue {
         Ok(Progress::Drained)
     }
 
-    /// The first `offered` bytes that wait were offered to the socket, with this result. What is left then, if
-    /// it does not block, is to be offered too.
+    /// The first `offered` bytes that wait were offered to the socket, with this result. If it did not block, the caller
+    /// offers what is left.
     ///
     /// # Errors
     /// As [`SendQueue::write_by`].

@@ -23,7 +23,7 @@ use crate::shard::{Effects, Shard};
 
 /// What becomes of the next line.
 pub(crate) enum Admission {
-    /// It may be executed. Of what its address may say so many bytes are taken, and settled when it is.
+    /// It may be executed. This many bytes are reserved of what its address may send, and settled afterwards.
     Now(usize),
     /// It waits for this long, since its connection has sent too much.
     After(Duration),
@@ -38,7 +38,7 @@ pub(crate) fn admit(core: &Core, connection: &Connection, lines: &LineBuffer) ->
     match pace(core, connection) {
         Pace::Now => admit_by_address(core, connection, line),
         Pace::After(wait) if !Shard::is_free(line) => Admission::After(wait),
-        // Nobody has to wait to quit; and a line that comes much too soon is refused.
+        // `quit` never waits; a line that comes much too soon is refused.
         Pace::After(_) | Pace::TooSoon => Admission::Now(0),
     }
 }
@@ -50,7 +50,7 @@ fn admit_by_address(core: &Core, connection: &Connection, line: &[u8]) -> Admiss
         return Admission::Now(0);
     }
     // A bubble takes three times as many bytes as its text, and that three times as many as an invalid byte.
-    let estimate = Header::BYTES_MAX + 9 * line.len() + core.common.herd.colour(cow.breed()).len();
+    let estimate = Header::BYTES_MAX + 9 * line.len() + core.shards.herd.colour(cow.breed()).len();
     match bucket.take(core.server_time(), core.limits.message_rate, Price::of_message(estimate)) {
         Ok(()) => Admission::Now(estimate),
         Err(_) => Admission::AfterOthers,
@@ -75,7 +75,7 @@ pub(crate) async fn until_address_may_say_more(core: &Rc<Core>, connection: &Con
     Ok(())
 }
 
-/// Waits for so long. What came of lines before is not to wait with them.
+/// Waits for `time`. The output of earlier lines does not wait.
 ///
 /// # Errors
 /// When the connection ends before that.
@@ -132,7 +132,7 @@ fn charge(core: &Core, connection: &Connection, price: impl FnOnce() -> Price) {
 
 fn pace(core: &Core, connection: &Connection) -> Pace {
     let bucket = connection.bucket.get();
-    // Who is exempt need not look at the clock.
+    // An exempt bucket needs no time.
     if bucket.is_exempt() { Pace::Now } else { bucket.pace(core.server_time(), core.limits.flood) }
 }
 
@@ -155,7 +155,7 @@ pub(crate) async fn until_it_may_send(core: &Core, connection: &Connection) -> R
     }
 }
 
-/// Waits for so long, or until the kernel says something of the connection's end.
+/// Waits for `time`, or until the kernel says something of the connection's end.
 ///
 /// # Errors
 /// When the connection ends before that, or is broken off.

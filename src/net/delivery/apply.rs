@@ -1,7 +1,7 @@
-//! Doing what a shard decided: forward, reply, deliver.
+//! Applies what a shard decided: forward, reply, deliver.
 //!
-//! Order lives in the queues: queueing to all receivers is one step that nothing can come between, and
-//! writing happens afterwards (`flush`), in slices, so that accepting and reading never wait long.
+//! Queueing to all receivers is one step, and so keeps the order; `flush` writes afterwards, in slices, so accepting and
+//! reading never wait long.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,18 +23,16 @@ use crate::net::turn::Turn;
 use crate::protocol::telnet::Answer;
 use crate::shard::{Effects, Forward, Frame, InFlight, Outcome, Presence};
 
-/// What has become of a line's effects.
+/// Whether a line's effects are done.
 pub(crate) enum Applied<'a> {
     /// They are done.
     Done(Outcome),
-    /// They wait for a receiver that is far behind, or for room in another core's mailbox. That is rare, so what it takes
-    /// is not kept for every connection. Its error is that the connection ended meanwhile: the rest was not done then,
-    /// and nobody is told that it was.
+    /// They wait for a receiver that is far behind, or for room in a mailbox. Boxed: that is rare, and an idle connection
+    /// pays nothing for it. The error: the connection ended meanwhile, the rest was not done and is not acknowledged.
     Waits(Pin<Box<dyn Future<Output = Result<Outcome, Close>> + 'a>>),
 }
 
-/// Does all that one line of `connection` asks for: forwards, then acknowledges, then delivers here, of which
-/// `turn` takes note.
+/// Applies the effects of one line of `connection`: forwards, then acknowledges, then delivers here and marks `turn`.
 pub(crate) fn apply<'a>(
     core: &'a Rc<Core>,
     connection: &'a Rc<Connection>,
@@ -42,7 +40,7 @@ pub(crate) fn apply<'a>(
     mut effects: Effects,
 ) -> Applied<'a> {
     let forwarded = std::mem::replace(&mut effects.forward, Forward::Nowhere);
-    if let Some(receiver) = effects.receiver.filter(|&receiver| core.common.backlogs.is_long(receiver)) {
+    if let Some(receiver) = effects.receiver.filter(|&receiver| core.shards.backlogs.is_long(receiver)) {
         return Applied::Waits(Box::pin(async move {
             catch_up(core, connection, receiver).await?;
             forward(core, connection, frames(core, forwarded, Some(receiver)).collect()).await?;
@@ -62,12 +60,12 @@ pub(crate) fn apply<'a>(
     Applied::Done(finish(core, connection, turn, effects))
 }
 
-/// Frames, and the cores that they are for. A `say` to `receiver` counts from now on as on its way.
+/// Frames and their target cores. A `say` to `receiver` counts as in flight from now on.
 fn frames(core: &Core, forward: Forward, receiver: Option<CowId>) -> impl Iterator<Item = (ShardId, Frame)> + use<> {
     let (one, others) = match forward {
         Forward::Nowhere => (None, None),
         Forward::To(shard, Frame::Say { message, author, to, .. }) => {
-            let in_flight = receiver.map(|receiver| InFlight::new(&core.common.backlogs, receiver));
+            let in_flight = receiver.map(|receiver| InFlight::new(&core.shards.backlogs, receiver));
             (Some((shard, Frame::Say { message, author, to, in_flight })), None)
         }
         Forward::To(shard, frame) => (Some((shard, frame)), None),
@@ -76,7 +74,7 @@ fn frames(core: &Core, forward: Forward, receiver: Option<CowId>) -> impl Iterat
     one.into_iter().chain(others.into_iter().flatten())
 }
 
-/// All that is left of a line when everything is forwarded.
+/// What is left of a line when everything is forwarded.
 fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects: Effects) -> Outcome {
     queue_own(core, connection, effects.reply);
     if let Some(frame) = effects.local {
@@ -86,7 +84,7 @@ fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects
         Outcome::LoggedIn(cow) => {
             core.record_login(connection, cow);
             core.record_presence(Presence::Joined(cow));
-            // Before anything that the newcomer says.
+            // Before any message of the new session.
             presence::broadcast_presence(core);
         }
         Outcome::Quit(Some(cow)) => core.record_presence(Presence::Left(cow)),
@@ -95,22 +93,21 @@ fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects
     effects.outcome
 }
 
-/// Waits while the receiver of a `say` is far behind, for [`SAY_WAIT_MAX`] at most: the message comes to a reader that has
-/// had time to read. If that was in vain, no `say` waits for it again before it has caught up; if it has, and others were
-/// quicker, this message goes all the same. Meanwhile the sender is not read.
+/// Waits while the receiver of a `say` is far behind, for [`SAY_WAIT_MAX`] at most, so that it has had time to read. If it
+/// did not catch up, no `say` waits for it again before it has. The sender is not read meanwhile.
 async fn catch_up(core: &Rc<Core>, connection: &Connection, receiver: CowId) -> Result<(), Close> {
     let _waiting = Waiting::new(core);
     flush::end_turn(core);
     core.metrics.add(Counter::ReceiverWaits, 1);
-    // Most have only not been written to yet in this turn.
+    // Most receivers were only not written to yet in this turn.
     connection.until_closed_or(core.reactor.yield_now()).await?;
     let (began, mut pause) = (core.now(), SAY_WAIT_LOOKS[0]);
-    let catch_ups = core.common.backlogs.catch_ups(receiver);
-    // The receiver may be on another core, which tells of its backlog but does not wake this one.
-    while core.common.backlogs.is_long(receiver) && !core.is_draining() {
+    let catch_ups = core.shards.backlogs.catch_ups(receiver);
+    // A receiver on another core shows its backlog but does not wake this core.
+    while core.shards.backlogs.is_long(receiver) && !core.is_draining() {
         let left = SAY_WAIT_MAX.saturating_sub(core.now().saturating_sub(began));
         if left.is_zero() {
-            core.common.backlogs.mark_waited(receiver, catch_ups);
+            core.shards.backlogs.mark_waited(receiver, catch_ups);
             break;
         }
         connection.until_closed_or(core.reactor.sleep(pause.min(left))).await?;
@@ -119,10 +116,10 @@ async fn catch_up(core: &Rc<Core>, connection: &Connection, receiver: CowId) -> 
     Ok(())
 }
 
-/// Hands over frames that did not find room, one after the other, as room comes.
+/// Hands over frames that found no room, one after the other, as room comes.
 async fn forward(core: &Rc<Core>, connection: &Connection, frames: Vec<(ShardId, Frame)>) -> Result<(), Close> {
     let _waiting = Waiting::new(core);
-    // Nobody else has to wait for what this turn has queued so far.
+    // What this turn has queued so far does not wait.
     flush::end_turn(core);
     for (to, frame) in frames {
         if let Err(frame) = core.outbox.try_forward(to, frame) {
@@ -133,7 +130,7 @@ async fn forward(core: &Rc<Core>, connection: &Connection, frames: Vec<(ShardId,
     Ok(())
 }
 
-/// A line that waits, for a receiver or for room in a mailbox: counted, so that a drain knows when the last one is done.
+/// Counts a line that waits, for a receiver or for room, so that a drain knows when the last one is done.
 struct Waiting<'c>(&'c Core);
 
 impl<'c> Waiting<'c> {
@@ -149,10 +146,10 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Queues what a frame brings for everybody on this core who is to have it.
+/// Queues what a frame brings for its receivers on this core.
 pub(crate) fn deliver(core: &Rc<Core>, frame: Frame) -> Delivered {
     let now = if matches!(frame, Frame::Presence(_)) {
-        // Whoever has taken a cow elsewhere that was left here comes after the one who left it.
+        // A cow that was left here and taken elsewhere: first it leaves, then it joins.
         presence::broadcast_presence(core);
         core.now()
     } else {
@@ -162,8 +159,7 @@ pub(crate) fn deliver(core: &Rc<Core>, frame: Frame) -> Delivered {
     outflow.map_or_else(Delivered::default, |outflow| settle_outflow(core, outflow))
 }
 
-/// Ends a connection that has not ended yet, with its last line if there is one for this reason. Whoever
-/// calls this flushes.
+/// Ends a connection that has not ended yet, with its last line if there is one for this reason. The caller flushes.
 pub(crate) fn tell_and_end(core: &Core, connection: &Rc<Connection>, reason: CloseReason) {
     if connection.closing().is_some() {
         return;
@@ -182,7 +178,7 @@ pub(crate) fn answer(core: &Core, connection: &Rc<Connection>, answer: Answer) {
     queue_own(core, connection, bytes);
 }
 
-/// Queues bytes of the connection's own: a reply, a greeting, a last line.
+/// Queues a reply, a greeting or a last line.
 pub(crate) fn queue_own(core: &Core, connection: &Rc<Connection>, bytes: Vec<u8>) {
     connection.push_reply(bytes);
     core.dirty.add(connection);

@@ -33,9 +33,9 @@ pub(crate) fn guarded(write: impl FnOnce() -> io::Result<()>) -> Result<(), Fail
 /// What became of a batch.
 #[derive(Default)]
 pub(crate) struct Sent {
-    /// To how many connections several messages were written that others wait for, too.
+    /// Connections that several messages were written to which others waited for, too.
     pub(crate) joined: usize,
-    /// Those that could not be written to.
+    /// Connections that could not be written to.
     pub(crate) failed: Vec<(Rc<Connection>, Failure)>,
     /// The ring has failed; another one is set up later.
     pub(crate) has_lost_ring: bool,
@@ -57,7 +57,7 @@ pub(crate) struct Batch {
     runs: Vec<Run>,
 }
 
-/// Messages that wait for several connections, in this order and nothing between them: joined once for all.
+/// Messages that wait for several connections, in this order and nothing between them: copied together once.
 #[derive(Debug)]
 struct Run {
     messages: Vec<Payload>,
@@ -67,11 +67,11 @@ struct Run {
 
 /// How a connection of a batch is written to.
 enum WritePlan {
-    /// By itself, all its pieces in one vectored write: they are nobody else's.
+    /// All its pieces in one vectored write: no other connection waits for the same.
     Vectored,
-    /// By its one piece.
+    /// Its one piece.
     Single,
-    /// By the bytes of this run, which it shares.
+    /// The bytes of this run, which it shares.
     Shared(usize),
 }
 
@@ -83,7 +83,7 @@ struct Offered<'c> {
 }
 
 impl Batch {
-    /// Whether there is a ring to send by. Tries to set one up, though not at once after it was lost.
+    /// Whether there is a ring for sends. Tries to build one, but not at once after one was lost.
     pub(crate) fn has_ring(&mut self) -> bool {
         self.ring.is_ready(Instant::now())
     }
@@ -122,7 +122,7 @@ impl Batch {
         drop(sends);
         drop(offers);
         for Offered { connection, bytes, sent } in offered {
-            // A ring that fails is gone; what it has not done is done without it.
+            // What a failed ring has not done is done without it.
             outcome.note(connection, || {
                 sent.map_or_else(|| connection.write_now(), |sent| connection.record_sent(bytes, sent))
             });
@@ -131,7 +131,7 @@ impl Batch {
         outcome
     }
 
-    /// Forgets what several connections waited for: a flush is over.
+    /// Forgets the runs: a flush is over.
     pub(crate) fn clear(&mut self) {
         self.runs.clear();
     }
@@ -148,8 +148,8 @@ impl Batch {
             run.messages.len() == pieces && pairs().all(|(ours, theirs)| ours.is(theirs))
         };
         let Some(at) = self.runs.iter().position(same) else {
-            // What nobody has shared so far makes room: a pair's own messages must not keep out what all share.
-            // Those that are shared stay where they are: sends of this batch name them by their places.
+            // An unshared run makes room: messages of a pair must not keep out what all share. Shared runs stay in their
+            // places, since sends of this batch name them by these.
             let run = Run { messages: messages.cloned().collect(), shared_bytes: Vec::new() };
             if self.runs.len() < RUNS_MAX {
                 self.runs.push(run);

@@ -1,7 +1,7 @@
 //! The connections of a core that have something to be written, and when the next flush is due.
 //!
-//! Where many connections wait for several messages at once, a core spends a quarter of its time on flushes: what comes in
-//! a batching window leaves in the same writes, and under load that saves more time than it takes. Single messages do not
+//! Where many connections wait for several messages at once, flushes take a quarter of a core's time: messages that arrive
+//! in a batching window leave in the same writes, which under load saves more time than it takes. Single messages do not
 //! wait.
 
 use std::cell::{Cell, RefCell};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::limits::{BATCHING_FLUSHES, BATCHING_MAX, RING_SENDS, TURN_TIME};
 use crate::net::connection::Connection;
 
-/// Connections that have something queued that no flush has written yet, in the order in which it was queued.
+/// Connections with queued output that no flush has written yet, in the order of queueing.
 #[derive(Debug, Default)]
 pub(crate) struct DirtyList {
     connections: RefCell<VecDeque<Rc<Connection>>>,
@@ -77,7 +77,7 @@ impl DirtyList {
         }
     }
 
-    /// Has the flusher run when all who can run now have run.
+    /// Has the flusher run after every task that can run now.
     pub(crate) fn schedule_flush(&self) {
         self.wanted.set(true);
         if let Some(flusher) = self.flusher.borrow_mut().take() {

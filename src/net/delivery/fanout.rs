@@ -1,4 +1,4 @@
-//! One message into the queues of everybody on this core who gets it.
+//! One message into the queues of all its receivers on this core.
 //!
 //! Queueing to all is one step that nothing can come between; writing happens afterwards (`flush`).
 
@@ -36,7 +36,7 @@ impl Delivered {
 #[derive(Default)]
 pub(crate) struct Outflow {
     delivered: Delivered,
-    /// Who could not be given it, and ends for that.
+    /// Receivers that could not take it, and end for that.
     ends: Vec<(Rc<Connection>, Close)>,
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
     outflow
 }
 
-/// Counts what was delivered, and ends those that could not be given it.
+/// Counts what was delivered, and ends the receivers that could not take it.
 pub(crate) fn settle_outflow(core: &Core, outflow: Outflow) -> Delivered {
     core.metrics.add(Counter::Deliveries, outflow.delivered.receivers);
     for (receiver, close) in outflow.ends {
@@ -81,7 +81,7 @@ pub(crate) fn settle_outflow(core: &Core, outflow: Outflow) -> Delivered {
     outflow.delivered
 }
 
-/// Queues a message; when the queue is full, sees first what the socket takes by now.
+/// Queues a message; if the queue is full, after a write of what the socket takes by now.
 ///
 /// # Errors
 /// Why the receiver's connection ends: it takes nothing, or is broken.

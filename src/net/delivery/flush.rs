@@ -1,10 +1,9 @@
 //! Writing what turns have queued: one write per connection, however many turns queued for it.
 //!
-//! A turn that ends does not write: it asks the core's flusher to, a task that runs when everybody who can run
-//! now has had his turn. So replies ride with deliveries, and messages of many senders leave together. When
-//! what waits to be written has waited for longer than a turn may take, a turn's end writes some of it itself;
-//! and who has just queued much waits until it is written, so that nobody queues faster than
-//! sockets take it. Nobody else waits for that: his reply is written before theirs.
+//! The end of a turn does not write: it schedules the core's flusher, a task that runs after every task that can run now.
+//! So replies ride with deliveries, and messages of many senders leave together. If output has waited for longer than a
+//! turn may take, the end of a turn writes some of it. A turn that has queued much waits until that is written, so no
+//! sender queues faster than sockets take it; replies of other turns are written before.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -18,7 +17,7 @@ use crate::net::delivery::presence;
 
 /// The flusher of a core.
 pub(crate) async fn run(core: Rc<Core>) {
-    // Without a ring of its own it works as well, only not as cheaply.
+    // Without a ring it works too, at a higher cost.
     if !core.batch.borrow_mut().has_ring() {
         core.log.emit(Event::NoSendRing { shard: core.id });
     }
@@ -40,13 +39,12 @@ pub(crate) fn end_turn(core: &Core) {
     core.dirty.schedule_flush();
 }
 
-/// The same for a turn that has queued much, perhaps: if that has waited for too long, this waits until all of it
-/// is written.
+/// The same for a turn that may have queued much: if that is overdue, waits until all of it is written.
 pub(crate) async fn end_large_turn(core: &Rc<Core>) {
     if core.dirty.is_overdue() { flush(core).await } else { core.dirty.schedule_flush() }
 }
 
-/// The same for a turn of `connection` that has not: its replies do not wait for what others have queued for many.
+/// The same for a turn of `connection` that has queued little: its replies do not wait for what other turns queued for many.
 pub(crate) fn end_small_turn(core: &Core, connection: &Connection) {
     if core.dirty.len() >= RING_SENDS {
         write_alone(core, connection);
@@ -60,9 +58,8 @@ pub(crate) fn write_alone(core: &Core, connection: &Connection) {
     written.unwrap_or_else(|failure| end(core, connection, failure));
 }
 
-/// Writes all that was queued before, one write per connection, and lets the reactor poll now and then. What is
-/// queued meanwhile is for the turn that queues it. Several tasks may flush at once; each connection is written
-/// to by one of them.
+/// Writes all that is queued now, one write per connection, and yields now and then. Several tasks may flush at once; each
+/// connection is written to by one of them.
 pub(crate) async fn flush(core: &Rc<Core>) {
     presence::broadcast_presence(core);
     let (mut left, began) = (core.dirty.len(), Instant::now());
@@ -90,14 +87,14 @@ pub(crate) async fn flush(core: &Rc<Core>) {
 struct Written {
     /// Connections that were written to.
     connections: usize,
-    /// Those of them that waited for several messages, the same as others.
+    /// Of these: connections that waited for the same several messages as others.
     joined: usize,
 }
 
 /// Writes what was queued for the first `most` connections.
 fn write_some(core: &Core, most: usize) -> Written {
     let connections: Vec<_> = std::iter::from_fn(|| core.dirty.next()).take(most).collect();
-    // A connection that is taken out of the list and not written to would wait for its next message.
+    // Critical: a connection out of the list and not written to would wait for its next message.
     let sent = core.critical(|| {
         if connections.len() >= RING_SENDS_WORTH {
             return core.batch.borrow_mut().send(&connections);
@@ -115,7 +112,7 @@ fn write_some(core: &Core, most: usize) -> Written {
     Written { connections: connections.len(), joined: sent.joined }
 }
 
-/// What goes wrong in a write is the end of that connection and of no other.
+/// A failed write ends that connection and no other.
 fn end(core: &Core, connection: &Connection, failure: Failure) {
     match failure {
         Failure::Error(error) => core.end(connection, Close::of_write(error)),

@@ -64,7 +64,7 @@ impl Mesh {
     /// Hands `frame` to a core if its mailbox has room.
     ///
     /// # Errors
-    /// The frame, when there is none. A core that is gone takes everything: who sent it is about to end too.
+    /// The frame, when there is none. A core that is gone takes every frame: the sender is about to end, too.
     pub fn try_forward(&self, to: ShardId, frame: Frame) -> Result<(), Frame> {
         let mailbox = &self.mailboxes[to.index()];
         match mailbox.sender.try_send(frame) {

@@ -1,8 +1,7 @@
-//! Frames of one core that found no room in another core's mailbox: they wait here, first come first served for each
-//! target, and a frame that comes later waits behind them.
+//! Frames of one core that found no room in another core's mailbox: they wait here in order, and later frames for that
+//! core wait behind them.
 //!
-//! When a core has made room it wakes those that wait for it. Then as many frames go as there is room for, and only the
-//! tasks whose frames have gone are woken.
+//! A core that has made room wakes the cores that wait for it. Then as many frames go as fit, and only their tasks wake.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -21,7 +20,7 @@ pub(crate) struct Outbox {
     queues: RefCell<Vec<VecDeque<Rc<Waiting>>>>,
 }
 
-/// A frame that waits, or has gone, or is not wanted any more.
+/// A frame that waits, has gone, or is withdrawn.
 #[derive(Debug)]
 struct Waiting {
     frame: RefCell<Option<Frame>>,
@@ -29,7 +28,7 @@ struct Waiting {
     waker: RefCell<Option<Waker>>,
 }
 
-/// Takes a frame back whose sender waits no longer.
+/// Withdraws the frame when its sender stops waiting.
 struct Withdrawn<'w>(&'w Waiting);
 
 impl Drop for Withdrawn<'_> {
@@ -39,7 +38,7 @@ impl Drop for Withdrawn<'_> {
 }
 
 impl Outbox {
-    /// Nothing waits for this core's place in the mesh.
+    /// An empty outbox for this core's end of the mesh.
     pub(crate) fn new(mesh: Mesh) -> Self {
         Outbox { mesh, queues: RefCell::default() }
     }
@@ -47,14 +46,13 @@ impl Outbox {
     /// Hands `frame` to a core if its mailbox has room and nothing waits for that.
     ///
     /// # Errors
-    /// The frame, when it would have to wait.
+    /// The frame, if it has to wait.
     pub(crate) fn try_forward(&self, to: ShardId, frame: Frame) -> Result<(), Frame> {
         let is_first = self.queues.borrow().get(to.index()).is_none_or(VecDeque::is_empty);
         if is_first { self.mesh.try_forward(to, frame) } else { Err(frame) }
     }
 
-    /// Hands `frame` to a core when its mailbox has room and all that waits for that already has gone. Dropped while it
-    /// waits, it is not sent.
+    /// Hands `frame` to a core after all frames that wait for that core, when there is room. Dropped before, it is not sent.
     pub(crate) async fn forward(&self, to: ShardId, frame: Frame) {
         let waiting =
             Rc::new(Waiting { frame: RefCell::new(Some(frame)), is_sent: Cell::new(false), waker: RefCell::default() });
@@ -77,7 +75,7 @@ impl Outbox {
         .await;
     }
 
-    /// Sends what waits and finds room by now. To be called whenever this core was woken.
+    /// Sends what waits and has room by now. To be called whenever the core was woken.
     pub(crate) fn send_all(&self) {
         let targets = self.queues.borrow().len();
         (0..targets).map(ShardId::new).for_each(|to| self.send(to));

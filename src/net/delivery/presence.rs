@@ -1,5 +1,4 @@
-//! Which cows come and go, told to the sessions that listen: on this core at once, on others as far as their mailboxes have
-//! room.
+//! Notices of cows that come and go, to sessions that subscribed: on this core at once, on others as mailboxes have room.
 
 use std::rc::Rc;
 
@@ -8,12 +7,12 @@ use crate::net::core::Core;
 use crate::net::delivery::fanout::{queue_to_all, settle_outflow};
 use crate::shard::{Frame, Presence};
 
-/// Tells the sessions that listen, here and on other cores, which cows have come and gone. Never waits: what a full
-/// mailbox does not take is told later, as a number.
+/// Tells subscribers, here and on other cores, which cows have come and gone. Never waits: what a full mailbox does not
+/// take is sent later, as a number.
 pub(crate) fn broadcast_presence(core: &Rc<Core>) {
     loop {
         let Some(change) = core.changes.borrow_mut().pop_front() else { return };
-        for other in core.mesh.others().filter(|&other| core.common.demand.has_subscribers(other)) {
+        for other in core.mesh.others().filter(|&other| core.shards.demand.has_subscribers(other)) {
             send_presence(core, other, change);
         }
         let now = core.now();
@@ -33,8 +32,8 @@ fn send_presence(core: &Core, other: ShardId, change: Presence) {
     }
 }
 
-/// Tells what had to wait: for room in a mailbox, or for its second to be over. To be called now and then;
-/// returns whether anything was queued here.
+/// Sends what waited for room in a mailbox, or for its second to be over. To be called now and then; returns whether
+/// anything was queued here.
 pub(crate) fn broadcast_pending(core: &Rc<Core>) -> bool {
     for other in core.mesh.others() {
         let pending = core.pending.borrow_mut().get_mut(other.index()).and_then(Option::take);

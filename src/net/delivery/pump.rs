@@ -1,7 +1,7 @@
 //! The loop that drains a core's inbox.
 //!
-//! It also sends what waited for room elsewhere, since the same wake-up tells of that. It never waits to send across
-//! cores, nor for a socket, so two cores whose mailboxes are both full still empty them: they cannot deadlock.
+//! It also sends frames that waited for room elsewhere: the same wake-up announces both. It never waits to send across
+//! cores, nor for a socket, so two cores with full mailboxes still empty them: they cannot deadlock.
 
 use std::rc::Rc;
 
