@@ -3,6 +3,7 @@
 //! A limit with a flag has its default here; [`crate::boot::config::Config`] carries the value in force.
 //! Nothing here is tuned by a test: a number is justified by its arithmetic or by a measurement.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Longest input line in bytes, after telnet bytes are gone and without its CR and LF. A terminal hands over 4,095 bytes
@@ -399,7 +400,7 @@ pub const COMBINING_MARKS_MAX: usize = 4;
 pub const BUBBLE_COLUMNS: usize = 40;
 
 /// Columns that can be asked for. A word and its frame need a few; on a line of 400 nothing wraps any more.
-pub const BUBBLE_COLUMNS_ALLOWED: [usize; 2] = [10, 400];
+pub const BUBBLE_COLUMNS_ALLOWED: RangeInclusive<usize> = 10..=400;
 
 /// Largest bubble that a line of [`LINE_BYTES_MAX`] can have, in bytes, of all texts that were tried. Ten columns are filled
 /// worst by words of five, of which every second byte is an invalid one that becomes three: at most 682 lines of 11

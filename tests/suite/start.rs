@@ -181,6 +181,7 @@ fn without_a_subcommand_it_shows_how_it_is_used() {
 #[test]
 fn wrong_flags_are_named_together_with_the_fix() {
     let number = "use a whole number from";
+    let size = "use a number of bytes";
     let table: &[(&[&str], &str, &str)] = &[
         (&["--listen", "localhost"], "--listen", "use an IP address and a port, such as 127.0.0.1:1337"),
         (&["--listen", "1.2.3.4"], "--listen", "use an IP address and a port"),
@@ -192,24 +193,33 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--cores", "1025"], "--cores", number),
         (&["--cores", "x"], "--cores", number),
         (&["--cores"], "--cores", "a value is required"),
-        (&["--line-bytes-max", "0"], "--line-bytes-max", "use a whole number from 16 to 65536"),
-        (&["--line-bytes-max", "15"], "--line-bytes-max", number),
-        (&["--line-bytes-max", "65537"], "--line-bytes-max", number),
-        (&["--sendq-bytes-max", "1"], "--sendq-bytes-max", "use a whole number from 57344 to 1073741824"),
-        (&["--sendq-bytes-max", "32767"], "--sendq-bytes-max", number),
-        (&["--sendq-bytes-max", "1073741825"], "--sendq-bytes-max", number),
+        (
+            &["--line-bytes-max", "0"],
+            "--line-bytes-max",
+            "use a number of bytes such as 262144 or 256KiB, from 16 to 64KiB",
+        ),
+        (&["--line-bytes-max", "15"], "--line-bytes-max", size),
+        (&["--line-bytes-max", "65537"], "--line-bytes-max", size),
+        (&["--sendq-bytes-max", "1"], "--sendq-bytes-max", "256KiB, from 56KiB to 1GiB"),
+        (&["--sendq-bytes-max", "55KiB"], "--sendq-bytes-max", size),
+        (&["--sendq-bytes-max", "2GB"], "--sendq-bytes-max", size),
+        (&["--sendq-bytes-max", "12x"], "--sendq-bytes-max", size),
         (&["--sendq-stall", "5"], "--sendq-stall", "such as 10s or 2m"),
         (&["--mailbox-frames", "0"], "--mailbox-frames", "use a whole number from 1 to 1048576"),
         (&["--mailbox-frames", "1048577"], "--mailbox-frames", number),
-        (&["--drain-timeout", "10"], "--drain-timeout", "such as 10s, 500ms or 2m"),
-        (&["--drain-timeout", "0s"], "--drain-timeout", "1ms to 24 hours"),
-        (&["--queues-bytes-total", "0"], "--queues-bytes-total", "use a whole number of bytes, from 1"),
+        (&["--drain-timeout", "10"], "--drain-timeout", "such as 10s or 2m"),
+        (&["--drain-timeout", "0s"], "--drain-timeout", "from 1ms to 1day"),
+        (&["--queues-bytes-total", "0"], "--queues-bytes-total", "256KiB, from 1\n"),
         (&["--queues-bytes-total", "262143"], "--queues-bytes-total", "is less than --sendq-bytes-max 262144"),
-        (&["--login-timeout", "600"], "--login-timeout", "such as 600s or 10m (1s to 24 hours), or off"),
-        (&["--login-timeout", "1500ms"], "--login-timeout", "use whole seconds or minutes"),
+        (
+            &["--login-timeout", "600"],
+            "--login-timeout",
+            "use whole seconds such as 90s or 10m, from 1s to 1day, or off",
+        ),
+        (&["--login-timeout", "1500ms"], "--login-timeout", "use whole seconds"),
         (&["--login-exempt", "localhost"], "--login-exempt", "use networks and addresses with commas between, such as"),
-        (&["--idle-timeout", "0s"], "--idle-timeout", "(1s to 24 hours), or off"),
-        (&["--scarce-idle", "1"], "--scarce-idle", "(1s to 24 hours), or off"),
+        (&["--idle-timeout", "0s"], "--idle-timeout", "from 1s to 1day, or off"),
+        (&["--scarce-idle", "1"], "--scarce-idle", "from 1s to 1day, or off"),
         (&["--cows-per-address", "0"], "--cows-per-address", "use a whole number from 1 to 67108864"),
         (&["--flood-burst", "0"], "--flood-burst", "use a whole number from 1 to 1000000"),
         (&["--flood-rate", "5"], "--flood-rate", "such as 5/s or 30/m"),
@@ -218,9 +228,9 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--connections-per-address", "0"], "--connections-per-address", "use a whole number from 1 to 1048576"),
         (&["--connect-rate", "2"], "--connect-rate", "such as 5/s or 30/m (1/m to 1000000/s), or off"),
         (&["--address-exempt", "none,::1"], "--address-exempt", "use networks and addresses"),
-        (&["--sendq-stall", "999ms"], "--sendq-stall", "(1s to 24 hours)"),
-        (&["--keepalive", "32768s"], "--keepalive", "(1s to 32767s), or off"),
-        (&["--user-timeout", "4s"], "--user-timeout", "(5s to 24 hours), or off"),
+        (&["--sendq-stall", "999ms"], "--sendq-stall", "from 1s to 1day"),
+        (&["--keepalive", "32768s"], "--keepalive", "from 1s to 9h6m7s, or off"),
+        (&["--user-timeout", "4s"], "--user-timeout", "from 5s to 1day, or off"),
         (&["--connections-max", "0"], "--connections-max", "use a whole number from 1"),
         (&["--connections-max", "999999999"], "--connections-max", "run `ulimit -n "),
         (&["--herd", "0"], "--herd", "use a whole number from 1 to 1048576"),
@@ -273,11 +283,11 @@ fn both_ends_of_each_range_are_allowed() {
     ];
     let most = [
         ["--line-bytes-max", "65536"],
-        ["--sendq-bytes-max", "1073741824"],
+        ["--sendq-bytes-max", "1GiB"],
         ["--queues-bytes-total", "18446744073709551615"],
         ["--mailbox-frames", "1048576"],
         ["--login-timeout", "off"],
-        ["--idle-timeout", "1440m"],
+        ["--idle-timeout", "24h"],
         ["--flood-burst", "1000000"],
         ["--flood-rate", "1000000/s"],
         ["--flood-exempt", "0.0.0.0/0,::/0"],
@@ -929,7 +939,7 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
         }
     };
     expect("listen", &["[default: 127.0.0.1:1337]", "port 0 picks a free one"]);
-    expect("cores", &["[default: as many as the process may use CPUs, or fewer if locked memory"]);
+    expect("cores", &["[default: one for each CPU that the process may use, or fewer if"]);
     expect("pin", &["[default: auto]", "[possible values: auto, on, off]"]);
     expect("no-header", &[]);
     expect("art", &["[default: color]", "[possible values: color, plain, small, off]"]);
@@ -940,13 +950,13 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
     expect("motd", &["<FILE>", "64 KiB"]);
     expect("cow-dir", &["<DIR>", "several times"]);
     expect("line-bytes-max", &["<BYTES>", "in bytes", "[default: 4000]"]);
-    expect("sendq-bytes-max", &["<BYTES>", "in bytes", "[default: 262144]"]);
-    expect("sendq-stall", &["<TIME>", "1s or more", "[default: 10s]"]);
+    expect("sendq-bytes-max", &["<BYTES>", "in bytes", "[default: 256KiB]"]);
+    expect("sendq-stall", &["<TIME>", "1s to 1day", "[default: 10s]"]);
     expect(
         "queues-bytes-total",
         &["<BYTES>", "in bytes", "[default: a quarter of the memory that the process may have]"],
     );
-    expect("login-timeout", &["<TIME>", "10m", "or off", "[default: 600s]"]);
+    expect("login-timeout", &["<TIME>", "10m", "or off", "[default: 10m]"]);
     expect("login-exempt", &["<NETS>", "or none", "[default: 127.0.0.0/8,::1]"]);
     expect("idle-timeout", &["<TIME>", "10m", "[default: off]"]);
     expect("flood-burst", &["<LINES>", "100 receivers", "[default: 10]"]);
@@ -954,10 +964,10 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
     expect("flood-exempt", &["<NETS>", "or none", "[default: 127.0.0.0/8,::1]"]);
     expect("connections-per-address", &["<N>", "64 bits", "[default: 64, but no more than half of --connections-max]"]);
     expect("cows-per-address", &["<N>", "[default: half of all, at least 8]"]);
-    expect("scarce-idle", &["<TIME>", "one cow in eight", "or off", "[default: 60m]"]);
+    expect("scarce-idle", &["<TIME>", "one cow in eight", "or off", "[default: 1h]"]);
     expect("connect-rate", &["<RATE>", "30/m", "or off", "[default: 2/s]"]);
     expect("address-exempt", &["<NETS>", "or none", "[default: 127.0.0.0/8,::1]"]);
-    expect("keepalive", &["<TIME>", "32767s", "or off", "[default: 60s]"]);
+    expect("keepalive", &["<TIME>", "32767s", "or off", "[default: 1m]"]);
     expect("user-timeout", &["<TIME>", "5m", "or off", "[default: 30s]"]);
     expect("connections-max", &["[default: what the descriptor limit allows]"]);
     expect("mailbox-frames", &["[default: 4096]"]);
