@@ -131,9 +131,9 @@ fn write_some(out: &mut impl Write, bytes: &[u8]) -> usize {
     written
 }
 
-/// Appends ` name=value`, or nothing if the value is empty. A value is bare if it is ASCII without blank, quote and `=`, else quoted. A file's name or
-/// a panic's message may have control characters: they are escaped, so that an event is one line and a terminal obeys
-/// nothing in it.
+/// Appends ` name=value`, or nothing if the value is empty. A value is bare if it is ASCII without blank, quote and `=`, else
+/// quoted. A file's name or a panic's message may have control characters: they are escaped, so that an event is one line
+/// and a terminal obeys nothing in it.
 fn push_field(text: &mut String, name: &str, value: &dyn Display) {
     let begin = text.len();
     text.extend([" ", name, "="]);
