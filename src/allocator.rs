@@ -4,6 +4,8 @@
 //! backtrace under a lock: if the failed allocation was part of a backtrace, its thread holds that lock, and the process
 //! hangs. Code that handles the failure itself runs in [`may_fail`].
 
+#![expect(unsafe_code, reason = "an allocator is unsafe to implement")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::Write;

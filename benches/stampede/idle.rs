@@ -24,6 +24,7 @@ const REST: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When one of them is not let in.
+#[expect(clippy::disallowed_methods, reason = "it measures a server at rest")]
 pub fn run(report: &mut Report, common: &Common, clients: usize, registered: bool) -> anyhow::Result<()> {
     let field = Field::prepare(common, if registered { clients } else { 1 })?;
     let target = &field.targets[0];

@@ -61,6 +61,7 @@ const QUESTIONS: [&str; 9] = ["", "help all", "who", "who x", "cows", "login x",
 ///
 /// # Errors
 /// When the server can not be measured.
+#[expect(clippy::disallowed_methods, reason = "a byte comes by itself only after a pause")]
 pub fn run(report: &mut Report, common: &Common, receivers: usize) -> anyhow::Result<()> {
     let mut common = common.clone();
     common.server_args = format!("{HERD} --history {HISTORY_MESSAGES_MAX} {}", common.server_args).trim().to_owned();

@@ -3,6 +3,8 @@
 //! After that SIGTERM or SIGINT ends the process at once. SIGHUP does not, since a terminal that closes sends more than
 //! one. SIGXFSZ ends nothing.
 
+#![expect(unsafe_code, reason = "the mask of signals is set by libc")]
+
 use std::io;
 use std::mem::MaybeUninit;
 use std::sync::Arc;

@@ -14,6 +14,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 ///
 /// # Errors
 /// The error of the last attempt.
+#[expect(clippy::disallowed_methods, reason = "no core runs yet")]
 pub fn on<T>(passing: io::ErrorKind, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let patience = Instant::now() + START_PATIENCE;
     loop {

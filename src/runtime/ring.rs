@@ -1,5 +1,7 @@
 //! The io_uring of a core's reactor: submits polls and cancellations, waits, and gives the completions.
 
+#![expect(unsafe_code, reason = "entries of a ring are pushed unchecked")]
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;

@@ -6,6 +6,8 @@
 //! A ring whose call fails is closed, whatever the error: entries that the kernel has not taken cannot be withdrawn, and
 //! they point to bytes that are borrowed for this call only. The core builds a new ring later.
 
+#![expect(unsafe_code, reason = "entries of a ring point to the sender's bytes")]
+
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Instant;

@@ -3,6 +3,8 @@
 //! Every call tries at once and never blocks. Only [`Socket::poll_read`], [`Socket::poll_writable`] and
 //! [`Socket::hangup_changes`] wait, by the reactor. The socket closes when its owner drops it.
 
+#![expect(unsafe_code, reason = "the kernel writes what it is asked for")]
+
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::{MaybeUninit, offset_of};

@@ -1,6 +1,8 @@
 //! What a service manager hears through `NOTIFY_SOCKET`: that the server is ready, lives while every core
 //! does, and stops. And that no manager can hold a server up.
 
+#![expect(unsafe_code, reason = "a thread is stopped by ptrace")]
+
 use std::ffi::{OsStr, OsString};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};

@@ -4,6 +4,8 @@
 //! A client here never closes before it has seen the server's end, so each drain waits out its full second for
 //! those; no test says how long anything may take.
 
+#![expect(unsafe_code, reason = "a child is changed between fork and exec")]
+
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -4,6 +4,8 @@
 //! sleeps: clients wait for bytes, and what has no bytes is waited for in the server's log. The guards only
 //! turn a hang into a failure.
 
+#![expect(unsafe_code, reason = "a child is changed between fork and exec")]
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Read, Write};
