@@ -126,18 +126,18 @@ stampede() {
 }
 
 figures() {
-    figure_of_tests "forty racers for each cow (I1)" "$racers" ownership of_forty_clients COWCHAT_RACERS="$racers"
-    figure_of_tests "cows are free again (I3)" "$((4 * releases))" ownership a_cow_is_given COWCHAT_RELEASES="$releases"
+    figure_of_tests "forty racers for each cow (I1)" "$racers" ownership one_winner_for_each_cow COWCHAT_RACERS="$racers"
+    figure_of_tests "cows are free again (I3)" "$((4 * releases))" ownership a_cow_is_free_again COWCHAT_RELEASES="$releases"
     figure_of_tests "numbered messages (I4 to I6)" "$talkers" delivery numbered_messages \
         COWCHAT_TALKERS="$talkers" COWCHAT_NUMBERS="$numbers"
     figure "one of them never reads (I7)" 1000 '^cut after|counted:' stampede slow --receivers 1000
     figure "idle connections (I12, I21)" "$idle" ' a connection$| and core$' stampede idle --clients "$idle"
     figure_of_tests "full queues (I12)" "$full_queues" limits however_many_queues COWCHAT_FULL_QUEUES="$full_queues"
     figure_of_tests "faults that end the process (I14)" 8 own_faults armed::a_panic
-    figure_of_tests "drained in a flood of yields (I15)" "$drained" shutdown a_hundred_clients \
+    figure_of_tests "drained in a flood of yields (I15)" "$drained" shutdown a_drain_under_load \
         COWCHAT_DRAIN_CLIENTS="$drained"
     figure_of_tests "out of descriptors (I17)" 1 faults out_of_descriptors
-    figure_of_tests "a stalled core (I18)" "$stalls" own_faults armed::who_has_nothing \
+    figure_of_tests "a stalled core (I18)" "$stalls" own_faults armed::sessions_apart \
         COWCHAT_STALLS="$stalls" COWCHAT_STALL_MESSAGES="$stall_messages"
     figure_of_tests "one address beside readers (I24)" "$burst_lines" readers what_one_address \
         COWCHAT_BURST_LINES="$burst_lines"

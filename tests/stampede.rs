@@ -211,7 +211,7 @@ fn the_gallery_knows_a_text_that_only_one_cow_says() {
 }
 
 #[test]
-fn of_each_kind_of_flood_lines_are_executed_and_what_it_yields_reaches_the_talkers_whole() {
+fn every_kind_of_flood_is_executed_and_reaches_talkers_whole() {
     for kind in FloodKind::value_variants() {
         // At the default rate of connects 64 of them need half a minute, and a long line may come after the run.
         let server_args = match kind {

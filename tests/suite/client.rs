@@ -84,7 +84,7 @@ fn the_address_can_come_from_the_environment() {
 }
 
 #[test]
-fn what_the_server_says_is_printed_at_once_while_stdin_stays_open() {
+fn output_is_printed_at_once_while_stdin_stays_open() {
     let server = Server::start();
     let (_client, mut stdin, mut stdout) = talk(&server);
     stdin.write_all(b"login tux\n").expect("the client reads");
@@ -142,7 +142,7 @@ fn the_servers_last_line_is_printed_before_it_ends() {
 }
 
 #[test]
-fn where_nobody_listens_it_says_so_and_what_to_do() {
+fn without_a_server_it_says_so_and_what_to_do() {
     // An address of its own, so that no other test's server can take the port once it is free.
     let listener = TcpListener::bind("127.0.18.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound socket");
@@ -155,7 +155,7 @@ fn where_nobody_listens_it_says_so_and_what_to_do() {
 }
 
 #[test]
-fn an_address_that_is_none_is_named_with_one_that_is() {
+fn a_wrong_address_is_named_with_a_right_one() {
     // No name's part may be longer than 63 bytes, so nobody needs to be asked for this one.
     let unknown = format!("{}:1337", "x".repeat(64));
     for address in ["localhost", "127.0.0.1", "127.0.0.1:cow", "", &unknown] {

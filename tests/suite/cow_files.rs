@@ -131,7 +131,7 @@ fn each_kind_of_classic_file_looks_as_it_is_drawn() {
 }
 
 #[test]
-fn a_chara_file_looks_as_charasay_draws_it_and_ends_without_colours() {
+fn a_chara_file_is_drawn_as_by_charasay_and_ends_uncoloured() {
     let source = "# moo\n$x = \"\\e[49m  \";\n$t = \"$thoughts \";\n$a = \"\\e[48;5;16m  \";\n\n\
                   $the_chara = <<EOC\n  $t\n   $t $a$a$x\n      $a moo\nEOC\n";
     let cows = Cows::new("chara", &[("night.chara", source)]);
@@ -146,7 +146,7 @@ fn a_chara_file_looks_as_charasay_draws_it_and_ends_without_colours() {
 }
 
 #[test]
-fn a_cow_that_thinks_has_the_pointer_for_that_and_plain_art_has_no_colours() {
+fn a_thinking_cow_has_its_pointer_and_plain_art_no_colours() {
     let chara = "$a = \"\\e[48;5;16m  \";\n$the_chara = <<EOC\n  $t\n $a$x moo\nEOC\n";
     let cows = Cows::new("think", &[("moo.cow", "$the_cow = <<EOC;\n$thoughts moo \nEOC\n"), ("night.chara", chara)]);
     let server = Server::with(&["--cow-dir", cows.path(), "--bubble", "think"]);
@@ -167,7 +167,7 @@ fn a_cow_that_thinks_has_the_pointer_for_that_and_plain_art_has_no_colours() {
 }
 
 #[test]
-fn a_file_that_is_no_cow_is_skipped_and_the_log_says_where_and_why() {
+fn a_bad_cow_file_is_skipped_and_the_log_says_where_and_why() {
     let cows = Cows::new(
         "broken",
         &[
@@ -290,7 +290,7 @@ fn files_and_pictures_have_a_largest_size() {
 }
 
 #[test]
-fn a_message_of_the_largest_cow_fits_into_the_smallest_send_queue() {
+fn the_largest_cow_fits_into_the_smallest_send_queue() {
     let cow = format!("$the_cow = <<EOC;\n{}\nEOC\n", "x".repeat(COW_BODY_BYTES_MAX));
     let cows = Cows::new("queue", &[("large.cow", &cow)]);
     let server = Server::with(&["--cow-dir", cows.path(), "--sendq-bytes-max", SENDQ_BYTES_MIN, "--sendq-stall", "1m"]);

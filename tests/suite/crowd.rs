@@ -65,7 +65,7 @@ fn is_in(client: &mut Client, wish: &str) -> bool {
 }
 
 #[test]
-fn of_five_hundred_clients_each_cow_hears_all_others_and_nobody_else_hears_anything() {
+fn in_a_crowd_of_500_cows_get_all_messages_and_guests_none() {
     let mut server = Server::with(&PATIENT);
     let cows = all_cows();
 

@@ -67,7 +67,7 @@ fn talk(mut client: Client, me: usize, cows: &[&str], count: usize) {
 }
 
 #[test]
-fn mixed_says_and_yields_of_eight_senders_arrive_in_order_and_once_across_cores() {
+fn says_and_yields_arrive_once_and_in_order_across_cores() {
     let server = Server::with(&["--sendq-bytes-max", ROOMY]);
     let cows = ["chocobo", "clefairy", "eevee", "flareon", "growlithe", "piplup", "psyduck", "tux"];
     let clients: Vec<Client> = cows.iter().enumerate().map(|(n, cow)| server.login_on(n % 2, cow)).collect();
@@ -81,7 +81,7 @@ fn mixed_says_and_yields_of_eight_senders_arrive_in_order_and_once_across_cores(
 /// `COWCHAT_TALKERS` says how many they are (default 8), and `COWCHAT_NUMBERS` how many lines each sends (default
 /// 320): to the next one by `say` and to everybody by `yield` in turn, and at most 32 before all have read those.
 #[test]
-fn numbered_messages_of_many_talkers_arrive_in_order_and_once_and_none_is_lost() {
+fn numbered_messages_arrive_once_in_order_and_none_is_lost() {
     const AHEAD: usize = 32;
     let (talkers, lines) = (count_of("COWCHAT_TALKERS", 8), count_of("COWCHAT_NUMBERS", 320).next_multiple_of(AHEAD));
     let server = Server::with(&["--art", "off", "--herd", &talkers.to_string()]);
@@ -136,7 +136,7 @@ fn numbered_messages_of_many_talkers_arrive_in_order_and_once_and_none_is_lost()
 }
 
 #[test]
-fn full_mailboxes_both_ways_throttle_and_neither_deadlock_nor_drop() {
+fn full_mailboxes_throttle_and_neither_deadlock_nor_drop() {
     let server = Server::with(&["--sendq-bytes-max", ROOMY, "--mailbox-frames", "1"]);
     let cows = ["eevee", "piplup", "psyduck", "togepi"];
     let clients: Vec<Client> = cows.iter().enumerate().map(|(n, cow)| server.login_on(n % 2, cow)).collect();
@@ -148,7 +148,7 @@ fn full_mailboxes_both_ways_throttle_and_neither_deadlock_nor_drop() {
 }
 
 #[test]
-fn a_message_is_what_charasay_draws_around_the_lines_of_any_text() {
+fn a_message_is_what_charasay_draws_around_any_text() {
     let server = Server::start();
     let mut tux = server.login_on(0, "tux");
     for (core, cow) in [(0, "mew"), (1, "kirby")] {
@@ -205,7 +205,7 @@ fn no_header_leaves_the_first_line_out() {
 }
 
 #[test]
-fn a_note_to_oneself_comes_between_its_own_reply_and_the_next() {
+fn a_say_to_oneself_comes_between_its_reply_and_the_next() {
     let server = Server::start();
     for core in [0, 1] {
         let mut client = server.login_on(core, "tux");
@@ -261,7 +261,7 @@ fn through_a_small_window_every_message_arrives_whole() {
 }
 
 #[test]
-fn a_slow_consumer_is_cut_with_a_prefix_and_frees_its_cow_and_nobody_else_notices() {
+fn a_slow_consumer_is_cut_with_a_prefix_and_delays_no_other() {
     let server = Server::with(&["--sendq-bytes-max", SENDQ_BYTES_MIN]);
     for core in [0, 1] {
         let mut slow = connect_narrow(server.address).logged_in("mew");
@@ -292,7 +292,7 @@ fn a_slow_consumer_is_cut_with_a_prefix_and_frees_its_cow_and_nobody_else_notice
 }
 
 #[test]
-fn twenty_thousand_pipelined_lines_are_all_answered_through_a_small_window() {
+fn pipelined_lines_are_all_answered_through_a_small_window() {
     let server = Server::start();
     let mut client = connect_narrow(server.address);
     let mut sender = client.stream().try_clone().expect("a descriptor");
@@ -308,7 +308,7 @@ fn twenty_thousand_pipelined_lines_are_all_answered_through_a_small_window() {
 }
 
 #[test]
-fn others_messages_make_a_stalled_reader_close_and_its_own_replies_do_not() {
+fn a_stalled_reader_is_cut_for_messages_and_not_for_replies() {
     let server = Server::with(&["--sendq-stall", "1s", "--sendq-bytes-max", ROOMY]);
     // Both take nothing any more; the one waits for its own replies, the other keeps somebody waiting.
     let mut own = connect_narrow(server.address).logged_in("aya");
@@ -331,7 +331,7 @@ fn others_messages_make_a_stalled_reader_close_and_its_own_replies_do_not() {
 }
 
 #[test]
-fn who_quits_and_still_types_gets_all_his_replies_however_slowly_he_reads_them() {
+fn a_slow_reader_that_quits_and_types_on_gets_all_replies() {
     let server = Server::start();
     let mut witness = server.login("tux");
     let mut reader = connect_narrow(server.address).logged_in("ferris");
@@ -353,7 +353,7 @@ fn who_quits_and_still_types_gets_all_his_replies_however_slowly_he_reads_them()
 }
 
 #[test]
-fn a_receiver_that_goes_away_in_the_middle_of_it_harms_nobody() {
+fn a_receiver_that_closes_during_a_message_harms_no_other() {
     let server = Server::with(&["--sendq-bytes-max", ROOMY]);
     let mut tux = server.login_on(0, "tux");
     for n in 0..20 {
@@ -372,7 +372,7 @@ fn a_receiver_that_goes_away_in_the_middle_of_it_harms_nobody() {
 }
 
 #[test]
-fn one_who_goes_while_too_much_waits_for_him_leaves_nothing_behind() {
+fn a_receiver_that_closes_with_a_full_queue_leaves_nothing() {
     let server = Server::with(&["--sendq-bytes-max", SENDQ_BYTES_MIN, "--herd", "2"]);
     let mut talker = server.login("tux");
     let descriptors = || fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("the server runs").count();
@@ -411,7 +411,7 @@ impl Drop for Ended<'_> {
 }
 
 #[test]
-fn a_client_whose_input_never_ends_does_not_keep_its_core_for_itself() {
+fn endless_input_does_not_keep_a_core_from_others() {
     let server = Server::start();
     // Lines so long that one read holds fewer than a turn may have, and an endless one.
     for flood in [format!("say {}\n", "x".repeat(296)).repeat(200), "x".repeat(60_000)] {
@@ -443,7 +443,7 @@ fn a_message_longer_than_the_send_queue_reaches_a_reader() {
 }
 
 #[test]
-fn a_paste_of_64_lines_cuts_nobody_who_reads() {
+fn a_paste_of_64_lines_cuts_no_reader() {
     let server = Server::start();
     // Largest pictures, and 64 of them are twice what a send queue holds.
     let mut mew = server.login_on(0, "mew");

@@ -73,7 +73,7 @@ const TABLE: [Fault; 20] = [
 ];
 
 #[test]
-fn after_every_fault_the_bystanders_talk_on_and_nothing_of_it_is_left() {
+fn after_every_fault_others_talk_on_and_nothing_is_left() {
     let mut stage = Stage::new();
     for Fault { name, act, ends } in &TABLE {
         for core in [0, 1] {
@@ -324,7 +324,7 @@ fn races(stage: &mut Stage, client: Client) {
 // Faults of the crowd and of the machine.
 
 #[test]
-fn ten_thousand_connections_at_once_are_all_served_and_leave_nothing() {
+fn ten_thousand_connections_are_served_and_leave_nothing() {
     const WISHED: u64 = 10_000;
     const THREADS: u64 = 8;
     const ANSWER: &[u8] = b"Registered users: aya, cow\n";
@@ -440,7 +440,7 @@ fn crowd(server: &Server) -> Vec<Client> {
 }
 
 #[test]
-fn sigterm_in_the_middle_of_everything_tells_everybody_and_ends_in_order() {
+fn sigterm_under_load_sends_last_lines_and_ends_in_order() {
     let Stage { mut server, near, far, .. } = Stage::new();
     let mut clients = crowd(&server);
     clients.extend([near, far]);
@@ -459,7 +459,7 @@ fn server_on(address: &str) -> Server {
 }
 
 #[test]
-fn sigkill_in_the_middle_of_everything_ends_all_connections_and_the_next_server_is_unharmed() {
+fn after_sigkill_under_load_the_next_server_is_unharmed() {
     let Stage { mut server, mut near, mut far, .. } = Stage::on(server_on("127.0.20.1:0"));
     let address = server.address;
     let mut clients = crowd(&server);
@@ -491,7 +491,7 @@ fn flood(stream: &TcpStream, going: &mpsc::Sender<()>) {
 }
 
 #[test]
-fn twenty_servers_killed_under_load_leave_the_port_and_all_cows_to_the_next() {
+fn servers_killed_under_load_free_their_port_and_cows() {
     let mut server = server_on("127.0.20.2:0");
     let address = server.address.to_string();
     let free = format!("Available cow names: {}", all_cows().join(", "));

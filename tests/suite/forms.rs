@@ -87,7 +87,7 @@ fn each_art_is_what_it_is_called_for_every_cow() {
 }
 
 #[test]
-fn everybody_gets_the_same_yield_in_his_own_art_on_each_core() {
+fn each_receiver_gets_a_yield_in_its_own_art_on_each_core() {
     let server = Server::start();
     let cows = ["aya", "cow", "eevee", "ferris", "kirby", "mew", "nemo", "pikachu"];
     let mut receivers: Vec<(Client, &str)> = Vec::new();
@@ -122,7 +122,7 @@ fn everybody_gets_the_same_yield_in_his_own_art_on_each_core() {
 }
 
 #[test]
-fn the_art_that_the_server_was_started_with_holds_until_another_is_chosen() {
+fn the_default_art_holds_until_another_is_chosen() {
     for art in ARTS {
         let server = Server::with(&["--art", art]);
         for core in [0, 1] {
@@ -142,7 +142,7 @@ fn the_art_that_the_server_was_started_with_holds_until_another_is_chosen() {
 }
 
 #[test]
-fn without_headers_a_picture_stands_alone_and_one_line_still_says_from_whom_it_is() {
+fn without_headers_only_a_line_without_picture_names_its_sender() {
     let server = Server::with(&["--no-header"]);
     let mut client = server.login("tux");
     for art in ARTS {
@@ -184,7 +184,7 @@ fn every_reply_begins_with_the_id_of_its_line() {
 }
 
 #[test]
-fn what_is_no_id_changes_nothing_and_eighteen_digits_are_one() {
+fn an_id_has_18_digits_at_most_and_a_wrong_one_changes_nothing() {
     let server = Server::start();
     let mut tux = server.login("tux");
     for digits in [19, 20, 100, 3996] {
@@ -204,7 +204,7 @@ fn what_is_no_id_changes_nothing_and_eighteen_digits_are_one() {
 }
 
 #[test]
-fn an_id_and_the_blank_after_it_do_not_count_towards_the_length_of_a_line() {
+fn an_id_does_not_count_towards_the_length_of_its_line() {
     let server = Server::start();
     let longest_id = "1".repeat(18) + " ";
     for (id, counted) in
@@ -236,7 +236,7 @@ fn an_id_and_the_blank_after_it_do_not_count_towards_the_length_of_a_line() {
 }
 
 #[test]
-fn a_line_too_long_with_an_id_numbers_its_sender_like_any_other() {
+fn a_line_too_long_with_an_id_tags_its_connection_too() {
     let server = Server::start();
     let mut tux = server.login("tux");
     assert_eq!(tux.ask(&format!("12 {}", "x".repeat(5000))), "12 error: line too long (max 4000 bytes)");
@@ -272,7 +272,7 @@ fn messages_begin_with_zero_and_a_header_from_the_first_id_on() {
 }
 
 #[test]
-fn last_lines_begin_with_zero_for_whoever_has_sent_an_id_guests_too() {
+fn last_lines_begin_with_zero_after_an_id_for_guests_too() {
     let mut server = Server::start();
     let mut plain = Vec::new();
     let mut numbered = Vec::new();
@@ -305,7 +305,7 @@ fn ask_windows(client: &mut Client, line: &str) -> String {
 }
 
 #[test]
-fn lines_end_as_those_of_the_client_do_in_whatever_it_is_sent() {
+fn all_output_has_the_line_ends_of_the_client() {
     let mut server = Server::with(&["--history", "9"]);
     for core in [0, 1] {
         let mut sender = server.login("cow");
@@ -348,7 +348,7 @@ fn lines_end_as_those_of_the_client_do_in_whatever_it_is_sent() {
 }
 
 #[test]
-fn whoever_comes_next_is_not_numbered_and_has_the_usual_art() {
+fn the_next_connection_is_untagged_and_has_the_default_art() {
     let server = Server::start();
     for core in [0, 1] {
         for _ in 0..20 {
@@ -377,7 +377,7 @@ fn drawn(cow: &str, text: &str, columns: usize, kind: BubbleType) -> String {
 }
 
 #[test]
-fn a_server_speaks_in_the_bubble_and_at_the_width_that_it_was_started_with() {
+fn bubble_and_width_are_those_of_the_flags() {
     use BubbleType::{Ascii, Cowsay, Round, Think, Unicode};
     let servers: [(&[&str], usize, BubbleType); 8] = [
         (&["--bubble", "cowsay"], 40, Cowsay),

@@ -142,7 +142,7 @@ fn the_urgent_byte_of_telnets_synch_is_part_of_its_command() {
 }
 
 #[test]
-fn a_conversation_is_the_same_line_by_line_and_glued_into_one_write() {
+fn a_conversation_is_the_same_glued_into_one_write() {
     let (server, script) = (Server::with(&SCRIPT_FLAGS), script());
     converse(&server, &script, &script.iter().map(|turn| &turn.sent[..]).collect::<Vec<_>>());
     converse(&server, &script, &[&all_bytes(&script)]);
@@ -221,7 +221,7 @@ fn a_nul_or_a_lone_cr_ends_no_line() {
 // Half-close.
 
 #[test]
-fn what_is_left_without_an_lf_is_executed_when_the_client_closes_its_side() {
+fn a_last_line_without_lf_is_executed_at_half_close() {
     let server = Server::start();
     let none = "Registered users: (none)\n";
     let cases: [(&[u8], String); 8] = [
@@ -457,7 +457,7 @@ fn netcat_pipes_commands_through_and_ends() {
 }
 
 #[test]
-fn an_interactive_netcat_logs_in_hears_somebody_and_quits() {
+fn an_interactive_netcat_logs_in_gets_a_message_and_quits() {
     let server = Server::start();
     let (mut netcat, mut stdin) = Netcat::start(&server, &[]);
     let mut ferris = server.login("ferris");

@@ -62,7 +62,7 @@ fn numbers_given(answers: &[String]) -> BTreeSet<usize> {
 // Names.
 
 #[test]
-fn a_cow_of_a_herd_has_one_spelling_and_there_is_none_beyond_the_last() {
+fn a_numbered_cow_has_one_spelling_and_none_is_past_the_last() {
     let server = herd(3);
     let mut guest = server.connect_on(0);
     let no_names = ["tux#0", "tux#1", "tux#01", "tux#02", "tux#x", "tux#2x", "tux#+2", "tux#-2", "tux#2#", "tux##"];
@@ -99,7 +99,7 @@ fn a_herd_of_one_is_exactly_the_seed() {
 }
 
 #[test]
-fn every_cow_counts_in_the_announcement_and_has_its_own_name_in_the_log_and_in_the_help() {
+fn numbered_cows_are_counted_and_named_in_log_and_help() {
     let server = herd(9);
     assert!(server.announcement.contains(" cores, 216 cows, 9 of each, "), "{}", server.announcement);
     let mut client = server.login("tux#9");
@@ -185,7 +185,7 @@ fn no_login_is_refused_while_cows_stay_free() {
 }
 
 #[test]
-fn whoever_is_spoken_to_by_number_gets_it_and_nobody_else_of_the_breed() {
+fn a_say_to_a_numbered_cow_reaches_no_other_of_its_breed() {
     let server = herd(10);
     let block = |header: &str, text: &str| format!("{header}\n{}", picture("tux", text));
     let mut first = server.login_on(0, "tux");
@@ -297,7 +297,7 @@ fn fill(server: &Server, first: usize, count: usize) -> Vec<TcpStream> {
 }
 
 #[test]
-fn of_more_than_a_thousand_users_the_first_thousand_are_listed_and_the_rest_are_counted() {
+fn who_lists_a_thousand_users_and_counts_the_rest() {
     let server = herd(1100);
     let names = |numbers: std::ops::Range<usize>| -> String {
         let names: Vec<String> = numbers.map(|number| numbered("tux", number)).collect();

@@ -50,7 +50,7 @@ fn there_is_no_history_unless_the_server_keeps_one() {
 }
 
 #[test]
-fn it_has_yields_also_ones_own_oldest_first_and_never_anything_private() {
+fn history_has_all_yields_oldest_first_and_nothing_private() {
     let server = history(100);
     for core in [0, 1] {
         let mut guest = server.connect_on(core);
@@ -83,7 +83,7 @@ fn it_has_yields_also_ones_own_oldest_first_and_never_anything_private() {
 }
 
 #[test]
-fn it_comes_in_the_art_of_the_one_who_asks_and_numbered_for_whoever_has_sent_an_id() {
+fn history_comes_in_the_art_and_with_the_id_of_its_request() {
     let server = Server::with(&["--history", "9", "--herd", "2", "--no-header"]);
     let mut client = server.login("tux#2");
     say_to_all(&mut client, "hi");
@@ -174,7 +174,7 @@ fn both_cores_remember_what_was_said_on_either() {
 }
 
 #[test]
-fn it_is_in_the_order_in_which_the_users_of_the_core_saw_it() {
+fn history_has_the_order_that_users_of_the_core_saw() {
     let server = Server::with(&["--history", "100", "--art", "off", "--sendq-bytes-max", "1073741824"]);
     let mut talkers = [server.login_on(0, "tux"), server.login_on(1, "mew"), server.login_on(1, "kirby")];
     let mut witnesses = [server.login_on(0, "aya"), server.login_on(1, "cow")];

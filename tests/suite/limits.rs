@@ -48,7 +48,7 @@ fn go_deaf(client: &Client) {
 }
 
 #[test]
-fn a_flooder_gets_his_burst_and_his_rate_and_nobody_else_waits() {
+fn a_flooder_gets_its_burst_and_rate_and_delays_no_other() {
     let (burst, rate, lines) = (10, 20, 50);
     let flags = ["--flood-burst", "10", "--flood-rate", "20/s", "--flood-exempt", "127.0.0.1"];
     let server = Server::with(&flags);
@@ -72,7 +72,7 @@ fn a_flooder_gets_his_burst_and_his_rate_and_nobody_else_waits() {
 }
 
 #[test]
-fn a_line_that_would_wait_for_too_long_is_refused_and_quit_is_not() {
+fn a_line_that_would_wait_too_long_is_refused_and_quit_is_not() {
     let server = Server::with(&["--flood-burst", "1", "--flood-rate", "1/m", "--flood-exempt", "none"]);
     let mut client = server.connect();
     // The first empties the bucket, the second drives it below zero.
@@ -129,7 +129,7 @@ fn bytes_cost_as_much_as_lines_whether_they_are_in_one_or_not() {
 }
 
 #[test]
-fn who_connects_again_finds_what_its_address_has_not_paid() {
+fn a_new_connection_inherits_the_debt_of_its_address() {
     let flags = ["--flood-burst", "1", "--flood-rate", "4/s", "--flood-exempt", "none"];
     let server = Server::with(&flags);
     let mut client = server.connect();
@@ -146,7 +146,7 @@ fn who_connects_again_finds_what_its_address_has_not_paid() {
 }
 
 #[test]
-fn an_address_that_connects_too_fast_is_served_at_its_rate_and_told_of_in_one_line() {
+fn an_address_that_connects_too_fast_is_served_at_its_rate() {
     let server = Server::with(&["--flood-exempt", "none", "--flood-burst", "1000"]);
     let before = server.descriptors();
     let began = Instant::now();
@@ -207,7 +207,7 @@ fn bytes_that_come_one_by_one_cost_more_than_their_line() {
 }
 
 #[test]
-fn who_is_in_debt_is_not_read_but_his_cow_is_free_when_he_goes() {
+fn a_throttled_connection_is_not_read_and_frees_its_cow() {
     let server = Server::with(&["--flood-burst", "1", "--flood-rate", "1/m", "--flood-exempt", "none"]);
     // Each from an address of its own, that has no debt yet.
     let in_debt = |last: u8, cow: &str| {
@@ -237,7 +237,7 @@ fn who_is_in_debt_is_not_read_but_his_cow_is_free_when_he_goes() {
 }
 
 #[test]
-fn lines_before_the_end_are_executed_at_their_rate_and_then_it_is_the_end() {
+fn lines_before_a_half_close_are_executed_at_their_rate() {
     let server = Server::with(&["--flood-burst", "2", "--flood-rate", "10/s", "--flood-exempt", "none"]);
     let mut client = server.connect();
     client.send_raw(b"login tux\nwho\nwho\nwho\nsay tux moo");
@@ -248,7 +248,7 @@ fn lines_before_the_end_are_executed_at_their_rate_and_then_it_is_the_end() {
 }
 
 #[test]
-fn what_people_do_while_the_server_is_stopped_is_not_held_against_them() {
+fn time_in_which_the_server_is_stopped_does_not_count() {
     let flags =
         ["--idle-timeout", "5s", "--login-timeout", "5s", "--sendq-stall", "5s", "--sendq-bytes-max", "1073741824"];
     let server = Server::with(&[&flags[..], &["--login-exempt", "none"]].concat());
@@ -298,7 +298,7 @@ fn last_line(client: &mut Client, mut meanwhile: impl FnMut(&mut TcpStream)) -> 
 }
 
 #[test]
-fn who_does_not_log_in_and_sends_no_line_is_told_so_and_closed() {
+fn a_silent_guest_is_told_so_and_closed() {
     let server = Server::with(&["--login-timeout", "2s", "--login-exempt", "127.0.0.1"]);
     let mut exempt = server.connect();
     let mut registered = connect_from(2, &server).logged_in("tux");
@@ -328,7 +328,7 @@ fn who_does_not_log_in_and_sends_no_line_is_told_so_and_closed() {
 }
 
 #[test]
-fn a_guest_that_reads_none_of_its_replies_is_closed_like_a_silent_one() {
+fn a_guest_that_reads_no_replies_is_closed_like_a_silent_one() {
     let server = Server::with(&["--login-timeout", "2s", "--login-exempt", "none"]);
     let began = Instant::now();
     let guest = connect_narrow(server.address);
@@ -344,7 +344,7 @@ fn a_guest_that_reads_none_of_its_replies_is_closed_like_a_silent_one() {
 }
 
 #[test]
-fn who_is_logged_in_and_idle_is_told_so_and_frees_his_cow() {
+fn an_idle_user_is_told_so_and_frees_its_cow() {
     let server = Server::with(&["--idle-timeout", "1s"]);
     let mut guest = server.connect();
     // He has asked for much and reads nothing: it is not he who keeps the server waiting.
@@ -369,7 +369,7 @@ fn who_is_logged_in_and_idle_is_told_so_and_frees_his_cow() {
 }
 
 #[test]
-fn an_address_holds_as_many_cows_as_it_may_over_all_cores_and_gives_them_back() {
+fn the_cow_quota_of_an_address_holds_over_all_cores() {
     let server = Server::with(&["--cows-per-address", "3", "--address-exempt", "127.0.0.1"]);
     let mut exempt: Vec<Client> = ["aya", "ferris", "kirby", "mew"].map(|cow| server.login(cow)).into();
     let guests = || (0..8).map(|_| connect_from(2, &server)).collect::<Vec<Client>>();
@@ -398,7 +398,7 @@ fn an_address_holds_as_many_cows_as_it_may_over_all_cores_and_gives_them_back() 
 }
 
 #[test]
-fn while_cows_are_scarce_one_who_says_nothing_makes_room() {
+fn while_cows_are_scarce_a_silent_user_makes_room() {
     let server = Server::with(&["--scarce-idle", "2s", "--address-exempt", "127.0.0.1"]);
     let cows = all_cows();
     // Of 24 two are left at last.
@@ -440,7 +440,7 @@ fn knock(last: u8, server: &Server) -> Option<Client> {
 }
 
 #[test]
-fn an_address_has_as_many_connections_as_it_may_over_all_cores() {
+fn the_connection_quota_of_an_address_holds_over_all_cores() {
     let server = Server::with(&["--connections-per-address", "3", "--address-exempt", "127.0.0.3"]);
     for last in [1, 2] {
         let mut clients: Vec<Client> = (0..3).map(|_| knock(last, &server).expect("room")).collect();
@@ -468,7 +468,7 @@ fn an_address_has_as_many_connections_as_it_may_over_all_cores() {
 }
 
 #[test]
-fn an_ipv4_address_mapped_into_ipv6_counts_as_what_it_is() {
+fn an_ipv4_address_mapped_into_ipv6_counts_as_ipv4() {
     let flags = ["--connections-per-address", "1", "--address-exempt", "127.0.0.2"];
     let server = Server::try_with("[::ffff:127.0.0.1]:0", &flags).expect("it starts");
     let port = server.address.port();
@@ -488,7 +488,7 @@ fn an_ipv4_address_mapped_into_ipv6_counts_as_what_it_is() {
 }
 
 #[test]
-fn this_machine_itself_is_exempt_unless_it_is_told_otherwise() {
+fn loopback_is_exempt_unless_a_flag_says_otherwise() {
     let server = Server::with(&["--connections-per-address", "1", "--flood-burst", "1", "--flood-rate", "1/m"]);
     let mut clients: Vec<Client> = (0..3).map(|_| server.connect()).collect();
     for client in &mut clients {
@@ -509,7 +509,7 @@ fn lose_a_peer(server: &Server, cow: &str, sender: &mut Client) {
 }
 
 #[test]
-fn a_peer_that_acknowledges_nothing_is_gone_and_one_that_does_not_read_is_not() {
+fn a_peer_is_gone_if_it_acks_nothing_and_not_if_it_reads_none() {
     let server = Server::with(&["--user-timeout", "5s", "--keepalive", "off"]);
     // Its window is closed long before the others go, and stays so until they are all gone.
     let mut reader = connect_narrow(server.address).logged_in("mew");
@@ -529,7 +529,7 @@ fn a_peer_that_acknowledges_nothing_is_gone_and_one_that_does_not_read_is_not() 
 }
 
 #[test]
-fn who_reads_a_little_at_a_time_through_a_small_window_is_not_gone() {
+fn a_slow_reader_with_a_small_window_is_not_gone() {
     const QUESTIONS: usize = 20_000;
     const A_SECOND: usize = 17;
     const TIMES: usize = 8 * A_SECOND;
@@ -587,7 +587,7 @@ fn login_and_stop_reading(server: &Server, cow: &str) -> Client {
 }
 
 #[test]
-fn whoever_does_not_read_his_replies_is_not_read_any_more() {
+fn a_connection_that_does_not_read_replies_is_not_read() {
     let server = Server::start();
     let _there = login_and_stop_reading(&server, "mew");
     let _also_there = login_and_stop_reading(&server, "tux");
@@ -597,7 +597,7 @@ fn whoever_does_not_read_his_replies_is_not_read_any_more() {
 }
 
 #[test]
-fn a_peer_that_goes_when_its_window_is_closed_is_gone_too_and_one_that_stays_is_not() {
+fn a_closed_window_is_gone_only_if_its_peer_is() {
     let server = Server::with(&["--user-timeout", "5s", "--keepalive", "off"]);
     // Closed for so much longer than the others' that its kernel is asked only every six seconds.
     let _stays = login_and_stop_reading(&server, "mew");
@@ -630,7 +630,7 @@ fn say_bytes(sender: &mut Client, from: &str, cow: &str, bytes: usize) -> String
 }
 
 #[test]
-fn over_the_budget_for_all_queues_the_largest_goes_first_and_what_is_shared_counts_once() {
+fn over_the_budget_the_largest_queue_goes_first() {
     const MIB: usize = 1 << 20;
     // Each may have as much as all together, so that nobody is cut for himself.
     let flags = ["--queues-bytes-total", "4194304", "--sendq-bytes-max", "4194304", "--sendq-stall", "10m"];
@@ -657,7 +657,7 @@ fn over_the_budget_for_all_queues_the_largest_goes_first_and_what_is_shared_coun
 /// `COWCHAT_FULL_QUEUES` says how many queues there are (default 100). Nobody's message is shared, and the sender
 /// has a rate: over the budget may be what he queues until the cores have counted.
 #[test]
-fn however_many_queues_are_full_all_together_take_no_more_than_the_budget() {
+fn however_many_queues_are_full_they_keep_the_budget() {
     const KIB: usize = 1 << 10;
     // What the sender queues in half a second, and as much for the allocator and all that is not a message.
     const SLACK_KIB: u64 = 48 << 10;
@@ -693,7 +693,7 @@ fn however_many_queues_are_full_all_together_take_no_more_than_the_budget() {
 }
 
 #[test]
-fn replies_that_nobody_reads_count_towards_the_budget() {
+fn unread_replies_count_towards_the_budget() {
     let server = Server::with(&["--queues-bytes-total", SENDQ_BYTES_MIN, "--sendq-bytes-max", SENDQ_BYTES_MIN]);
     let guest = connect_narrow(server.address);
     let asker = guest.stream().try_clone().expect("a descriptor");
@@ -707,7 +707,7 @@ fn replies_that_nobody_reads_count_towards_the_budget() {
 }
 
 #[test]
-fn one_for_whom_too_much_waits_is_cut_even_if_nobody_says_anything_more() {
+fn a_full_queue_is_cut_even_if_no_more_is_said() {
     const MIB: usize = 1 << 20;
     // Long lines, so that all of it is queued in a moment, and only a few when it is too much already.
     let flags = ["--art", "off", "--line-bytes-max", "65536", "--sendq-bytes-max", "1048576", "--sendq-stall", "10m"];

@@ -29,7 +29,7 @@ fn leave(mut client: Client) {
 }
 
 #[test]
-fn whoever_asked_is_told_of_every_login_and_every_way_to_leave_on_both_cores() {
+fn every_login_and_way_to_leave_is_told_on_both_cores() {
     let ways: [fn(Client); 3] = [leave, |client| client.half_close(), Client::reset];
     for core in [0, 1] {
         let server = Server::start();
@@ -87,7 +87,7 @@ fn notices_are_off_until_asked_for_and_off_again_when_asked() {
 }
 
 #[test]
-fn guests_neither_get_notices_nor_are_the_matter_of_any() {
+fn guests_neither_get_notices_nor_cause_any() {
     let server = Server::start();
     for core in [0, 1] {
         let mut witness = listener(&server, core, "aya");
@@ -107,7 +107,7 @@ fn guests_neither_get_notices_nor_are_the_matter_of_any() {
 }
 
 #[test]
-fn nobody_is_told_of_oneself() {
+fn no_user_is_told_of_itself() {
     let server = Server::start();
     for core in [0, 1] {
         let mut client = server.connect_on(core);
@@ -121,7 +121,7 @@ fn nobody_is_told_of_oneself() {
 }
 
 #[test]
-fn whoever_comes_next_has_not_asked_for_notices() {
+fn the_next_connection_has_notices_off() {
     let server = Server::start();
     for core in [0, 1] {
         for _ in 0..5 {
@@ -147,7 +147,7 @@ fn whoever_comes_next_has_not_asked_for_notices() {
 }
 
 #[test]
-fn a_newcomer_is_announced_before_and_a_leaver_after_all_that_he_says() {
+fn a_login_is_told_before_all_it_says_and_a_leave_after() {
     let server = Server::start();
     let mut tux = listener(&server, 0, "tux");
     for core in [0, 1] {
@@ -163,7 +163,7 @@ fn a_newcomer_is_announced_before_and_a_leaver_after_all_that_he_says() {
 }
 
 #[test]
-fn notices_begin_with_zero_for_whoever_has_sent_an_id_and_name_the_cow_by_its_number() {
+fn notices_begin_with_zero_after_an_id_and_number_the_cow() {
     let server = Server::with(&["--herd", "9", "--no-header"]);
     for core in [0, 1] {
         let mut tux = server.login_on(core, "tux");
@@ -178,7 +178,7 @@ fn notices_begin_with_zero_for_whoever_has_sent_an_id_and_name_the_cow_by_its_nu
 }
 
 #[test]
-fn nobody_is_told_of_everybodys_end() {
+fn a_drain_is_no_matter_of_notices() {
     let mut server = Server::with(&["--herd", "20"]);
     let mut listeners = listeners(&server, ["tux", "aya"]);
     // Their arrival is over before the end begins.
@@ -233,7 +233,7 @@ fn read_storm(listener: &mut Client, began: Instant, [joined, left, named_min]: 
 }
 
 #[test]
-fn a_storm_is_told_in_ten_lines_a_second_and_every_login_and_leave_counts_once() {
+fn a_storm_is_told_in_ten_lines_a_second_and_counts_each_once() {
     const STORM: usize = 300;
     let server = Server::with(&["--herd", "300"]);
     let mut listeners = listeners(&server, ["aya", "aya#2"]);

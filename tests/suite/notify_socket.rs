@@ -125,7 +125,7 @@ fn assert_it_hears_all(name: &OsStr, socket: &Arc<UnixDatagram>) {
 }
 
 #[test]
-fn a_manager_hears_that_the_server_is_ready_and_lives_and_stops() {
+fn a_manager_is_told_that_the_server_is_ready_lives_and_stops() {
     let socket = Socket::bind();
     assert_it_hears_all(socket.path.as_os_str(), &socket.socket);
 }
@@ -192,7 +192,7 @@ fn is_in_its_ring(thread: libc::pid_t) -> bool {
 }
 
 #[test]
-fn a_server_with_a_core_that_stands_still_is_not_said_to_live() {
+fn with_a_stalled_core_no_signs_of_life_are_sent() {
     let socket = Socket::bind();
     let listening = Listening::to(&socket.socket);
     let server = serve(socket.path.as_os_str(), Some(IMPATIENT));
@@ -215,7 +215,7 @@ fn a_server_with_a_core_that_stands_still_is_not_said_to_live() {
 }
 
 #[test]
-fn a_manager_without_a_watchdog_hears_no_signs_of_life() {
+fn a_manager_without_a_watchdog_gets_no_signs_of_life() {
     let socket = Socket::bind();
     let listening = Listening::to(&socket.socket);
     let server = serve(socket.path.as_os_str(), None);
@@ -226,7 +226,7 @@ fn a_manager_without_a_watchdog_hears_no_signs_of_life() {
 }
 
 #[test]
-fn a_server_out_of_descriptors_is_still_said_to_live() {
+fn out_of_descriptors_signs_of_life_are_still_sent() {
     let socket = Socket::bind();
     let listening = Listening::to(&socket.socket);
     let server = serve(socket.path.as_os_str(), Some(IMPATIENT));
@@ -240,7 +240,7 @@ fn a_server_out_of_descriptors_is_still_said_to_live() {
 }
 
 #[test]
-fn a_manager_that_does_not_listen_holds_nobody_up() {
+fn a_manager_that_does_not_listen_delays_nothing() {
     let full = Socket::bind();
     let sender = UnixDatagram::unbound().expect("a descriptor");
     sender.set_nonblocking(true).expect("a socket");

@@ -113,19 +113,19 @@ mod armed {
     }
 
     #[test]
-    fn a_panic_in_drawing_ends_the_session_of_who_said_it() {
+    fn a_panic_in_drawing_ends_the_session_of_the_sender() {
         for line in ["say aya boom", "say cow boom", "say mew boom", "yield boom"] {
             assert_it_ends_one_session("draw:boom", line);
         }
     }
 
     #[test]
-    fn a_panic_in_writing_ends_the_session_that_is_written_to() {
+    fn a_panic_in_writing_ends_the_session_of_the_receiver() {
         assert_it_ends_one_session("write:boom", "boom");
     }
 
     #[test]
-    fn a_panic_in_writing_somebodys_last_output_ends_nobody_else() {
+    fn a_panic_in_writing_last_output_ends_no_other_session() {
         let mut server = server_with("write:boom", &["--drain-timeout", "10m"]);
         let (mut aya, mut cow) = (server.login_on(0, "aya"), server.login_on(1, "cow"));
         for core in [0, 1] {
@@ -146,7 +146,7 @@ mod armed {
     }
 
     #[test]
-    fn who_ends_by_a_fault_holds_up_nothing_that_was_said_before() {
+    fn a_session_that_panics_delays_nothing_said_before() {
         let server = server_with("line:boom", &[]);
         let (mut aya, mut cow) = (server.login_on(0, "aya"), server.login_on(1, "cow"));
         for core in [0, 1] {
@@ -163,7 +163,7 @@ mod armed {
     }
 
     #[test]
-    fn what_can_not_be_drawn_where_it_arrives_comes_without_a_picture() {
+    fn what_cannot_be_drawn_on_arrival_comes_without_a_picture() {
         let mut server = server_with("draw:boom", &[]);
         for core in [0, 1] {
             let (mut aya, mut cow) = (server.login_on(core, "aya"), server.login_on(1 - core, "cow"));
@@ -181,7 +181,7 @@ mod armed {
     }
 
     #[test]
-    fn a_panic_with_a_log_that_nobody_reads_ends_one_session() {
+    fn a_panic_with_an_unread_log_ends_one_session() {
         for cores in ["1", "2"] {
             let mut command = cowchat();
             command.env("COWCHAT_FAULTS", "line:boom,draw:crash");
@@ -231,7 +231,7 @@ mod armed {
     }
 
     #[test]
-    fn a_core_that_fails_with_a_log_that_nobody_reads_ends_the_process() {
+    fn a_core_that_fails_with_an_unread_log_ends_the_process() {
         let mut command = cowchat();
         command.env("COWCHAT_FAULTS", "leave").args(["serve", "--listen", "127.0.0.1:0", "--cores", "2"]);
         let (_unread, full) = full_pipe();
@@ -328,7 +328,7 @@ mod armed {
     }
 
     #[test]
-    fn a_stalled_core_holds_up_its_own_sessions_and_who_waits_for_room_in_its_mailbox() {
+    fn a_stalled_core_delays_its_sessions_and_waiting_senders() {
         const WHO: &str = "Registered users: aya, cow, kirby, mew, nemo, tux";
         for stalled in [0, 1] {
             let stalls = Stalls::new();
@@ -378,7 +378,7 @@ mod armed {
     }
 
     #[test]
-    fn as_long_as_there_is_room_in_its_mailbox_nobody_elses_messages_wait_for_a_stalled_core() {
+    fn with_room_in_its_mailbox_a_stalled_core_delays_no_other() {
         const MESSAGES: usize = 50;
         for stalled in [0, 1] {
             let stalls = Stalls::new();
@@ -421,7 +421,7 @@ mod armed {
     const LAST_LINE: &str = "* the server is shutting down\n";
 
     #[test]
-    fn what_a_core_that_stood_still_acknowledges_in_a_drain_arrives_before_the_last_line_elsewhere() {
+    fn in_a_drain_messages_of_a_stalled_core_precede_last_lines() {
         // The others look a thousand times a second whether it has said its end, and rest in between; before that,
         // while they let handshakes end, only as often as their hearts beat.
         const RESTS: u64 = 50;
@@ -449,7 +449,7 @@ mod armed {
     }
 
     #[test]
-    fn a_core_that_stands_still_takes_the_last_line_from_nobody_elses_users() {
+    fn a_stalled_core_keeps_no_last_line_from_other_cores() {
         // With room in its mailbox, and with somebody who waits for that.
         for (stalled, frames) in [(0, "4096"), (1, "1")] {
             let stalls = Stalls::new();
@@ -483,7 +483,7 @@ mod armed {
     }
 
     #[test]
-    fn while_a_core_stands_still_the_others_keep_the_budget_by_their_own_queues() {
+    fn beside_a_stalled_core_the_others_keep_the_budget() {
         const MIB: usize = 1 << 20;
         let flags = ["--queues-bytes-total", "4194304", "--sendq-bytes-max", "4194304", "--sendq-stall", "10m"];
         for stalled in [0, 1] {
@@ -530,7 +530,7 @@ mod armed {
     /// fails by it. `COWCHAT_STALLS` says how often that is compared (default 2), and `COWCHAT_STALL_MESSAGES` by
     /// how many messages (default 100).
     #[test]
-    fn who_has_nothing_to_do_with_a_stalled_core_does_not_notice() {
+    fn sessions_apart_from_a_stalled_core_do_not_notice() {
         let (times, messages) = (count_of("COWCHAT_STALLS", 2), count_of("COWCHAT_STALL_MESSAGES", 100));
         let mut ratios = Vec::new();
         for time in 0..times {

@@ -56,7 +56,7 @@ fn available(taken: &[&str]) -> String {
 // Of many who ask, one gets the cow.
 
 #[test]
-fn of_two_hundred_clients_on_two_cores_exactly_one_gets_the_cow() {
+fn one_winner_per_contested_cow() {
     let server = Server::start();
     let mut clients = crowd(&server, 200);
     let on_core_0 = clients.iter().filter(|client| server.core_of(client) == 0).count();
@@ -75,7 +75,7 @@ fn of_two_hundred_clients_on_two_cores_exactly_one_gets_the_cow() {
 
 /// `COWCHAT_RACERS` says how many they are (default 200).
 #[test]
-fn of_forty_clients_who_want_the_same_cow_exactly_one_gets_it_whichever_of_many_cows_it_is() {
+fn one_winner_for_each_cow_of_a_large_herd() {
     const FOR_EACH: usize = 40;
     let racers = count_of("COWCHAT_RACERS", 200);
     let cows = racers / FOR_EACH;
@@ -95,7 +95,7 @@ fn of_forty_clients_who_want_the_same_cow_exactly_one_gets_it_whichever_of_many_
 }
 
 #[test]
-fn forty_eight_clients_on_two_cores_share_out_all_cows() {
+fn forty_eight_clients_share_out_all_cows() {
     let server = Server::start();
     let cows = all_cows();
     for round in 0..3 {
@@ -124,7 +124,7 @@ fn forty_eight_clients_on_two_cores_share_out_all_cows() {
 }
 
 #[test]
-fn both_cores_tell_the_same_about_who_is_there() {
+fn both_cores_list_the_same_users() {
     let server = Server::start();
     let mut witnesses = [server.connect_on(0), server.connect_on(1)];
     let mut agree = |taken: &[&str]| {
@@ -199,7 +199,7 @@ fn a_cow_is_free_when_its_user_has_read_the_end() {
 /// As in the tests around, but asked for until it is given, to see how long that takes: it is printed, and nothing
 /// fails by it. `COWCHAT_RELEASES` says how often each way is gone (default 10).
 #[test]
-fn a_cow_is_given_to_who_asks_for_it_again_and_again_whichever_way_its_user_goes() {
+fn a_cow_is_free_again_whichever_way_its_user_leaves() {
     type Way = (&'static str, fn(Client));
     const WAYS: [Way; 4] = [
         ("quit", |mut user| user.send("quit")),
@@ -286,7 +286,7 @@ fn a_cow_is_free_when_the_log_tells_of_a_failed_write() {
 }
 
 #[test]
-fn lines_left_behind_by_a_reset_log_nobody_in() {
+fn lines_left_behind_by_a_reset_log_no_user_in() {
     let server = Server::start();
     let mut witnesses = [server.connect_on(0), server.connect_on(1)];
     let left_behind = [b"who\n".repeat(200), b"login tux\n".to_vec()].concat();
@@ -370,7 +370,7 @@ fn numbers(output: &str) -> Vec<usize> {
 }
 
 #[test]
-fn who_is_not_registered_gets_nothing_of_what_is_said() {
+fn a_guest_gets_no_messages() {
     let server = Server::start();
     let mut guests = [server.connect_on(0), server.connect_on(1)];
     let mut users = [server.login_on(0, "tux"), server.login_on(1, "ferris")];
@@ -394,7 +394,7 @@ fn who_is_not_registered_gets_nothing_of_what_is_said() {
 }
 
 #[test]
-fn who_has_quit_gets_nothing_more() {
+fn after_quit_nothing_more_arrives() {
     let server = Server::with(&["--no-header"]);
     let mut tux = server.login_on(0, "tux");
     for (round, core) in [0, 1].repeat(10).into_iter().enumerate() {

@@ -135,7 +135,7 @@ fn a_say_waits_for_a_receiver_that_reads_and_loses_nothing() {
 }
 
 #[test]
-fn what_the_last_holder_of_a_cow_left_unread_is_not_the_next_ones() {
+fn the_backlog_of_a_cow_ends_with_its_holder() {
     let server = Server::start();
     let mut last = connect_narrow(server.address).logged_in("ferris");
     let mut tux = server.login_on(server.core_of(&last), "tux");

@@ -45,7 +45,7 @@ fn assert_it_drained(server: &mut Server) {
 }
 
 #[test]
-fn everybody_on_every_core_gets_the_last_line_and_then_the_end() {
+fn every_connection_gets_the_last_line_and_then_the_end() {
     for signal in ["TERM", "INT", "HUP"] {
         let mut server = Server::with(&PATIENT);
         let clients = [
@@ -76,7 +76,7 @@ fn a_server_without_clients_just_ends() {
 }
 
 #[test]
-fn what_was_acknowledged_is_delivered_before_the_last_line_across_cores() {
+fn acknowledged_messages_precede_last_lines_across_cores() {
     for (from, to) in [(0, 1), (1, 0), (0, 0)] {
         let mut server = Server::with(&PATIENT);
         let mut receiver = server.login_on(to, "tux");
@@ -114,7 +114,7 @@ fn after_the_last_line_nothing_is_answered() {
 }
 
 #[test]
-fn a_client_whose_lines_the_server_has_not_read_sees_the_end_and_no_reset() {
+fn a_client_with_unread_input_sees_the_end_and_no_reset() {
     let mut server = Server::with(&PATIENT);
     let mut client = connect_narrow(server.address).logged_in("tux");
     // The replies are 50 times as long as the lines, and the server reads no further while they wait.
@@ -129,7 +129,7 @@ fn a_client_whose_lines_the_server_has_not_read_sees_the_end_and_no_reset() {
 }
 
 #[test]
-fn a_slow_reader_who_still_types_gets_everything_and_the_last_line() {
+fn a_slow_reader_that_types_gets_all_and_the_last_line() {
     // So many bytes that the kernel takes them at once, and the peer's does not.
     let count = 60_000 / message("tux", true, "message 00000").len() as u32;
     for core in [0, 1] {
@@ -155,7 +155,7 @@ fn a_slow_reader_who_still_types_gets_everything_and_the_last_line() {
 }
 
 #[test]
-fn a_client_that_never_reads_holds_the_drain_up_until_its_timeout() {
+fn a_client_that_never_reads_delays_a_drain_to_its_timeout() {
     let mut flags = PATIENT;
     flags[5] = "500ms";
     let mut server = Server::with(&flags);
@@ -169,7 +169,7 @@ fn a_client_that_never_reads_holds_the_drain_up_until_its_timeout() {
 }
 
 #[test]
-fn a_drain_that_is_shorter_than_peers_take_to_close_leaves_no_output_pending() {
+fn a_drain_shorter_than_its_peers_leaves_no_output_pending() {
     // No client closes before the server does, which would wait for a second.
     let mut server = Server::with(&["--drain-timeout", "700ms"]);
     let mut clients =
@@ -182,7 +182,7 @@ fn a_drain_that_is_shorter_than_peers_take_to_close_leaves_no_output_pending() {
 }
 
 #[test]
-fn however_short_a_drain_is_it_ends_in_order_and_counts_those_without_the_last_line() {
+fn a_short_drain_ends_in_order_and_counts_missing_last_lines() {
     for timeout in ["1ms", "5ms", "45ms"] {
         let mut server = Server::with(&["--drain-timeout", timeout]);
         let clients =
@@ -217,7 +217,7 @@ fn a_second_signal_ends_a_drain_at_once() {
 }
 
 #[test]
-fn signals_that_were_blocked_when_it_started_stop_it_all_the_same() {
+fn signals_blocked_at_the_start_stop_it_nevertheless() {
     for signal in ["TERM", "INT", "HUP"] {
         let mut command = cowchat();
         command.args(["serve", "--listen", "127.0.0.1:0", "--cores", "2"]).args(PATIENT);
@@ -268,7 +268,7 @@ fn a_server_that_was_told_to_outlive_its_terminal_does() {
 }
 
 #[test]
-fn once_the_drain_has_come_to_the_last_line_newcomers_are_refused() {
+fn after_the_last_line_new_connections_are_refused() {
     let server = Server::with(&PATIENT);
     let _deaf = client_that_never_reads(&server);
     let mut witnesses = [server.connect_on(0), server.connect_on(1)];
@@ -290,7 +290,7 @@ fn server_on_cores(cores: usize) -> Server {
 }
 
 #[test]
-fn who_is_connected_but_not_accepted_yet_gets_the_last_line_too() {
+fn a_connection_not_yet_accepted_gets_the_last_line() {
     for round in 0..20 {
         let mut server = server_on_cores(1 + round % 2);
         // With and without something else to do.
@@ -314,7 +314,7 @@ fn who_is_connected_but_not_accepted_yet_gets_the_last_line_too() {
 }
 
 #[test]
-fn who_waits_for_a_descriptor_when_the_drain_begins_is_told_before_the_end() {
+fn a_connection_waiting_for_a_descriptor_gets_the_last_line() {
     let mut server = Server::with(&PATIENT);
     let mut users = [server.login_on(0, "tux"), server.login_on(1, "ferris")];
     let before = getrlimit(Resource::Nofile);
@@ -365,7 +365,7 @@ fn crowd(address: SocketAddr) {
 }
 
 #[test]
-fn who_connects_while_the_drain_begins_gets_the_last_line_or_is_refused() {
+fn connecting_as_a_drain_begins_brings_last_line_or_refusal() {
     // Each takes a second: a handshake that the drain ignores is tried again after that.
     for round in 0..6 {
         let cores = 1 + round % 2;
@@ -387,7 +387,7 @@ fn server_on(address: &str) -> Server {
 }
 
 #[test]
-fn after_either_end_the_next_server_has_the_same_port_and_all_cows_are_free() {
+fn after_either_end_port_and_cows_are_free() {
     for (signal, first_address) in [("KILL", "127.0.19.1:0"), ("TERM", "127.0.19.2:0")] {
         let mut server = server_on(first_address);
         let address = server.address.to_string();
@@ -449,7 +449,7 @@ fn flood(client: &Client, lines: usize, acknowledgement: &str, going: &mpsc::Sen
 /// One in four is a user, the others are guests. `COWCHAT_DRAIN_CLIENTS` says how many they are (default 100);
 /// more than that have fewer lines under way, since what these bring grows with the square of the users.
 #[test]
-fn a_hundred_clients_that_yield_all_get_what_was_acknowledged_and_the_end() {
+fn a_drain_under_load_delivers_all_that_was_acknowledged() {
     let clients = count_of("COWCHAT_DRAIN_CLIENTS", 100);
     let (herd, lines) = (clients.div_ceil(100), (3200 / clients).max(1));
     let mut server = Server::with(&[&PATIENT[..], &["--herd", &herd.to_string()]].concat());
@@ -497,7 +497,7 @@ fn herds_of(size: usize) -> Vec<String> {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_neither_the_server_nor_its_end() {
+fn an_unread_log_stops_neither_the_server_nor_its_end() {
     let mut command = cowchat();
     command.args(["serve", "--listen", "127.0.0.1:0", "--cores", "2", "--drain-timeout", "2s"]);
     let mut server = Guarded::spawn(&mut command);

@@ -140,7 +140,7 @@ fn a_second_server_on_the_same_port_is_refused() {
 }
 
 #[test]
-fn of_two_servers_that_start_at_the_same_moment_exactly_one_serves() {
+fn of_two_servers_started_together_exactly_one_serves() {
     for _ in 0..5 {
         // An address of its own, so that no other test takes the port in between.
         let free = TcpListener::bind("127.0.17.1:0").expect("a free port");
@@ -376,7 +376,7 @@ fn a_wrong_environment_variable_is_refused_by_its_own_name() {
 }
 
 #[test]
-fn a_variable_that_looks_like_the_servers_own_and_is_none_is_warned_about() {
+fn an_unknown_cowchat_variable_is_warned_about() {
     let mut command = serve(&[]);
     command.envs([
         ("COWCHAT_HERDS", "9"),
@@ -505,7 +505,7 @@ fn by_default_there_are_as_many_cores_as_cpus_and_no_warning() {
 }
 
 #[test]
-fn everybody_who_connects_is_greeted_with_the_motd() {
+fn every_connection_is_greeted_with_the_motd() {
     let longest = "m".repeat(MOTD_BYTES_MAX - 1) + "\n";
     let table = [
         ("with-lf", "Moo!\nBe kind.\n", "Moo!\nBe kind.\n"),
@@ -588,7 +588,7 @@ fn a_client_needs_no_io_uring() {
 }
 
 #[test]
-fn too_few_descriptors_or_too_little_memory_to_lock_are_named_with_the_limit() {
+fn a_limit_that_is_too_low_to_start_is_named() {
     let too_few = (DESCRIPTORS_MIN - 1).to_string();
     for (ulimit, fix) in [
         ("-n 64", "run `ulimit -n 96` or more"),
@@ -618,7 +618,7 @@ fn limited<T: Send>(act: impl FnOnce() -> T + Send) -> T {
 }
 
 #[test]
-fn too_little_memory_to_lock_for_so_many_cores_is_named_or_fewer_are_started() {
+fn too_little_memlock_for_all_cores_is_named_or_starts_fewer() {
     let command = under("-l 512", &serve(&["--cores", "16"]));
     // Kernels that do not count rings have it start.
     if let Err(said) = limited(|| Server::spawn(command)) {
@@ -690,12 +690,12 @@ fn assert_it_fills_and_empties(server: &Server, sessions: usize) {
 }
 
 #[test]
-fn beyond_connections_max_newcomers_are_told_that_the_server_is_full() {
+fn beyond_connections_max_a_new_connection_is_refused() {
     assert_it_fills_and_empties(&Server::with(&["--connections-max", "3"]), 3);
 }
 
 #[test]
-fn the_reserve_holds_also_those_who_are_told_that_the_server_is_full_and_stay() {
+fn the_reserve_holds_refused_connections_that_stay() {
     let server = started(serve(&["--cores", "3", "--connections-max", "1"]));
     let mut only = server.connect();
     assert_eq!(only.ask("who"), NOBODY);
@@ -720,7 +720,7 @@ fn what_the_descriptors_allow_is_the_limit_on_connections() {
 }
 
 #[test]
-fn out_of_descriptors_newcomers_are_told_and_sessions_go_on() {
+fn out_of_descriptors_refusals_are_sent_and_sessions_go_on() {
     let server = Server::start();
     let mut sessions = [server.login_on(0, "tux"), server.login_on(1, "ferris")];
     // The limit falls while it runs, so that the kernel refuses what the server thinks it could have.
@@ -749,7 +749,7 @@ fn out_of_descriptors_newcomers_are_told_and_sessions_go_on() {
 }
 
 #[test]
-fn the_log_tells_who_came_and_went_and_why_but_nothing_that_was_said() {
+fn the_log_has_every_login_and_close_and_no_message() {
     let mut server = Server::start();
     let [quitting, leaving, mut crashing, staying] = [(); 4].map(|()| server.connect());
     let names = [&quitting, &leaving, &crashing, &staying].map(|client| server.name_of(client));
@@ -785,7 +785,7 @@ fn the_log_tells_who_came_and_went_and_why_but_nothing_that_was_said() {
 }
 
 #[test]
-fn only_what_is_as_important_as_asked_for_is_logged() {
+fn only_events_of_the_level_asked_for_are_logged() {
     for level in ["error", "warn"] {
         let mut server = Server::with(&["--log", level]);
         assert_eq!(server.login("tux").ask("quit"), "Goodbye.");
@@ -796,7 +796,7 @@ fn only_what_is_as_important_as_asked_for_is_logged() {
 }
 
 #[test]
-fn why_it_does_not_run_is_said_to_a_stderr_that_takes_nothing_for_a_second_only() {
+fn an_unread_stderr_delays_an_error_for_a_second_only() {
     // A port without a listener.
     let unused = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
     let unused = unused.to_string();
@@ -889,7 +889,7 @@ fn with_however_little_memory_it_serves_or_ends() {
 }
 
 #[test]
-fn when_memory_runs_out_it_ends_at_once_whether_its_log_is_read_or_not() {
+fn out_of_memory_it_ends_at_once_with_its_log_read_or_not() {
     for is_read in [true, false] {
         let mut command = serve(&["--cores", "2", "--sendq-bytes-max", "1073741824", "--sendq-stall", "10m"]);
         command.args(["--queues-bytes-total", "1099511627776"]);
