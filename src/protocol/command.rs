@@ -9,7 +9,8 @@ use std::fmt;
 use super::art::Art;
 use super::name::Name;
 use super::refusal::Refusal;
-use super::text::is_blank;
+use super::request_id::split_id;
+use super::text::{is_blank, sanitize};
 
 /// A line that asks for something, its words borrowed from the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,10 +154,13 @@ impl<'a> Command<'a> {
     }
 }
 
-/// How a sanitized `line` without its id is throttled; one that is refused counts as a line.
-pub fn throttle_of(line: &str) -> Throttle {
-    let row = Row::of(line).ok().filter(|(row, rest)| (row.parse)(rest).is_some());
-    row.map_or(Throttle::Line, |(row, _)| row.throttle)
+impl Throttle {
+    /// How flood control treats a line as it arrived, before it is executed. One that cannot be executed counts as a line.
+    pub fn of(line: &[u8]) -> Throttle {
+        let line = sanitize(line);
+        let row = split_id(&line).and_then(|(_, line)| Row::of(line)).ok();
+        row.filter(|(row, rest)| (row.parse)(rest).is_some()).map_or(Throttle::Line, |(row, _)| row.throttle)
+    }
 }
 
 /// The reply to `help`.
@@ -277,15 +281,15 @@ mod tests {
     }
 
     #[test]
-    fn every_throttle_is_that_of_a_command_that_would_be_executed() {
-        for line in ["quit", " QUIT ", "quit at last"] {
-            assert_eq!(throttle_of(line), Throttle::Exempt, "{line}");
+    fn quit_is_exempt_and_say_and_yield_are_speech() {
+        for line in ["quit", " QUIT ", "quit at last", "12 quit", "q\0uit"] {
+            assert_eq!(Throttle::of(line.as_bytes()), Throttle::Exempt, "{line}");
         }
-        for line in ["say tux hi", " YIELD hi"] {
-            assert_eq!(throttle_of(line), Throttle::Speech, "{line}");
+        for line in ["say tux hi", "say tux quit", " YIELD hi", "12 yield hi"] {
+            assert_eq!(Throttle::of(line.as_bytes()), Throttle::Speech, "{line}");
         }
-        for line in ["", "who", "quits", "login tux", "say tux", "say", "yield ''", "moo", "12 quit"] {
-            assert_eq!(throttle_of(line), Throttle::Line, "{line}");
+        for line in ["", "who", "quits", "login tux", "say tux", "say", "yield ''", "moo", "12", "12 12 quit"] {
+            assert_eq!(Throttle::of(line.as_bytes()), Throttle::Line, "{line}");
         }
     }
 

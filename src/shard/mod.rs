@@ -35,7 +35,7 @@ use crate::ids::{ConnectionId, ShardId};
 use crate::limits::LINE_BYTES_MAX;
 use crate::metrics::{CoreMetrics, Counter};
 use crate::protocol::art::Art;
-use crate::protocol::command::{Command, Standing, Throttle, throttle_of};
+use crate::protocol::command::{Command, Standing};
 use crate::protocol::foreign;
 use crate::protocol::line::Line;
 use crate::protocol::name::Name;
@@ -206,11 +206,6 @@ impl Delivery<'_> {
     }
 }
 
-/// How flood control treats a line, before it is executed.
-fn throttle(line: &[u8]) -> Throttle {
-    split_id(&sanitize(line)).map_or(Throttle::Line, |(_, line)| throttle_of(line))
-}
-
 /// A line of the server's own, ending in LF, in this rendering.
 fn pushed(rendering: Rendering, line: &str) -> String {
     rendering.end_lines(format!("{}{line}", if rendering.tagged { PUSHED } else { "" }))
@@ -256,16 +251,6 @@ impl Shard {
     pub fn on_line_too_soon(&mut self, from: ConnectionId, line: Line<'_>) -> Effects {
         self.metrics.add(Counter::LinesTooSoon, 1);
         self.answer(from, line, true, None)
-    }
-
-    /// Whether a line may be executed however many came before: `quit`, which never waits.
-    pub fn is_free(line: &[u8]) -> bool {
-        throttle(line) == Throttle::Exempt
-    }
-
-    /// Whether a line of a session says something to others.
-    pub fn is_said(line: &[u8]) -> bool {
-        throttle(line) == Throttle::Speech
     }
 
     /// Executes a line, or refuses it if it came too soon.
@@ -433,24 +418,6 @@ mod tests {
         assert_eq!(shard.on_line_too_soon(user, too_long).reply, b"7 error: slow down\r\n");
         assert_eq!(shard.cow(user), None);
         assert_eq!((metrics.all().total(Counter::Lines), metrics.all().total(Counter::LinesTooSoon)), (0, 5));
-    }
-
-    #[test]
-    fn quit_is_free_however_it_is_written_and_nothing_else_is() {
-        assert!(
-            [&b"quit"[..], b" QUIT ", b"quit at last", b"12 quit", b"q\x00uit"].iter().all(|line| Shard::is_free(line))
-        );
-        assert!(
-            [&b""[..], b"who", b"quits", b"say tux quit", b"12", b"12 12 quit"]
-                .iter()
-                .all(|line| !Shard::is_free(line))
-        );
-    }
-
-    #[test]
-    fn a_say_and_a_yield_are_said_and_nothing_else_is() {
-        assert!([&b"say tux hi"[..], b" YIELD hi", b"12 yield hi"].iter().all(|line| Shard::is_said(line)));
-        assert!([&b""[..], b"who", b"login tux", b"say", b"quit", b"moo"].iter().all(|line| !Shard::is_said(line)));
     }
 
     #[test]

@@ -17,9 +17,10 @@ use crate::net::connection::{Close, Connection};
 use crate::net::core::Core;
 use crate::net::delivery::flush;
 use crate::policy::flood::{Pace, Price, SharedBucket};
+use crate::protocol::command::Throttle;
 use crate::protocol::line::{Line, LineBuffer};
 use crate::protocol::reply::Header;
-use crate::shard::{Effects, Shard};
+use crate::shard::Effects;
 
 /// What becomes of the next line.
 pub(crate) enum Admission {
@@ -37,7 +38,7 @@ pub(crate) fn admit(core: &Core, connection: &Connection, lines: &LineBuffer) ->
     let line = lines.peek().and_then(|line| line.bytes.ok()).unwrap_or_default();
     match pace(core, connection) {
         Pace::Now => admit_by_address(core, connection, line),
-        Pace::After(wait) if !Shard::is_free(line) => Admission::After(wait),
+        Pace::After(wait) if Throttle::of(line) != Throttle::Exempt => Admission::After(wait),
         // `quit` never waits; a line that comes much too soon is refused.
         Pace::After(_) | Pace::TooSoon => Admission::Now(0),
     }
@@ -46,7 +47,7 @@ pub(crate) fn admit(core: &Core, connection: &Connection, lines: &LineBuffer) ->
 /// What the connections of an address say together is bounded; a look around waits for none of them.
 fn admit_by_address(core: &Core, connection: &Connection, line: &[u8]) -> Admission {
     let (Some(bucket), Some(cow)) = (messages(connection), connection.cow()) else { return Admission::Now(0) };
-    if !Shard::is_said(line) {
+    if Throttle::of(line) != Throttle::Speech {
         return Admission::Now(0);
     }
     // A bubble takes three times as many bytes as its text, and that three times as many as an invalid byte.
@@ -92,7 +93,7 @@ pub(crate) async fn pause(core: &Rc<Core>, connection: &Connection, time: Durati
 
 /// Executes a line that is admitted, or refuses it if it comes much too soon. `reserved` is what [`admit`] has taken.
 pub(crate) fn execute(core: &Core, connection: &Connection, line: Line<'_>, reserved: usize) -> Effects {
-    if pace(core, connection) != Pace::Now && !line.bytes.is_ok_and(Shard::is_free) {
+    if pace(core, connection) != Pace::Now && !line.bytes.is_ok_and(|line| Throttle::of(line) == Throttle::Exempt) {
         return core.with_shard(|shard| shard.on_line_too_soon(connection.id, line));
     }
     let effects = core.on_line(connection, line);
