@@ -1,4 +1,4 @@
-//! A core's beat: it does what has to be done now and then, and a core that rests shows by it that it lives.
+//! Housekeeping: what a core does at intervals. A core at rest shows by it that it makes progress.
 
 use std::rc::Rc;
 
@@ -25,7 +25,7 @@ pub(crate) async fn run(core: Rc<Core>) {
 }
 
 /// Looks at every connection once a second. With many of them that takes longer than a beat.
-pub(crate) async fn keep_house(core: Rc<Core>) {
+pub(crate) async fn visit_connections(core: Rc<Core>) {
     let mut rounds = 0_u64;
     loop {
         core.reactor.sleep(HOUSEKEEPING).await;
@@ -47,7 +47,7 @@ async fn cut_the_slow(core: &Rc<Core>) {
         core.reactor.yield_now().await;
     }
     let stays = |connection: &Rc<Connection>| {
-        // One that ends is over when its task is; what then still waits for it must not keep it here.
+        // The task of one that closes takes care of it.
         connection.is_listed_as_over.set(connection.is_over() && connection.closing().is_none());
         connection.is_listed_as_over.get()
     };

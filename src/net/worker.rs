@@ -133,7 +133,7 @@ async fn serve(
     let listener = Rc::new(spec.listener.watched_by(&reactor).map_err(CoreError::Listener)?);
     let core = Core::new(spec.id, context, spec.mesh, Rc::clone(&reactor));
     reactor.spawn(housekeeping::run(Rc::clone(&core)));
-    reactor.spawn(housekeeping::keep_house(Rc::clone(&core)));
+    reactor.spawn(housekeeping::visit_connections(Rc::clone(&core)));
     reactor.spawn(flush::run(Rc::clone(&core)));
     reactor.spawn(pump::run(Rc::clone(&core), spec.inbox));
     reactor.spawn(accept::accept_loop(Rc::clone(&core), Rc::clone(&listener)));

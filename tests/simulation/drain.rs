@@ -34,7 +34,7 @@ enum Phase {
     Telling(usize),
     /// All others are to say the same.
     Told,
-    /// Everybody has the last line.
+    /// Every connection has the last line.
     Over,
 }
 
@@ -44,7 +44,7 @@ impl Drain {
     }
 
     /// A frame has come from another core: nothing does after its end.
-    pub fn note_frame(&mut self, from: usize, frame: &Frame) {
+    pub fn record_frame(&mut self, from: usize, frame: &Frame) {
         assert!(!self.ended.contains(&from), "I15: core {from} sends something after its end");
         if matches!(frame, Frame::End) {
             self.ended.insert(from);
@@ -59,7 +59,7 @@ impl Drain {
 impl World {
     /// Ends the world, core by core, while what is under way goes on.
     pub fn end(&mut self) {
-        // Nobody takes anything for a while: mailboxes fill up, and lines wait.
+        // No core takes anything for a while: mailboxes fill up, and lines wait.
         self.pump_percent = 0;
         (0..RUSH_STEPS).for_each(|_| self.step());
         self.some_leave = self.random.bool();
@@ -79,7 +79,7 @@ impl World {
                 return self.check_end();
             }
         }
-        panic!("I20: somebody waits forever");
+        panic!("I20: a core waits forever");
     }
 
     /// A core goes on with its drain if it can.
@@ -111,7 +111,7 @@ impl World {
         let here: Vec<_> = self.connections.keys().copied().filter(|(at, _)| *at == core).collect();
         for place in here {
             let connection = self.connections.get_mut(&place).expect("it is one of them");
-            if connection.wire.has_ended() {
+            if connection.wire.is_closing() {
                 continue;
             }
             let id = ConnectionId::new(place.1);
@@ -130,7 +130,7 @@ impl World {
     /// Nothing is under way any more, and what was acknowledged has arrived.
     fn check_end(&mut self) {
         assert!(self.mailboxes.iter().all(VecDeque::is_empty), "I20: something is never taken");
-        assert!(self.live.is_empty(), "everybody has got the last line");
+        assert!(self.live.is_empty(), "every session has the last line");
         for (token, receivers) in &self.acknowledged {
             let stayed: BTreeSet<_> = receivers.iter().filter(|&&receiver| self.sessions[receiver].stayed).collect();
             for &receiver in stayed {

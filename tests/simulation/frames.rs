@@ -1,4 +1,4 @@
-//! From one simulated core to the others, and to who gets what a frame brings: what `net::delivery::apply` and
+//! From one simulated core to the others, and to the receivers of a frame: what `net::delivery::apply` and
 //! `net::delivery::pump` do, one step at a time.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -15,7 +15,7 @@ use crate::world::{HISTORY, MAILBOX_MAX, Place, SessionId, Token, World};
 pub struct Waiting {
     forwards: VecDeque<(usize, Frame)>,
     effects: Effects,
-    /// The message that the line sends, and to whom.
+    /// The message that the line sends, and its receivers.
     sends: (Token, BTreeSet<SessionId>),
 }
 
@@ -84,7 +84,7 @@ impl World {
         for _ in 0..self.random.usize(1..=MAILBOX_MAX) {
             let Some((from, frame)) = self.mailboxes[core].pop_front() else { return };
             self.frames_taken += 1;
-            self.drains[core].note_frame(from, &frame);
+            self.drains[core].record_frame(from, &frame);
             self.deliver(core, frame);
         }
     }
@@ -134,7 +134,7 @@ impl World {
         self.cut(too_slow);
     }
 
-    /// All who listen get it, nobody else, and not too often.
+    /// All subscribers get it, no other connection, and not too often.
     fn deliver_notice(&mut self, core: usize, received: Vec<Received>) {
         let on_core = self.connections.iter().filter(|((at, _), _)| *at == core);
         let subscribed = on_core.filter(|(_, connection)| connection.session.is_some() && connection.subscribed);

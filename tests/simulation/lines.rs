@@ -25,7 +25,7 @@ impl World {
         let connection = self.connection(place);
         let wire = &connection.wire;
         let is_silent = connection.timers.is_silent(now);
-        if is_silent || connection.waiting.is_some() || wire.has_ended() || wire.waiting_bytes() > OWN_BYTES_MAX {
+        if is_silent || connection.waiting.is_some() || wire.is_closing() || wire.waiting_bytes() > OWN_BYTES_MAX {
             return;
         }
         let session = connection.session;
@@ -83,7 +83,7 @@ impl World {
             (None, None) => format!("Logged in as {name}"),
         };
         let effects = self.answered(place, &format!("login {name}"), &expected);
-        self.note_login(place, cow, &effects, session.is_none() && holder.is_none());
+        self.record_login(place, cow, &effects, session.is_none() && holder.is_none());
     }
 
     fn login_lowest(&mut self, place: Place, session: Option<SessionId>, breed: usize) {
@@ -94,10 +94,10 @@ impl World {
             (None, Some(cow)) => format!("Logged in as {}", name_of(cow)),
         };
         let effects = self.answered(place, &format!("login cow{breed}#"), &expected);
-        self.note_login(place, lowest.unwrap_or(0), &effects, session.is_none() && lowest.is_some());
+        self.record_login(place, lowest.unwrap_or(0), &effects, session.is_none() && lowest.is_some());
     }
 
-    fn note_login(&mut self, place: Place, cow: usize, effects: &Effects, expected: bool) {
+    fn record_login(&mut self, place: Place, cow: usize, effects: &Effects, expected: bool) {
         if !expected {
             assert_eq!(effects.outcome, Outcome::Unchanged);
             return;
@@ -202,7 +202,7 @@ impl World {
         self.answered(place, line, expected);
     }
 
-    /// The same for a line that may change who is registered.
+    /// The same for a line that may change which cows are taken.
     fn answered(&mut self, place: Place, line: &str, expected: &str) -> Effects {
         let effects = self.execute(place, line);
         assert_eq!(reply(&effects), expected, "to {line:?}");

@@ -7,9 +7,9 @@
 //!
 //! - I1: no two live sessions hold the same cow, and the directory says what the model says;
 //! - I4, I5: what one session sends another arrives in order, `say` and `yield` mixed, and never twice;
-//! - I6: what was acknowledged is queued for its receiver unless he has left, and for nobody else; what a peer
-//!   has read is a prefix of what was queued for him, and all of it if he is there when the server ends;
-//! - I8: who is not registered neither sends nor receives;
+//! - I6: what was acknowledged is queued for its receivers that have not left, and for no other; what a peer has read is a
+//!   prefix of what was queued for it, and all of it if the peer is there when the server ends;
+//! - I8: a connection without a cow neither sends nor receives;
 //! - I12, I14: a peer that reads is never cut; a peer over its limit, one that takes nothing, a silent one and the largest
 //!   loads over the budget are, when their time has come and not before;
 //! - I20: full mailboxes, half of them of one frame, never deadlock and never drop anything;

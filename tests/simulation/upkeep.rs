@@ -171,7 +171,7 @@ impl World {
         let Some(connection) = self.connections.get(&place) else { return };
         let timers = &connection.timers;
         let condition = Condition {
-            is_closing: connection.wire.has_ended(),
+            is_closing: connection.wire.is_closing(),
             is_registered: connection.session.is_some(),
             login_exempt: false,
             is_counted: true,

@@ -16,7 +16,7 @@ use cowchat::shard::Payload;
 pub enum Appetite {
     /// All there is, at once.
     Full,
-    /// At most so many bytes now and then.
+    /// At most this many bytes now and then.
     Small(usize),
     /// Nothing, ever.
     None,
@@ -33,8 +33,7 @@ pub struct Wire {
     queue: SendQueue,
     /// What was queued and not yet read.
     due: VecDeque<u8>,
-    /// Other people's messages of which some bytes wait: where each ends among all bytes ever queued, and what
-    /// it counts.
+    /// Messages from others of which some bytes wait: where each ends among all bytes ever queued, and what it counts.
     others: VecDeque<(usize, usize)>,
     queued_bytes: usize,
     read_bytes: usize,
@@ -47,7 +46,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Nothing queued yet for a peer for whom so many bytes of other people's messages may wait.
+    /// An empty queue with a limit of `bytes_max` for messages from others.
     pub fn new(appetite: Appetite, bytes_max: usize) -> Self {
         Wire {
             appetite,
@@ -69,7 +68,7 @@ impl Wire {
     }
 
     /// Whether nothing more is queued.
-    pub fn has_ended(&self) -> bool {
+    pub fn is_closing(&self) -> bool {
         self.ended
     }
 
@@ -78,13 +77,13 @@ impl Wire {
         self.ended && self.due.is_empty()
     }
 
-    /// Queues what the peer has asked for himself, or the server's last line.
+    /// Queues a reply, or the server's last line.
     pub fn push_reply(&mut self, bytes: &[u8]) {
         self.expect(bytes);
         self.queue.push_reply(bytes.to_vec());
     }
 
-    /// Queues a message that the peer sends to himself.
+    /// Queues a message that the session sends to itself.
     pub fn push_echo(&mut self, payload: &Payload) {
         self.expect(payload);
         self.queue.push_echo(payload.clone());

@@ -28,7 +28,7 @@ pub fn name_of(cow: usize) -> String {
     if number == 1 { format!("cow{breed}") } else { format!("cow{breed}#{number}") }
 }
 
-/// Every message has one of these, whoever gets it.
+/// Tokens are read from this rendering, whatever the receivers asked for.
 pub const RENDERING_OF_TOKENS: Rendering = Rendering { art: Art::Off, tagged: false, crlf: false };
 
 /// The message is in the rendering that its receiver asked for.

@@ -32,7 +32,7 @@ pub const MAILBOX_MAX: usize = 4;
 /// Turns for which a core that stalls does nothing, at most.
 const STALL_TURNS_MAX: u32 = 60;
 
-/// Short messages of other people that may wait for a peer: exactly so many fit.
+/// Short messages from others that may wait for a peer, at most.
 const SENDQ_MESSAGES_MAX: usize = 12;
 
 /// Messages that each core keeps.
@@ -41,7 +41,7 @@ pub const HISTORY: usize = 5;
 /// A session; numbered over the whole run, never used again.
 pub type SessionId = usize;
 
-/// A message as the model knows it: who sent it, as which number of his.
+/// A message as the model knows it: its sender, and its number among those.
 pub type Token = (SessionId, usize);
 
 /// One connection: its core and its place there.
@@ -64,7 +64,7 @@ pub struct Session {
     pub sent: usize,
     /// The last number received from each sender.
     pub received: HashMap<SessionId, usize>,
-    /// It lived until its core had told everybody that the server ends.
+    /// It lived until its core sent the last lines.
     pub stayed: bool,
 }
 
@@ -136,15 +136,15 @@ pub struct World {
     pub connections: BTreeMap<Place, Connection>,
     pub sessions: Vec<Session>,
     pub live: BTreeSet<SessionId>,
-    /// To whom each private message was sent; a message to everybody has none.
+    /// The receiver of each private message; a yield has none.
     pub private: HashMap<Token, SessionId>,
-    /// Acknowledged messages, and who was to get them when they were accepted.
+    /// Acknowledged messages, and their receivers at that time.
     pub acknowledged: Vec<(Token, BTreeSet<SessionId>)>,
     pub delivered: BTreeSet<(Token, SessionId)>,
     pub frames_sent: usize,
     pub frames_taken: usize,
     pub now: Duration,
-    /// By core: the last messages to everybody, as it delivered them.
+    /// By core: the last yields, as it delivered them.
     pub history: Vec<VecDeque<Token>>,
     /// By core: when notices were told, and by core and other core what found no room.
     pub told: Vec<Vec<Duration>>,
@@ -255,13 +255,13 @@ impl World {
     pub fn cut(&mut self, too_slow: Vec<Place>) {
         for place in too_slow {
             let appetite = self.connection(place).wire.appetite;
-            assert_ne!(appetite, Appetite::Full, "who reads all there is is never too slow");
+            assert_ne!(appetite, Appetite::Full, "a peer that reads all there is is never too slow");
             self.tally.cuts += 1;
             self.close(place);
         }
     }
 
-    /// A core writes what its peers take; who has read everything after his end is forgotten.
+    /// A core writes what its peers take; a closed connection that has read everything is forgotten.
     fn flush(&mut self, core: usize) {
         let asked = self.random.usize(..200);
         for place in (0..CONNECTIONS).map(|place| (core, place)) {
@@ -325,7 +325,7 @@ impl World {
             assert!(held.insert(cow), "I1: {} is held twice", name_of(cow));
             let id = self.id_of(cow);
             let owner = self.context.directory.owner(id).expect("I1: a live session's cow is taken");
-            assert_eq!((owner.shard().index(), owner.connection().index()), place, "I1: who owns {}", name_of(cow));
+            assert_eq!((owner.shard().index(), owner.connection().index()), place, "I1: the owner of {}", name_of(cow));
             assert_eq!(self.shards[place.0].cow(ConnectionId::new(place.1)), Some(id));
         }
         for cow in 0..COWS {
