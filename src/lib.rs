@@ -23,10 +23,10 @@
 //! A `yield` takes the same path, with one frame to each other core. So do notices.
 //!
 //! # Where is what
-//! A folder is an import rule: it may import only what its row names, and [`limits`], [`faults`] and [`held`]. Never
-//! upward, no circles, not between files either. `tests/architecture.rs` holds it.
+//! A folder is an import rule: never upward, and no circles, not between files either. A row names what a folder mainly
+//! imports; `tests/architecture.rs` has the whole table and fails on any other import.
 //!
-//! | folder, file | what it is | may import |
+//! | folder, file | what it is | imports |
 //! |---|---|---|
 //! | `main.rs`, [`cli`] | the command line; errors to exit codes | `boot`, `client` |
 //! | [`boot`] | what happens around the cores: configuration, start, signals, watchdog, the service manager, cow files | `net` and all below |
@@ -56,8 +56,9 @@
 //! - **core**: a thread and its executor; **shard**: the state of one core
 //! - **effects**: what to do about a line: a frame, a reply, a local delivery; **outcome**: what the line made of its
 //!   sender (logged in, quit); **refusal**: why a line was refused
-//! - **message body**: what a user says and which cow it is, not drawn yet; **rendering**: how a connection wants messages
-//!   (art, tagged for a program or not, line ends); **demand**: how many users of each core want which rendering
+//! - **message body**: what a user says and which cow it is, not drawn yet; **rendering**: how a connection wants
+//!   messages (art, tagged for a program or not, line ends); **demand**: how many users of each core want which
+//!   rendering
 //! - **presence**: a user has joined or left; **notice**: the line that says so, for sessions that have subscribed
 //! - **drawing**: how this server draws; **block**: a message in one rendering, all its lines; **payload**: a core's
 //!   reference to a block, which its receivers share

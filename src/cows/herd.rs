@@ -106,7 +106,7 @@ impl Herd {
     /// charasay's 24 cows, as they look below this bubble. Takes some 20 ms.
     ///
     /// # Errors
-    /// When charasay's pictures are not what [`art::builtin_body`] expects.
+    /// When charasay's pictures are not what `art::builtin_body` expects.
     pub fn builtin(bubble: &Bubble) -> Result<Vec<Cow>, HerdError> {
         let cow = |name: &'static str| {
             let colour = art::builtin_body(name, bubble).ok_or(HerdError::NoBody(name))?;
