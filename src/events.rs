@@ -34,9 +34,8 @@ impl Level {
     }
 }
 
-/// Something that happened.
+/// Something that happened; `docs/OPERATING.md` says what each means.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "docs/OPERATING.md says what each means")]
 pub enum Event {
     Unpinned { cores: usize, cpus: usize },
     PinFailed { shard: ShardId, cpu: usize, error: String },

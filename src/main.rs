@@ -44,8 +44,7 @@ fn run(invocation: &Invocation) -> anyhow::Result<()> {
     match &invocation.cli.mode {
         Mode::Serve(args) => {
             machine::raise_limits();
-            let config = Config::new(args)?;
-            serve(Config { unknown_variables: invocation.unknown_variables(), ..config })?;
+            serve(Config::new(args, invocation.unknown_variables())?)?;
         }
         Mode::Connect(args) => client::run(&args.address)?,
     }

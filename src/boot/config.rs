@@ -32,25 +32,25 @@ use crate::shard::Rules;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where to listen; port 0 picks a free one.
-    pub listen: SocketAddr,
+    pub(super) listen: SocketAddr,
     /// The cores to start.
-    pub cores: Cores,
+    pub(super) cores: Cores,
     /// Variables of the environment that look like flags of this program and set nothing.
-    pub unknown_variables: Vec<UnknownVariable>,
+    pub(super) unknown_variables: Vec<UnknownVariable>,
     /// All cows.
-    pub herd: Arc<Herd>,
+    pub(super) herd: Arc<Herd>,
     /// Files of `--cow-dir` that are no cows.
-    pub cow_files_skipped: Vec<Skipped>,
+    pub(super) cow_files_skipped: Vec<Skipped>,
     /// What the shards need to know of the flags.
-    pub rules: Rules,
+    pub(super) rules: Rules,
     /// The limits in force.
-    pub limits: Arc<Limits>,
+    pub(super) limits: Arc<Limits>,
     /// The greeting of each new connection.
-    pub motd: Option<Arc<[u8]>>,
+    pub(super) motd: Option<Arc<[u8]>>,
     /// After how long without a byte the kernel probes a peer.
-    pub keepalive: Option<Duration>,
+    pub(super) keepalive: Option<Duration>,
     /// Frames that may wait for one core.
-    pub mailbox_frames: usize,
+    pub(super) mailbox_frames: usize,
     /// Least important events to log.
     pub log: Level,
 }
@@ -95,7 +95,7 @@ impl Config {
     ///
     /// # Errors
     /// The first thing that an operator has to change.
-    pub fn new(args: &ServeArgs) -> Result<Self, ConfigError> {
+    pub fn new(args: &ServeArgs, unknown_variables: Vec<UnknownVariable>) -> Result<Self, ConfigError> {
         let cores = machine::cores(args.cores, args.pin)?;
         let connections_max = machine::connections_max(args.connections_max, cores.pins.len())?;
         let bubble = Bubble::new(&args.bubble, args.width).unwrap_or_default();
@@ -133,7 +133,7 @@ impl Config {
         Ok(Config {
             listen: args.listen,
             cores,
-            unknown_variables: Vec::new(),
+            unknown_variables,
             herd: Arc::new(herd),
             cow_files_skipped: cow_files.skipped,
             rules,

@@ -17,7 +17,7 @@ use crate::limits::{COW_BODY_BYTES_MAX, COW_FILE_BYTES_MAX, COW_FILES_MAX};
 
 /// A file that is no cow.
 #[derive(Debug, Clone)]
-pub struct Skipped {
+pub(super) struct Skipped {
     pub(super) path: PathBuf,
     pub(super) reason: SkipReason,
 }

@@ -20,18 +20,18 @@ const MEMLOCK_MIN: u64 = 512 * 1024;
 
 /// The cores of a server.
 #[derive(Debug, Clone)]
-pub struct Cores {
+pub(super) struct Cores {
     /// By core: the CPU that it is pinned to; `None` leaves the choice to the kernel.
-    pub pins: Vec<Option<usize>>,
+    pub(super) pins: Vec<Option<usize>>,
     /// CPUs that the process may run on.
-    pub cpus: usize,
+    pub(super) cpus: usize,
     /// Why there are fewer cores than CPUs, unless `--cores` asks for fewer.
-    pub shortage: Option<Shortage>,
+    pub(super) shortage: Option<Shortage>,
 }
 
 /// What allows fewer cores than there are CPUs, and how many cores that would be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Shortage {
+pub(super) enum Shortage {
     /// Memory that may be locked.
     #[error("lockable memory allows no more (run `ulimit -l {kib}`, or set LimitMEMLOCK in the unit)", kib = memlock_needed(*.0) / 1024)]
     Memlock(usize),
@@ -42,7 +42,7 @@ pub enum Shortage {
 
 impl Shortage {
     /// The cores that there would be without it.
-    pub fn wanted(self) -> usize {
+    pub(super) fn wanted(self) -> usize {
         let (Shortage::Memlock(wanted) | Shortage::Descriptors(wanted)) = self;
         wanted
     }

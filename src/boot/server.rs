@@ -243,7 +243,7 @@ impl Running {
         let mut ready = 0;
         while ready < self.cores.len() {
             match self.waking.recv().expect("this server holds a sender itself") {
-                Wake::Core(Report::Ready(_)) => ready += 1,
+                Wake::Core(Report::Ready) => ready += 1,
                 Wake::Core(Report::Ended(shard, result)) => {
                     return Err(ended_at_start(self.cores.len(), shard, result));
                 }
@@ -263,7 +263,7 @@ impl Running {
             match self.waking.recv_timeout(WATCH_INTERVAL) {
                 Ok(Wake::Drain(cause)) => return Ok(cause),
                 Ok(Wake::Core(Report::Ended(shard, result))) => return Err(ended_early(shard, result)),
-                Ok(Wake::Core(Report::Ready(_))) => {}
+                Ok(Wake::Core(Report::Ready)) => {}
                 Err(_) => self.check_cores(&mut watchdog, Instant::now()),
             }
         }
@@ -364,7 +364,7 @@ mod tests {
     fn server() -> (Server, LogWriter) {
         let cli = Cli::parse_from(["cowchat", "serve", "--listen", "127.0.0.1:0", "--cores", "1", "--log", "error"]);
         let Mode::Serve(args) = cli.mode else { panic!("serve") };
-        let config = Config::new(&args).expect("a machine with io_uring");
+        let config = Config::new(&args, Vec::new()).expect("a machine with io_uring");
         let writer = LogWriter::start(config.log).expect("a thread");
         (Server::new(config), writer)
     }

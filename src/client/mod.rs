@@ -1,32 +1,32 @@
-//! A netcat-like client: lines from stdin go to the server, whatever the server says goes to stdout.
+//! A client like netcat: stdin goes to the server, the server's output goes to stdout.
 //!
-//! Plain blocking threads, one for each direction; it knows nothing of the server's rooms.
+//! One blocking thread for each direction. It knows nothing of the rest of the program.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-/// How long one address may take to answer.
+/// How long a connection to one address may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes moved at once, either way.
+/// Bytes of one read, in either direction.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// Why the conversation could not begin, or broke off.
+/// Why there is no conversation, or no more of it.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The address is none.
+    /// It is no address.
     #[error("cannot find {address}: {error} (give host and port, such as 127.0.0.1:1337)")]
     Resolve {
-        /// What was asked for.
+        /// As in the command line.
         address: String,
-        /// Why it is none.
+        /// What the resolver says.
         error: io::Error,
     },
-    /// Nobody answers there.
+    /// No server answers there.
     #[error("cannot connect to {address}: {error} (is a server running there? `cowchat serve` starts one)")]
     Connect {
-        /// What was asked for.
+        /// As in the command line.
         address: String,
         /// The kernel's word.
         error: io::Error,
@@ -34,27 +34,26 @@ pub enum ClientError {
     /// The connection broke.
     #[error("the connection to {address} broke: {error}")]
     Broken {
-        /// What was asked for.
+        /// As in the command line.
         address: String,
         /// The kernel's word.
         error: io::Error,
     },
-    /// Stdout cannot be written.
+    /// Stdout takes no more.
     #[error("cannot write to stdout: {0}")]
     Stdout(io::Error),
 }
 
-/// Talks to the server at `address` until it closes the connection. At the end of stdin the server is told
-/// that no more lines will come, and its last replies are still waited for.
+/// Talks to the server at `address` until the server closes the connection. At the end of stdin it half-closes the
+/// connection, and waits for the last replies.
 ///
 /// # Errors
-/// When the server cannot be reached, the connection breaks, or stdout cannot be written. A reader of
-/// stdout that has seen enough is no error.
+/// When the server does not answer, the connection breaks, or stdout takes no more. A closed pipe on stdout is no error.
 pub fn run(address: &str) -> Result<(), ClientError> {
     let stream = connect(address)?;
     let broken = |error| ClientError::Broken { address: address.to_owned(), error };
     let sender = stream.try_clone().map_err(broken)?;
-    // Not joined: when the server is done, nobody waits for a line that is never typed.
+    // Not joined: it may wait for a line that is never typed.
     std::thread::Builder::new().name("stdin".to_owned()).spawn(move || send_stdin(sender)).map_err(broken)?;
     receive(stream, broken)
 }
@@ -71,14 +70,14 @@ fn connect(address: &str) -> Result<TcpStream, ClientError> {
     Err(ClientError::Connect { address: address.to_owned(), error: failure })
 }
 
-/// Sends stdin until its end, and then the end.
+/// Sends stdin, and then its end.
 fn send_stdin(mut stream: TcpStream) {
     let mut stdin = io::stdin().lock();
     let mut buffer = [0; BUFFER_BYTES];
     loop {
         match stdin.read(&mut buffer) {
             Ok(0) => break,
-            // That the connection is gone, the other direction says.
+            // The other direction says that the connection is gone.
             Ok(count) if stream.write_all(&buffer[..count]).is_err() => return,
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -88,7 +87,7 @@ fn send_stdin(mut stream: TcpStream) {
     let _ = stream.shutdown(Shutdown::Write);
 }
 
-/// Shows what the server says, at once, until it has no more to say.
+/// Shows the output of the server as it comes, until its end.
 fn receive(mut stream: TcpStream, broken: impl Fn(io::Error) -> ClientError) -> Result<(), ClientError> {
     let mut stdout = io::stdout().lock();
     let mut buffer = [0; BUFFER_BYTES];

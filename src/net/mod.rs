@@ -15,10 +15,10 @@
 
 mod accept;
 pub mod connection;
-pub mod core;
+pub(crate) mod core;
 pub mod delivery;
 mod drain;
 mod housekeeping;
 mod refuse;
 mod turn;
-pub mod worker;
+pub(crate) mod worker;

@@ -40,7 +40,7 @@ pub struct CoreSpec {
 #[derive(Debug)]
 pub enum Report {
     /// It accepts.
-    Ready(ShardId),
+    Ready,
     /// It has ended: drained, or with the reason why it could not go on.
     Ended(ShardId, Result<(), CoreError>),
 }
@@ -137,7 +137,7 @@ async fn serve(
     reactor.spawn(flush::run(Rc::clone(&core)));
     reactor.spawn(pump::run(Rc::clone(&core), spec.inbox));
     reactor.spawn(accept::accept_loop(Rc::clone(&core), Rc::clone(&listener)));
-    notify(Report::Ready(spec.id));
+    notify(Report::Ready);
     let mut notifications = reactor.notifications();
     let began = loop {
         match draining.get() {

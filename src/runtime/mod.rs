@@ -10,7 +10,7 @@
 //! - A task that does not wait holds up its core. After about a millisecond of work, let others run by `yield_now`.
 
 pub mod executor;
-pub mod listener;
+pub(crate) mod listener;
 pub mod notifications;
 pub(crate) mod poll_clock;
 pub mod progress;
