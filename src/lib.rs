@@ -11,7 +11,7 @@
 //! 2. [`protocol::line::LineBuffer`] cuts the bytes into lines.
 //! 3. [`shard::Shard::on_line`] has the line made safe ([`protocol::text`]) and parsed ([`protocol::command`]).
 //!    `Execution::execute` in `shard/execution.rs` decides what comes of it: it looks the owner of tux up in the
-//!    [`directory`], and returns the effects: a frame for core 1, and the reply. `shard/frame.rs` draws the message by
+//!    [`directory`], and returns the effects: a frame for core 1, and the reply. `shard/message.rs` draws the message by
 //!    [`cows`], if all of core 1 wants the same rendering.
 //! 4. `net::delivery::apply` carries the effects out. If tux is far behind it waits for a moment. It puts the frame
 //!    into the inbox of core 1 ([`net::delivery::mesh`]), waiting if that is full, and queues the reply.

@@ -1,8 +1,8 @@
 //! Which cows are far behind: one word for each, shared by all cores.
 //!
-//! The core that a cow's holder is on tells when much waits for it, and a sender on any core looks before it says more to
-//! that cow. What is on its way from another core counts, too: a sender may be faster than that core looks. It is a hint: a
-//! reader may see it a moment late, and one that is wrong costs a short wait.
+//! The core of a cow's holder sets the word when much waits there, and a sender on any core reads it before a `say`. Messages
+//! on their way from other cores count too: a sender may be faster than the holder's core. The word is a hint: a core may
+//! read it a moment late, and a wrong one costs a short wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,15 +12,15 @@ use crate::cows::CowId;
 use crate::directory::NoMemory;
 use crate::limits::SAYS_IN_FLIGHT_MAX;
 
-/// The bits of a word: whether much waits; whether it was waited for in vain; how often the cow has caught up; and how many
-/// messages are on their way from other cores.
+/// The bits of a word: much waits; a sender has waited in vain; how often the holder has caught up; how many messages are on
+/// their way from other cores.
 const IS_LONG: u32 = 1 << 31;
 const WAITED: u32 = 1 << 30;
 const CATCH_UP: u32 = 1 << 16;
 const CATCH_UPS: u32 = WAITED - CATCH_UP;
 const IN_FLIGHT: u32 = CATCH_UP - 1;
 
-/// Whether a message should wait.
+/// Whether a `say` should wait.
 fn is_long(word: u32) -> bool {
     word & WAITED == 0 && (word & IS_LONG != 0 || word & IN_FLIGHT >= SAYS_IN_FLIGHT_MAX)
 }
@@ -40,29 +40,29 @@ impl Backlogs {
     /// When there is no memory for this many cows.
     pub fn new(breeds: usize, size: u32) -> Result<Arc<Self>, NoMemory> {
         let cows = breeds * size as usize;
-        // A herd may be much larger than its users are many: zeros take no memory until they are touched.
+        // Zeros take no memory until they are written, however large the herd is.
         let words = may_fail(|| bytemuck::try_zeroed_slice_box(cows));
         Ok(Arc::new(Backlogs { words: words.map_err(|()| NoMemory { cows })?, size }))
     }
 
-    /// Whether a message to the holder of `cow` should wait.
+    /// Whether a `say` to `cow` should wait.
     pub fn is_long(&self, cow: CowId) -> bool {
         is_long(self.word(cow).load(Ordering::Relaxed))
     }
 
-    /// How often the holder of `cow` has caught up, in a number that comes round again.
+    /// How often the holder of `cow` has caught up, in a number that wraps around.
     pub fn catch_ups(&self, cow: CowId) -> u32 {
         self.word(cow).load(Ordering::Relaxed) & CATCH_UPS
     }
 
-    /// A message has waited long enough. If the holder of `cow` has not caught up since it had done so `catch_ups` times, that
+    /// A message has waited as long as it may. If the holder of `cow` has not caught up since `catch_ups` was read, the wait
     /// was in vain, and no other message waits until it has.
     pub fn mark_waited(&self, cow: CowId, catch_ups: u32) {
         let waited = |word| (is_long(word) && word & CATCH_UPS == catch_ups).then_some(word | WAITED);
         let _ = self.word(cow).fetch_update(Ordering::Relaxed, Ordering::Relaxed, waited);
     }
 
-    /// To be called on the core of the cow's holder when it changes whether much waits there.
+    /// Much waits for the holder of `cow`, or does not any more. Only the holder's core calls this.
     pub fn set(&self, cow: CowId, is_long: bool) {
         if is_long {
             self.word(cow).fetch_or(IS_LONG, Ordering::Relaxed);
@@ -80,7 +80,7 @@ impl Backlogs {
     }
 }
 
-/// A message to one cow on its way to another core, until this is dropped.
+/// Counts a message to one cow on its way to another core, until this is dropped.
 #[derive(Debug)]
 pub struct InFlight {
     backlogs: Arc<Backlogs>,
@@ -88,7 +88,7 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// One more is on its way to `cow`.
+    /// One message more is on its way to `cow`.
     pub fn new(backlogs: &Arc<Backlogs>, cow: CowId) -> Self {
         backlogs.word(cow).fetch_add(1, Ordering::Relaxed);
         InFlight { backlogs: Arc::clone(backlogs), cow }
@@ -114,14 +114,11 @@ impl Drop for InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cows::Herd;
-    use crate::cows::bubble::Bubble;
-    use crate::cows::herd::Cow;
+    use crate::shard::herd_of;
 
     #[test]
     fn each_cow_has_a_word_of_its_own() {
-        let cow = |name: &str| Cow { name: name.to_owned(), colour: String::new(), plain: String::new() };
-        let herd = Herd::new(["a", "b", "c"].map(cow).into(), 50, Bubble::default()).expect("three breeds");
+        let herd = herd_of(&["a", "b", "c"], 50);
         let cows: Vec<CowId> =
             herd.breeds().flat_map(|breed| (1..=herd.size()).map(move |number| breed.cow(number))).collect();
         let backlogs = Backlogs::new(3, 50).expect("memory");
@@ -134,13 +131,11 @@ mod tests {
     }
 
     fn of_one_cow() -> (Arc<Backlogs>, CowId) {
-        let cow = Cow { name: "a".to_owned(), colour: String::new(), plain: String::new() };
-        let herd = Herd::new(vec![cow], 1, Bubble::default()).expect("a breed");
-        (Backlogs::new(1, 1).expect("memory"), herd.find("a", 1).expect("a cow"))
+        (Backlogs::new(1, 1).expect("memory"), herd_of(&["a"], 1).find("a", 1).expect("a cow"))
     }
 
     #[test]
-    fn what_is_on_its_way_counts_until_it_has_arrived() {
+    fn what_is_on_its_way_counts_until_it_arrives() {
         let (backlogs, cow) = of_one_cow();
         let mut flights: Vec<InFlight> = (1..SAYS_IN_FLIGHT_MAX).map(|_| InFlight::new(&backlogs, cow)).collect();
         assert!(!backlogs.is_long(cow));
@@ -154,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_waited_for_once_until_it_has_caught_up() {
+    fn no_second_say_waits_until_the_cow_has_caught_up() {
         let (backlogs, cow) = of_one_cow();
         backlogs.set(cow, true);
         let before = backlogs.catch_ups(cow);

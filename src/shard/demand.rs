@@ -1,7 +1,7 @@
 //! How many users of each core want which rendering, and notices: shared by all cores, so that a core draws and forwards
 //! only what users want.
 //!
-//! A core writes its own row only: at a login, a release, and a change of mind. What another core reads may be a moment
+//! A core writes its own row only: at a login, a release, `art` and `notify`. What another core reads may be a moment
 //! old, so it is a hint: a rendering that it misses is drawn where the message arrives.
 
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-use super::frame::Rendering;
+use super::rendering::Rendering;
 use crate::ids::ShardId;
 
 #[derive(Debug, Default)]
 struct Row {
     /// Users, by the rendering that they want.
     renderings: [AtomicU32; Rendering::COUNT],
-    /// Users who want notices.
+    /// Users that have subscribed to notices.
     subscribers: AtomicU32,
 }
 
@@ -37,7 +37,7 @@ impl Demand {
         self.rows[shard.index()].renderings[rendering.index()].load(Ordering::Relaxed)
     }
 
-    /// How many users of all cores do.
+    /// How many users of all cores want this rendering.
     pub fn users_anywhere(&self, rendering: Rendering) -> u32 {
         self.rows.iter().map(|row| row.renderings[rendering.index()].load(Ordering::Relaxed)).sum()
     }
@@ -47,16 +47,16 @@ impl Demand {
         self.rows[shard.index()].subscribers.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether any user of any core does.
+    /// Whether any user of any core has subscribed.
     pub fn has_subscribers_anywhere(&self) -> bool {
         self.rows.iter().any(|row| row.subscribers.load(Ordering::Relaxed) > 0)
     }
 
-    /// To be called by the shard itself: one user more, or fewer, that wants this.
+    /// One user more, or fewer, on core `shard`, which is the caller's.
     pub(super) fn count(&self, shard: ShardId, rendering: Rendering, subscribed: bool, more: bool) {
         let row = &self.rows[shard.index()];
         let add = |cell: &AtomicU32| {
-            // Nobody else writes this row.
+            // No other core writes this row.
             let users = cell.load(Ordering::Relaxed);
             cell.store(if more { users + 1 } else { users - 1 }, Ordering::Relaxed);
         };

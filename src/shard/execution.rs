@@ -1,14 +1,17 @@
-//! The execution of one line: the shard's parts side by side, and what has been decided so far.
+//! What each command does: the shard's parts side by side, and the effects so far.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::frame::{Frame, Message, Rendering};
+use super::effects::{Effects, Forward, Outcome};
+use super::frame::Frame;
 use super::history::History;
+use super::message::{Message, name};
+use super::rendering::Rendering;
 use super::roster::Roster;
-use super::{Forward, Outcome, Shard, ShardContext, name};
+use super::{Shard, ShardContext};
 use crate::cows::{Breed, CowId};
-use crate::directory::{Owner, Quota};
+use crate::directory::{CowPermit, Owner, Quota};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits::WHO_NAMES_MAX;
 use crate::metrics::{CoreMetrics, Counter};
@@ -18,7 +21,7 @@ use crate::protocol::name::{Name, Prefix, any_of};
 use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::{Free, Reply};
 
-/// A line of `from`, and what comes of it.
+/// The execution of a line of `from`.
 pub(super) struct Execution<'s> {
     id: ShardId,
     context: &'s ShardContext,
@@ -26,44 +29,23 @@ pub(super) struct Execution<'s> {
     history: &'s History,
     metrics: &'s CoreMetrics,
     from: ConnectionId,
-    /// What limits the cows of the sender, together with others.
+    /// What limits the cows of the sender's address.
     quota: Option<Quota<'s>>,
-    /// The receiver of a `say`.
-    pub(super) receiver: Option<CowId>,
-    pub(super) forward: Forward,
-    pub(super) local: Option<Frame>,
-    pub(super) outcome: Outcome,
-    /// What comes after the reply's line.
+    /// Without the reply.
+    pub(super) effects: Effects,
+    /// What comes after the line of the reply.
     pub(super) blocks: Vec<String>,
-    /// How many others a `yield` is for.
-    pub(super) receivers: usize,
-    /// Bytes that each receiver gets, at most.
-    pub(super) message_bytes: usize,
 }
 
 impl<'s> Execution<'s> {
-    /// Nothing decided yet of a line of `from`.
+    /// No effects yet.
     pub(super) fn new(shard: &'s mut Shard, from: ConnectionId, quota: Option<Quota<'s>>) -> Self {
         let Shard { id, context, roster, history, metrics, .. } = shard;
-        Execution {
-            id: *id,
-            context,
-            roster,
-            history,
-            metrics,
-            from,
-            quota,
-            receiver: None,
-            forward: Forward::Nowhere,
-            local: None,
-            outcome: Outcome::Unchanged,
-            blocks: Vec::new(),
-            receivers: 0,
-            message_bytes: 0,
-        }
+        let (effects, blocks) = (Effects::default(), Vec::new());
+        Execution { id: *id, context, roster, history, metrics, from, quota, effects, blocks }
     }
 
-    /// What the one who sent the line is.
+    /// The sender's standing.
     pub(super) fn standing(&self) -> Standing<'s> {
         match self.roster.owner_and_cow(self.from) {
             Some((_, cow)) => Standing::Registered(self.name(cow)),
@@ -71,7 +53,7 @@ impl<'s> Execution<'s> {
         }
     }
 
-    /// Decides what a command means.
+    /// Executes a command, and returns its reply.
     pub(super) fn execute<'a>(&mut self, command: Command<'a>) -> Result<Reply<'a>, Refusal<'a>>
     where
         's: 'a,
@@ -101,7 +83,7 @@ impl<'s> Execution<'s> {
         let taken = matching().flat_map(|(breed, numbers)| directory.taken(breed, numbers));
         let names: Vec<_> = taken.map(|cow| self.name(cow)).take(WHO_NAMES_MAX).collect();
         let all = match names.len() {
-            // A short list is all there is to count.
+            // The list is complete.
             few @ ..WHO_NAMES_MAX => few,
             _ if prefix.is_empty() => directory.claimed(),
             _ => matching().map(|(breed, numbers)| directory.count_taken(breed, numbers)).sum(),
@@ -109,7 +91,7 @@ impl<'s> Execution<'s> {
         Reply::Registered { more: all.saturating_sub(names.len()), names }
     }
 
-    /// The cows whose names begin so, in the order of their names.
+    /// The cows with this prefix, in the order of their names.
     fn matching<'p>(&self, prefix: Prefix<'p>) -> impl Iterator<Item = (Breed, RangeInclusive<u32>)> + use<'p, 's> {
         let herd = &self.context.herd;
         let numbers = move |breed| prefix.numbers_of(herd.name(breed), herd.size()).map(move |run| (breed, run));
@@ -129,19 +111,18 @@ impl<'s> Execution<'s> {
         let herd = &self.context.herd;
         // In a herd of one there are no numbers.
         let any = any_of(text).filter(|_| herd.size() > 1).and_then(|breed| herd.breed(breed));
-        let hold = |quota: Quota<'_>| quota.take().ok_or(Refusal::TooManyCows(quota.cows_max()));
         let cow = if let Some(breed) = any {
-            let held = self.quota.map(hold).transpose()?;
-            self.roster.join_any(self.from, breed, held).ok_or(Refusal::EveryTaken(herd.name(breed)))?
+            let permit = self.permit()?;
+            self.roster.join_any(self.from, breed, permit).ok_or(Refusal::EveryTaken(herd.name(breed)))?
         } else {
             let cow = self.find(text)?;
-            let held = self.quota.map(hold).transpose()?;
-            if !self.roster.join(self.from, cow, held) {
+            let permit = self.permit()?;
+            if !self.roster.join(self.from, cow, permit) {
                 return Err(Refusal::Taken(self.name(cow)));
             }
             cow
         };
-        self.outcome = Outcome::LoggedIn(cow);
+        self.effects.outcome = Outcome::LoggedIn(cow);
         Ok(Reply::LoggedIn(self.name(cow)))
     }
 
@@ -163,14 +144,14 @@ impl<'s> Execution<'s> {
                 self.message(sender, text, true, |rendering| is_only && wanted(&rendering))
             }
         };
-        // What it says to itself is not other people's.
-        self.receiver = Some(cow).filter(|_| to != author);
-        self.message_bytes = message.bytes_at_most(self.context.drawing());
+        // A cow that talks to itself need not wait for itself.
+        self.effects.receiver = Some(cow).filter(|_| to != author);
+        self.effects.message_bytes = message.bytes_at_most(self.context.drawing());
         let frame = Frame::Say { message, author, to, in_flight: None };
         if to.shard() == self.id {
-            self.local = Some(frame);
+            self.effects.local = Some(frame);
         } else {
-            self.forward = Forward::To(to.shard(), frame);
+            self.effects.forward = Forward::To(to.shard(), frame);
         }
         Ok(Reply::SentTo(self.name(cow)))
     }
@@ -185,22 +166,22 @@ impl<'s> Execution<'s> {
         let (demand, own) = (self.roster.demand(), self.roster.rendering(self.from));
         let is_wanted = |rendering| demand.users_anywhere(rendering) > u32::from(rendering == own);
         let message = self.message(sender, text, false, is_wanted);
-        self.message_bytes = message.bytes_at_most(self.context.drawing());
+        self.effects.message_bytes = message.bytes_at_most(self.context.drawing());
         let frame = Frame::Yield { message, author };
-        self.forward = Forward::ToOthers(frame.clone());
-        self.local = Some(frame);
-        self.receivers = others;
+        self.effects.forward = Forward::ToOthers(frame.clone());
+        self.effects.local = Some(frame);
+        self.effects.receivers = others;
         Ok(Reply::SentToCows(others))
     }
 
-    /// Refuses a client of another protocol once and for all.
+    /// Refuses a client of another protocol, whose connection ends.
     pub(super) fn turn_away<'a>(&mut self) -> Result<Reply<'a>, Refusal<'a>> {
-        self.outcome = Outcome::Foreign;
+        self.effects.outcome = Outcome::Foreign;
         Err(Refusal::Foreign)
     }
 
     fn quit(&mut self) -> Reply<'s> {
-        self.outcome = Outcome::Quit(self.roster.leave(self.from));
+        self.effects.outcome = Outcome::Quit(self.roster.leave(self.from));
         Reply::Goodbye
     }
 
@@ -224,14 +205,20 @@ impl<'s> Execution<'s> {
         Ok(Reply::History(self.blocks.len()))
     }
 
-    /// A message, drawn here and now as it is wanted: drawing costs the one who sends, and a fault in it ends
-    /// his session. What is wanted otherwise by the time it arrives is drawn then.
+    /// A message, drawn as it is wanted now: drawing costs the sender, and a fault in it ends the sender's session. Other
+    /// renderings are drawn where the message arrives.
     fn message(&self, sender: CowId, text: &str, private: bool, is_wanted: impl Fn(Rendering) -> bool) -> Arc<Message> {
         let message = Message::new(sender, text, private);
         for rendering in Rendering::all().filter(|&rendering| is_wanted(rendering)) {
             message.draw(self.context.drawing(), rendering);
         }
         message
+    }
+
+    /// Counts one cow more towards the quota, if there is one.
+    fn permit<'a>(&self) -> Result<Option<CowPermit>, Refusal<'a>> {
+        let take = |quota: Quota<'_>| quota.take().ok_or(Refusal::TooManyCows(quota.cows_max()));
+        self.quota.map(take).transpose()
     }
 
     fn find<'a>(&self, text: &'a str) -> Result<CowId, Refusal<'a>> {
@@ -243,7 +230,7 @@ impl<'s> Execution<'s> {
         name(&self.context.herd, cow)
     }
 
-    /// The claim and the cow of the one who sent the line.
+    /// The sender's claim and cow.
     fn sender<'a>(&self) -> Result<(Owner, CowId), Refusal<'a>> {
         self.roster.owner_and_cow(self.from).ok_or(Refusal::LoginFirst)
     }

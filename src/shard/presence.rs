@@ -1,6 +1,6 @@
-//! Who comes and goes, told to those who asked: a few lines a second at most, the rest as two numbers.
+//! Users who join and leave, as one core tells its subscribers: a few lines a second at most, the rest as two numbers.
 //!
-//! Nobody waits for a notice and none costs more than a line, so a storm of logins disturbs no conversation.
+//! No task waits for a notice and none costs more than a line, so a storm of logins disturbs no conversation.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use std::time::Duration;
 use crate::cows::CowId;
 use crate::limits::NOTICES_A_SECOND;
 
-/// A change among the registered users.
+/// A change among the sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// Somebody has become this cow.
+    /// This cow has a session now.
     Joined(CowId),
-    /// Somebody is this cow no more.
+    /// This cow's session has ended.
     Left(CowId),
-    /// More than can be told one by one.
+    /// Several changes in one.
     Several {
         /// How many have joined.
         joined: u32,
@@ -40,40 +40,40 @@ impl Presence {
     }
 }
 
-/// One core's pace: which changes are told now, and what is still to be told.
+/// One core's notices: which are due, and what is pending.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
-    /// When the last lines were told, oldest first: at most as many as fit a second.
-    told: VecDeque<Duration>,
+    /// When the last notices were due, oldest first: at most as many as fit a second.
+    recent: VecDeque<Duration>,
     pending: Option<Presence>,
 }
 
 impl Notices {
-    /// Takes in a change; returns what to tell now, if anything.
-    pub(super) fn take_in(&mut self, change: Presence, now: Duration) -> Option<Presence> {
+    /// Takes in a change, and returns the notice that is due at `now`, if one is.
+    pub(super) fn take_in(&mut self, presence: Presence, now: Duration) -> Option<Presence> {
         self.pending = Some(match self.pending {
-            Some(pending) => pending.and(change),
-            None => change,
+            Some(pending) => pending.and(presence),
+            None => presence,
         });
-        self.tell(now)
+        self.due(now)
     }
 
-    /// What to tell now of what had to wait, if anything.
-    pub(super) fn tell(&mut self, now: Duration) -> Option<Presence> {
+    /// The notice of what had to wait, if it is due at `now`.
+    pub(super) fn due(&mut self, now: Duration) -> Option<Presence> {
         let pending = self.pending?;
-        if self.told.len() == NOTICES_A_SECOND {
-            let oldest = self.told.front().copied()?;
+        if self.recent.len() == NOTICES_A_SECOND {
+            let oldest = self.recent.front().copied()?;
             if now.saturating_sub(oldest) < Duration::from_secs(1) {
                 return None;
             }
-            self.told.pop_front();
+            self.recent.pop_front();
         }
-        self.told.push_back(now);
+        self.recent.push_back(now);
         self.pending = None;
         Some(pending)
     }
 
-    /// Nobody listens: there is nothing to be told later either.
+    /// Without subscribers nothing is pending.
     pub(super) fn forget(&mut self) {
         self.pending = None;
     }
@@ -99,21 +99,21 @@ mod tests {
             assert_eq!(notices.take_in(one, at(999)), None);
         }
         assert_eq!(notices.take_in(Presence::Several { joined: 0, left: 12 }, at(1499)), None);
-        assert_eq!(notices.tell(at(1500)), several(37, 12));
-        assert_eq!(notices.tell(at(1500)), None, "told once");
+        assert_eq!(notices.due(at(1500)), several(37, 12));
+        assert_eq!(notices.due(at(1500)), None, "told once");
         assert_eq!(notices.take_in(one, at(1500)), None, "the next is free at 1501");
         assert_eq!(notices.take_in(one, at(1501)), several(2, 0));
         assert_eq!(notices.take_in(one, at(9000)), Some(one));
     }
 
     #[test]
-    fn what_nobody_listened_to_is_not_told_later() {
+    fn without_subscribers_nothing_is_told_later() {
         let mut notices = Notices::default();
         let one = Presence::Several { joined: 1, left: 0 };
         for _ in 0..20 {
             notices.take_in(one, Duration::ZERO);
         }
         notices.forget();
-        assert_eq!(notices.tell(Duration::from_secs(9)), None);
+        assert_eq!(notices.due(Duration::from_secs(9)), None);
     }
 }

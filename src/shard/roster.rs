@@ -1,9 +1,9 @@
-//! Who is registered on one core: sessions by connection, and a dense list to walk for a `yield`.
+//! The sessions of one core: by connection, and as a dense list to walk for a `yield`.
 
 use std::sync::Arc;
 
 use super::demand::Demand;
-use super::frame::Rendering;
+use super::rendering::Rendering;
 use crate::cows::{Breed, CowId};
 use crate::directory::{Claim, Claims, CowPermit, Directory, Owner};
 use crate::faults::{self, Point};
@@ -15,11 +15,11 @@ struct Session {
     claim: Claim,
     /// Where its connection stands in [`Roster::registered`].
     place: usize,
-    /// Its part of a quota, if its cow counts.
-    _held: Option<CowPermit>,
+    /// Given back with the session.
+    _permit: Option<CowPermit>,
 }
 
-/// One who gets what is sent to everybody.
+/// A session, as a receiver of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receiver {
     /// Its connection.
@@ -30,7 +30,7 @@ pub struct Receiver {
     pub subscribed: bool,
 }
 
-/// The sessions of one core. A session leaves both of its places at once, so they never disagree.
+/// The sessions of one core. `sessions` and `registered` change together, in a critical section.
 #[derive(Debug)]
 pub(super) struct Roster {
     shard: ShardId,
@@ -38,12 +38,12 @@ pub(super) struct Roster {
     demand: Arc<Demand>,
     /// By connection.
     sessions: Vec<Option<Session>>,
-    /// By connection, whether it is registered or not.
+    /// By connection, registered or not.
     renderings: Vec<Rendering>,
     /// Of a new connection.
     default_rendering: Rendering,
     registered: Vec<Receiver>,
-    /// A change has begun and is not done: what a panic in it leaves behind is not to be trusted.
+    /// Still set after a panic in a critical section.
     in_critical: bool,
 }
 
@@ -69,7 +69,7 @@ impl Roster {
         &self.demand
     }
 
-    /// Whether a change was begun and never done.
+    /// Whether a panic has left the roster inconsistent.
     pub(super) fn is_poisoned(&self) -> bool {
         self.in_critical
     }
@@ -83,7 +83,7 @@ impl Roster {
         self.session(connection).map(|session| (session.claim.owner(), session.claim.cow()))
     }
 
-    /// The one connection that holds exactly this claim, as a slice; `None` if the claim has ended.
+    /// The session with exactly this claim, as a slice; `None` if the claim has ended.
     pub(super) fn holder(&self, owner: Owner) -> Option<&[Receiver]> {
         let session = self.session(owner.connection())?;
         (session.claim.owner() == owner).then(|| &self.registered[session.place..=session.place])
@@ -95,58 +95,62 @@ impl Roster {
     }
 
     /// Registers `connection` as `cow`; `false` if the cow is taken. A session is never renamed.
-    /// `held` is for as long as the session.
-    pub(super) fn join(&mut self, connection: ConnectionId, cow: CowId, held: Option<CowPermit>) -> bool {
+    pub(super) fn join(&mut self, connection: ConnectionId, cow: CowId, permit: Option<CowPermit>) -> bool {
         assert!(self.session(connection).is_none(), "a session is never renamed");
-        let Some(claim) = self.claims.claim(cow, connection) else { return false };
-        self.enter(connection, claim, held);
-        true
+        let claim = self.claims.claim(cow, connection);
+        claim.map(|claim| self.enter(connection, claim, permit)).is_some()
     }
 
     /// Registers `connection` as a free cow of `breed`; `None` if none is free.
-    /// `held` is for as long as the session.
     pub(super) fn join_any(
         &mut self,
         connection: ConnectionId,
         breed: Breed,
-        held: Option<CowPermit>,
+        permit: Option<CowPermit>,
     ) -> Option<CowId> {
         assert!(self.session(connection).is_none(), "a session is never renamed");
         let claim = self.claims.claim_any(breed, connection)?;
         let cow = claim.cow();
-        self.enter(connection, claim, held);
+        self.enter(connection, claim, permit);
         Some(cow)
     }
 
-    fn enter(&mut self, connection: ConnectionId, claim: Claim, held: Option<CowPermit>) {
-        self.in_critical = true;
-        let at = connection.index();
-        if self.sessions.len() <= at {
-            self.sessions.resize_with(at + 1, || None);
-        }
-        self.sessions[at] = Some(Session { claim, place: self.registered.len(), _held: held });
-        let receiver = Receiver { connection, rendering: self.rendering(connection), subscribed: false };
-        self.registered.push(receiver);
-        self.count(receiver, true);
-        self.in_critical = false;
+    fn enter(&mut self, connection: ConnectionId, claim: Claim, permit: Option<CowPermit>) {
+        self.critical(|roster| {
+            let at = connection.index();
+            if roster.sessions.len() <= at {
+                roster.sessions.resize_with(at + 1, || None);
+            }
+            roster.sessions[at] = Some(Session { claim, place: roster.registered.len(), _permit: permit });
+            let receiver = Receiver { connection, rendering: roster.rendering(connection), subscribed: false };
+            roster.registered.push(receiver);
+            roster.count(receiver, true);
+        });
     }
 
-    /// Ends the session of `connection`, if it has one, and frees its cow, which is returned.
+    /// Ends the session of `connection`, if it has one, frees its cow, and returns the cow.
     pub(super) fn leave(&mut self, connection: ConnectionId) -> Option<CowId> {
-        let session = self.sessions.get_mut(connection.index()).and_then(Option::take)?;
+        self.session(connection)?;
+        self.critical(|roster| {
+            let session = roster.sessions[connection.index()].take()?;
+            let receiver = roster.registered.swap_remove(session.place);
+            faults::at(Point::Leave, b"");
+            roster.count(receiver, false);
+            if let Some(moved) = roster.registered.get(session.place)
+                && let Some(Some(moved)) = roster.sessions.get_mut(moved.connection.index())
+            {
+                moved.place = session.place;
+            }
+            Some(session.claim.cow())
+        })
+    }
+
+    /// A change that leaves the roster inconsistent if it panics.
+    fn critical<T>(&mut self, change: impl FnOnce(&mut Self) -> T) -> T {
         self.in_critical = true;
-        let receiver = self.registered.swap_remove(session.place);
-        faults::at(Point::Leave, b"");
-        self.count(receiver, false);
-        if let Some(moved) = self.registered.get(session.place)
-            && let Some(Some(moved)) = self.sessions.get_mut(moved.connection.index())
-        {
-            moved.place = session.place;
-        }
-        let cow = session.claim.cow();
-        drop(session);
+        let done = change(self);
         self.in_critical = false;
-        Some(cow)
+        done
     }
 
     /// From now on `connection` wants this rendering, registered or not.

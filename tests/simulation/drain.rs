@@ -115,7 +115,7 @@ impl World {
                 continue;
             }
             let id = ConnectionId::new(place.1);
-            let last_line = self.shards[core].pushed(id, SHUTTING_DOWN);
+            let last_line = self.shards[core].server_line(id, SHUTTING_DOWN);
             connection.wire.push_reply(last_line.as_bytes());
             connection.wire.end();
             if let Some(session) = connection.session {

@@ -213,7 +213,7 @@ impl World {
     fn end_with_last_line(&mut self, place: Place, reason: CloseReason) {
         let id = ConnectionId::new(place.1);
         let line = reason.last_line(LOGIN_TIMEOUT).expect("a connection that ends in order has a last line");
-        let line = self.shards[place.0].pushed(id, &line);
+        let line = self.shards[place.0].server_line(id, &line);
         let left = self.shards[place.0].on_close(id);
         let connection = self.connections.get_mut(&place).expect("it was looked at");
         connection.waiting = None;

@@ -165,7 +165,7 @@ pub(crate) fn tell_and_end(core: &Core, connection: &Rc<Connection>, reason: Clo
         return;
     }
     if let Some(last_line) = core.last_line(reason) {
-        let last_line = core.with_shard(|shard| shard.pushed(connection.id, &last_line));
+        let last_line = core.with_shard(|shard| shard.server_line(connection.id, &last_line));
         queue_own(core, connection, last_line.into_bytes());
     }
     core.end(connection, reason.into());

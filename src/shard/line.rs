@@ -1,0 +1,101 @@
+//! From a line to its effects: made safe, refused or executed, and answered.
+
+use std::fmt::Write;
+
+use super::Shard;
+use super::effects::Effects;
+use super::execution::Execution;
+use super::message::INTO_MEMORY;
+use super::rendering::Rendering;
+use crate::directory::Quota;
+use crate::ids::ConnectionId;
+use crate::metrics::Counter;
+use crate::protocol::command::{Command, Standing};
+use crate::protocol::foreign;
+use crate::protocol::line::Line;
+use crate::protocol::refusal::Refusal;
+use crate::protocol::reply::Reply;
+use crate::protocol::request_id::split_id;
+use crate::protocol::text::sanitize;
+
+impl Shard {
+    /// Decides what one line of `from` means. On return, the claim or release that it asks for is done.
+    pub fn on_line(&mut self, from: ConnectionId, line: Line<'_>) -> Effects {
+        self.on_line_within(from, line, None)
+    }
+
+    /// The same, and a `login` counts towards `quota`.
+    pub fn on_line_within(&mut self, from: ConnectionId, line: Line<'_>, quota: Option<Quota<'_>>) -> Effects {
+        self.metrics.add(Counter::Lines, 1);
+        self.answer(from, line, false, quota)
+    }
+
+    /// Refuses a line that came too soon. It has no other effect.
+    pub fn on_line_too_soon(&mut self, from: ConnectionId, line: Line<'_>) -> Effects {
+        self.metrics.add(Counter::LinesTooSoon, 1);
+        self.answer(from, line, true, None)
+    }
+
+    fn answer(&mut self, from: ConnectionId, line: Line<'_>, too_soon: bool, quota: Option<Quota<'_>>) -> Effects {
+        let safe = sanitize(line.start());
+        let id = split_id(&safe);
+        let rendering = self.roster.rendering(from);
+        let tagged = rendering.tagged || matches!(id, Ok((Some(_), _)));
+        self.roster.set_rendering(from, Rendering { tagged, crlf: line.crlf, ..rendering });
+        let line_bytes_max = self.context.rules.line_bytes_max;
+        let mut execution = Execution::new(self, from, quota);
+        let is_foreign = || line.is_tls() || foreign::is_http(&safe, line.bytes.is_ok());
+        let reply = match (line.bytes, &id) {
+            _ if execution.standing() == Standing::Guest && is_foreign() => execution.turn_away(),
+            _ if too_soon => Err(Refusal::SlowDown),
+            (Err(_), _) => Err(Refusal::LineTooLong(line_bytes_max)),
+            (Ok(_), Err(refusal)) => Err(refusal.clone()),
+            (Ok(_), Ok((_, line))) => {
+                Command::parse(line, execution.standing()).and_then(|command| execution.execute(command))
+            }
+        };
+        let reply = reply.unwrap_or_else(Reply::Refused);
+        let mut text = String::with_capacity(32);
+        let end = if line.crlf { "\r\n" } else { "\n" };
+        let written = match id {
+            Ok((Some(id), _)) => write!(text, "{id} {reply}{end}"),
+            _ => write!(text, "{reply}{end}"),
+        };
+        written.expect(INTO_MEMORY);
+        execution.blocks.iter().for_each(|block| text.push_str(block));
+        Effects { reply: text.into_bytes(), ..execution.effects }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::ShardId;
+    use crate::metrics::{CoreMetrics, Metrics};
+    use crate::protocol::line::LineTooLong;
+    use crate::shard::{Forward, Outcome, Rules, ShardContext, herd_of};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_line_that_comes_too_soon_is_only_refused() {
+        let core = ShardId::new(0);
+        let metrics = CoreMetrics::new(Metrics::new(1), core);
+        let context = ShardContext::new(Arc::new(herd_of(&["tux"], 1)), 1, Rules::default()).expect("memory");
+        let mut shard = Shard::new(core, context, metrics.clone());
+        let user = ConnectionId::new(0);
+        for (line, reply) in [
+            (&b"login tux"[..], "error: slow down\n"),
+            (b"12 login tux", "12 error: slow down\n"),
+            (b"quit", "error: slow down\n"),
+            (b"", "error: slow down\n"),
+        ] {
+            let effects = shard.on_line_too_soon(user, line.into());
+            assert_eq!(String::from_utf8(effects.reply).expect("ASCII"), reply);
+            assert!(matches!((effects.outcome, effects.forward), (Outcome::Unchanged, Forward::Nowhere)));
+        }
+        let too_long = Line { bytes: Err(LineTooLong { start: b"7 x" }), crlf: true };
+        assert_eq!(shard.on_line_too_soon(user, too_long).reply, b"7 error: slow down\r\n");
+        assert_eq!(shard.cow(user), None);
+        assert_eq!((metrics.all().total(Counter::Lines), metrics.all().total(Counter::LinesTooSoon)), (0, 5));
+    }
+}
