@@ -1,13 +1,13 @@
-//! The real claim and release code, and what a core does with a `say`, under explored schedules: at every step
-//! of an atomic, and of a channel, any other thread may go on.
+//! The real claim and release code, and what a core does with a `say`, under explored schedules: before each step of an
+//! atomic, and of a channel, another thread may run.
 //!
-//! In a package of its own, whose `src/directory/` is made of shuttle's atomics. They are
-//! sequentially consistent, whatever ordering a step asks for, so what is explored is how steps fall between
-//! each other, not what a weaker ordering may do on top.
+//! This package compiles `src/directory/` with shuttle's atomics. These are sequentially consistent, whatever ordering a
+//! step asks for. So the tests explore how steps fall between each other; that Acquire and Release are enough is the
+//! argument in `src/directory/mod.rs`.
 //!
-//! A scenario is a handful of threads with a program drawn by chance, its schedule too: by a fair dice, and by
-//! PCT, which lets few preemptions fall where they hurt. Both have fixed seeds, so a failure comes back when
-//! its test is run again. `COWCHAT_CLAIMS_SCHEDULES` says how many of each.
+//! A scenario is a handful of threads with random programs. A scheduler draws the schedule: at random, or by PCT, which
+//! places few preemptions where they hurt most. Both have fixed seeds, so a failure comes back in the next run.
+//! `COWCHAT_CLAIMS_SCHEDULES` says how many schedules of each kind.
 
 mod contest;
 mod talk;
@@ -30,7 +30,7 @@ use talk::Address;
 /// Schedules of each kind that a scenario is tried with.
 const SCHEDULES: usize = 2_000;
 
-/// Within so many schedules each fault is to be found.
+/// A fault must be found within this many schedules.
 const SCHEDULES_TO_FIND: usize = 2_000;
 
 const SEED: u64 = 1337;
@@ -38,7 +38,7 @@ const SEED: u64 = 1337;
 /// Preemptions at chosen moments in one of PCT's schedules.
 const PREEMPTIONS: usize = 4;
 
-/// How many schedules of each kind are asked for.
+/// How many schedules of each kind to explore.
 fn schedules() -> usize {
     match std::env::var("COWCHAT_CLAIMS_SCHEDULES") {
         Ok(count) => count.parse().expect("COWCHAT_CLAIMS_SCHEDULES is a number"),
@@ -46,7 +46,7 @@ fn schedules() -> usize {
     }
 }
 
-/// Runs `scenario` under so many schedules of each kind.
+/// Runs `scenario` under this many schedules of each kind.
 fn explore(schedules: usize, scenario: impl Fn() + Clone + Send + Sync + 'static) {
     run(RandomScheduler::new_from_seed(SEED, schedules), FailurePersistence::Print, scenario.clone());
     run(PctScheduler::new_from_seed(SEED, PREEMPTIONS, schedules), FailurePersistence::Print, scenario);
@@ -67,12 +67,12 @@ fn first_failure(scenario: impl Fn() + Send + Sync + 'static) -> (usize, &'stati
 }
 
 thread_local! {
-    /// The first promise that a scenario broke. One thread runs all that are explored, and when one of them
-    /// fails the others go on for a while, in a world that is broken.
+    /// The first promise that a scenario broke. One thread runs all explored threads. When one of them fails, the others
+    /// continue for a while, in a broken world.
     static BROKEN: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
-/// Asserts what is promised under this name.
+/// Asserts a promise by its name.
 #[track_caller]
 fn promise(name: &'static str, is_kept: bool, what: fmt::Arguments<'_>) {
     if !is_kept {

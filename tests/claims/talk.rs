@@ -1,8 +1,8 @@
-//! Two cores that say things to one cow, which comes and goes on both: the real shards, each run by a thread,
-//! with a channel for each mailbox.
+//! Two cores send messages to one cow, which comes and goes on both: the real shards, each run by a thread,
+//! with a channel as each core's inbox.
 //!
-//! Whom a message is meant for, nobody is asked: it may reach a session only if that session's login had begun
-//! when the `say` was done, and it must if the session stays and the `say` began after its login.
+//! A message may reach a session only if the session's login began before the `say` ended. It must reach the session if the
+//! `say` began after the login and the session stays.
 
 use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -19,20 +19,20 @@ use shuttle::thread;
 
 use crate::{herd, promise};
 
-/// Lines and looks into the mailbox of each core.
+/// Lines, and looks into the inbox, of each core.
 const TURNS: usize = 7;
 
-/// One says things, the other comes and goes.
+/// One connection sends messages, the other comes and goes.
 const AUTHOR: ConnectionPlace = 0;
 const VISITOR: ConnectionPlace = 1;
 type ConnectionPlace = usize;
 
-/// Whom a frame between cores names.
+/// What a frame between cores names as its receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Address {
     /// The receiver's claim, as it should.
     Claim,
-    /// Whoever is the cow when the frame arrives: what this exploration is there to notice.
+    /// The cow, so the holder at the arrival: the mistake that the exploration must notice.
     Cow,
 }
 
@@ -40,7 +40,7 @@ pub enum Address {
 #[derive(Default)]
 struct Past {
     now: usize,
-    /// Those who have been tux.
+    /// Of tux.
     sessions: Vec<Session>,
     says: Vec<Say>,
 }
@@ -49,7 +49,7 @@ struct Session {
     /// From the line to its reply.
     login: RangeInclusive<usize>,
     left: Option<usize>,
-    heard: Vec<usize>,
+    received: Vec<usize>,
 }
 
 struct Say {
@@ -66,16 +66,16 @@ impl Past {
     }
 
     /// A session reads a message.
-    fn hear(&mut self, session: usize, message: usize) {
+    fn receive(&mut self, session: usize, message: usize) {
         let (says, session) = (&self.says, &mut self.sessions[session]);
         let say = &says[message];
         let is_later = session.login.start() < say.call.end();
         promise("I6", is_later, format_args!("{message} was said before its receiver came"));
-        for &before in session.heard.iter().filter(|&&before| says[before].core == say.core) {
+        for &before in session.received.iter().filter(|&&before| says[before].core == say.core) {
             promise("I5", before != message, format_args!("{message} arrives twice"));
             promise("I4", before < message, format_args!("{message} arrives after {before}"));
         }
-        session.heard.push(message);
+        session.received.push(message);
     }
 
     /// Everything is said and delivered.
@@ -86,7 +86,7 @@ impl Past {
                 let stays = session.left.is_none_or(|left| *say.call.end() < left);
                 promise("I6", say.accepted || !stays, format_args!("{message} was refused, and tux was there"));
                 let due = say.accepted && session.left.is_none();
-                let is_lost = due && !session.heard.contains(&message);
+                let is_lost = due && !session.received.contains(&message);
                 promise("I6", !is_lost, format_args!("{message} was acknowledged and is lost"));
             }
         }
@@ -102,14 +102,14 @@ struct Core {
     other: Sender<Frame>,
     address: Address,
     past: Arc<Mutex<Past>>,
-    /// The visitor's, while he is tux.
+    /// The visitor's, while it is tux.
     session: Option<usize>,
     other_has_ended: bool,
 }
 
 impl Core {
     fn past<T>(&self, look: impl FnOnce(&mut Past) -> T) -> T {
-        look(&mut self.past.lock().expect("nobody fails while holding it"))
+        look(&mut self.past.lock().expect("no thread fails while holding it"))
     }
 
     fn line(&mut self, connection: ConnectionPlace, line: &str) -> (String, Effects) {
@@ -164,7 +164,7 @@ impl Core {
         if reply == "Logged in as tux\n" {
             self.session = Some(self.past(|past| {
                 let login = begun..=past.tick();
-                past.sessions.push(Session { login, left: None, heard: Vec::new() });
+                past.sessions.push(Session { login, left: None, received: Vec::new() });
                 past.sessions.len() - 1
             }));
         } else {
@@ -173,7 +173,7 @@ impl Core {
     }
 
     fn quit(&mut self) {
-        let session = self.session.take().expect("he is tux");
+        let session = self.session.take().expect("the visitor is tux");
         self.past(|past| past.sessions[session].left = Some(past.tick()));
         assert_eq!(self.line(VISITOR, "quit").0, "Goodbye.\n");
     }
@@ -193,11 +193,11 @@ impl Core {
         };
         let received: Vec<_> = delivery.receivers().map(received).collect();
         for (connection, text) in received {
-            assert_eq!(connection, VISITOR, "nobody says anything to an author");
-            promise("I8", self.session.is_some(), format_args!("who is not registered receives {text}"));
+            assert_eq!(connection, VISITOR, "an author gets no message");
+            promise("I8", self.session.is_some(), format_args!("a guest receives {text}"));
             let session = self.session.expect("asserted");
             let message = text.trim_end().rsplit(' ').next().and_then(|number| number.parse().ok());
-            self.past(|past| past.hear(session, message.expect("every text is a number")));
+            self.past(|past| past.receive(session, message.expect("every text is a number")));
         }
     }
 }
@@ -231,6 +231,6 @@ pub fn about_tux(address: Address) -> usize {
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
-    past.lock().expect("nobody fails while holding it").check();
+    past.lock().expect("no thread fails while holding it").check();
     metrics.total(Counter::StaleFrames) as usize
 }
