@@ -175,7 +175,7 @@ soak "claims, schedules of each kind" "$schedules" with COWCHAT_CLAIMS_SCHEDULES
 soak "protocol properties, cases each" "$cases" properties
 soak "input in any chunks (I13), cases" "$chunkings" any_chunks
 soak "a line without an end, MB" "$endless" with COWCHAT_ENDLESS_MB="$endless" cargo_test --release --test suite \
-    faults::after_every_fault
+    framing::a_line_without_an_end
 soak "cow files, generated" "$cow_files" with COWCHAT_COW_FILES="$cow_files" cargo_test --release --test suite \
     cow_files::generated_cow_files
 soak "no faults on purpose in a release" 1 cargo_test --release --test suite own_faults::

@@ -194,17 +194,6 @@ fn a_message_is_ascii_when_its_text_is() {
 }
 
 #[test]
-fn no_header_leaves_the_first_line_out() {
-    let server = Server::with(&["--no-header"]);
-    let mut tux = server.login("tux");
-    let mut mew = server.login("mew");
-    assert_eq!(tux.ask("say mew hi"), "Sent to mew");
-    mew.expect(&picture("tux", "hi"));
-    assert_eq!(tux.ask("yield hi all"), "Sent to 1 cow");
-    mew.expect(&picture("tux", "hi all"));
-}
-
-#[test]
 fn a_say_to_oneself_comes_between_its_reply_and_the_next() {
     let server = Server::start();
     for core in [0, 1] {

@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, GUARD, SENDQ_BYTES_MIN, Server, all_cows, connect_narrow, count_of, message};
+use crate::support::{Client, GUARD, SENDQ_BYTES_MIN, Server, all_cows, connect_narrow, message};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use socket2::{SockFilter, SockRef};
 
@@ -49,14 +49,13 @@ const CUT: &[End] = &[&[("cow", "mew"), ("reason", "slow_consumer")]];
 const GONE: &[End] =
     &[END[0], &[("cow", "mew"), ("reason", "read_failed")], &[("cow", "mew"), ("reason", "write_failed")]];
 
-const TABLE: [Fault; 20] = [
+const TABLE: [Fault; 19] = [
     does("RST (SO_LINGER 0)", |_, client| client.logged_in("mew").reset(), RESET),
     does("RST in the middle of a line", resets_in_a_line, RESET),
     does("half-open", vanishes, CUT),
     does("slow writer before login", writes_slowly, QUIT),
     does("never-reading", never_reads, CUT),
     does("byte at a time", sends_single_bytes, QUIT),
-    does("a line without an end", sends_no_lf, QUIT),
     says("NUL", b"y\0ield a\0b\0\n\0", "ab"),
     says("invalid UTF-8", b"yield \xc3(\xd0\xbf\xf0\x9f\n", "\u{fffd}(п\u{fffd}"),
     says("lone CR", b"\ryield a\rb\n", "a b"),
@@ -257,23 +256,6 @@ fn sends_single_bytes(stage: &mut Stage, mut client: Client) {
     let answers = "Logged in as mew\r\nRegistered users: aya, cow, mew\r\nSent to cow\r\nGoodbye.\r\n";
     assert_eq!(client.read_to_end(), answers);
     stage.far.expect_message("mew", true, "moo");
-}
-
-/// A few megabytes, or as many as COWCHAT_ENDLESS_MB says.
-fn sends_no_lf(stage: &mut Stage, client: Client) {
-    const GROWTH_MAX_KIB: u64 = 2048;
-    let megabytes = count_of("COWCHAT_ENDLESS_MB", 8);
-    let mut client = client.logged_in("mew");
-    let before = stage.server.kib_of("VmRSS");
-    for _ in 0..megabytes {
-        client.send_raw(&vec![b'x'; 1 << 20]);
-        stage.talk();
-    }
-    client.send_raw(b"\n");
-    assert_eq!(client.read_line(), "error: line too long (max 4000 bytes)");
-    let after = stage.server.kib_of("VmRSS");
-    assert!(after < before + GROWTH_MAX_KIB, "VmRSS grew from {before} to {after} KiB");
-    client.quit();
 }
 
 fn ends_after_a_command(stage: &mut Stage, mut client: Client) {

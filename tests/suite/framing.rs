@@ -10,7 +10,7 @@ use std::process::{ChildStdin, ChildStdout, Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Client, GUARD, Guarded, HELP, Server, all_cows, connect_narrow, message};
+use crate::support::{Client, GUARD, Guarded, HELP, Server, all_cows, connect_narrow, count_of, message};
 use cowchat::cows::Herd;
 use cowchat::cows::bubble::Bubble;
 use cowchat::cows::herd::Cow;
@@ -142,27 +142,17 @@ fn the_urgent_byte_of_telnets_synch_is_part_of_its_command() {
 }
 
 #[test]
-fn a_conversation_is_the_same_glued_into_one_write() {
-    let (server, script) = (Server::with(&SCRIPT_FLAGS), script());
-    converse(&server, &script, &script.iter().map(|turn| &turn.sent[..]).collect::<Vec<_>>());
-    converse(&server, &script, &[&all_bytes(&script)]);
-}
-
-#[test]
-fn a_conversation_is_the_same_split_at_every_byte() {
+fn a_conversation_is_the_same_however_it_is_split() {
     let (server, script) = (Server::with(&SCRIPT_FLAGS), script());
     let bytes = all_bytes(&script);
+    converse(&server, &script, &[&bytes]);
+    converse(&server, &script, &script.iter().map(|turn| &turn.sent[..]).collect::<Vec<_>>());
+    converse(&server, &script, &bytes.chunks(1).collect::<Vec<_>>());
     // The reply to the first line shows that all of the first piece was read: it came in one segment.
     let first = script[0].sent.len();
     for at in first..bytes.len() {
         converse(&server, &script, &[&bytes[..at], &bytes[at..]]);
     }
-}
-
-#[test]
-fn a_conversation_is_the_same_a_byte_at_a_time() {
-    let (server, script) = (Server::with(&SCRIPT_FLAGS), script());
-    converse(&server, &script, &all_bytes(&script).chunks(1).collect::<Vec<_>>());
 }
 
 #[test]
@@ -355,16 +345,18 @@ fn the_error_about_a_long_line_waits_for_its_lf() {
     assert_eq!(client.ask("who"), "Registered users: (none)");
 }
 
+/// `COWCHAT_ENDLESS_MB` says how long the lines are (default 20).
 #[test]
-fn twenty_megabytes_without_an_lf_leave_the_memory_flat() {
+fn a_line_without_an_end_leaves_the_memory_flat() {
     const GROWTH_MAX_KIB: u64 = 4096;
+    let megabytes = count_of("COWCHAT_ENDLESS_MB", 20);
     let server = Server::start();
     let mut client = server.connect();
     assert_eq!(client.ask("who"), "Registered users: (none)");
     for (opening, answer) in [(&b""[..], "error: line too long (max 4000 bytes)"), (b"\xff\xfa", HELP)] {
         let before = [server.kib_of("VmRSS"), server.kib_of("VmHWM")];
         client.send_raw(opening);
-        for _ in 0..20 {
+        for _ in 0..megabytes {
             client.send_raw(&vec![b'x'; 1 << 20]);
         }
         client.send_raw(b"\n");

@@ -381,33 +381,6 @@ fn connecting_as_a_drain_begins_brings_last_line_or_refusal() {
     }
 }
 
-/// On an address of its own, so that no other test takes the port while no server has it.
-fn server_on(address: &str) -> Server {
-    Server::try_with(address, &PATIENT).unwrap_or_else(|said| panic!("no server on {address}: {said}"))
-}
-
-#[test]
-fn after_either_end_port_and_cows_are_free() {
-    for (signal, first_address) in [("KILL", "127.0.19.1:0"), ("TERM", "127.0.19.2:0")] {
-        let mut server = server_on(first_address);
-        let address = server.address.to_string();
-        // None of these closes before the test is over.
-        let mut clients = Vec::new();
-        for _ in 0..5 {
-            assert_eq!(server.connect().ask("cows"), format!("Available cow names: {}", all_cows().join(", ")));
-            clients.extend(all_cows().iter().map(|cow| server.login(cow)));
-            clients.push(server.connect());
-            assert_eq!(server.connect().ask("cows"), "Available cow names: (none)");
-            server.signal(signal);
-            let status = server.wait();
-            assert_eq!(status.code(), (signal == "TERM").then_some(0), "{status}");
-            server = server_on(&address);
-            assert_eq!(server.address.to_string(), address);
-        }
-        assert_eq!(server.connect().ask("cows"), format!("Available cow names: {}", all_cows().join(", ")));
-    }
-}
-
 /// What one client of the flood has seen.
 struct Seen {
     /// Its own lines that were acknowledged.

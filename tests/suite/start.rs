@@ -720,35 +720,6 @@ fn what_the_descriptors_allow_is_the_limit_on_connections() {
 }
 
 #[test]
-fn out_of_descriptors_refusals_are_sent_and_sessions_go_on() {
-    let server = Server::start();
-    let mut sessions = [server.login_on(0, "tux"), server.login_on(1, "ferris")];
-    // The limit falls while it runs, so that the kernel refuses what the server thinks it could have.
-    let pid = Pid::from_raw(server.pid());
-    let before = getrlimit(Resource::Nofile);
-    let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("one's own child").count() as u64;
-    let limit = Rlimit { current: Some(open + 3), maximum: before.maximum };
-    prlimit(pid, Resource::Nofile, limit).expect("one's own child");
-    let mut more = Vec::new();
-    while let Some(newcomer) = knock(&server) {
-        more.push(newcomer);
-        assert!(more.len() < 100, "the limit is in force");
-    }
-    server.log_event("accept_failed", &[]);
-    // Not one is left without an answer; a descriptor that gets free for a moment may still serve one.
-    more.extend((0..20).filter_map(|_| knock(&server)));
-    assert!(more.len() < 100, "the limit is in force");
-    let [tux, ferris] = &mut sessions;
-    assert_eq!(tux.ask("say ferris hi"), "Sent to ferris");
-    ferris.expect_message("tux", true, "hi");
-    // As soon as there are some again, all is well.
-    more.clear();
-    prlimit(pid, Resource::Nofile, before).expect("one's own child");
-    let _later = [knock_until_there_is_room(&server), knock_until_there_is_room(&server)];
-    server.log_event("accept_recovered", &[]);
-}
-
-#[test]
 fn the_log_has_every_login_and_close_and_no_message() {
     let mut server = Server::start();
     let [quitting, leaving, mut crashing, staying] = [(); 4].map(|()| server.connect());
