@@ -69,7 +69,7 @@ step "schedules of claims" cargo test --locked -p claims
 step "tests" cargo test --locked
 # Where cores meet, with more of them than two.
 step "tests on four cores" env COWCHAT_TEST_CORES=4 cargo test --locked --test suite -- crowd:: delivery:: herds:: \
-    notices:: own_faults:: ownership:: readers:: shutdown::
+    notices:: server_faults:: ownership:: readers:: shutdown::
 
 printf '\nall passed\n'
 printf '%s\n' "${times[@]}"

@@ -117,7 +117,7 @@ cargo_test() {
 figure_of_tests() {
     local what=$1 count=$2 file=$3 names=$4 release=(--release)
     shift 4
-    [ "$file" != own_faults ] || release=()
+    [ "$file" != server_faults ] || release=()
     figure "$what" "$count" 'figure: ' with "$@" cargo_test "${release[@]}" --test suite -- --nocapture "$file::$names"
 }
 
@@ -133,11 +133,11 @@ figures() {
     figure "one of them never reads (I7)" 1000 '^cut after|counted:' stampede slow --receivers 1000
     figure "idle connections (I12, I21)" "$idle" ' a connection$| and core$' stampede idle --clients "$idle"
     figure_of_tests "full queues (I12)" "$full_queues" limits however_many_queues COWCHAT_FULL_QUEUES="$full_queues"
-    figure_of_tests "faults that end the process (I14)" 8 own_faults armed::a_panic
+    figure_of_tests "faults that end the process (I14)" 8 server_faults armed::a_panic
     figure_of_tests "drained in a flood of yields (I15)" "$drained" shutdown a_drain_under_load \
         COWCHAT_DRAIN_CLIENTS="$drained"
-    figure_of_tests "out of descriptors (I17)" 1 faults out_of_descriptors
-    figure_of_tests "a stalled core (I18)" "$stalls" own_faults armed::sessions_apart \
+    figure_of_tests "out of descriptors (I17)" 1 client_faults out_of_descriptors
+    figure_of_tests "a stalled core (I18)" "$stalls" server_faults armed::sessions_apart \
         COWCHAT_STALLS="$stalls" COWCHAT_STALL_MESSAGES="$stall_messages"
     figure_of_tests "one address beside readers (I24)" "$burst_lines" readers what_one_address \
         COWCHAT_BURST_LINES="$burst_lines"
@@ -178,5 +178,5 @@ soak "a line without an end, MB" "$endless" with COWCHAT_ENDLESS_MB="$endless" c
     framing::a_line_without_an_end
 soak "cow files, generated" "$cow_files" with COWCHAT_COW_FILES="$cow_files" cargo_test --release --test suite \
     cow_files::generated_cow_files
-soak "no faults on purpose in a release" 1 cargo_test --release --test suite own_faults::
+soak "no faults on purpose in a release" 1 cargo_test --release --test suite server_faults::
 soak "whole suite, runs" "$runs" whole_suite

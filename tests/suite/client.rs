@@ -5,9 +5,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{ChildStdin, ChildStdout, Command};
 
-use crate::support::{Guarded, Server, all_cows, cowchat, message};
+use crate::support::{Guarded, LAST_LINE, Server, all_cows, cowchat, message};
 
-const NOBODY: &str = "Registered users: (none)\n";
+const NO_USERS_LINE: &str = "Registered users: (none)\n";
 
 fn connect_to(address: SocketAddr) -> Command {
     let mut command = cowchat();
@@ -32,13 +32,13 @@ fn run(command: &mut Command, input: &[u8]) -> (String, String, Option<i32>) {
     let (mut printed, mut complaint) = (String::new(), String::new());
     std::thread::scope(|scope| {
         scope.spawn(move || {
-            // A client that has nobody to talk to does not read.
+            // A client without a server does not read.
             let _ = stdin.write_all(input);
         });
         scope.spawn(|| stderr.read_to_string(&mut complaint).expect("text"));
         stdout.read_to_string(&mut printed).expect("text");
     });
-    (printed, complaint, client.child.wait().expect("a child can be waited for").code())
+    (printed, complaint, client.wait())
 }
 
 fn line(stdout: &mut impl BufRead) -> String {
@@ -51,14 +51,14 @@ fn line(stdout: &mut impl BufRead) -> String {
 fn piped_lines_are_answered_and_the_end_of_input_ends_it() {
     let server = Server::start();
     let (printed, complaint, code) = run(&mut connect_to(server.address), b"who\nlogin tux\nwho\n");
-    assert_eq!(printed, format!("{NOBODY}Logged in as tux\nRegistered users: tux\n"));
+    assert_eq!(printed, format!("{NO_USERS_LINE}Logged in as tux\nRegistered users: tux\n"));
     assert_eq!((complaint.as_str(), code), ("", Some(0)));
 }
 
 #[test]
 fn a_last_line_without_lf_is_answered_too() {
     let server = Server::start();
-    assert_eq!(run(&mut connect_to(server.address), b"who"), (NOBODY.to_owned(), String::new(), Some(0)));
+    assert_eq!(run(&mut connect_to(server.address), b"who"), (NO_USERS_LINE.to_owned(), String::new(), Some(0)));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn more_lines_than_any_buffer_holds_are_all_answered() {
     let server = Server::start();
     let (printed, complaint, code) = run(&mut connect_to(server.address), "who\n".repeat(50_000).as_bytes());
     assert_eq!((complaint.as_str(), code), ("", Some(0)));
-    assert!(printed == NOBODY.repeat(50_000), "{} lines", printed.lines().count());
+    assert!(printed == NO_USERS_LINE.repeat(50_000), "{} lines", printed.lines().count());
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn the_address_can_come_from_the_environment() {
     let server = Server::start();
     let mut command = cowchat();
     command.arg("connect").env("COWCHAT_CONNECT", server.address.to_string());
-    assert_eq!(run(&mut command, b"who\n"), (NOBODY.to_owned(), String::new(), Some(0)));
+    assert_eq!(run(&mut command, b"who\n"), (NO_USERS_LINE.to_owned(), String::new(), Some(0)));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn output_is_printed_at_once_while_stdin_stays_open() {
     let (_client, mut stdin, mut stdout) = talk(&server);
     stdin.write_all(b"login tux\n").expect("the client reads");
     assert_eq!(line(&mut stdout), "Logged in as tux\n");
-    // Also what nobody on this side asked for.
+    // Also what this side has not asked for.
     assert_eq!(server.login("ferris").ask("say tux hi"), "Sent to tux");
     assert_eq!(line(&mut stdout), "ferris says to you:\n");
 }
@@ -123,7 +123,7 @@ fn it_ends_when_the_server_closes_though_stdin_is_still_open() {
     let mut printed = String::new();
     stdout.read_to_string(&mut printed).expect("text");
     assert_eq!(printed, "Goodbye.\n");
-    assert_eq!(client.child.wait().expect("a child can be waited for").code(), Some(0));
+    assert_eq!(client.wait(), Some(0));
     drop(stdin);
 }
 
@@ -132,18 +132,18 @@ fn the_servers_last_line_is_printed_before_it_ends() {
     let server = Server::start();
     let (mut client, mut stdin, mut stdout) = talk(&server);
     stdin.write_all(b"who\n").expect("the client reads");
-    assert_eq!(line(&mut stdout), NOBODY);
+    assert_eq!(line(&mut stdout), NO_USERS_LINE);
     server.signal("TERM");
     let mut printed = String::new();
     stdout.read_to_string(&mut printed).expect("text");
-    assert_eq!(printed, "* the server is shutting down\n");
-    assert_eq!(client.child.wait().expect("a child can be waited for").code(), Some(0));
+    assert_eq!(printed, LAST_LINE);
+    assert_eq!(client.wait(), Some(0));
     drop(stdin);
 }
 
 #[test]
 fn without_a_server_it_says_so_and_what_to_do() {
-    // An address of its own, so that no other test's server can take the port once it is free.
+    // An address that no other test uses, so that no server takes the port once it is free.
     let listener = TcpListener::bind("127.0.18.1:0").expect("a free port");
     let address = listener.local_addr().expect("a bound socket");
     drop(listener);
@@ -156,7 +156,7 @@ fn without_a_server_it_says_so_and_what_to_do() {
 
 #[test]
 fn a_wrong_address_is_named_with_a_right_one() {
-    // No name's part may be longer than 63 bytes, so nobody needs to be asked for this one.
+    // A part of a name has 63 bytes at most, so no name server is asked for this one.
     let unknown = format!("{}:1337", "x".repeat(64));
     for address in ["localhost", "127.0.0.1", "127.0.0.1:cow", "", &unknown] {
         let (printed, complaint, code) = run(cowchat().args(["connect", address]), b"who\n");
@@ -183,6 +183,6 @@ fn a_reader_of_stdout_that_has_seen_enough_is_no_error() {
     let mut complaint = String::new();
     client.child.stderr.take().expect("piped").read_to_string(&mut complaint).expect("text");
     assert_eq!(complaint, "");
-    assert_eq!(client.child.wait().expect("a child can be waited for").code(), Some(0));
+    assert_eq!(client.wait(), Some(0));
     drop(stdin);
 }

@@ -1,7 +1,7 @@
 //! Cows from files: what `--cow-dir` loads, what it skips and says about it, and that the classic ones look
 //! as the original draws them.
 //!
-//! Servers are real; each test has a directory of its own, gone with it. The original is Debian's `cowsay`.
+//! Servers are real; each test has its own directory, removed with it. The original is Debian's `cowsay`.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Client, SENDQ_BYTES_MIN, Server, count_of, cowchat};
+use crate::support::{Client, SENDQ_BYTES_MIN, Scratch, Server, count_of, serve};
 use charasay::bubbles::{BubbleType, SpeechBubble};
 use cowchat::cows::cow_file::{self, Kind};
 use cowchat::limits::{COW_BODY_BYTES_MAX, COW_FILE_BYTES_MAX, COW_FILES_MAX};
@@ -22,13 +22,11 @@ const ORIGINAL_COWS: &str = "/usr/share/cowsay/cows";
 const MOO: &str = "$the_cow = <<EOC;\n$thoughts moo\nEOC\n";
 
 /// A directory of cow files.
-struct Cows(PathBuf);
+struct Cows(Scratch);
 
 impl Cows {
-    fn new(name: &str, files: &[(&str, &str)]) -> Cows {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cows-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("the directory for tests can be written");
-        let cows = Cows(path);
+    fn new(files: &[(&str, &str)]) -> Cows {
+        let cows = Cows(Scratch::new());
         for (file, text) in files {
             cows.put(file, text);
         }
@@ -40,7 +38,7 @@ impl Cows {
     }
 
     fn path(&self) -> &str {
-        self.0.to_str().expect("the target directory is UTF-8")
+        self.0.path()
     }
 
     /// A server that has these cows.
@@ -59,12 +57,6 @@ impl Cows {
         server.core_of(&server.connect());
         let all = server.log_events("cow_skipped", &[]);
         assert_eq!(all.len(), skipped.len(), "{all:?}");
-    }
-}
-
-impl Drop for Cows {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -95,23 +87,17 @@ fn has_cows(server: &Server, count: usize) {
 
 #[test]
 fn each_kind_of_classic_file_looks_as_it_is_drawn() {
-    let cows = Cows::new(
-        "classic",
-        &[
-            ("bare.cow", "$the_cow = <<EOC;\n $thoughts\n  ($eyes) $tongue|\nEOC\n"),
-            ("double.cow", "## a\n\n$the_cow = <<\"E O C\";\n ${thoughts} ${eyes}\nE O C\n1;\n"),
-            ("single.cow", "$the_cow = <<'EOC';\n $thoughts \\\\ @moo\nEOC\n"),
-            ("no-semicolon.cow", "$the_cow =<<EOC\n\\\\ \\@ \\$ \\/ @\nEOC"),
-            ("windows.cow", "# moo\r\n$the_cow = <<EOC;\r\n moo  \r\n\r\nEOC\r\n"),
-            ("utf8.cow", "$the_cow = <<EOC;\n▄▀é\nEOC\n"),
-            ("tabs.cow", "$the_cow = <<EOC;\n\tmoo\t$eyes\nEOC\n"),
-            (
-                "eye.cow",
-                "$eye = chop($eyes);\nunless ($x) { $x = \"<$eye>\"; }\n$the_cow = <<EOC;\n$x $y me@home\nEOC\n",
-            ),
-            ("A_b.C-9.cow", MOO),
-        ],
-    );
+    let cows = Cows::new(&[
+        ("bare.cow", "$the_cow = <<EOC;\n $thoughts\n  ($eyes) $tongue|\nEOC\n"),
+        ("double.cow", "## a\n\n$the_cow = <<\"E O C\";\n ${thoughts} ${eyes}\nE O C\n1;\n"),
+        ("single.cow", "$the_cow = <<'EOC';\n $thoughts \\\\ @moo\nEOC\n"),
+        ("no-semicolon.cow", "$the_cow =<<EOC\n\\\\ \\@ \\$ \\/ @\nEOC"),
+        ("windows.cow", "# moo\r\n$the_cow = <<EOC;\r\n moo  \r\n\r\nEOC\r\n"),
+        ("utf8.cow", "$the_cow = <<EOC;\n▄▀é\nEOC\n"),
+        ("tabs.cow", "$the_cow = <<EOC;\n\tmoo\t$eyes\nEOC\n"),
+        ("eye.cow", "$eye = chop($eyes);\nunless ($x) { $x = \"<$eye>\"; }\n$the_cow = <<EOC;\n$x $y me@home\nEOC\n"),
+        ("A_b.C-9.cow", MOO),
+    ]);
     let server = cows.serve();
     has_cows(&server, 24 + 9);
     for (cow, body) in [
@@ -134,7 +120,7 @@ fn each_kind_of_classic_file_looks_as_it_is_drawn() {
 fn a_chara_file_is_drawn_as_by_charasay_and_ends_uncoloured() {
     let source = "# moo\n$x = \"\\e[49m  \";\n$t = \"$thoughts \";\n$a = \"\\e[48;5;16m  \";\n\n\
                   $the_chara = <<EOC\n  $t\n   $t $a$a$x\n      $a moo\nEOC\n";
-    let cows = Cows::new("chara", &[("night.chara", source)]);
+    let cows = Cows::new(&[("night.chara", source)]);
     let server = cows.serve();
     has_cows(&server, 24 + 1);
     looks(
@@ -148,7 +134,7 @@ fn a_chara_file_is_drawn_as_by_charasay_and_ends_uncoloured() {
 #[test]
 fn a_thinking_cow_has_its_pointer_and_plain_art_no_colours() {
     let chara = "$a = \"\\e[48;5;16m  \";\n$the_chara = <<EOC\n  $t\n $a$x moo\nEOC\n";
-    let cows = Cows::new("think", &[("moo.cow", "$the_cow = <<EOC;\n$thoughts moo \nEOC\n"), ("night.chara", chara)]);
+    let cows = Cows::new(&[("moo.cow", "$the_cow = <<EOC;\n$thoughts moo \nEOC\n"), ("night.chara", chara)]);
     let server = Server::with(&["--cow-dir", cows.path(), "--bubble", "think"]);
     let mut tux = server.login("tux");
     let bubble = SpeechBubble::new(BubbleType::Think).create("hi", &40).expect("charasay draws");
@@ -162,33 +148,30 @@ fn a_thinking_cow_has_its_pointer_and_plain_art_no_colours() {
         let mut sender = server.login(cow);
         assert_eq!(sender.ask("say tux hi"), "Sent to tux");
         tux.expect(&format!("{cow} says to you:\n{bubble}{body}\n"));
-        assert_eq!(sender.ask("quit"), "Goodbye.", "its name is free");
+        sender.quit();
     }
 }
 
 #[test]
 fn a_bad_cow_file_is_skipped_and_the_log_says_where_and_why() {
-    let cows = Cows::new(
-        "broken",
-        &[
-            ("run.cow", "# moo\n$extra = `date`;\n$the_cow = <<EOC;\n$extra\nEOC\n"),
-            ("sigil.cow", "$the_cow = <<EOC;\nmoo\nUS$ 5\nEOC\n"),
-            ("endless.cow", "$the_cow = <<EOC;\nmoo\n"),
-            ("empty.cow", ""),
-            ("escape.cow", "$the_cow = <<EOC;\n\u{1b}[2J\nEOC\n"),
-            ("latin1.cow", MOO),
-            ("screen.chara", "$the_chara = <<EOC\nmoo\n\\e[2J\nEOC\n"),
-            ("none.chara", "moo\n"),
-            ("blank.chara", "$the_chara = <<EOC\n\nEOC\n"),
-            ("two words.cow", MOO),
-            (".hidden.cow", MOO),
-            ("GOOD.chara", "$the_chara = <<EOC\nmoo\nEOC\n"),
-            ("Ferris.cow", MOO),
-            ("readme.txt", "not a cow"),
-            ("COPYING", "not a cow"),
-            ("good.cow", MOO),
-        ],
-    );
+    let cows = Cows::new(&[
+        ("run.cow", "# moo\n$extra = `date`;\n$the_cow = <<EOC;\n$extra\nEOC\n"),
+        ("sigil.cow", "$the_cow = <<EOC;\nmoo\nUS$ 5\nEOC\n"),
+        ("endless.cow", "$the_cow = <<EOC;\nmoo\n"),
+        ("empty.cow", ""),
+        ("escape.cow", "$the_cow = <<EOC;\n\u{1b}[2J\nEOC\n"),
+        ("latin1.cow", MOO),
+        ("screen.chara", "$the_chara = <<EOC\nmoo\n\\e[2J\nEOC\n"),
+        ("none.chara", "moo\n"),
+        ("blank.chara", "$the_chara = <<EOC\n\nEOC\n"),
+        ("two words.cow", MOO),
+        (".hidden.cow", MOO),
+        ("GOOD.chara", "$the_chara = <<EOC\nmoo\nEOC\n"),
+        ("Ferris.cow", MOO),
+        ("readme.txt", "not a cow"),
+        ("COPYING", "not a cow"),
+        ("good.cow", MOO),
+    ]);
     cows.put("latin1.cow", b"# moo\n# G\xfcrkan\n$the_cow = <<EOC;\nmoo\nEOC\n");
     let longest = format!("{}.cow", "x".repeat(33));
     cows.put(&longest, MOO);
@@ -229,7 +212,7 @@ fn a_bad_cow_file_is_skipped_and_the_log_says_where_and_why() {
 
 #[test]
 fn only_regular_files_are_opened() {
-    let cows = Cows::new("special", &[("good.cow", MOO)]);
+    let cows = Cows::new(&[("good.cow", MOO)]);
     let fifo = Command::new("mkfifo").arg(cows.0.join("fifo.cow")).status().expect("mkfifo runs");
     assert!(fifo.success());
     fs::create_dir(cows.0.join("folder.cow")).expect("a directory");
@@ -269,10 +252,11 @@ fn only_regular_files_are_opened() {
 #[test]
 fn files_and_pictures_have_a_largest_size() {
     let cow = |body: usize| format!("$the_cow = <<EOC;\n{}\nEOC\n", "x".repeat(body));
-    let cows = Cows::new(
-        "sizes",
-        &[("most.cow", &cow(COW_BODY_BYTES_MAX)), ("wide.cow", &cow(COW_BODY_BYTES_MAX + 1)), ("good.cow", MOO)],
-    );
+    let cows = Cows::new(&[
+        ("most.cow", &cow(COW_BODY_BYTES_MAX)),
+        ("wide.cow", &cow(COW_BODY_BYTES_MAX + 1)),
+        ("good.cow", MOO),
+    ]);
     let comment = |bytes: usize| format!("{MOO}#{}", "x".repeat(bytes - MOO.len() - 1));
     cows.put("long.cow", comment(COW_FILE_BYTES_MAX));
     cows.put("longer.cow", comment(COW_FILE_BYTES_MAX + 1));
@@ -292,7 +276,7 @@ fn files_and_pictures_have_a_largest_size() {
 #[test]
 fn the_largest_cow_fits_into_the_smallest_send_queue() {
     let cow = format!("$the_cow = <<EOC;\n{}\nEOC\n", "x".repeat(COW_BODY_BYTES_MAX));
-    let cows = Cows::new("queue", &[("large.cow", &cow)]);
+    let cows = Cows::new(&[("large.cow", &cow)]);
     let server = Server::with(&["--cow-dir", cows.path(), "--sendq-bytes-max", SENDQ_BYTES_MIN, "--sendq-stall", "1m"]);
     let mut tux = server.login("tux");
     // Words of 21 columns do not share a line of 40: as many lines as a text of 4000 bytes can have.
@@ -305,11 +289,9 @@ fn the_largest_cow_fits_into_the_smallest_send_queue() {
 
 #[test]
 fn a_built_in_cow_stays_and_of_two_files_the_first() {
-    let first = Cows::new(
-        "first",
-        &[("tux.cow", MOO), ("moo.cow", MOO), ("both.cow", MOO), ("both.chara", "$the_chara = 'chara';")],
-    );
-    let second = Cows::new("second", &[("mew.chara", "moo"), ("moo.cow", "$the_cow = <<EOC;\nsecond\nEOC\n")]);
+    let first =
+        Cows::new(&[("tux.cow", MOO), ("moo.cow", MOO), ("both.cow", MOO), ("both.chara", "$the_chara = 'chara';")]);
+    let second = Cows::new(&[("mew.chara", "moo"), ("moo.cow", "$the_cow = <<EOC;\nsecond\nEOC\n")]);
     first.put("repaired.chara", "broken");
     first.put("repaired.cow", MOO);
     let server = Server::with(&["--cow-dir", first.path(), "--cow-dir", second.path()]);
@@ -334,7 +316,7 @@ fn a_built_in_cow_stays_and_of_two_files_the_first() {
 
 #[test]
 fn cows_past_the_thousandth_are_skipped() {
-    let cows = Cows::new("many", &[]);
+    let cows = Cows::new(&[]);
     for number in 0..=COW_FILES_MAX {
         cows.put(format!("moo{number:04}.cow"), MOO);
     }
@@ -346,7 +328,7 @@ fn cows_past_the_thousandth_are_skipped() {
 
 #[test]
 fn an_empty_directory_adds_nothing() {
-    let cows = Cows::new("none", &[]);
+    let cows = Cows::new(&[]);
     let server = cows.serve();
     has_cows(&server, 24);
     cows.are_skipped(&server, &[]);
@@ -354,7 +336,7 @@ fn an_empty_directory_adds_nothing() {
 
 #[test]
 fn a_directory_that_cannot_be_read_is_an_error_at_the_start() {
-    let cows = Cows::new("unreadable", &[("good.cow", MOO)]);
+    let cows = Cows::new(&[("good.cow", MOO)]);
     let nosuch = format!("{}/nosuch", cows.path());
     let file = format!("{}/good.cow", cows.path());
     for (path, reason) in
@@ -372,11 +354,10 @@ fn a_directory_that_cannot_be_read_is_an_error_at_the_start() {
 
 #[test]
 fn the_environment_variable_holds_directories_between_colons() {
-    let [first, second] = ["north", "south"].map(|name| Cows::new(name, &[(&format!("{name}.cow"), MOO)]));
-    let mut command = cowchat();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--cores", "2"]);
+    let [first, second] = ["north", "south"].map(|name| Cows::new(&[(&format!("{name}.cow"), MOO)]));
+    let mut command = serve(&["--cores", "2"]);
     command.env("COWCHAT_COW_DIR", format!("{}:{}", first.path(), second.path()));
-    let server = Server::spawn(command).unwrap_or_else(|said| panic!("it did not start: {said}"));
+    let server = Server::started(command);
     has_cows(&server, 24 + 2);
     looks(&server, "north", "\\ moo");
     looks(&server, "south", "\\ moo");
@@ -547,7 +528,7 @@ fn generated(seed: u64) -> String {
 /// `COWCHAT_COW_FILES` is how many files are generated.
 #[test]
 fn generated_cow_files_look_as_the_original_draws_them() {
-    let cows = Cows::new("generated", &[]);
+    let cows = Cows::new(&[]);
     let file = cows.0.join("moo.cow");
     for seed in 0..count_of("COWCHAT_COW_FILES", 100) as u64 {
         let source = generated(seed);

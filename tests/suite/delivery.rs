@@ -1,4 +1,4 @@
-//! Messages on their way: whole, in order, once, to those they are for, and never at anybody else's cost.
+//! Messages on their way: whole, in order, once, to their receivers, and never at the cost of another connection.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -6,25 +6,24 @@ use std::net::Shutdown;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
-use std::time::Instant;
-use std::{fs, thread};
+use std::thread;
 
-use crate::support::{Client, GUARD, SENDQ_BYTES_MIN, Server, all_cows, connect_narrow, count_of, message, picture};
-
-/// Room for everything that a test sends, so that nobody is cut for the speed of the machine.
-const ROOMY: &str = "1073741824";
+use crate::support::{
+    Client, GUARD, NO_USERS, ROOMY, SENDQ_BYTES_MIN, Server, all_cows, connect_narrow, count_of, message, numbered,
+    picture, wait_until,
+};
 
 /// What one client reads: replies to its own lines, and messages.
 #[derive(Debug, PartialEq)]
-enum Heard {
+enum Read {
     Reply(String),
     Message { from: String, to_you: bool, text: String },
 }
 
 /// Reads one reply or one whole message of a one-line bubble, which must be charasay's to the byte.
-fn hear(client: &mut Client) -> Heard {
+fn read(client: &mut Client) -> Read {
     let line = client.read_line();
-    let Some((from, rest)) = line.split_once(" says") else { return Heard::Reply(line) };
+    let Some((from, rest)) = line.split_once(" says") else { return Read::Reply(line) };
     let to_you = rest == " to you:";
     client.read_line();
     let middle = client.read_line();
@@ -32,11 +31,11 @@ fn hear(client: &mut Client) -> Heard {
     let drawn = picture(from, text);
     let body = drawn.splitn(3, '\n').nth(2).expect("three lines of bubble");
     client.expect(body);
-    Heard::Message { from: from.to_owned(), to_you, text: text.to_owned() }
+    Read::Message { from: from.to_owned(), to_you, text: text.to_owned() }
 }
 
-/// A client that sends `count` lines, says to the next in the ring and yields in turn, and reads what it
-/// is due: a reply for each, and `count` numbered messages from each of `senders`.
+/// A client sends `count` lines, in turn a say to the next in the ring and a yield, and reads what is due to it: a reply
+/// for each, and numbered messages from each of the others.
 fn talk(mut client: Client, me: usize, cows: &[&str], count: usize) {
     let neighbour = cows[(me + 1) % cows.len()];
     let line = |n: usize| match n % 2 {
@@ -44,7 +43,7 @@ fn talk(mut client: Client, me: usize, cows: &[&str], count: usize) {
         _ => format!("yield {n}\n"),
     };
     let lines: String = (0..count).map(line).collect();
-    let mut sender = client.stream().try_clone().expect("a descriptor");
+    let mut sender = client.writer();
     thread::scope(|scope| {
         scope.spawn(move || sender.write_all(lines.as_bytes()).expect("the server reads"));
         let before = cows[(me + cows.len() - 1) % cows.len()];
@@ -52,13 +51,13 @@ fn talk(mut client: Client, me: usize, cows: &[&str], count: usize) {
         let due = count + (cows.len() - 1) * yields + (count - yields);
         let mut last: HashMap<String, usize> = HashMap::new();
         for _ in 0..due {
-            let Heard::Message { from, to_you, text } = hear(&mut client) else { continue };
+            let Read::Message { from, to_you, text } = read(&mut client) else { continue };
             let number: usize = text.parse().expect("a number");
             assert_eq!(to_you, number.is_multiple_of(2), "{from}'s {number}");
             assert!(!to_you || from == before, "{from}'s {number} is not for {}", cows[me]);
             let previous = last.insert(from.clone(), number);
             assert!(previous < Some(number), "{from}'s {number} comes after {previous:?}");
-            // The neighbour's messages come without a gap, everybody else's are every second one.
+            // The neighbour's messages come without a gap, those of the others are every second one.
             let expected = if from == before { previous.map_or(0, |n| n + 1) } else { previous.map_or(1, |n| n + 2) };
             assert_eq!(number, expected, "{} has missed some of {from}'s", cows[me]);
         }
@@ -78,23 +77,23 @@ fn says_and_yields_arrive_once_and_in_order_across_cores() {
     });
 }
 
-/// `COWCHAT_TALKERS` says how many they are (default 8), and `COWCHAT_NUMBERS` how many lines each sends (default
-/// 320): to the next one by `say` and to everybody by `yield` in turn, and at most 32 before all have read those.
+/// `COWCHAT_TALKERS` says how many talkers there are (default 8), and `COWCHAT_NUMBERS` how many lines each sends (default
+/// 320): in turn a `say` to the next one and a `yield`, and at most 32 before all have read those.
 #[test]
 fn numbered_messages_arrive_once_in_order_and_none_is_lost() {
     const AHEAD: usize = 32;
     let (talkers, lines) = (count_of("COWCHAT_TALKERS", 8), count_of("COWCHAT_NUMBERS", 320).next_multiple_of(AHEAD));
     let server = Server::with(&["--art", "off", "--herd", &talkers.to_string()]);
-    let name = |n: usize| if n == 0 { "tux".to_owned() } else { format!("tux#{}", n + 1) };
+    let name = |n: usize| numbered("tux", n + 1);
     let number = |cow: &str| cow.strip_prefix("tux#").map_or(0, |n| n.parse::<usize>().expect("a number") - 1);
-    // Which core serves whom is the kernel's choice.
+    // The kernel gives each connection to a core.
     let clients: Vec<Client> = (0..talkers).map(|n| server.login(&name(n))).collect();
-    // How much of each talker's has been read; whoever reads the last of his 32 lines lets him go on.
+    // How much of each talker's has been read. The reader of the last of its 32 lines lets the talker go on.
     let read: Vec<AtomicUsize> = (0..talkers).map(|_| AtomicUsize::new(0)).collect();
     let (all_read, goes_on): (Vec<_>, Vec<_>) = (0..talkers).map(|_| mpsc::channel()).unzip();
     thread::scope(|scope| {
         for ((me, mut client), goes_on) in clients.into_iter().enumerate().zip(goes_on) {
-            let mut sender = client.stream().try_clone().expect("a descriptor");
+            let mut sender = client.writer();
             let neighbour = name((me + 1) % talkers);
             scope.spawn(move || {
                 for first in (0..lines).step_by(AHEAD) {
@@ -110,7 +109,7 @@ fn numbered_messages_arrive_once_in_order_and_none_is_lost() {
             let (all_read, read) = (&all_read, &read);
             scope.spawn(move || {
                 let before = (me + talkers - 1) % talkers;
-                // Of that one everything, of the others what they yield.
+                // Of that one all lines, of the others what they yield.
                 let mut next: Vec<usize> = (0..talkers).map(|from| usize::from(from != before)).collect();
                 for _ in 0..2 * lines + (talkers - 2) * lines / 2 {
                     let line = client.read_line();
@@ -121,10 +120,10 @@ fn numbered_messages_arrive_once_in_order_and_none_is_lost() {
                     let from = number(from);
                     let to_you = next[from].is_multiple_of(2);
                     let expected = format!("{}: {}", if to_you { " to you" } else { "" }, next[from]);
-                    assert_eq!(said, expected, "what {} hears of {}", name(me), name(from));
+                    assert_eq!(said, expected, "what {} reads of {}", name(me), name(from));
                     next[from] += if from == before { 1 } else { 2 };
                     if (read[from].fetch_add(1, Relaxed) + 1).is_multiple_of(AHEAD / 2 * talkers) {
-                        all_read[from].send(()).expect("he waits for it");
+                        all_read[from].send(()).expect("it waits for that");
                     }
                 }
                 assert_eq!(client.ask("quit"), "Goodbye.", "nothing more is due");
@@ -212,7 +211,7 @@ fn a_say_to_oneself_comes_between_its_reply_and_the_next() {
 fn a_yield_counts_and_reaches_the_others_on_every_core() {
     let server = Server::start();
     let mut clients: Vec<Client> = vec![server.login_on(0, "tux")];
-    assert_eq!(clients[0].ask("yield anybody"), "Sent to 0 cows");
+    assert_eq!(clients[0].ask("yield hello"), "Sent to 0 cows");
     for (n, cow) in ["mew", "nemo", "aya", "cow"].into_iter().enumerate() {
         clients.push(server.login_on(n % 2, cow));
         let cows = if n == 0 { "1 cow".to_owned() } else { format!("{} cows", n + 1) };
@@ -240,7 +239,7 @@ fn through_a_small_window_every_message_arrives_whole() {
     // Both senders' messages come in some order; each is whole, and each sender's are in order.
     let (mut next_near, mut next_far, mut length) = (0, 0, 0);
     while length < expected.len() {
-        let Heard::Message { from, text, .. } = hear(&mut receiver) else { panic!("a message") };
+        let Read::Message { from, text, .. } = read(&mut receiver) else { panic!("a message") };
         let next = if from == "tux" { &mut next_near } else { &mut next_far };
         assert_eq!(text, next.to_string());
         *next += 1;
@@ -284,12 +283,12 @@ fn a_slow_consumer_is_cut_with_a_prefix_and_delays_no_other() {
 fn pipelined_lines_are_all_answered_through_a_small_window() {
     let server = Server::start();
     let mut client = connect_narrow(server.address);
-    let mut sender = client.stream().try_clone().expect("a descriptor");
+    let mut sender = client.writer();
     let lines = "who\n".repeat(20_000);
     thread::scope(|scope| {
         scope.spawn(move || sender.write_all(lines.as_bytes()).expect("the server reads on"));
         for n in 0..20_000 {
-            assert_eq!(client.read_line(), "Registered users: (none)", "reply {n}");
+            assert_eq!(client.read_line(), NO_USERS, "reply {n}");
         }
         assert_eq!(client.ask("quit"), "Goodbye.");
         assert_eq!(client.read_to_end(), "");
@@ -299,9 +298,9 @@ fn pipelined_lines_are_all_answered_through_a_small_window() {
 #[test]
 fn a_stalled_reader_is_cut_for_messages_and_not_for_replies() {
     let server = Server::with(&["--sendq-stall", "1s", "--sendq-bytes-max", ROOMY]);
-    // Both take nothing any more; the one waits for its own replies, the other keeps somebody waiting.
+    // Both read nothing any more: one has its own replies to read, the other messages.
     let mut own = connect_narrow(server.address).logged_in("aya");
-    let asker = own.stream().try_clone().expect("a descriptor");
+    let asker = own.writer();
     let lines = "cows\n".repeat(5_000);
     thread::scope(|scope| {
         scope.spawn(move || (&mut &asker).write_all(lines.as_bytes()).expect("the server reads on"));
@@ -329,8 +328,8 @@ fn a_slow_reader_that_quits_and_types_on_gets_all_replies() {
     let count = 60_000 / reply.len();
     reader.send_raw(("who\n".repeat(count) + "quit\n").as_bytes());
     wait_until_free(&mut witness, "ferris");
-    // For so long a connection lingers when its peer has everything. The second begins to when the first is
-    // forgotten, so the reader's time would be over by then.
+    // A connection whose peer has acknowledged all output lingers for a moment. The second begins when the first is over,
+    // so the reader's moment would be over by then.
     for mut witness in [witness, server.login("kirby")] {
         let open = server.descriptors();
         assert_eq!(witness.ask("quit"), "Goodbye.");
@@ -364,33 +363,25 @@ fn a_receiver_that_closes_during_a_message_harms_no_other() {
 fn a_receiver_that_closes_with_a_full_queue_leaves_nothing() {
     let server = Server::with(&["--sendq-bytes-max", SENDQ_BYTES_MIN, "--herd", "2"]);
     let mut talker = server.login("tux");
-    let descriptors = || fs::read_dir(format!("/proc/{}/fd", server.pid())).expect("the server runs").count();
-    let before = descriptors();
+    let before = server.descriptors();
     for messages in (20..60).step_by(2) {
         let reader = connect_narrow(server.address).logged_in("ferris");
         talker.send_raw("yield moo\n".repeat(messages).as_bytes());
         (0..messages).for_each(|_| drop(talker.read_line()));
-        // Unless he has been cut by now.
+        // Unless it has been cut by now.
         let _ = reader.stream().shutdown(Shutdown::Write);
         wait_until_free(&mut talker, "ferris");
         reader.reset();
     }
-    let deadline = Instant::now() + GUARD;
-    while descriptors() > before {
-        assert!(Instant::now() < deadline, "{} descriptors, {before} before", descriptors());
-        talker.ask("who");
-    }
+    server.wait_for_descriptors(before);
 }
 
-/// Asks until the cow is free: every question is answered, so this waits for the server and not for time.
+/// Asks until the cow is free.
 fn wait_until_free(client: &mut Client, cow: &str) {
-    let deadline = Instant::now() + GUARD;
-    while client.ask(&format!("who {cow}")) != "Registered users: (none)" {
-        assert!(Instant::now() < deadline, "{cow} is not free");
-    }
+    wait_until(|| client.ask(&format!("who {cow}")) == NO_USERS, &format!("{cow} is not free"));
 }
 
-/// Ends a connection, also when a test fails: whoever goes on writing to it does not keep its scope waiting.
+/// Ends a connection, also when a test fails, so that a thread that writes to it ends.
 struct Ended<'c>(&'c Client);
 
 impl Drop for Ended<'_> {
@@ -402,7 +393,7 @@ impl Drop for Ended<'_> {
 #[test]
 fn endless_input_does_not_keep_a_core_from_others() {
     let server = Server::start();
-    // Lines so long that one read holds fewer than a turn may have, and an endless one.
+    // Lines so long that one read has fewer than a turn allows, and an endless line.
     for flood in [format!("say {}\n", "x".repeat(296)).repeat(200), "x".repeat(60_000)] {
         let flooder = server.connect();
         let mut victim = server.connect_on(server.core_of(&flooder));
@@ -411,7 +402,7 @@ fn endless_input_does_not_keep_a_core_from_others() {
             scope.spawn(|| while flooder.stream().write_all(flood.as_bytes()).is_ok() {});
             scope.spawn(|| std::io::copy(&mut flooder.stream(), &mut std::io::sink()));
             for n in 0..200 {
-                assert_eq!(victim.ask("who"), "Registered users: (none)", "question {n}");
+                assert_eq!(victim.ask("who"), NO_USERS, "question {n}");
             }
         });
     }
@@ -426,8 +417,7 @@ fn a_message_longer_than_the_send_queue_reaches_a_reader() {
         let text = "moo ".repeat(12_000).trim_end().to_owned();
         assert_eq!(tux.ask(&format!("say mew {text}")), "Sent to mew");
         mew.expect_message("tux", true, &text);
-        assert_eq!(mew.ask("quit"), "Goodbye.");
-        assert_eq!(mew.read_to_end(), "");
+        mew.quit();
     }
 }
 

@@ -1,16 +1,18 @@
 //! From bytes to replies: however a conversation is cut into writes, the answer is the same.
 //!
-//! Owns what is promised about lines: LF, CR LF, CR NUL and telnet; half-close; the limit on a line's length
-//! and flat memory below it; netcat and the seed's own client. The last part needs no socket: it feeds a
-//! `LineBuffer` and a `Shard` arbitrary bytes and looks at every byte that would reach a terminal.
+//! Owns what is promised about lines: LF, CR LF, CR NUL and telnet; half-close; the limit on a line's length and flat
+//! memory below it; netcat and the seed's own client. The last part needs no socket: it feeds a `LineBuffer` and a `Shard`
+//! arbitrary bytes and looks at every byte that would reach a terminal.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Client, GUARD, Guarded, HELP, Server, all_cows, connect_narrow, count_of, message};
+use crate::support::{
+    Client, GUARD, Guarded, HELP, NO_USERS, Server, all_cows, connect_narrow, count_of, message, say_bytes,
+};
 use cowchat::cows::Herd;
 use cowchat::cows::bubble::Bubble;
 use cowchat::cows::herd::Cow;
@@ -39,17 +41,17 @@ fn turn(sent: impl Into<Vec<u8>>, brings: &str) -> Turn {
     Turn { sent, brings: brings.into_bytes() }
 }
 
-/// A line of tux's by which tux says something to itself.
+/// A line by which tux says something to itself.
 fn soliloquy(sent: &[u8], text: &str) -> Turn {
     turn(sent, &format!("Sent to tux\n{}", message("tux", true, text).trim_end_matches('\n')))
 }
 
-/// The same for who speaks telnet: every line ends in CR LF, after these commands.
+/// The same for a client that speaks telnet: every line ends in CR LF, after these commands.
 fn telnet(sent: &[u8], answers: &[u8], brings: &str) -> Turn {
     Turn { sent: sent.to_vec(), brings: [answers, brings.as_bytes(), b"\r\n"].concat() }
 }
 
-/// A conversation of one client that has the server to itself. The last line ends with the stream.
+/// A conversation of one client, alone on its server. The last line ends with the stream.
 fn script() -> Vec<Turn> {
     const WHO: &str = "Registered users: tux";
     vec![
@@ -83,8 +85,8 @@ fn script() -> Vec<Turn> {
     ]
 }
 
-/// Holds the script's conversation in these pieces, one write each. Whatever the pieces so far have completed
-/// is awaited before the next is sent, so what is left of a line has been read by the server on its own.
+/// Holds the script's conversation in these pieces, one write each. All replies to the pieces so far are read before the
+/// next is sent, so the server has read the beginning of a line by itself.
 fn converse(server: &Server, script: &[Turn], pieces: &[&[u8]]) {
     let mut client = server.connect();
     let (last, complete) = script.split_last().expect("a script has lines");
@@ -127,7 +129,7 @@ fn lines_that_arrive_together_with_urgent_data_are_all_answered() {
     client.send_raw(b"who\nwho\n");
     server.signal("CONT");
     for _ in 0..3 {
-        assert_eq!(client.read_line(), "Registered users: (none)");
+        assert_eq!(client.read_line(), NO_USERS);
     }
 }
 
@@ -174,7 +176,7 @@ fn five_hundred_pipelined_lines_get_one_reply_each_in_order() {
     let mut random = fastrand::Rng::with_seed(500);
     let turns: Vec<&Turn> = (0..500).map(|_| &table[random.usize(..table.len())]).collect();
     let input: Vec<u8> = turns.iter().flat_map(|turn| turn.sent.iter().copied()).collect();
-    let mut writer = tux.stream().try_clone().expect("a descriptor");
+    let mut writer = tux.writer();
     std::thread::scope(|scope| {
         scope.spawn(move || writer.write_all(&input).expect("the server reads"));
         for turn in &turns {
@@ -193,7 +195,7 @@ fn lf_ends_a_line_inside_any_telnet_sequence() {
         [&b"\xff"[..], b"\xff\xfb", b"\xff\xfe", b"\xff\xfa", b"\xff\xfa\x18\0", b"\xff\xfa\x18\xff", b"\xff\xfa\r\0"]
     {
         client.send_raw(&[b"who", sequence, b"\ncows x\n"].concat());
-        assert_eq!(client.read_line(), "Registered users: (none)", "{}", sequence.escape_ascii());
+        assert_eq!(client.read_line(), NO_USERS, "{}", sequence.escape_ascii());
         assert!(client.read_line().starts_with("Available cow names: aya, "), "{}", sequence.escape_ascii());
     }
 }
@@ -268,23 +270,18 @@ fn peers_that_have_half_closed_and_do_not_read_cost_no_cpu() {
     let ended = connect_narrow(server.address).logged_in("tux");
     // On the same core, so that what it says is queued for tux when it reads the reply.
     let mut mew = server.login_on(server.core_of(&ended), "mew");
-    let block = message("mew", true, "moo");
-    // As much as fits a send queue, and more than the kernel holds for a narrow client.
-    let say = |mew: &mut Client, cow: &str| {
-        for _ in 0..240_000 / block.len() {
-            assert_eq!(mew.ask(&format!("say {cow} moo")), format!("Sent to {cow}"));
-        }
-    };
+    // It fits a send queue, and is more than the kernel holds for a narrow client.
+    const BYTES: usize = 240_000;
     // One is throttled by its own replies, so that its end is not even read; the end of the other is.
     let mut throttled = connect_narrow(server.address);
     throttled.send_raw(&b"cows\n".repeat(2000));
     throttled.half_close();
-    say(&mut mew, "tux");
+    say_bytes(&mut mew, "mew", "tux", BYTES);
     ended.half_close();
     let before = server.cpu_ticks();
-    // The clock of this test: somebody else is kept waiting for 3 s.
+    // The clock of this test: another connection takes nothing for 3 s.
     let _stalled = connect_narrow(server.address).logged_in("ferris");
-    say(&mut mew, "ferris");
+    say_bytes(&mut mew, "mew", "ferris", BYTES);
     server.log_event("closed", &[("cow", "ferris"), ("reason", "stalled")]);
     let ticks = server.cpu_ticks() - before;
     assert!(ticks < TICKS_MAX, "waiting for sockets took {ticks} ticks of 10 ms in some 3 s");
@@ -301,8 +298,8 @@ fn a_line_of_the_limit_passes_and_one_byte_more_gets_one_error() {
         let too_long = format!("error: line too long (max {limit} bytes)");
         assert_eq!(client.ask(&"x".repeat(limit)), unknown);
         assert_eq!(client.ask(&"x".repeat(limit + 1)), too_long);
-        assert_eq!(client.ask("who"), "Registered users: (none)", "the session lives on");
-        // Counted in bytes, and without CR, LF and what telnet says.
+        assert_eq!(client.ask("who"), NO_USERS, "the session lives on");
+        // Counted in bytes, without CR, LF and telnet's commands.
         let echoed = "é".repeat(64.min(limit / 2));
         assert_eq!(client.ask(&"é".repeat(limit / 2)), format!("error: unknown command {echoed} (try help)"));
         assert_eq!(client.ask(&("é".repeat(limit / 2) + "x")), too_long);
@@ -334,15 +331,12 @@ fn the_error_about_a_long_line_waits_for_its_lf() {
     client.send_raw(&[b'x'; 5000]);
     // The witness is answered by the same core, after that core could have answered the long line.
     for _ in 0..10 {
-        assert_eq!(witness.ask("who"), "Registered users: (none)");
+        assert_eq!(witness.ask("who"), NO_USERS);
     }
-    client.stream().set_nonblocking(true).expect("a TCP socket");
-    let early = client.stream().peek(&mut [0]).map_err(|error| error.kind());
-    assert_eq!(early, Err(io::ErrorKind::WouldBlock), "nothing is said before the LF");
-    client.stream().set_nonblocking(false).expect("a TCP socket");
+    client.expect_silence();
     client.send_raw(b"\n");
     assert_eq!(client.read_line(), "error: line too long (max 4000 bytes)");
-    assert_eq!(client.ask("who"), "Registered users: (none)");
+    assert_eq!(client.ask("who"), NO_USERS);
 }
 
 /// `COWCHAT_ENDLESS_MB` says how long the lines are (default 20).
@@ -352,7 +346,7 @@ fn a_line_without_an_end_leaves_the_memory_flat() {
     let megabytes = count_of("COWCHAT_ENDLESS_MB", 20);
     let server = Server::start();
     let mut client = server.connect();
-    assert_eq!(client.ask("who"), "Registered users: (none)");
+    assert_eq!(client.ask("who"), NO_USERS);
     for (opening, answer) in [(&b""[..], "error: line too long (max 4000 bytes)"), (b"\xff\xfa", HELP)] {
         let before = [server.kib_of("VmRSS"), server.kib_of("VmHWM")];
         client.send_raw(opening);
@@ -361,13 +355,13 @@ fn a_line_without_an_end_leaves_the_memory_flat() {
         }
         client.send_raw(b"\n");
         assert_eq!(client.read_line(), answer);
-        // The peak says what was held while the line came in, even if it has been given back since.
+        // The peak shows what the server held while the line came in, even if it has been given back since.
         for (before, field) in before.into_iter().zip(["VmRSS", "VmHWM"]) {
             let after = server.kib_of(field);
             assert!(after < before + GROWTH_MAX_KIB, "{field} grew from {before} to {after} KiB");
         }
     }
-    assert_eq!(client.ask("who"), "Registered users: (none)");
+    assert_eq!(client.ask("who"), NO_USERS);
 }
 
 #[test]
@@ -390,7 +384,7 @@ fn an_idle_connection_keeps_nothing_of_the_lines_it_has_sent() {
     assert!(after < before + GROWTH_MAX_KIB, "VmRSS grew from {before} to {after} KiB");
 }
 
-// Other people's clients.
+// Clients of others.
 
 /// A running netcat.
 struct Netcat {
@@ -463,7 +457,7 @@ fn an_interactive_netcat_logs_in_gets_a_message_and_quits() {
     stdin.write_all(b"quit\n").expect("nc reads");
     netcat.expect("Goodbye.\n");
     assert_eq!(ferris.ask("who"), "Registered users: ferris");
-    // Ctrl-D: this netcat reads its stdin to the end even when the server is gone.
+    // Ctrl-D: this netcat reads its stdin to the end even when the server has closed.
     drop(stdin);
     let (printed, status) = netcat.end();
     assert_eq!((printed.as_str(), status.success()), ("", true));
@@ -515,7 +509,7 @@ fn the_seeds_own_client_reads_each_reply_with_one_recv() {
 
 // Without a socket: any bytes at all.
 
-/// What a line brought: a reply, or a message and who got it.
+/// What a line brought: a reply, or a message and its receivers.
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
     Reply(Vec<u8>),
@@ -523,11 +517,11 @@ enum Told {
         to: Vec<usize>,
         block: Vec<u8>,
     },
-    /// Telnet's own: a command, or a line that shows that somebody is there.
+    /// Telnet's own: a command, or the line that answers "are you there".
     Telnet(Vec<u8>),
 }
 
-/// A shard with ferris, who only listens, and somebody who feeds it bytes.
+/// A shard with ferris, which only reads, and a connection that feeds it bytes.
 struct Stage {
     shard: Shard,
     lines: LineBuffer,
@@ -536,7 +530,7 @@ struct Stage {
 }
 
 impl Stage {
-    const SOMEBODY: usize = 0;
+    const FEEDER: usize = 0;
     const FERRIS: usize = 1;
     const LINE_BYTES_MAX: usize = 64;
 
@@ -555,7 +549,7 @@ impl Stage {
         stage
     }
 
-    /// Everything that these chunks and then the stream's end bring.
+    /// All that these chunks and then the stream's end bring.
     fn all_told(chunks: &[&[u8]]) -> Vec<Told> {
         let mut stage = Stage::new(Stage::LINE_BYTES_MAX);
         for chunk in chunks {
@@ -570,7 +564,7 @@ impl Stage {
     fn execute(&mut self) {
         while !self.over && self.lines.has_more() {
             if let Some(answer) = self.lines.next_answer() {
-                let bytes = self.shard.on_telnet(ConnectionId::new(Stage::SOMEBODY), &answer);
+                let bytes = self.shard.on_telnet(ConnectionId::new(Stage::FEEDER), &answer);
                 let mut rest = &bytes[..];
                 while !rest.is_empty() {
                     let is_command = rest[0] == 0xff;
@@ -583,7 +577,7 @@ impl Stage {
                 continue;
             }
             let line = self.lines.next_line().expect("if there is no answer there is a line");
-            let effects = self.shard.on_line(ConnectionId::new(Stage::SOMEBODY), line);
+            let effects = self.shard.on_line(ConnectionId::new(Stage::FEEDER), line);
             self.told.push(Told::Reply(effects.reply));
             self.over = matches!(effects.outcome, Outcome::Quit(_) | Outcome::Foreign);
             let delivery = effects.local.and_then(|frame| self.shard.on_frame(frame, Duration::ZERO));
@@ -633,7 +627,7 @@ fn is_harmless(block: &str) -> bool {
     })
 }
 
-/// The same if every line ends in CR LF, for who ends lines so.
+/// The same with LF where every line ends in CR LF.
 fn with_lf(lines: &[u8]) -> String {
     let lines = std::str::from_utf8(lines).expect("it is UTF-8");
     if lines.ends_with("\r\n") { lines.replace("\r\n", "\n") } else { lines.to_owned() }
@@ -674,7 +668,7 @@ fn one_of(pieces: &'static str) -> impl Strategy<Value = Vec<u8>> {
     select(pieces.split('|').collect::<Vec<_>>()).prop_map(|piece| piece.as_bytes().to_vec())
 }
 
-/// Text that somebody would send who means ill, and any bytes.
+/// Text that means harm, and any bytes.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
     let known = one_of(concat!(
         "\x1b[31m|\x1b[|\x1b]0;title\x07|\x1b]|\x1bP|\x1b\\|\x1b|\u{9b}31m|\u{9d}|\u{85}|\x7f|\x08|\x15|\x0b|",
@@ -690,7 +684,7 @@ fn hostile() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    // PROPTEST_CASES asks for more: 100000 of each take 18 s.
+    // PROPTEST_CASES asks for more: 100,000 of each take 18 s.
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(4000), ..Default::default() })]
 
     #[test]

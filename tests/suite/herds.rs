@@ -1,4 +1,4 @@
-//! Many cows of a breed: which names there are then, who gets which, and how they are listed.
+//! Many cows of a breed: which names there are then, which login gets which, and how they are listed.
 //!
 //! Owns what `--herd` promises to clients over both cores: each name belongs to one user at a time, `login tux#`
 //! gives a free one, also among many that come and go, and lists stay short and in order.
@@ -6,19 +6,14 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::sync::{Barrier, Mutex};
+use std::sync::Mutex;
 use std::thread;
 
-use crate::support::{Client, Server, all_cows, picture};
+use crate::support::{Client, Server, all_cows, ask_at_once, numbered, picture};
 
 /// A server with so many cows of each breed.
 fn herd(size: usize) -> Server {
     Server::with(&["--herd", &size.to_string()])
-}
-
-/// What a cow of this number is called.
-fn numbered(breed: &str, number: usize) -> String {
-    if number == 1 { breed.to_owned() } else { format!("{breed}#{number}") }
 }
 
 /// A client on that core that has asked for any tux while no other login ran, and got this one.
@@ -28,27 +23,14 @@ fn login_lowest(server: &Server, core: usize, expected: &str) -> Client {
     client
 }
 
-fn leave(mut client: Client) {
-    assert_eq!(client.ask("quit"), "Goodbye.");
-    assert_eq!(client.read_to_end(), "");
-}
-
 /// New clients, half on each core, ask for any tux at the same moment; what each was told.
 fn race(server: &Server, count: usize) -> (Vec<Client>, Vec<String>) {
     let mut clients: Vec<Client> = (0..count).map(|n| server.connect_on(n % 2)).collect();
-    let start = Barrier::new(count);
-    let answers = thread::scope(|scope| {
-        let ask = |client: &mut Client| {
-            start.wait();
-            client.ask("login tux#")
-        };
-        let racers: Vec<_> = clients.iter_mut().map(|client| scope.spawn(move || ask(client))).collect();
-        racers.into_iter().map(|racer| racer.join().expect("no panic")).collect()
-    });
+    let answers = ask_at_once(&mut clients, |_| "login tux#".to_owned());
     (clients, answers)
 }
 
-/// The numbers of those who were let in, each of which must have been given once.
+/// The numbers of the cows that were given, each of which must have been given once.
 fn numbers_given(answers: &[String]) -> BTreeSet<usize> {
     let mut given = BTreeSet::new();
     for name in answers.iter().filter_map(|answer| answer.strip_prefix("Logged in as ")) {
@@ -105,11 +87,11 @@ fn numbered_cows_are_counted_and_named_in_log_and_help() {
     let mut client = server.login("tux#9");
     assert!(client.ask("help all").contains(", login COW# (the lowest free of 9), "));
     assert_eq!(server.log_event("logged_in", &[]).field("cow"), "tux#9");
-    leave(client);
+    client.quit();
     server.log_event("closed", &[("cow", "tux#9"), ("reason", "quit")]);
 }
 
-// Who gets which.
+// Which login gets which.
 
 #[test]
 fn a_login_alone_gets_the_lowest_free_cow() {
@@ -117,7 +99,7 @@ fn a_login_alone_gets_the_lowest_free_cow() {
     let first = login_lowest(&server, 0, "tux");
     let second = login_lowest(&server, 1, "tux#2");
     let _third = login_lowest(&server, 0, "tux#3");
-    leave(second);
+    second.quit();
     let _second = login_lowest(&server, 0, "tux#2");
     let _fourth = login_lowest(&server, 1, "tux#4");
     let mut late = [server.connect_on(0), server.connect_on(1)];
@@ -127,7 +109,7 @@ fn a_login_alone_gets_the_lowest_free_cow() {
         assert_eq!(late.ask("login tux"), "error: cow tux is already taken");
         assert_eq!(late.ask("login mew#"), format!("Logged in as {}", numbered("mew", core + 1)), "another breed");
     }
-    leave(first);
+    first.quit();
     login_lowest(&server, 1, "tux");
 }
 
@@ -170,7 +152,7 @@ fn no_login_is_refused_while_cows_stay_free() {
                     assert!(number > HOLDERS, "tux#{number} is held throughout");
                     assert!(held.lock().expect("no panic").insert(number), "tux#{number} is held already");
                     assert!(held.lock().expect("no panic").remove(&number), "tux#{number} was held by one");
-                    leave(client);
+                    client.quit();
                 }
             });
         }
@@ -180,7 +162,7 @@ fn no_login_is_refused_while_cows_stay_free() {
         let there = logins.iter().filter(|login| login.field("connection").starts_with(&format!("{core}.")));
         assert!(there.count() > HOLDERS / 2, "guests came to core {core}, too");
     }
-    leave(login_lowest(&server, 0, &numbered("tux", HOLDERS + 1)));
+    login_lowest(&server, 0, &numbered("tux", HOLDERS + 1)).quit();
     drop(holders);
 }
 
@@ -202,7 +184,7 @@ fn a_say_to_a_numbered_cow_reaches_no_other_of_its_breed() {
         }
         assert_eq!(seventh.ask("say tux first"), "Sent to tux");
         first.expect(&block("tux#7 says to you:", "first"));
-        leave(tenth);
+        tenth.quit();
     }
     assert_eq!(first.ask("who"), "Registered users: tux, tux#7", "and nothing else came");
     assert_eq!(seventh.ask("who"), "Registered users: tux, tux#7", "and nothing else came");
@@ -247,7 +229,7 @@ fn free_cows_are_listed_in_three_runs_of_each_breed_at_most() {
         cows_are(free);
     }
     // A breed of whose cows none is free is not listed, and is again when one is.
-    leave(users.swap_remove(2));
+    users.swap_remove(2).quit();
     cows_are("tux#5");
 }
 

@@ -1,6 +1,6 @@
-//! What was said to everybody, shown to those who ask: how much of it, in which order, and to whom.
+//! What was said to all, shown to a user that asks: how much of it, in which order, and to which connection.
 
-use crate::support::{Client, Server, message, picture};
+use crate::support::{Client, ROOMY, Server, message, picture};
 
 /// Replies of at most this many bytes, and messages; `limits` has the reasons.
 const BYTES_MAX: usize = 128 * 1024;
@@ -74,7 +74,7 @@ fn history_has_all_yields_oldest_first_and_nothing_private() {
     let expected =
         [message("tux", false, "alone"), message("mew", false, "moo"), message("tux", false, "it has  quotes")];
     let mut late = server.login_on(0, "kirby");
-    // Who has said it may have left.
+    // The user that has said it may have left.
     assert_eq!(tux.ask("quit"), "Goodbye.");
     for client in [&mut mew, &mut late] {
         expect_history(client, "history", &expected);
@@ -175,7 +175,7 @@ fn both_cores_remember_what_was_said_on_either() {
 
 #[test]
 fn history_has_the_order_that_users_of_the_core_saw() {
-    let server = Server::with(&["--history", "100", "--art", "off", "--sendq-bytes-max", "1073741824"]);
+    let server = Server::with(&["--history", "100", "--art", "off", "--sendq-bytes-max", ROOMY]);
     let mut talkers = [server.login_on(0, "tux"), server.login_on(1, "mew"), server.login_on(1, "kirby")];
     let mut witnesses = [server.login_on(0, "aya"), server.login_on(1, "cow")];
     // All at once, and more than a reply has.

@@ -6,25 +6,24 @@
 //! `architecture` (the sources) and `claims` (built for an explorer of schedules).
 
 mod client;
+mod client_faults;
 mod cow_files;
 mod crowd;
 mod delivery;
-mod faults;
-mod forms;
+mod foreign_protocols;
 mod framing;
 mod herds;
 mod history;
 mod limits;
-mod log_line;
 mod notices;
 mod notify_socket;
-mod own_faults;
 mod ownership;
 mod protocol_page;
 mod readers;
+mod rendering;
+mod server_faults;
+mod service_unit;
 mod shutdown;
 mod start;
-mod strangers;
 mod support;
 mod telnet;
-mod unit;

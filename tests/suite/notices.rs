@@ -1,21 +1,21 @@
-//! Who comes and goes, told to those who asked for it: to nobody else, soon, and never too often.
+//! Logins and leaves, told to the sessions that asked for notices: to no other, soon, and never too often.
 //!
-//! A session gets ten lines a second, so a test in which more happens waits for the summary that comes a second
-//! later; it waits for the line, and no test says when that has to come.
+//! A session gets ten lines a second, so a test in which more happens waits for the summary that comes a second later. It
+//! waits for the line, and no test says when that must come.
 
 use std::thread;
 use std::time::Instant;
 
-use crate::support::{Client, SENDQ_BYTES_MIN, Server, connect_narrow, message};
+use crate::support::{Client, LAST_LINE, SENDQ_BYTES_MIN, Server, connect_narrow, message};
 
-/// A client on that core that is told who comes and goes.
+/// A user on that core, with notices on.
 fn listener(server: &Server, core: usize, cow: &str) -> Client {
     let mut client = server.login_on(core, cow);
     assert_eq!(client.ask("notify on"), "Notices are on");
     client
 }
 
-/// One on each core; none of them is told of another's coming.
+/// One on each core; neither is told of the other's login.
 fn listeners(server: &Server, cows: [&str; 2]) -> [Client; 2] {
     let mut cores = 0..;
     let mut listeners = cows.map(|cow| server.login_on(cores.next().expect("a core"), cow));
@@ -23,18 +23,13 @@ fn listeners(server: &Server, cows: [&str; 2]) -> [Client; 2] {
     listeners
 }
 
-fn leave(mut client: Client) {
-    assert_eq!(client.ask("quit"), "Goodbye.");
-    assert_eq!(client.read_to_end(), "");
-}
-
 #[test]
 fn every_login_and_way_to_leave_is_told_on_both_cores() {
-    let ways: [fn(Client); 3] = [leave, |client| client.half_close(), Client::reset];
+    let ways: [fn(Client); 3] = [Client::quit, |client| client.half_close(), Client::reset];
     for core in [0, 1] {
         let server = Server::start();
         let mut listeners = [listener(&server, core, "tux"), listener(&server, core, "aya")];
-        // She does not hear of herself.
+        // aya is not told of its own login.
         listeners[0].expect("* aya has joined\n");
         for way in ways {
             let mew = server.login_on(0, "mew");
@@ -67,11 +62,11 @@ fn notices_are_off_until_asked_for_and_off_again_when_asked() {
         let mut tux = server.login_on(core, "tux");
         witness.expect("* tux has joined\n");
         let mew = server.login_on(0, "mew");
-        // Whatever she is told is queued for all of her core at once.
+        // What aya is told is queued for all of its core at once.
         witness.expect("* mew has joined\n");
         assert_eq!(tux.ask("notify on"), "Notices are on");
         assert_eq!(tux.ask("notify on"), "Notices are on");
-        leave(mew);
+        mew.quit();
         witness.expect("* mew has left\n");
         tux.expect("* mew has left\n");
         assert_eq!(tux.ask("notify off"), "Notices are off");
@@ -81,7 +76,7 @@ fn notices_are_off_until_asked_for_and_off_again_when_asked() {
         for bad in ["notify", "notify maybe", "notify on off", "notify On"] {
             assert_eq!(tux.ask(bad), "error: usage: notify on|off");
         }
-        leave(mew);
+        mew.quit();
         assert_eq!(tux.ask("who"), "Registered users: aya, tux");
     }
 }
@@ -94,15 +89,15 @@ fn guests_neither_get_notices_nor_cause_any() {
         let mut guest = server.connect_on(core);
         assert_eq!(guest.ask("notify on"), "error: login first");
         assert_eq!(guest.ask("notify maybe"), "error: login first");
-        leave(server.connect_on(0));
+        server.connect_on(0).quit();
         server.connect_on(1).reset();
         assert_eq!(server.connect_on(core).ask("login aya"), "error: cow aya is already taken");
         let mew = server.login_on(core, "mew");
         witness.expect("* mew has joined\n");
         assert_eq!(guest.ask("who"), "Registered users: aya, mew", "nothing before");
-        leave(mew);
+        mew.quit();
         witness.expect("* mew has left\n");
-        leave(witness);
+        witness.quit();
     }
 }
 
@@ -115,7 +110,7 @@ fn no_user_is_told_of_itself() {
         assert_eq!(
             client.read_to_end(),
             "Logged in as tux\nNotices are on\nRegistered users: tux\nGoodbye.\n",
-            "neither of coming nor of going"
+            "neither of its login nor of its leave"
         );
     }
 }
@@ -125,24 +120,24 @@ fn the_next_connection_has_notices_off() {
     let server = Server::start();
     for core in [0, 1] {
         for _ in 0..5 {
-            leave(listener(&server, core, "tux"));
+            listener(&server, core, "tux").quit();
         }
-        // More than there were before, so that their places in the server are used again.
+        // More than there were before, so that the server uses their places again.
         let cows = ["cow", "eevee", "ferris", "kirby", "mew", "nemo", "pikachu", "psyduck", "togepi", "tux"];
         let mut clients: Vec<Client> = cows.iter().map(|cow| server.login_on(core, cow)).collect();
         let mut witness = listener(&server, core, "aya");
-        leave(clients.remove(0));
+        clients.remove(0).quit();
         witness.expect("* cow has left\n");
         for client in &mut clients {
             assert!(client.ask("who").starts_with("Registered users: aya, "));
         }
-        clients.into_iter().for_each(leave);
+        clients.into_iter().for_each(Client::quit);
         // Told in a second at the latest, as names or as numbers.
         let mut left = 0;
         while left < cows.len() - 1 {
             left += read_notice(&mut witness).1;
         }
-        leave(witness);
+        witness.quit();
     }
 }
 
@@ -170,10 +165,10 @@ fn notices_begin_with_zero_after_an_id_and_number_the_cow() {
         assert_eq!(tux.ask("1 notify on"), "1 Notices are on");
         let mut mew = server.login_on(0, "mew#2");
         assert_eq!(mew.ask("yield hi"), "Sent to 1 cow");
-        leave(mew);
+        mew.quit();
         let message = message("mew", false, "hi").replacen("mew", "mew#2", 1);
         tux.expect(&format!("0 * mew#2 has joined\n0 {message}0 * mew#2 has left\n"));
-        leave(tux);
+        tux.quit();
     }
 }
 
@@ -181,7 +176,7 @@ fn notices_begin_with_zero_after_an_id_and_number_the_cow() {
 fn a_drain_is_no_matter_of_notices() {
     let mut server = Server::with(&["--herd", "20"]);
     let mut listeners = listeners(&server, ["tux", "aya"]);
-    // Their arrival is over before the end begins.
+    // All have been told of all logins before the end begins.
     let cows = ["mew", "mew#2", "mew#3", "mew#4", "mew#5", "mew#6", "mew#7", "mew#8"];
     let clients: Vec<Client> = cows.iter().enumerate().map(|(n, cow)| server.login_on(n % 2, cow)).collect();
     for listener in &mut listeners {
@@ -189,14 +184,14 @@ fn a_drain_is_no_matter_of_notices() {
     }
     server.signal("TERM");
     for mut client in listeners.into_iter().chain(clients) {
-        assert_eq!(client.read_to_end(), "* the server is shutting down\n");
+        assert_eq!(client.read_to_end(), LAST_LINE);
     }
     assert_eq!(server.wait().code(), Some(0));
 }
 
 // Storms.
 
-/// The next notice: how many have joined and left by it, and whom it names.
+/// The next notice: how many have joined and left by it, and the cow that it names.
 fn read_notice(client: &mut Client) -> (usize, usize, Option<String>) {
     let line = client.read_line();
     let notice = line.strip_prefix("* ").unwrap_or_else(|| panic!("no notice: {line}"));
@@ -211,7 +206,7 @@ fn read_notice(client: &mut Client) -> (usize, usize, Option<String>) {
     (joined.parse().expect("a number"), left.parse().expect("a number"), None)
 }
 
-/// Reads notices until so many have come and gone; every one of them is counted once, and there are not too many.
+/// Reads notices until this many have joined and left: each is counted once, and the lines are not too many.
 fn read_storm(listener: &mut Client, began: Instant, [joined, left, named_min]: [usize; 3]) {
     let (mut sums, mut lines, mut names) = ((0, 0), 0, Vec::new());
     while sums != (joined, left) {
@@ -229,7 +224,7 @@ fn read_storm(listener: &mut Client, began: Instant, [joined, left, named_min]: 
     let named = names.len();
     names.sort();
     names.dedup();
-    assert_eq!(names.len(), named, "nobody is named twice");
+    assert_eq!(names.len(), named, "no cow is named twice");
 }
 
 #[test]
@@ -238,7 +233,7 @@ fn a_storm_is_told_in_ten_lines_a_second_and_counts_each_once() {
     let server = Server::with(&["--herd", "300"]);
     let mut listeners = listeners(&server, ["aya", "aya#2"]);
     let mut clients: Vec<Client> = (0..STORM).map(|_| server.connect()).collect();
-    // When they leave, the lines of that second may have been told.
+    // When they leave, the lines of that second may have been used up.
     for (line, storm) in [("login tux#", [STORM, 0, 10]), ("quit", [0, STORM, 0])] {
         let began = Instant::now();
         clients.iter_mut().for_each(|client| client.send(line));

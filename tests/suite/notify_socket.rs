@@ -1,5 +1,5 @@
-//! What a service manager hears through `NOTIFY_SOCKET`: that the server is ready, lives while every core
-//! does, and stops. And that no manager can hold a server up.
+//! What a service manager is told through `NOTIFY_SOCKET`: that the server is ready, lives while every core does, and stops.
+//! And that no manager can delay a server.
 
 #![expect(unsafe_code, reason = "a thread is stopped by ptrace")]
 
@@ -8,54 +8,43 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
-use crate::support::{GUARD, Server, cowchat};
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use crate::support::{GUARD, Scratch, Server, serve, set_soft_limit};
+use rustix::process::Resource;
 
-/// A patience so short that the server feeds its watchdog whenever it has looked after its cores.
+/// A watchdog timeout so short that the server sends a sign of life whenever its supervisor has looked at the cores.
 const IMPATIENT: &str = "500000";
 
 const LIVES: &str = "WATCHDOG=1\n";
 
-/// A name that no other test's socket has.
-fn unique() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("notify-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// The socket of a service manager at a path, gone when this is dropped.
+/// The socket of a service manager at a path.
 struct Socket {
     path: PathBuf,
     socket: Arc<UnixDatagram>,
+    _files: Scratch,
 }
 
 impl Socket {
     fn bind() -> Socket {
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(unique());
-        let socket = Arc::new(UnixDatagram::bind(&path).expect("the directory for tests can be written"));
-        Socket { path, socket }
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        let files = Scratch::new();
+        let path = files.join("notify");
+        let socket = Arc::new(UnixDatagram::bind(&path).expect("a directory of the test's own"));
+        Socket { path, socket, _files: files }
     }
 }
 
 /// Reads what comes through a socket, so that there is always room in it.
 struct Listening {
     socket: Arc<UnixDatagram>,
-    heard: Receiver<String>,
+    told: Receiver<String>,
     reader: Option<JoinHandle<()>>,
 }
 
 impl Listening {
     fn to(socket: &Arc<UnixDatagram>) -> Listening {
-        let (sender, heard) = mpsc::channel();
+        let (sender, told) = mpsc::channel();
         let reading = Arc::clone(socket);
         let read = move || {
             let mut buffer = [0; 4096];
@@ -63,17 +52,17 @@ impl Listening {
                 let _ = sender.send(String::from_utf8_lossy(&buffer[..length]).into_owned());
             }
         };
-        Listening { socket: Arc::clone(socket), heard, reader: Some(std::thread::spawn(read)) }
+        Listening { socket: Arc::clone(socket), told, reader: Some(std::thread::spawn(read)) }
     }
 
     fn next(&self) -> String {
-        self.heard.recv_timeout(GUARD).expect("the server has something to say")
+        self.told.recv_timeout(GUARD).expect("the server has something to say")
     }
 
     /// All that has been sent until now and was not taken yet.
     fn rest(mut self) -> Vec<String> {
         self.end();
-        self.heard.try_iter().collect()
+        self.told.try_iter().collect()
     }
 
     /// The reader reads what is there, and then the end.
@@ -92,14 +81,13 @@ impl Drop for Listening {
 }
 
 /// A server that is told of this socket, and of a watchdog if there is one.
-fn serve(notify_socket: &OsStr, watchdog_usec: Option<&str>) -> Server {
-    let mut command = cowchat();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--cores", "2"]);
+fn started(notify_socket: &OsStr, watchdog_usec: Option<&str>) -> Server {
+    let mut command = serve(&["--cores", "2"]);
     command.env("NOTIFY_SOCKET", notify_socket).envs(watchdog_usec.map(|usec| ("WATCHDOG_USEC", usec)));
-    Server::spawn(command).unwrap_or_else(|said| panic!("it did not start: {said}"))
+    Server::started(command)
 }
 
-/// What a manager hears when the server accepts.
+/// What a manager is told when the server accepts.
 fn ready(server: &Server) -> String {
     format!("READY=1\nSTATUS={}", server.announcement)
 }
@@ -109,10 +97,10 @@ fn assert_it_ends_when_asked_to(mut server: Server) {
     assert_eq!(server.wait().code(), Some(0));
 }
 
-/// Asserts that this manager hears all of a server's life, in order.
-fn assert_it_hears_all(name: &OsStr, socket: &Arc<UnixDatagram>) {
+/// Asserts that this manager is told all of a server's life, in order.
+fn assert_it_is_told_all(name: &OsStr, socket: &Arc<UnixDatagram>) {
     let listening = Listening::to(socket);
-    let server = serve(name, Some(IMPATIENT));
+    let server = started(name, Some(IMPATIENT));
     assert_eq!(listening.next(), ready(&server));
     let _client = server.login("tux");
     for _ in 0..3 {
@@ -127,25 +115,25 @@ fn assert_it_hears_all(name: &OsStr, socket: &Arc<UnixDatagram>) {
 #[test]
 fn a_manager_is_told_that_the_server_is_ready_lives_and_stops() {
     let socket = Socket::bind();
-    assert_it_hears_all(socket.path.as_os_str(), &socket.socket);
+    assert_it_is_told_all(socket.path.as_os_str(), &socket.socket);
 }
 
 #[test]
 fn a_socket_with_an_abstract_name_is_as_good() {
-    let name = unique();
+    let name = format!("cowchat-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).expect("a short name");
     let socket = Arc::new(UnixDatagram::bind_addr(&address).expect("a free name"));
-    assert_it_hears_all(OsStr::new(&format!("@{name}")), &socket);
+    assert_it_is_told_all(OsStr::new(&format!("@{name}")), &socket);
 }
 
-/// A core that stands still, its thread held as a debugger holds it, until this is dropped.
+/// A core whose thread is held as a debugger holds it, until this is dropped.
 struct Stalled {
     _end: Sender<()>,
 }
 
 impl Stalled {
     fn core(server: &Server, core: usize) -> Stalled {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("one's own child");
+        let threads = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("a child of this process");
         let threads = threads.map(|entry| entry.expect("an entry").path());
         let named = |path: &PathBuf| {
             std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm == format!("core-{core}\n"))
@@ -158,7 +146,7 @@ impl Stalled {
         // What a thread traces goes on when that thread ends.
         std::thread::spawn(move || {
             trace(libc::PTRACE_SEIZE, thread);
-            // Anywhere but in its ring it may hold a lock, and then its supervisor would stand still, too.
+            // Anywhere but in its ring it may hold a lock, and then the supervisor would stall, too.
             loop {
                 trace(libc::PTRACE_INTERRUPT, thread);
                 // SAFETY: a null pointer asks for no status.
@@ -172,12 +160,12 @@ impl Stalled {
             let _ = holding.send(());
             let _ = until_dropped.recv();
         });
-        is_held.recv_timeout(GUARD).expect("a core rests now and then");
+        is_held.recv_timeout(GUARD).expect("a core parks now and then");
         Stalled { _end: end }
     }
 }
 
-/// Does one thing to a thread that is traced, or is to be.
+/// One request about a thread that is traced, or will be.
 fn trace(request: libc::c_uint, thread: libc::pid_t) {
     let none = std::ptr::null_mut::<libc::c_void>();
     // SAFETY: none of the requests here reads or writes this process's memory.
@@ -185,7 +173,7 @@ fn trace(request: libc::c_uint, thread: libc::pid_t) {
     assert_eq!(result, 0, "a child may be traced: {}", std::io::Error::last_os_error());
 }
 
-/// Whether a thread that stands still does so in io_uring_enter.
+/// Whether a stopped thread is in io_uring_enter.
 fn is_in_its_ring(thread: libc::pid_t) -> bool {
     let call = std::fs::read_to_string(format!("/proc/{thread}/syscall")).expect("it is traced");
     call.split(' ').next() == Some(&libc::SYS_io_uring_enter.to_string())
@@ -195,13 +183,13 @@ fn is_in_its_ring(thread: libc::pid_t) -> bool {
 fn with_a_stalled_core_no_signs_of_life_are_sent() {
     let socket = Socket::bind();
     let listening = Listening::to(&socket.socket);
-    let server = serve(socket.path.as_os_str(), Some(IMPATIENT));
+    let server = started(socket.path.as_os_str(), Some(IMPATIENT));
     assert_eq!(listening.next(), ready(&server));
     assert_eq!(listening.next(), LIVES);
     let one = Stalled::core(&server, 1);
     server.log_event("core_stalled", &[("core", "1")]);
-    // All that the supervisor says while it misses core 1 but not yet core 0, which takes a second, lies
-    // between the two lines of the log. A word sent before the first may still be under way.
+    // All that the supervisor sends while it misses core 1 but not yet core 0, which takes a second, lies between the two
+    // lines of the log. A word sent before the first may still be under way.
     let mark = UnixDatagram::unbound().expect("a descriptor");
     mark.send_to(b"core 1 is stalled", &socket.path).expect("room");
     let zero = Stalled::core(&server, 0);
@@ -210,7 +198,7 @@ fn with_a_stalled_core_no_signs_of_life_are_sent() {
     while listening.next() != "core 1 is stalled" {}
     assert_eq!(listening.next(), "core 0 is stalled");
     drop((zero, one));
-    assert_eq!(listening.next(), LIVES, "both beat again");
+    assert_eq!(listening.next(), LIVES, "both cores make progress again");
     assert_it_ends_when_asked_to(server);
 }
 
@@ -218,7 +206,7 @@ fn with_a_stalled_core_no_signs_of_life_are_sent() {
 fn a_manager_without_a_watchdog_gets_no_signs_of_life() {
     let socket = Socket::bind();
     let listening = Listening::to(&socket.socket);
-    let server = serve(socket.path.as_os_str(), None);
+    let server = started(socket.path.as_os_str(), None);
     // Until a core is missed, the supervisor has looked a few times and found all well.
     let _one = Stalled::core(&server, 1);
     server.log_event("core_stalled", &[("core", "1")]);
@@ -229,10 +217,9 @@ fn a_manager_without_a_watchdog_gets_no_signs_of_life() {
 fn out_of_descriptors_signs_of_life_are_still_sent() {
     let socket = Socket::bind();
     let listening = Listening::to(&socket.socket);
-    let server = serve(socket.path.as_os_str(), Some(IMPATIENT));
+    let server = started(socket.path.as_os_str(), Some(IMPATIENT));
     assert_eq!(listening.next(), ready(&server));
-    let none = Rlimit { current: Some(3), maximum: getrlimit(Resource::Nofile).maximum };
-    prlimit(Pid::from_raw(server.pid()), Resource::Nofile, none).expect("one's own child");
+    set_soft_limit(server.pid(), Resource::Nofile, 3);
     // One may have been under way.
     for _ in 0..4 {
         assert_eq!(listening.next(), LIVES);
@@ -248,7 +235,7 @@ fn a_manager_that_does_not_listen_delays_nothing() {
     let missing = OsString::from("/nosuch/notify");
     let too_long = OsString::from("/".repeat(200));
     for name in [full.path.as_os_str(), &missing, &too_long, OsStr::new("")] {
-        let server = serve(name, Some(IMPATIENT));
+        let server = started(name, Some(IMPATIENT));
         let _client = server.login("tux");
         assert_it_ends_when_asked_to(server);
     }

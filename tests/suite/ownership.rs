@@ -1,46 +1,26 @@
-//! One cow, one user: who holds a name, from when, until when, and what that entitles to.
+//! One cow, one user: which connection holds a name, from when, until when, and what that entitles it to.
 //!
-//! Owns the promises about claims as clients see them, always across two cores: of many who ask one gets the
-//! cow; it is free again once its user has quit, ended or broken off; whoever is not registered neither sends
-//! nor receives. The last test compares long random conversations with a small model of all that.
+//! Owns the promises about claims as clients see them, always across two cores: of many logins one gets the cow; it is
+//! free again once its user has quit, closed or reset; a guest neither sends nor receives. The last test compares long
+//! random conversations with a small model of all that.
 
 use std::collections::BTreeMap;
-use std::sync::Barrier;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, GUARD, HELP, Server, all_cows, connect_narrow, count_of, message};
+use crate::support::{
+    Client, HELP, NO_USERS, Server, all_cows, ask_at_once, connect_narrow, count_of, message, numbered, wait_until,
+};
 
 /// `count` new clients, every other one on each core.
 fn crowd(server: &Server, count: usize) -> Vec<Client> {
     (0..count).map(|n| server.connect_on(n % 2)).collect()
 }
 
-/// All clients send their lines at the same moment; returns what each was told.
-fn at_once(clients: &mut [Client], line: impl Fn(usize) -> String) -> Vec<String> {
-    let start = Barrier::new(clients.len());
-    thread::scope(|scope| {
-        let mut threads = Vec::new();
-        for (n, client) in clients.iter_mut().enumerate() {
-            let (line, start) = (line(n), &start);
-            threads.push(scope.spawn(move || {
-                start.wait();
-                client.ask(&line)
-            }));
-        }
-        threads.into_iter().map(|racer| racer.join().expect("no panic")).collect()
-    })
-}
-
 /// `who`'s answer when these are registered.
 fn registered<'a>(cows: impl IntoIterator<Item = &'a str>) -> String {
     let mut cows: Vec<&str> = cows.into_iter().collect();
     cows.sort_unstable();
-    if cows.is_empty() {
-        "Registered users: (none)".to_owned()
-    } else {
-        format!("Registered users: {}", cows.join(", "))
-    }
+    if cows.is_empty() { NO_USERS.to_owned() } else { format!("Registered users: {}", cows.join(", ")) }
 }
 
 /// `cows`' answer when these are registered.
@@ -53,7 +33,7 @@ fn available(taken: &[&str]) -> String {
     }
 }
 
-// Of many who ask, one gets the cow.
+// Of many logins, one gets the cow.
 
 #[test]
 fn one_winner_per_contested_cow() {
@@ -62,7 +42,7 @@ fn one_winner_per_contested_cow() {
     let on_core_0 = clients.iter().filter(|client| server.core_of(client) == 0).count();
     assert_eq!(on_core_0, 100, "and 100 on the other");
     for round in 0..5 {
-        let answers = at_once(&mut clients, |_| "login tux".to_owned());
+        let answers = ask_at_once(&mut clients, |_| "login tux".to_owned());
         let winners: Vec<usize> = (0..answers.len()).filter(|&n| answers[n] == "Logged in as tux").collect();
         assert_eq!(winners.len(), 1, "round {round}");
         let refused = answers.iter().filter(|&answer| answer == "error: cow tux is already taken").count();
@@ -73,17 +53,17 @@ fn one_winner_per_contested_cow() {
     }
 }
 
-/// `COWCHAT_RACERS` says how many they are (default 200).
+/// `COWCHAT_RACERS` says how many clients there are (default 200).
 #[test]
 fn one_winner_for_each_cow_of_a_large_herd() {
     const FOR_EACH: usize = 40;
     let racers = count_of("COWCHAT_RACERS", 200);
     let cows = racers / FOR_EACH;
     let server = Server::with(&["--herd", &cows.to_string()]);
-    let names: Vec<String> = (1..=cows).map(|n| if n == 1 { "tux".to_owned() } else { format!("tux#{n}") }).collect();
-    // Which core serves whom is the kernel's choice.
+    let names: Vec<String> = (1..=cows).map(|n| numbered("tux", n)).collect();
+    // The kernel gives each connection to a core.
     let mut clients: Vec<Client> = (0..cows * FOR_EACH).map(|_| server.connect()).collect();
-    let answers = at_once(&mut clients, |n| format!("login {}", names[n % cows]));
+    let answers = ask_at_once(&mut clients, |n| format!("login {}", names[n % cows]));
     for (first, name) in names.iter().enumerate() {
         let told = || answers.iter().skip(first).step_by(cows);
         let (won, lost) = (format!("Logged in as {name}"), format!("error: cow {name} is already taken"));
@@ -167,8 +147,8 @@ fn a_cow_is_free_when_its_user_has_read_the_end() {
     }
 }
 
-/// As in the tests around, but asked for until it is given, to see how long that takes: it is printed, and nothing
-/// fails by it. `COWCHAT_RELEASES` says how often each way is gone (default 10).
+/// As in the tests around, but the next client asks until it gets the cow. How long that takes is printed, and fails
+/// nothing. `COWCHAT_RELEASES` says how often a user leaves in each way (default 10).
 #[test]
 fn a_cow_is_free_again_whichever_way_its_user_leaves() {
     type Way = (&'static str, fn(Client));
@@ -190,9 +170,7 @@ fn a_cow_is_free_again_whichever_way_its_user_leaves() {
             let user = server.login_on(1 - time % 2, "tux");
             let began = Instant::now();
             leave(user);
-            while next.ask("login tux") != "Logged in as tux" {
-                assert!(began.elapsed() < GUARD, "after {way} it is never free");
-            }
+            wait_until(|| next.ask("login tux") == "Logged in as tux", &format!("after {way} it is never free"));
             slowest = slowest.max(began.elapsed());
             next.quit();
         }
@@ -221,7 +199,7 @@ fn a_cow_is_free_before_what_its_user_does_not_read_is_written() {
     let mut next = server.login("tux");
     assert_eq!(mew.ask("say tux hi"), "Sent to tux");
     next.expect_message("mew", true, "hi");
-    // What was sent to the old one before it ended, and nothing that was sent to the new one.
+    // What was sent to the old user before it closed, and nothing that was sent to the new one.
     assert_eq!(tux.read_to_end(), block.repeat(count));
 }
 
@@ -270,7 +248,7 @@ fn lines_left_behind_by_a_reset_log_no_user_in() {
         let witness = &mut witnesses[round % 2];
         assert_eq!(witness.ask("who"), "Registered users: (none)", "round {round}: its user is gone");
     }
-    // Whoever gets a place in the server that such a client had is nobody yet.
+    // A connection that gets a place in the server that such a client had is a guest.
     for mut client in crowd(&server, 40) {
         assert_eq!(client.ask("say tux hi"), "error: login first");
     }
@@ -357,7 +335,7 @@ fn after_quit_nothing_more_arrives() {
         ferris.send_raw(b"quit\nwho\nlogin mew\n");
         let output = ferris.read_to_end();
         assert!(output.ends_with("Goodbye.\n"), "round {round}: {}", &output[output.len().saturating_sub(200)..]);
-        // Who logs in while the last round's messages are under way may get those, too.
+        // A user that logs in while the last round's messages are under way may get those, too.
         let got = numbers(&output);
         assert!(got.windows(2).all(|pair| pair[1] == pair[0] + 1), "round {round}: without a gap: {got:?}");
         for _ in 0..50 {
@@ -445,12 +423,12 @@ fn head(message: &str) -> String {
     message.lines().take(3).collect::<Vec<_>>().join(" | ")
 }
 
-/// Prints the seed of a failure, so that it can be had again.
+/// Prints the seed of a failure.
 struct Seed(u64);
 
 impl Drop for Seed {
     fn drop(&mut self) {
-        if thread::panicking() {
+        if std::thread::panicking() {
             eprintln!("again with: OWNERSHIP_SEED={}", self.0);
         }
     }
@@ -483,14 +461,14 @@ fn long_random_conversations_go_as_a_small_model_says() {
     let server = Server::start();
     let mut model = Model::default();
     let mut clients = crowd(&server, TALKERS);
-    // One on each core only listens: once both have read a yield, nobody who logs in later can get it.
+    // One on each core only reads: once both have read a yield, no later login can get it.
     for (core, cow) in [(0, "aya"), (1, "cow")] {
         model.execute(clients.len(), &format!("login {cow}"));
         clients.push(server.login_on(core, cow));
     }
     for step in 0..STEPS {
         let (n, line) = (random.usize(..TALKERS), random_line(&mut random));
-        // Now and then one ends without a word of farewell, and another takes its place.
+        // Now and then one closes without `quit`, and another takes its place.
         match random.u32(..50) {
             0 => {
                 clients[n].half_close();

@@ -3,14 +3,13 @@
 //!
 //! A reader takes a number of bytes a second, through a small window: what it has not taken waits in the server.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, GUARD, Server, all_cows, connect_narrow, count_of, message};
+use crate::support::{Client, GUARD, NO_USERS, Server, all_cows, connect_from, connect_narrow, count_of, message};
 use cowchat::limits::{CONNECT_BURST, SENDQ_BYTES_MAX, SENDQ_OVERRUN};
-use socket2::{Domain, Socket, Type};
 
 /// Only clients from 127.0.0.1 are exempt from any limit.
 const READERS_ARE_EXEMPT: [&str; 4] = ["--flood-exempt", "127.0.0.1/32", "--address-exempt", "127.0.0.1/32"];
@@ -22,18 +21,10 @@ const THE_END: &str = "the end";
 const LINES: usize = 5;
 const SENDERS: usize = CONNECT_BURST as usize;
 
-/// A client that comes from 127.0.0.2.
-fn connect_from_elsewhere(server: &Server) -> Client {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), 0)).into()).expect("an address of this machine");
-    socket.connect(&server.address.into()).expect("the server accepts");
-    Client::over(socket.into())
-}
-
 /// Reads `megabits` a second until [`THE_END`] or the connection's; gives back what it has read.
 fn read_slowly(client: &Client, megabits: u64) -> String {
     let (mut began, rate) = (Instant::now(), megabits * 1_000_000 / 8);
-    let mut stream = client.stream().try_clone().expect("a descriptor");
+    let mut stream = client.writer();
     let mut got = Vec::new();
     while let Some(piece) = read_piece(&mut stream) {
         if got.is_empty() {
@@ -81,7 +72,7 @@ fn what_one_address_says_at_once_cuts_no_reader() {
     let readers = start_readers(&server, &speeds);
     let names = all_cows().into_iter().filter(|name| speeds.iter().all(|(reader, _)| reader != name));
     let mut senders: Vec<Client> =
-        names.take(SENDERS).map(|cow| connect_from_elsewhere(&server).logged_in(cow)).collect();
+        names.take(SENDERS).map(|cow| connect_from(2, server.address).logged_in(cow)).collect();
     // They get each other's messages, too, as single lines.
     senders.iter_mut().for_each(|sender| assert_eq!(sender.ask("art off"), "Art is off"));
     let text = "moo ".repeat(120);
@@ -145,9 +136,9 @@ fn the_backlog_of_a_cow_ends_with_its_holder() {
     (0..count).for_each(|_| assert_eq!(tux.read_line(), "Sent to ferris"));
     last.half_close();
     server.log_event("closed", &[("cow", "ferris"), ("reason", "end_of_input")]);
-    // It takes some more, and goes.
+    // It takes some more, and resets.
     last.read_bytes(70_000);
-    (0..10).for_each(|_| assert_eq!(tux.ask("who ferris"), "Registered users: (none)", "its core has looked"));
+    (0..10).for_each(|_| assert_eq!(tux.ask("who ferris"), NO_USERS, "its core has looked"));
     last.reset();
     say_much(&server, &mut tux);
 }

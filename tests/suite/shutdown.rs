@@ -1,8 +1,8 @@
-//! How a server ends, and that the next one starts where it was: what was acknowledged is delivered, everybody
-//! is told, nobody sees a reset, and whatever clients or signals do, it ends.
+//! How a server ends: what was acknowledged is delivered, every connection is told, none sees a reset, and whatever clients
+//! or signals do, it ends. That the next one finds port and cows free is in client_faults.rs.
 //!
-//! A client here never closes before it has seen the server's end, so each drain waits out its full second for
-//! those; no test says how long anything may take.
+//! A client here never closes before it has seen the server's end, so each drain waits its full second for those. No test
+//! says how long anything may take.
 
 #![expect(unsafe_code, reason = "a child is changed between fork and exec")]
 
@@ -14,21 +14,19 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Instant;
 
-use crate::support::{Client, GUARD, Guarded, Server, all_cows, connect_narrow, count_of, cowchat, message};
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use crate::support::{
+    Client, GUARD, Guarded, LAST_LINE, NO_USERS, ROOMY, Server, all_cows, connect_narrow, count_of, message, numbered,
+    say_bytes, serve, set_soft_limit,
+};
+use rustix::process::Resource;
 
-const LAST_LINE: &str = "* the server is shutting down\n";
-
-/// Flags with which no queue is too full or too old during a test, and a drain has time.
-const PATIENT: [&str; 6] = ["--sendq-bytes-max", "1073741824", "--sendq-stall", "10m", "--drain-timeout", "10m"];
+/// Flags with which no queue gets too full or too old, and a drain has time.
+const PATIENT: [&str; 6] = ["--sendq-bytes-max", ROOMY, "--sendq-stall", "10m", "--drain-timeout", "10m"];
 
 /// A client that does not read, with 1 MB for it at the server: several times what the kernel's buffers take.
 fn client_that_never_reads(server: &Server) -> Client {
     let client = connect_narrow(server.address).logged_in("kirby");
-    let mut sender = server.login("nemo");
-    let count = (1 << 20) / message("nemo", true, "moo").len();
-    sender.send_raw("say kirby moo\n".repeat(count).as_bytes());
-    sender.expect(&"Sent to kirby\n".repeat(count));
+    say_bytes(&mut server.login("nemo"), "nemo", "kirby", 1 << 20);
     client
 }
 
@@ -130,7 +128,7 @@ fn a_client_with_unread_input_sees_the_end_and_no_reset() {
 
 #[test]
 fn a_slow_reader_that_types_gets_all_and_the_last_line() {
-    // So many bytes that the kernel takes them at once, and the peer's does not.
+    // The kernel takes this many bytes at once, and the peer's does not.
     let count = 60_000 / message("tux", true, "message 00000").len() as u32;
     for core in [0, 1] {
         let mut server = Server::with(&PATIENT);
@@ -142,7 +140,7 @@ fn a_slow_reader_that_types_gets_all_and_the_last_line() {
             assert_eq!(sender.ask(&format!("say ferris message {number:05}")), "Sent to ferris");
         }
         server.signal("TERM");
-        // For so long a connection lingers when its peer has everything, on either core.
+        // A connection whose peer has acknowledged all output lingers for a moment, on either core.
         for witness in [&mut sender, &mut other] {
             assert_eq!(witness.read_to_end(), LAST_LINE);
         }
@@ -219,8 +217,7 @@ fn a_second_signal_ends_a_drain_at_once() {
 #[test]
 fn signals_blocked_at_the_start_stop_it_nevertheless() {
     for signal in ["TERM", "INT", "HUP"] {
-        let mut command = cowchat();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--cores", "2"]).args(PATIENT);
+        let mut command = serve(&[&["--cores", "2"], &PATIENT[..]].concat());
         let block = || {
             let mut all = std::mem::MaybeUninit::uninit();
             // SAFETY: the first call initializes the set, and the second reads it.
@@ -232,7 +229,7 @@ fn signals_blocked_at_the_start_stop_it_nevertheless() {
         };
         // SAFETY: between fork and exec the closure makes one system call; it takes no lock and no memory.
         unsafe { command.pre_exec(block) };
-        let mut server = Server::spawn(command).unwrap_or_else(|said| panic!("it did not start: {said}"));
+        let mut server = Server::started(command);
         let mut client = server.login("tux");
         server.signal(signal);
         assert_eq!(client.read_to_end(), LAST_LINE, "SIG{signal}");
@@ -248,7 +245,7 @@ fn a_second_hangup_does_not_cut_a_drain_short() {
     server.signal("HUP");
     server.log_event("draining", &[]);
     server.signal("HUP");
-    assert!(client.read_to_end().ends_with("* the server is shutting down\n"));
+    assert!(client.read_to_end().ends_with(LAST_LINE));
     silent.reset();
     assert_eq!(server.wait().code(), Some(0));
 }
@@ -258,7 +255,7 @@ fn a_server_that_was_told_to_outlive_its_terminal_does() {
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' HUP && exec \"$0\" \"$@\""]).arg(env!("CARGO_BIN_EXE_cowchat"));
     command.args(["serve", "--listen", "127.0.0.1:0", "--cores", "2"]);
-    let mut server = Server::spawn(command).unwrap_or_else(|said| panic!("it did not start: {said}"));
+    let mut server = Server::started(command);
     server.signal("HUP");
     // What comes after it is still served.
     assert_eq!(server.login("tux").ask("yield hi"), "Sent to 0 cows");
@@ -276,17 +273,15 @@ fn after_the_last_line_new_connections_are_refused() {
     for witness in &mut witnesses {
         assert_eq!(witness.read_to_end(), LAST_LINE);
     }
-    // Enough for both cores' listeners to be asked.
+    // Enough that the kernel asks both cores' listeners.
     for _ in 0..20 {
-        let refused = TcpStream::connect(server.address).expect_err("nobody listens");
+        let refused = TcpStream::connect(server.address).expect_err("it does not listen");
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     }
 }
 
 fn server_on_cores(cores: usize) -> Server {
-    let mut command = cowchat();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--cores", &cores.to_string()]).args(PATIENT);
-    Server::spawn(command).expect("it starts")
+    Server::started(serve(&[&["--cores", &cores.to_string()], &PATIENT[..]].concat()))
 }
 
 #[test]
@@ -302,11 +297,11 @@ fn a_connection_not_yet_accepted_gets_the_last_line() {
         });
         // The kernel shakes hands for a process that is stopped, and the signal finds all of them waiting.
         server.signal("STOP");
-        let newcomers: Vec<Client> = (0..10).map(|_| server.connect()).collect();
+        let lates: Vec<Client> = (0..10).map(|_| server.connect()).collect();
         server.signal("TERM");
         server.signal("CONT");
-        for mut newcomer in newcomers {
-            assert_eq!(newcomer.read_to_end(), LAST_LINE, "{} cores, busy: {}", 1 + round % 2, busy.is_some());
+        for mut late in lates {
+            assert_eq!(late.read_to_end(), LAST_LINE, "{} cores, busy: {}", 1 + round % 2, busy.is_some());
         }
         drop(busy);
         assert_eq!(server.wait().code(), Some(0));
@@ -317,16 +312,15 @@ fn a_connection_not_yet_accepted_gets_the_last_line() {
 fn a_connection_waiting_for_a_descriptor_gets_the_last_line() {
     let mut server = Server::with(&PATIENT);
     let mut users = [server.login_on(0, "tux"), server.login_on(1, "ferris")];
-    let before = getrlimit(Resource::Nofile);
-    let limit = Rlimit { current: Some(server.descriptors() as u64), maximum: before.maximum };
+    let open = server.descriptors() as u64;
     // More than a core turns away at once, so that the drain finds some of them waiting.
     server.signal("STOP");
-    let newcomers: Vec<Client> = (0..300).map(|_| server.connect()).collect();
-    prlimit(Pid::from_raw(server.pid()), Resource::Nofile, limit).expect("one's own child");
+    let lates: Vec<Client> = (0..300).map(|_| server.connect()).collect();
+    set_soft_limit(server.pid(), Resource::Nofile, open);
     server.signal("TERM");
     server.signal("CONT");
-    for mut newcomer in newcomers {
-        let last = newcomer.read_to_end();
+    for mut late in lates {
+        let last = late.read_to_end();
         assert!(last == LAST_LINE || last == "error: server is full\n", "{last:?}");
     }
     for user in &mut users {
@@ -335,7 +329,7 @@ fn a_connection_waiting_for_a_descriptor_gets_the_last_line() {
     assert_it_drained(&mut server);
 }
 
-/// Connects and asks until that is refused; everybody who is connected then must get the last line.
+/// Connects and asks until that is refused; every connection that there is then must get the last line.
 fn crowd(address: SocketAddr) {
     let mut waiting = VecDeque::new();
     loop {
@@ -350,7 +344,7 @@ fn crowd(address: SocketAddr) {
         if waiting.len() > 20 {
             let mut first = waiting.pop_front().expect("21 wait");
             match first.read_line().as_str() {
-                "Registered users: (none)" => {}
+                NO_USERS => {}
                 last => {
                     assert_eq!(last, LAST_LINE.trim_end());
                     assert_eq!(first.read_to_end(), "");
@@ -385,11 +379,11 @@ fn connecting_as_a_drain_begins_brings_last_line_or_refusal() {
 struct Seen {
     /// Its own lines that were acknowledged.
     acknowledged: usize,
-    /// Messages received, by the header that says from whom.
+    /// Messages received, by the sender in their header.
     received: HashMap<String, usize>,
 }
 
-/// Sends so many lines, reads until they are answered, and so on until the server ends it.
+/// Sends this many lines, reads until they are answered, and so on until the server ends it.
 fn flood(client: &Client, lines: usize, acknowledgement: &str, going: &mpsc::Sender<()>) -> Seen {
     let mut seen = Seen { acknowledged: 0, received: HashMap::new() };
     let mut input = BufReader::new(client.stream());
@@ -419,8 +413,8 @@ fn flood(client: &Client, lines: usize, acknowledgement: &str, going: &mpsc::Sen
     }
 }
 
-/// One in four is a user, the others are guests. `COWCHAT_DRAIN_CLIENTS` says how many they are (default 100);
-/// more than that have fewer lines under way, since what these bring grows with the square of the users.
+/// One client in four is a user, the others are guests. `COWCHAT_DRAIN_CLIENTS` says how many clients there are (default
+/// 100); more than that have fewer lines under way, since what these bring grows with the square of the users.
 #[test]
 fn a_drain_under_load_delivers_all_that_was_acknowledged() {
     let clients = count_of("COWCHAT_DRAIN_CLIENTS", 100);
@@ -463,28 +457,22 @@ fn a_drain_under_load_delivers_all_that_was_acknowledged() {
     );
 }
 
-/// Each cow so often, by the names that the server gives them.
+/// The names of all cows of a herd of this size.
 fn herds_of(size: usize) -> Vec<String> {
-    let name = |cow: &str, n: usize| if n == 1 { cow.to_owned() } else { format!("{cow}#{n}") };
-    (1..=size).flat_map(|n| all_cows().into_iter().map(move |cow| name(cow, n))).collect()
+    (1..=size).flat_map(|n| all_cows().into_iter().map(move |cow| numbered(cow, n))).collect()
 }
 
 #[test]
 fn an_unread_log_stops_neither_the_server_nor_its_end() {
-    let mut command = cowchat();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--cores", "2", "--drain-timeout", "2s"]);
-    let mut server = Guarded::spawn(&mut command);
-    let mut announcement = String::new();
-    BufReader::new(server.child.stdout.take().expect("piped")).read_line(&mut announcement).expect("stdout is text");
-    let address: SocketAddr = announcement.split(' ').nth(2).expect("an address").parse().expect("an address");
+    let mut server = Guarded::spawn(&mut serve(&["--cores", "2", "--drain-timeout", "2s"]));
+    let address = server.read_announcement();
     // Three lines of some 80 bytes each: more than the pipe of its stderr holds.
     for _ in 0..600 {
         let mut client = Client::connect(address).logged_in("tux");
         assert_eq!(client.ask("quit"), "Goodbye.");
     }
     let mut last = Client::connect(address).logged_in("tux");
-    let pid = server.child.id().to_string();
-    assert!(std::process::Command::new("kill").arg(&pid).status().expect("kill runs").success());
+    server.signal("TERM");
     assert_eq!(last.read_to_end(), LAST_LINE);
-    assert_eq!(server.child.wait().expect("a child can be waited for").code(), Some(0));
+    assert_eq!(server.wait(), Some(0));
 }

@@ -1,5 +1,5 @@
-//! What an operator sees: the announcement, the help, what is said to wrong flags and to a machine that lacks
-//! something, the limits on connections, and the log.
+//! What an operator sees: the announcement, the help, the errors about wrong flags and about a machine that lacks something,
+//! the limits on connections, and the log.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -8,29 +8,20 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Barrier;
-use std::time::Instant;
 
-use crate::log_line::LogLine;
 use crate::support::{
-    Client, GUARD, Guarded, SENDQ_BYTES_MIN, Server, bpf, confine, connect_narrow, cowchat, full_pipe, kib_of, picture,
+    Client, Guarded, LAST_LINE, LogLine, NO_USERS, ROOMY, SENDQ_BYTES_MIN, Scratch, Server, bpf, confine,
+    connect_narrow, cowchat, full_pipe, kib_of, picture, restore_limit, serve, set_soft_limit, wait_until,
 };
 use cowchat::limits::{DESCRIPTORS_MIN, DESCRIPTORS_RESERVED, MOTD_BYTES_MAX};
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use rustix::process::Resource;
 use rustix::thread::{
     CapabilitySet, CpuSet, remove_capability_from_bounding_set, sched_getaffinity, sched_setaffinity,
 };
 
-const NOBODY: &str = "Registered users: (none)";
 const FULL: &str = "error: server is full\n";
 
-/// `cowchat serve` on any free port, with these flags.
-fn serve(flags: &[&str]) -> Command {
-    let mut command = cowchat();
-    command.args(["serve", "--listen", "127.0.0.1:0"]).args(flags);
-    command
-}
-
-/// `command`, in a shell that has set a limit before.
+/// `command`, in a shell that has set a limit first.
 fn under(ulimit: &str, command: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("ulimit {ulimit} && exec \"$0\" \"$@\"")]);
@@ -41,27 +32,12 @@ fn under(ulimit: &str, command: &Command) -> Command {
     shell
 }
 
-fn started(command: Command) -> Server {
-    Server::spawn(command).unwrap_or_else(|said| panic!("it did not start: {said}"))
-}
-
-/// What is said instead of starting, without the exit code, which must be this one.
+/// What the program prints instead of starting, without the exit code, which must be this one.
 fn refusal(command: Command, code: i32) -> String {
     let Err(said) = Server::spawn(command) else { panic!("it starts") };
     assert!(!said.contains("panicked"), "{said}");
     let said = said.strip_suffix(&format!(" (exit status: {code})"));
     said.unwrap_or_else(|| panic!("not exit code {code}: {:?}", said)).to_owned()
-}
-
-/// A file with this text, for one test.
-fn file(name: &str, text: &[u8]) -> PathBuf {
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-    std::fs::write(&path, text).expect("the directory for tests can be written");
-    path
-}
-
-fn path(path: &std::path::Path) -> &str {
-    path.to_str().expect("the target directory is UTF-8")
 }
 
 /// A new client, unless it is told that the server is full.
@@ -79,13 +55,13 @@ fn knock(server: &Server) -> Option<Client> {
 
 /// A new client, as soon as there is room for one.
 fn knock_until_there_is_room(server: &Server) -> Client {
-    let deadline = Instant::now() + GUARD;
-    loop {
-        if let Some(client) = knock(server) {
-            return client;
-        }
-        assert!(Instant::now() < deadline, "there is no room any more");
-    }
+    let mut client = None;
+    let is_in = || {
+        client = knock(server);
+        client.is_some()
+    };
+    wait_until(is_in, "there is no room any more");
+    client.expect("it is in")
 }
 
 #[test]
@@ -101,19 +77,18 @@ fn the_announcement_is_all_that_is_ever_written_to_stdout() {
     let port: u16 = port.parse().unwrap_or_else(|_| panic!("not an announcement: {line}"));
     let mut client = Client::connect(([127, 0, 0, 1], port).into()).logged_in("tux");
     assert_eq!(client.ask("yield hi"), "Sent to 0 cows");
-    let kill = Command::new("kill").args(["-s", "TERM", &server.child.id().to_string()]).status();
-    assert!(kill.expect("kill runs").success());
+    server.signal("TERM");
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).expect("text");
     assert_eq!(rest, "");
-    assert_eq!(server.child.wait().expect("a child can be waited for").code(), Some(0));
+    assert_eq!(server.wait(), Some(0));
 }
 
 #[test]
 fn one_core_is_announced_in_the_singular() {
-    let server = started(serve(&["--cores", "1"]));
+    let server = Server::started(serve(&["--cores", "1"]));
     assert!(server.announcement.starts_with(&format!("listening on {} (1 core, ", server.address)));
-    assert_eq!(server.connect().ask("who"), NOBODY);
+    assert_eq!(server.connect().ask("who"), NO_USERS);
 }
 
 #[test]
@@ -136,13 +111,13 @@ fn a_second_server_on_the_same_port_is_refused() {
     );
     assert!(said.contains("choose another --listen"), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
-    assert_eq!(server.connect().ask("who"), NOBODY, "the first goes on");
+    assert_eq!(server.connect().ask("who"), NO_USERS, "the first goes on");
 }
 
 #[test]
 fn of_two_servers_started_together_exactly_one_serves() {
     for _ in 0..5 {
-        // An address of its own, so that no other test takes the port in between.
+        // An address that no other test uses, so that none takes the port in between.
         let free = TcpListener::bind("127.0.17.1:0").expect("a free port");
         let address = free.local_addr().expect("a bound socket");
         drop(free);
@@ -163,7 +138,7 @@ fn of_two_servers_started_together_exactly_one_serves() {
 #[test]
 fn an_address_of_another_machine_is_named_as_such() {
     let mut command = cowchat();
-    // 192.0.2.0/24 belongs to nobody's machine (RFC 5737). Nothing is sent there.
+    // No machine has an address of 192.0.2.0/24 (RFC 5737). Nothing is sent there.
     command.args(["serve", "--listen", "192.0.2.1:0"]);
     let said = refusal(command, 1);
     assert!(said.contains("192.0.2.1:0") && said.contains("this machine does not have that address"), "{said}");
@@ -300,25 +275,26 @@ fn both_ends_of_each_range_are_allowed() {
     let times =
         [["--sendq-stall", "1s", "--drain-timeout", "1ms"], ["--sendq-stall", "1440m", "--drain-timeout", "1440m"]];
     for (flags, times) in [least, most].iter().zip(times) {
-        let server = started(serve(&[&flags.concat()[..], &times].concat()));
-        assert_eq!(server.connect().ask("who"), NOBODY);
+        let server = Server::started(serve(&[&flags.concat()[..], &times].concat()));
+        assert_eq!(server.connect().ask("who"), NO_USERS);
     }
 }
 
 #[test]
 fn flags_can_be_set_by_environment_variables() {
-    let motd = file("environment", b"moo\n");
+    let files = Scratch::new();
+    let motd = files.put("motd", "moo\n");
     let mut command = cowchat();
     command.arg("serve").envs([
         ("COWCHAT_LISTEN", "127.0.0.1:0"),
         ("COWCHAT_CORES", "1"),
         ("COWCHAT_NO_HEADER", "1"),
-        ("COWCHAT_MOTD", path(&motd)),
+        ("COWCHAT_MOTD", &motd),
         ("COWCHAT_LINE_BYTES_MAX", "16"),
         ("COWCHAT_CONNECTIONS_MAX", "2"),
         ("COWCHAT_LOG", "error"),
     ]);
-    let mut server = started(command);
+    let mut server = Server::started(command);
     assert!(server.announcement.contains("(1 core, "), "{}", server.announcement);
     let [mut ferris, mut tux] = ["ferris", "tux"].map(|cow| {
         let mut client = server.connect();
@@ -338,7 +314,7 @@ fn flags_can_be_set_by_environment_variables() {
 fn a_flag_wins_over_its_environment_variable() {
     let mut command = serve(&["--cores", "1"]);
     command.env("COWCHAT_CORES", "2").env("COWCHAT_LISTEN", "192.0.2.1:0");
-    assert!(started(command).announcement.contains("(1 core, "));
+    assert!(Server::started(command).announcement.contains("(1 core, "));
 }
 
 #[test]
@@ -346,7 +322,7 @@ fn an_empty_environment_variable_sets_nothing() {
     let mut command = serve(&[]);
     let names = flags_in_help().into_keys().map(|flag| format!("COWCHAT_{}", flag.to_uppercase().replace('-', "_")));
     command.envs(names.map(|name| (name, "")));
-    assert!(started(command).announcement.contains(" 24 cows, 1 of each, "));
+    assert!(Server::started(command).announcement.contains(" 24 cows, 1 of each, "));
 }
 
 #[test]
@@ -359,16 +335,11 @@ fn a_wrong_environment_variable_is_refused_by_its_own_name() {
         ("COWCHAT_QUEUES_BYTES_TOTAL", "1", "--queues-bytes-total", "ask for at least that"),
     ] {
         let mut command = serve(&[]);
-        let said = refusal(
-            {
-                command.env(variable, value);
-                command
-            },
-            2,
-        );
+        command.env(variable, value);
+        let said = refusal(command, 2);
         assert!(said.contains(variable) && said.contains(fix) && !said.contains(flag), "{said}");
     }
-    // Whichever of the two was given is what is wrong.
+    // The error names the one of the two that was given.
     let mut command = serve(&["--cores", "zero"]);
     command.env("COWCHAT_CORES", "1");
     let said = refusal(command, 2);
@@ -384,7 +355,7 @@ fn an_unknown_cowchat_variable_is_warned_about() {
         ("COWCHAT_LOGIN_TIMEOUT", "1m"),
         ("COWCHAT_CONNECT", ""),
     ]);
-    let mut server = started(command);
+    let mut server = Server::started(command);
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0));
     let unknown = |name, nearest| server.log_event("unknown_variable", &[("name", name), ("nearest", nearest)]);
@@ -432,16 +403,16 @@ fn no_error_tells_its_cause_twice() {
     }
 }
 
-/// Starts `command` where it may run on one CPU only.
+/// Starts `command` on one CPU only.
 fn on_one_cpu(command: Command) -> Server {
-    // A thread of its own, since what it starts inherits its CPUs.
+    // In a thread that ends, since what it starts inherits its CPUs.
     let start = move || {
         let allowed = sched_getaffinity(None).expect("a thread may ask");
         let first = (0..CpuSet::MAX_CPU).find(|&cpu| allowed.is_set(cpu)).expect("it runs on one");
         let mut one = CpuSet::new();
         one.set(first);
         sched_setaffinity(None, &one).expect("it runs there already");
-        started(command)
+        Server::started(command)
     };
     std::thread::spawn(start).join().expect("it starts")
 }
@@ -464,20 +435,20 @@ fn cpus_of(server: &Server) -> [String; 2] {
         let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
         line.expect("the kernel says").trim().to_owned()
     };
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("one's own child");
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).expect("a child of this process");
     let mut tasks = tasks.map(|task| task.expect("an entry").path());
     let is_core =
         |path: &PathBuf| std::fs::read_to_string(path.join("comm")).is_ok_and(|name| name.starts_with("core"));
     let core = tasks.find(is_core).expect("a core has a thread");
     [core.join("status"), format!("/proc/{}/status", server.pid()).into()]
-        .map(|path: PathBuf| allowed(std::fs::read_to_string(path).expect("one's own child")))
+        .map(|path: PathBuf| allowed(std::fs::read_to_string(path).expect("a child of this process")))
 }
 
 #[test]
 fn a_core_is_pinned_if_the_server_uses_every_cpu_or_is_told_to() {
     let cpus = sched_getaffinity(None).expect("a thread may ask").count();
     for (pin, is_pinned) in [("auto", cpus == 1), ("on", true), ("off", cpus == 1)] {
-        let [core, process] = cpus_of(&started(serve(&["--cores", "1", "--pin", pin])));
+        let [core, process] = cpus_of(&Server::started(serve(&["--cores", "1", "--pin", pin])));
         assert_eq!(core.parse::<usize>().is_ok(), is_pinned, "--pin {pin}: {core}");
         assert!(is_pinned || core == process, "--pin {pin}: {core} of {process}");
     }
@@ -489,7 +460,7 @@ fn a_core_is_pinned_if_the_server_uses_every_cpu_or_is_told_to() {
 fn where_pinning_is_forbidden_cores_run_without_and_say_so() {
     let mut command = serve(&["--cores", "1", "--pin", "on"]);
     forbid(&mut command, libc::SYS_sched_setaffinity, libc::EPERM);
-    let server = started(command);
+    let server = Server::started(command);
     assert_eq!(server.login("tux").ask("yield hi"), "Sent to 0 cows");
     let error = "Operation not permitted (os error 1)";
     server.log_event("pin_failed", &[("level", "WARN"), ("core", "0"), ("error", error)]);
@@ -513,33 +484,32 @@ fn every_connection_is_greeted_with_the_motd() {
         ("empty", "", ""),
         ("longest", &longest, &longest),
     ];
+    let files = Scratch::new();
     for (name, text, greeting) in table {
-        let motd = file(name, text.as_bytes());
-        let server = Server::with(&["--motd", path(&motd)]);
+        let server = Server::with(&["--motd", &files.put(name, text)]);
         for mut client in [server.connect(), server.connect()] {
             client.expect(greeting);
-            assert_eq!(client.ask("who"), NOBODY, "{name}");
+            assert_eq!(client.ask("who"), NO_USERS, "{name}");
         }
     }
-    let motd = file("too-long", &[b'm'; MOTD_BYTES_MAX + 1]);
-    let said = refusal(serve(&["--motd", path(&motd)]), 2);
+    let motd = files.put("too-long", [b'm'; MOTD_BYTES_MAX + 1]);
+    let said = refusal(serve(&["--motd", &motd]), 2);
     assert!(said.contains("--motd") && said.contains("is larger than 65536 bytes: make it smaller"), "{said}");
 }
 
 #[test]
 fn a_pipe_is_no_motd() {
-    let pipe = file("pipe", b"");
-    std::fs::remove_file(&pipe).expect("it was created here");
+    let files = Scratch::new();
+    let pipe = format!("{}/pipe", files.path());
     assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
-    // Its writer is there, so that whoever opens it goes on.
-    let _writer = Guarded::spawn(Command::new("sh").args(["-c", "echo moo > \"$0\"", path(&pipe)]));
-    let said = refusal(serve(&["--motd", path(&pipe)]), 2);
-    std::fs::remove_file(&pipe).expect("it was created here");
-    assert!(said.ends_with(&format!("{}, is no regular file: give one, or a link to one", pipe.display())), "{said}");
+    // It has a writer, so that a reader which opens it goes on.
+    let _writer = Guarded::spawn(Command::new("sh").args(["-c", "echo moo > \"$0\"", &pipe]));
+    let said = refusal(serve(&["--motd", &pipe]), 2);
+    assert!(said.ends_with(&format!("{pipe}, is no regular file: give one, or a link to one")), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
 }
 
-/// Has this system call fail so in what `command` starts, as a container's seccomp profile does.
+/// Makes this system call fail so in what `command` starts, as a container's seccomp profile does.
 fn forbid(command: &mut Command, system_call: libc::c_long, errno: i32) {
     let program = vec![
         // The system call's number; io_uring came late enough to have the same one everywhere.
@@ -584,7 +554,7 @@ fn a_client_needs_no_io_uring() {
     forbid(&mut command, libc::SYS_io_uring_setup, libc::EPERM);
     let mut client = Guarded::spawn(&mut command);
     drop(client.child.stdin.take());
-    assert_eq!(client.child.wait().expect("a child can be waited for").code(), Some(0));
+    assert_eq!(client.wait(), Some(0));
 }
 
 #[test]
@@ -609,7 +579,7 @@ fn a_limit_that_is_too_low_to_start_is_named() {
 fn limited<T: Send>(act: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|threads| {
         let act = threads.spawn(|| {
-            // Who is not root has it no more.
+            // Another user than root has it no more.
             let _ = remove_capability_from_bounding_set(CapabilitySet::IPC_LOCK);
             act()
         });
@@ -627,7 +597,7 @@ fn too_little_memlock_for_all_cores_is_named_or_starts_fewer() {
         assert!(advice.ends_with("(exit status: 2)"), "{said}");
     }
     let wanted = std::thread::available_parallelism().expect("it runs on some").get();
-    let few = limited(|| started(under("-l 700", &serve(&[]))));
+    let few = limited(|| Server::started(under("-l 700", &serve(&[]))));
     assert_eq!(few.login("tux").ask("yield hi"), "Sent to 0 cows");
     if !few.announcement.contains(&format!("({wanted} core")) {
         let fewer = few.log_event("fewer_cores", &[("level", "WARN"), ("wanted", &wanted.to_string())]);
@@ -637,11 +607,11 @@ fn too_little_memlock_for_all_cores_is_named_or_starts_fewer() {
 
 #[test]
 fn a_low_soft_limit_is_raised_as_far_as_it_may() {
-    let usual = started(serve(&["--cores", "2"]));
-    let raised = started(under("-Sn 96 && ulimit -Sl 512", &serve(&["--cores", "2"])));
+    let usual = Server::started(serve(&["--cores", "2"]));
+    let raised = Server::started(under("-Sn 96 && ulimit -Sl 512", &serve(&["--cores", "2"])));
     let limits = |server: &Server| server.announcement.split_once(" (").map(|(_, limits)| limits.to_owned());
     assert_eq!(limits(&raised), limits(&usual));
-    let of_raised = std::fs::read_to_string(format!("/proc/{}/limits", raised.pid())).expect("one's own child");
+    let of_raised = std::fs::read_to_string(format!("/proc/{}/limits", raised.pid())).expect("a child of this process");
     for name in ["Max open files", "Max locked memory"] {
         let line = of_raised.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel says");
         let [soft, hard] = line.split_whitespace().collect::<Vec<_>>()[..2] else { panic!("{line}") };
@@ -652,7 +622,7 @@ fn a_low_soft_limit_is_raised_as_far_as_it_may() {
 #[test]
 fn too_few_descriptors_for_all_cores_start_fewer() {
     // Twenty CPUs need 64 and 16 times 12, and some for users; a machine with fewer has enough.
-    let server = started(under("-n 96", &serve(&[])));
+    let server = Server::started(under("-n 96", &serve(&[])));
     let wanted = std::thread::available_parallelism().expect("it runs on some").get();
     assert!(server.announcement.contains(&format!("({} core", wanted.min(4))), "{}", server.announcement);
     if wanted > 4 {
@@ -661,29 +631,26 @@ fn too_few_descriptors_for_all_cores_start_fewer() {
     }
 }
 
-/// Whoever comes once `sessions` are served is told so, the others notice nothing, and one that leaves makes room.
+/// With `sessions` connections a new one is refused, the others notice nothing, and one that leaves makes room.
 fn assert_it_fills_and_empties(server: &Server, sessions: usize) {
     let mut clients: Vec<Client> = (0..sessions).map(|_| server.connect()).collect();
     for client in &mut clients {
-        assert_eq!(client.ask("who"), NOBODY);
+        assert_eq!(client.ask("who"), NO_USERS);
     }
     for round in 0..20 {
-        let mut newcomer = server.connect();
+        let mut late = server.connect();
         if round % 2 == 1 {
-            // What it has sent must not turn the answer into a reset.
-            newcomer.send_raw(b"who\nlogin tux\n");
+            // What it has sent must not turn the refusal into a reset.
+            late.send_raw(b"who\nlogin tux\n");
         }
-        assert_eq!(newcomer.read_to_end(), FULL);
+        assert_eq!(late.read_to_end(), FULL);
     }
     server.log_event("refused", &[("reason", "server_full")]);
     for client in &mut clients {
-        assert_eq!(client.ask("who"), NOBODY, "nothing came between, and nobody has logged in");
+        assert_eq!(client.ask("who"), NO_USERS, "nothing came between, and nobody has logged in");
     }
     for _ in 0..3 {
-        let mut leaving = clients.swap_remove(0);
-        assert_eq!(leaving.ask("quit"), "Goodbye.");
-        assert_eq!(leaving.read_to_end(), "");
-        drop(leaving);
+        clients.swap_remove(0).quit();
         clients.push(knock_until_there_is_room(server));
         assert_eq!(server.connect().read_to_end(), FULL, "there was room for exactly one");
     }
@@ -696,15 +663,15 @@ fn beyond_connections_max_a_new_connection_is_refused() {
 
 #[test]
 fn the_reserve_holds_refused_connections_that_stay() {
-    let server = started(serve(&["--cores", "3", "--connections-max", "1"]));
+    let server = Server::started(serve(&["--cores", "3", "--connections-max", "1"]));
     let mut only = server.connect();
-    assert_eq!(only.ask("who"), NOBODY);
+    assert_eq!(only.ask("who"), NO_USERS);
     let mut most = 0;
     let refuse = || {
-        let mut newcomer = server.connect();
-        assert_eq!(newcomer.read_line() + "\n", FULL);
+        let mut late = server.connect();
+        assert_eq!(late.read_line() + "\n", FULL);
         most = most.max(server.descriptors());
-        newcomer
+        late
     };
     let _staying: Vec<Client> = std::iter::repeat_with(refuse).take(100).collect();
     let possible = usize::try_from(DESCRIPTORS_RESERVED).expect("a small number") + 1;
@@ -714,7 +681,7 @@ fn the_reserve_holds_refused_connections_that_stay() {
 #[test]
 fn what_the_descriptors_allow_is_the_limit_on_connections() {
     for limit in [DESCRIPTORS_MIN, 128] {
-        let server = started(under(&format!("-n {limit}"), &serve(&["--cores", "2"])));
+        let server = Server::started(under(&format!("-n {limit}"), &serve(&["--cores", "2"])));
         assert_it_fills_and_empties(&server, usize::try_from(limit - DESCRIPTORS_RESERVED).expect("a small number"));
     }
 }
@@ -745,7 +712,7 @@ fn the_log_has_every_login_and_close_and_no_message() {
     closed(&names[1], "ferris", "end_of_input", "");
     closed(&names[2], "", "read_failed", "connection reset");
     server.signal("TERM");
-    assert!(staying.read_to_end().ends_with("* the server is shutting down\n"));
+    assert!(staying.read_to_end().ends_with(LAST_LINE));
     assert_eq!(server.wait().code(), Some(0));
     server.log_event("closed", &[("connection", &names[3]), ("cow", "cow"), ("reason", "shutdown")]);
     let stopped = server.log_event("stopped", &[]).text;
@@ -790,26 +757,21 @@ fn an_unread_stderr_delays_an_error_for_a_second_only() {
 fn a_log_that_outgrows_its_file_loses_lines_and_tells_how_many() {
     const CLIENTS: usize = 40;
     const LIMIT: usize = 2000;
-    let log = file("outgrown", b"");
+    let files = Scratch::new();
+    let log = PathBuf::from(files.put("log", ""));
     let stderr = File::options().append(true).open(&log).expect("it was created here");
     let mut server = Guarded::spawn_with_stderr(&mut serve(&["--cores", "2"]), stderr.into());
     let address = server.read_announcement();
-    let before = getrlimit(Resource::Fsize);
-    let limit = Rlimit { current: Some(LIMIT as u64), maximum: before.maximum };
-    prlimit(Pid::from_raw(server.pid()), Resource::Fsize, limit).expect("one's own child");
+    set_soft_limit(server.pid(), Resource::Fsize, LIMIT as u64);
     let come_and_go = || (0..CLIENTS / 2).for_each(|_| Client::connect(address).logged_in("tux").quit());
     come_and_go();
-    let deadline = Instant::now() + GUARD;
-    while log.metadata().expect("it was created here").len() < LIMIT as u64 {
-        assert!(Instant::now() < deadline, "the log does not fill {LIMIT} bytes");
-        std::thread::yield_now();
-    }
+    let is_full = || log.metadata().expect("it was created here").len() >= LIMIT as u64;
+    wait_until(is_full, "the log does not fill its limit");
     come_and_go();
-    prlimit(Pid::from_raw(server.pid()), Resource::Fsize, before).expect("one's own child");
+    restore_limit(server.pid(), Resource::Fsize);
     server.signal("TERM");
     assert_eq!(server.wait(), Some(0));
     let text = std::fs::read_to_string(&log).expect("it was created here");
-    std::fs::remove_file(&log).expect("it was created here");
     let lost_of = |line: &str| {
         let line = LogLine::new(line.to_owned());
         line.is("log_lines_lost", &[]).then(|| line.field("lines").parse::<usize>().expect("a number"))
@@ -820,7 +782,7 @@ fn a_log_that_outgrows_its_file_loses_lines_and_tells_how_many() {
     assert!(lines.iter().all(|line| line.starts_with("20") && line.matches("Z  INFO ").count() <= 1), "{text}");
     assert!(lines.last().is_some_and(|line| line.contains(" event=stopped connections=40 ")), "{text}");
     // Three lines of each, and two of the end. Where the file was full a line was torn, and is one of the lost. A core that
-    // had to wait says more.
+    // was kept waiting logs more.
     let torn = usize::from(text.as_bytes()[LIMIT - 1] != b'\n');
     if !text.contains(" event=mishaps ") {
         assert_eq!(lines.len() - torn + lost, 3 * CLIENTS + 2, "{text}");
@@ -862,7 +824,7 @@ fn with_however_little_memory_it_serves_or_ends() {
 #[test]
 fn out_of_memory_it_ends_at_once_with_its_log_read_or_not() {
     for is_read in [true, false] {
-        let mut command = serve(&["--cores", "2", "--sendq-bytes-max", "1073741824", "--sendq-stall", "10m"]);
+        let mut command = serve(&["--cores", "2", "--sendq-bytes-max", ROOMY, "--sendq-stall", "10m"]);
         command.args(["--queues-bytes-total", "1099511627776"]);
         // With one arena the allocator has no reserve for each thread.
         command.env("RUST_BACKTRACE", "1").env("MALLOC_ARENA_MAX", "1");
@@ -870,12 +832,10 @@ fn out_of_memory_it_ends_at_once_with_its_log_read_or_not() {
         let mut server = Guarded::spawn_with_stderr(&mut command, stderr.into());
         drop(command);
         let address = server.read_announcement();
-        // What a peer does not read waits for it.
+        // What this peer does not read takes memory.
         let _deaf = connect_narrow(address).logged_in("kirby");
         let sender = Client::connect(address).logged_in("nemo");
-        let limit =
-            Rlimit { current: Some(1024 * kib_of(server.pid(), "VmSize")), maximum: getrlimit(Resource::As).maximum };
-        prlimit(Pid::from_raw(server.pid()), Resource::As, limit).expect("one's own child");
+        set_soft_limit(server.pid(), Resource::As, 1024 * kib_of(server.pid(), "VmSize"));
         let says = format!("say kirby {}\n", "moo ".repeat(900)).repeat(100);
         let sent = (0..100).try_for_each(|_| (&mut sender.stream()).write_all(says.as_bytes()));
         assert!(sent.is_err(), "it had the memory");

@@ -8,7 +8,7 @@ use std::process::{ChildStdin, ChildStdout, Command};
 
 use crate::support::{Guarded, Server};
 
-/// A telnet in a terminal, which `script` gives it.
+/// A telnet in a terminal, which `script` provides.
 struct Terminal {
     _process: Guarded,
     keyboard: ChildStdin,

@@ -1,10 +1,10 @@
-//! Clients of other protocols: before login they are refused and nothing that they send is executed.
+//! Clients of other protocols: before login they are refused, and nothing that they send is executed.
 
-use crate::support::Server;
+use crate::support::{NO_USERS, Server};
 
 const REFUSED: &str = "error: this is a chat for nc, not for HTTP or TLS";
 
-/// What a page can have a browser send: the body is lines of its choice.
+/// What a page can make a browser send: the body is lines of its choice.
 const POST: &str = "POST / HTTP/1.1\r\nHost: 127.0.0.1:1337\r\nContent-Length: 24\r\n\r\nlogin mew\r\nyield x\r\n";
 
 /// A handshake's beginning: a record of 512 bytes, and its first ones.
@@ -52,7 +52,7 @@ fn a_tls_handshake_is_refused_before_a_line_ends() {
         assert_eq!(stranger.read_to_end(), REFUSED.to_owned() + "\n");
         server.log_event("closed", &[("connection", &name), ("reason", "wrong_protocol")]);
     }
-    assert_eq!(server.connect().ask("who"), "Registered users: (none)");
+    assert_eq!(server.connect().ask("who"), NO_USERS);
 }
 
 #[test]

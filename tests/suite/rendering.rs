@@ -1,12 +1,12 @@
-//! What is sent, in the form that each wants it in: pictures by `art`, request ids, bubbles.
+//! What is sent, in the rendering of each connection: pictures by `art`, request ids, bubbles.
 //!
-//! Owns the promises about how things look to a client: everybody gets the same message in his own form, on
-//! whichever core he is, from the reply to his wish on; who has never sent an id sees nothing of them.
+//! Owns the promises about how things look to a client: each receiver gets the same message in its own rendering, on
+//! whichever core it is, from the reply to its request on; a connection that has never sent an id sees none.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use crate::support::{Client, HELP, Server, all_cows, filled, message, picture};
+use crate::support::{Client, HELP, LAST_LINE, NO_USERS, Server, all_cows, filled, message, picture};
 use charasay::bubbles::BubbleType;
 use charasay::{Chara, format_character};
 use cowchat::cows::bubble::Bubble;
@@ -14,8 +14,6 @@ use cowchat::cows::herd::Cow;
 use cowchat::cows::{Herd, small};
 
 const ARTS: [&str; 4] = ["color", "plain", "small", "off"];
-
-const LAST_LINE: &str = "* the server is shutting down\n";
 
 /// A one-line message as it is delivered in this art with the header on.
 fn message_in(art: &str, from: &str, to_you: bool, text: &str) -> String {
@@ -196,8 +194,8 @@ fn an_id_has_18_digits_at_most_and_a_wrong_one_changes_nothing() {
     for (line, word) in [("12x who", "12x"), ("-1 who", "-1"), ("+1 who", "+1"), ("1.5", "1.5"), ("#1 who", "#1")] {
         assert_eq!(tux.ask(line), format!("error: unknown command {word} (try help)"));
     }
-    assert_eq!(tux.ask("who 12"), "Registered users: (none)");
-    assert_eq!(own_block(&mut tux, "tux", "hi"), message("tux", true, "hi"), "still not numbered");
+    assert_eq!(tux.ask("who 12"), NO_USERS);
+    assert_eq!(own_block(&mut tux, "tux", "hi"), message("tux", true, "hi"), "still not tagged");
     let id = "9".repeat(18);
     assert_eq!(tux.ask(&format!("{id} who")), format!("{id} Registered users: tux"));
     assert_eq!(own_block(&mut tux, "tux", "hi"), "0 ".to_owned() + &message("tux", true, "hi"));
@@ -275,23 +273,23 @@ fn messages_begin_with_zero_and_a_header_from_the_first_id_on() {
 fn last_lines_begin_with_zero_after_an_id_for_guests_too() {
     let mut server = Server::start();
     let mut plain = Vec::new();
-    let mut numbered = Vec::new();
+    let mut tagged = Vec::new();
     for (core, cow) in [(0, "tux"), (1, "mew")] {
         plain.extend([server.connect_on(core), server.login_on(core, cow)]);
         for line in ["1 who", "2 nosuch"] {
             let mut guest = server.connect_on(core);
             assert_eq!(guest.ask(line)[..2], line[..2]);
-            numbered.push(guest);
+            tagged.push(guest);
         }
     }
     let mut user = server.connect();
     assert_eq!(user.ask("1 login cow"), "1 Logged in as cow");
-    numbered.push(user);
+    tagged.push(user);
     server.signal("TERM");
     for mut client in plain {
         assert_eq!(client.read_to_end(), LAST_LINE);
     }
-    for mut client in numbered {
+    for mut client in tagged {
         assert_eq!(client.read_to_end(), format!("0 {LAST_LINE}"));
     }
     assert_eq!(server.wait().code(), Some(0));
@@ -329,7 +327,7 @@ fn all_output_has_the_line_ends_of_the_client() {
         assert_eq!(windows.ask("notify off"), "Notices are off");
         assert_eq!(unix.ask("say mew hi"), "Sent to mew");
         windows.expect("tux says to you: hi\n");
-        // Who speaks telnet has lines end so for good.
+        // After a telnet command all lines end so.
         windows.send_raw(b"\xff\xf1who mew\n");
         windows.expect("Registered users: mew\r\n");
         assert_eq!(unix.ask("say mew hi"), "Sent to mew");
@@ -341,7 +339,7 @@ fn all_output_has_the_line_ends_of_the_client() {
         windows.read_to_end();
     }
     let mut last = server.connect();
-    assert_eq!(ask_windows(&mut last, "who"), "Registered users: (none)");
+    assert_eq!(ask_windows(&mut last, "who"), NO_USERS);
     server.signal("TERM");
     assert_eq!(last.read_to_end(), LAST_LINE.replace('\n', "\r\n"));
     assert_eq!(server.wait().code(), Some(0));
@@ -357,7 +355,7 @@ fn the_next_connection_is_untagged_and_has_the_default_art() {
             assert_eq!(client.ask("2 quit"), "2 Goodbye.");
             assert_eq!(client.read_to_end(), "");
         }
-        // More than there were before, so that their places in the server are used again.
+        // More than there were before, so that the server uses their places again.
         let clients: Vec<Client> = (0..40).map(|_| server.connect_on(core)).collect();
         for client in clients {
             let mut client = client.logged_in("tux");

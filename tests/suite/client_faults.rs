@@ -1,10 +1,10 @@
-//! Whatever a client does, or is done to it: the others go on talking, its cow is free, nothing is left of it.
+//! Whatever a client does, or is done to it: the others talk on, its cow is free, nothing is left of it.
 //!
-//! Owns the promises' table of faults. Each row is tried from both cores of one server, between two bystanders,
-//! one on each core, who talk to each other meanwhile and afterwards: nothing is lost, nothing comes twice. What
-//! a row's own client has to see is proven with more care where that is the theme (framing.rs for bytes,
-//! delivery.rs for readers, ownership.rs for cows, start.rs for limits, shutdown.rs for ends); here it is about
-//! what such a client leaves behind. Last come the faults that need a server of their own.
+//! Owns the promises' table of faults. Each row is tried from both cores of one server, between two bystanders, one on
+//! each core, that talk to each other meanwhile and afterwards: nothing is lost, nothing comes twice. What a row's own
+//! client must see is proven in the file with that theme (framing.rs for bytes, delivery.rs for readers, ownership.rs for
+//! cows, start.rs for limits, shutdown.rs for ends); here it is about what such a client leaves behind. Last come the
+//! faults that need a server of their own.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -12,9 +12,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, GUARD, SENDQ_BYTES_MIN, Server, all_cows, connect_narrow, message};
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
-use socket2::{SockFilter, SockRef};
+use crate::support::{
+    Client, GUARD, LAST_LINE, ROOMY, SENDQ_BYTES_MIN, Server, all_cows, message, restore_limit, set_soft_limit,
+    wait_until,
+};
+use rustix::process::{Resource, getrlimit};
+use socket2::SockRef;
 
 /// A fault: what the client does, alone on its connection, and why that ends then, as the log says.
 struct Fault {
@@ -45,7 +48,7 @@ const QUIT: &[End] = &[&[("cow", "mew"), ("reason", "quit")]];
 const END: &[End] = &[&[("cow", "mew"), ("reason", "end_of_input")]];
 const RESET: &[End] = &[&[("reason", "read_failed"), ("error", "connection reset")]];
 const CUT: &[End] = &[&[("cow", "mew"), ("reason", "slow_consumer")]];
-/// Which of these it is, is for the two kernels to say.
+/// The two kernels decide which of these it is.
 const GONE: &[End] =
     &[END[0], &[("cow", "mew"), ("reason", "read_failed")], &[("cow", "mew"), ("reason", "write_failed")]];
 
@@ -76,7 +79,7 @@ fn after_every_fault_others_talk_on_and_nothing_is_left() {
     let mut stage = Stage::new();
     for Fault { name, act, ends } in &TABLE {
         for core in [0, 1] {
-            let client = narrow_on(&stage.server, core);
+            let client = stage.server.connect_narrow_on(core);
             let connection = stage.server.name_of(&client);
             match act {
                 Act::Says(bytes, text) => say(&mut stage, client, bytes, text),
@@ -93,15 +96,15 @@ fn after_every_fault_others_talk_on_and_nothing_is_left() {
     assert!(server.log_events("internal_fault", &[]).is_empty(), "{:?}", server.log());
 }
 
-/// A server, and two who have nothing to do with the faults of others.
+/// A server, and two users that have nothing to do with the faults of others.
 struct Stage {
     server: Server,
     /// aya, on core 0, and cow, on core 1.
     near: Client,
     far: Client,
-    /// How many texts they have said.
+    /// How many texts the two have said.
     said: u32,
-    /// What the server has open when nobody else is there.
+    /// What the server has open when only these two are there.
     descriptors: usize,
 }
 
@@ -139,7 +142,7 @@ impl Stage {
         }
     }
 
-    /// What has to hold once a faulty client is gone.
+    /// What must hold once a faulty client is gone.
     fn assert_unharmed(&mut self, fault: &str) {
         for bystander in [&mut self.near, &mut self.far] {
             assert_eq!(bystander.ask("who"), "Registered users: aya, cow", "after {fault}");
@@ -149,13 +152,8 @@ impl Stage {
         assert_eq!(self.near.ask(&format!("yield {text}")), "Sent to 1 cow", "after {fault}");
         self.far.expect_message("aya", false, &text);
         self.server.login("mew").quit();
-        let deadline = Instant::now() + GUARD;
-        while self.server.descriptors() != self.descriptors {
-            let open = self.server.descriptors();
-            assert!(Instant::now() < deadline, "after {fault}: {open} descriptors instead of {}", self.descriptors);
-            // The server's answer is what is waited for: closing takes a few of its turns.
-            self.near.ask("who");
-        }
+        let is_closed = || self.server.descriptors() == self.descriptors;
+        wait_until(is_closed, &format!("after {fault} there are not {} descriptors", self.descriptors));
     }
 
     /// Nothing has come to the bystanders that they have not read, and they leave.
@@ -165,10 +163,10 @@ impl Stage {
         self.server
     }
 
-    /// One bystander talks to everybody until mew, who is there, is gone. Returns what mew was sent.
+    /// One bystander yields until mew, which is logged in, is cut. Returns what mew was sent.
     fn yield_until_cut(&mut self) -> String {
         const YIELDS_MAX: u32 = 10_000;
-        // Who came after mew comes after it in a delivery, too.
+        // A user that came after mew comes after it in a delivery, too.
         let mut late = [self.server.login_on(0, "kirby"), self.server.login_on(1, "nemo")];
         let mut sent = String::new();
         for number in 0.. {
@@ -189,24 +187,12 @@ impl Stage {
     }
 }
 
-/// A client on this core that has little room for what it does not read.
-fn narrow_on(server: &Server, core: usize) -> Client {
-    let deadline = Instant::now() + GUARD;
-    while Instant::now() < deadline {
-        let client = connect_narrow(server.address);
-        if server.core_of(&client) == core {
-            return client;
-        }
-    }
-    panic!("the kernel gives core {core} no connection");
-}
-
 // What the rows do.
 
 fn say(stage: &mut Stage, client: Client, bytes: &[u8], text: &str) {
     let mut client = client.logged_in("mew");
     client.send_raw(bytes);
-    // Who speaks telnet has its answers before that, and lines that end in CR LF.
+    // A client that speaks telnet has its answers before that, and lines that end in CR LF.
     let reply = client.read_line_bytes();
     assert!(reply.trim_ascii_end().ends_with(b"Sent to 2 cows"), "{}", bytes.escape_ascii());
     stage.near.expect_message("mew", false, text);
@@ -222,12 +208,9 @@ fn resets_in_a_line(stage: &mut Stage, mut client: Client) {
     client.reset();
 }
 
-/// From now on its kernel ignores whatever comes, acknowledgements too, as if the cable had been cut.
 fn vanishes(stage: &mut Stage, client: Client) {
-    const BPF_RETURN: u16 = 0x06;
     let client = client.logged_in("mew");
-    let ignore_all = [SockFilter::new(BPF_RETURN, 0, 0, 0)];
-    SockRef::from(client.stream()).attach_filter(&ignore_all).expect("a TCP socket");
+    client.go_deaf();
     stage.yield_until_cut();
 }
 
@@ -303,7 +286,7 @@ fn races(stage: &mut Stage, client: Client) {
     racers.into_iter().for_each(Client::quit);
 }
 
-// Faults of the crowd and of the machine.
+// Faults of a crowd and of the machine.
 
 #[test]
 fn ten_thousand_connections_are_served_and_leave_nothing() {
@@ -311,7 +294,7 @@ fn ten_thousand_connections_are_served_and_leave_nothing() {
     const THREADS: u64 = 8;
     const ANSWER: &[u8] = b"Registered users: aya, cow\n";
     let mut stage = Stage::new();
-    // The other tests of this file are to have some descriptors, too.
+    // The tests beside this one need some descriptors, too.
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let each = WISHED.min(allowed.saturating_sub(500)) / THREADS;
     let address = stage.server.address;
@@ -332,8 +315,8 @@ fn ten_thousand_connections_are_served_and_leave_nothing() {
     while !storms.iter().all(|storm| storm.is_finished()) {
         stage.talk();
     }
-    let clients: Vec<_> = storms.into_iter().flat_map(|storm| storm.join().expect("everybody is served")).collect();
-    // All are there at this moment; half of them leave by FIN, half by RST.
+    let clients: Vec<_> = storms.into_iter().flat_map(|storm| storm.join().expect("all are served")).collect();
+    // All are connected at this moment; half of them close by FIN, half by RST.
     for client in clients.iter().step_by(2) {
         SockRef::from(client).set_linger(Some(Duration::ZERO)).expect("a TCP socket");
     }
@@ -347,20 +330,18 @@ fn out_of_descriptors_the_bystanders_talk_on_and_no_core_spins() {
     const WINDOW: Duration = Duration::from_secs(3);
     const TICKS_MAX: u64 = 15; // 5 % of one core
     let mut stage = Stage::new();
-    let pid = Pid::from_raw(stage.server.pid());
-    let before = getrlimit(Resource::Nofile);
-    let none_left = Rlimit { current: Some(stage.descriptors as u64), maximum: before.maximum };
-    prlimit(pid, Resource::Nofile, none_left).expect("one's own child");
+    let pid = stage.server.pid();
+    set_soft_limit(pid, Resource::Nofile, stage.descriptors as u64);
     // A few still find a number below that which is free. Then enough are refused that some come to each core.
     let mut more = Vec::new();
     let mut refused = 0;
     while refused < 20 {
-        let mut newcomer = stage.server.connect();
-        let answer = newcomer.ask("who");
+        let mut late = stage.server.connect();
+        let answer = late.ask("who");
         if answer == "Registered users: aya, cow" {
-            more.push(newcomer);
+            more.push(late);
         } else {
-            assert_eq!((answer.as_str(), newcomer.read_to_end()), ("error: server is full", String::new()));
+            assert_eq!((answer.as_str(), late.read_to_end()), ("error: server is full", String::new()));
             refused += 1;
         }
         stage.talk();
@@ -368,14 +349,13 @@ fn out_of_descriptors_the_bystanders_talk_on_and_no_core_spins() {
     for core in [0, 1] {
         stage.server.log_event("accept_failed", &[("core", &core.to_string())]);
     }
-    // Not even the descriptor that a core keeps to tell newcomers with can be had again: they wait.
-    let not_even_one = Rlimit { current: Some(3), maximum: before.maximum };
-    prlimit(pid, Resource::Nofile, not_even_one).expect("one's own child");
+    // A core cannot even get the descriptor again that it reserves for refusals: new connections wait.
+    set_soft_limit(pid, Resource::Nofile, 3);
     let mut waiting: Vec<Client> = (0..20).map(|_| stage.server.connect()).collect();
-    waiting.iter_mut().for_each(|newcomer| newcomer.send("who"));
+    waiting.iter_mut().for_each(|late| late.send("who"));
     stage.talk();
     let began = stage.server.cpu_ticks();
-    // For so long nobody does anything.
+    // For this long no client does anything.
     stage.near.stream().set_read_timeout(Some(WINDOW)).expect("a TCP socket");
     let nothing = stage.near.stream().peek(&mut [0]).map_err(|error| error.kind());
     assert_eq!(nothing, Err(io::ErrorKind::WouldBlock));
@@ -383,11 +363,11 @@ fn out_of_descriptors_the_bystanders_talk_on_and_no_core_spins() {
     let ticks = stage.server.cpu_ticks() - began;
     assert!(ticks < TICKS_MAX, "waiting for descriptors took {ticks} ticks of 10 ms in 3 s");
     stage.talk();
-    prlimit(pid, Resource::Nofile, before).expect("one's own child");
+    restore_limit(pid, Resource::Nofile);
     let freed = Instant::now();
     drop(more);
-    for mut newcomer in waiting {
-        let answer = newcomer.read_line();
+    for mut late in waiting {
+        let answer = late.read_line();
         assert!(["Registered users: aya, cow", "error: server is full"].contains(&answer.as_str()), "{answer}");
     }
     let deadline = Instant::now() + GUARD;
@@ -395,10 +375,10 @@ fn out_of_descriptors_the_bystanders_talk_on_and_no_core_spins() {
         // Only a core that accepts knows that it can.
         while stage.server.log_events("accept_recovered", &[("core", &core.to_string())]).is_empty() {
             assert!(Instant::now() < deadline, "core {core} never accepts again");
-            // Told that the server is full, or gone of its own.
-            let mut newcomer = stage.server.connect();
-            newcomer.half_close();
-            newcomer.read_to_end();
+            // It is told that the server is full, or closes by itself.
+            let mut late = stage.server.connect();
+            late.half_close();
+            late.read_to_end();
         }
     }
     let (load, back) = (ticks as f64 / WINDOW.as_secs_f64(), freed.elapsed().as_secs_f64() * 1e3);
@@ -407,9 +387,7 @@ fn out_of_descriptors_the_bystanders_talk_on_and_no_core_spins() {
     stage.end();
 }
 
-const LAST_LINE: &str = "* the server is shutting down\n";
-
-/// One client of each kind that is in the middle of something, and would read what it is told.
+/// One client of each kind that is in the middle of a line, and reads what it is told.
 fn crowd(server: &Server) -> Vec<Client> {
     let unfinished: [&[u8]; 8] =
         [b"", b"login", b"\xff\xfa\x18 never ended", b"\xff", b"say cow \x1b[", b"\r", b"\xc3", &[b'x'; 5000]];
@@ -434,9 +412,9 @@ fn sigterm_under_load_sends_last_lines_and_ends_in_order() {
     assert!(server.log_events("drain_timed_out", &[]).is_empty(), "{:?}", server.log());
 }
 
-/// On an address of its own, so that no other test takes the port while no server has it.
+/// On an address that no other test uses, so that none takes the port while no server has it.
 fn server_on(address: &str) -> Server {
-    let patient = ["--sendq-bytes-max", "1073741824", "--sendq-stall", "10m", "--drain-timeout", "10m"];
+    let patient = ["--sendq-bytes-max", ROOMY, "--sendq-stall", "10m", "--drain-timeout", "10m"];
     Server::try_with(address, &patient).unwrap_or_else(|said| panic!("no server on {address}: {said}"))
 }
 
@@ -457,7 +435,7 @@ fn after_sigkill_under_load_the_next_server_is_unharmed() {
     stage.end();
 }
 
-/// Yields without end and reads what comes, until the server is gone.
+/// Yields without end and reads what comes, until the server has ended.
 fn flood(stream: &TcpStream, going: &mpsc::Sender<()>) {
     let lines = b"yield moo\n".repeat(32);
     let mut input = BufReader::new(stream).lines();
@@ -481,7 +459,7 @@ fn servers_killed_under_load_free_their_port_and_cows() {
         assert_eq!(server.connect().ask("cows"), free, "round {round}");
         let users: Vec<Client> = all_cows().into_iter().map(|cow| server.login(cow)).collect();
         let (going, gone) = mpsc::channel();
-        // Every fifth ends by SIGTERM, in the middle of the same.
+        // Every fifth ends by SIGTERM, under the same load.
         let signal = if round % 5 == 4 { "TERM" } else { "KILL" };
         thread::scope(|scope| {
             for user in &users {

@@ -1,20 +1,19 @@
-//! The server's own faults: what a panic takes with it, and whom a core that stands still holds up.
+//! The server's own faults: what ends with a panic, and which sessions a stalled core delays.
 //!
-//! A panic in what concerns one session ends that session; one in what is everybody's ends the process, which
-//! says on which core it was. A core that stalls delays its own sessions and those who wait for room in its
-//! mailbox. The faults are those of `src/faults.rs`; a build without debug assertions has none.
+//! A panic in what concerns one session ends that session; a panic in what all share ends the process, which names the
+//! core. A core that stalls delays its own sessions and the senders that wait for room in its mailbox. The faults are
+//! those of `src/faults.rs`; a build without debug assertions has none.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::{Client, Server, cores, cowchat};
+use crate::support::{Client, Scratch, Server, cores, serve};
 
 /// A server with these faults and flags.
 fn server_with(faults: &str, flags: &[&str]) -> Server {
-    let mut command = cowchat();
-    command.env("COWCHAT_FAULTS", faults).args(["serve", "--listen", "127.0.0.1:0", "--cores", &cores()]).args(flags);
-    Server::spawn(command).unwrap_or_else(|said| panic!("the server did not start: {said}"))
+    let mut command = serve(&[&["--cores", &cores()], flags].concat());
+    command.env("COWCHAT_FAULTS", faults);
+    Server::started(command)
 }
 
 /// Each says something to the other, and reads what the other says.
@@ -29,10 +28,8 @@ fn talk(aya: &mut Client, cow: &mut Client) {
 fn without_debug_assertions_there_are_no_faults() {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/faults.rs");
     let main = format!("#[path = {source:?}] mod faults; fn main() {{ faults::at(faults::Point::Line, b\"boom\"); }}");
-    let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}", std::process::id()));
-    fs::create_dir_all(&place).expect("the directory for tests can be written");
-    let (source, program) = (place.join("main.rs"), place.join("main"));
-    fs::write(&source, main).expect("the directory for tests can be written");
+    let files = Scratch::new();
+    let (source, program) = (files.put("main.rs", main), files.join("main"));
     for (assertions, has_faults) in [("on", true), ("off", false)] {
         let mut compile = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()));
         compile.args(["--edition", "2024", "-A", "warnings", "-C", &format!("debug-assertions={assertions}"), "-o"]);
@@ -42,7 +39,6 @@ fn without_debug_assertions_there_are_no_faults() {
         let program = fs::read(&program).expect("it was written");
         assert_eq!(program.windows(14).any(|part| part == b"COWCHAT_FAULTS"), has_faults);
     }
-    fs::remove_dir_all(&place).expect("it was created here");
 }
 
 /// The same of the whole server, where the tests are built as a release is.
@@ -65,11 +61,13 @@ mod armed {
     use socket2::SockRef;
 
     use super::{server_with, talk};
-    use crate::support::{Client, GUARD, Guarded, Server, connect_narrow, count_of, cowchat, full_pipe, message};
+    use crate::support::{
+        Client, GUARD, Guarded, LAST_LINE, NO_USERS, Server, count_of, full_pipe, message, say_bytes, serve, wait_until,
+    };
 
     // Faults of one session.
 
-    /// On each core in turn somebody sends `line`, and nobody else notices.
+    /// On each core in turn a user sends `line`, and no other notices.
     fn assert_it_ends_one_session(fault: &str, line: &str) {
         let mut server = server_with(fault, &[]);
         let (mut aya, mut cow) = (server.login_on(0, "aya"), server.login_on(1, "cow"));
@@ -140,7 +138,7 @@ mod armed {
         }
         aya.quit();
         cow.quit();
-        // For which nothing may be left of them.
+        // Nothing may be left of them, or the drain waits.
         server.signal("TERM");
         assert_eq!(server.wait().code(), Some(0));
     }
@@ -183,9 +181,8 @@ mod armed {
     #[test]
     fn a_panic_with_an_unread_log_ends_one_session() {
         for cores in ["1", "2"] {
-            let mut command = cowchat();
+            let mut command = serve(&["--cores", cores]);
             command.env("COWCHAT_FAULTS", "line:boom,draw:crash");
-            command.args(["serve", "--listen", "127.0.0.1:0", "--cores", cores]);
             // Its log is stuck from the first line on.
             let (_unread, full) = full_pipe();
             let mut server = Guarded::spawn_with_stderr(&mut command, full.into());
@@ -198,7 +195,7 @@ mod armed {
                 faulty.send(line);
                 assert_eq!(faulty.read_until_cut(), b"", "{line}");
                 for cow in &mut herd {
-                    assert_eq!(cow.ask("who mew"), "Registered users: (none)", "{line}, on {cores} cores");
+                    assert_eq!(cow.ask("who mew"), NO_USERS, "{line}, on {cores} cores");
                 }
             }
             herd.into_iter().for_each(Client::quit);
@@ -209,8 +206,7 @@ mod armed {
 
     // Faults of a core.
 
-    /// mew, on `core`, does something that ends the process, which is to name the core `broken`. Returns how long
-    /// that took.
+    /// mew, on `core`, does something that ends the process, which must name the core `broken`. Returns how long that took.
     fn assert_it_ends_the_process(fault: &str, core: usize, broken: usize, act: fn(&mut Client)) -> Duration {
         let mut server = server_with(fault, &[]);
         let mut faulty = server.login_on(core, "mew");
@@ -221,7 +217,7 @@ mod armed {
         assert_eq!(server.wait().code(), Some(1), "{fault}");
         let took = began.elapsed();
         for client in others.iter_mut().chain([&mut faulty]) {
-            // A message may have come before the end, which they all see.
+            // A message may have come before the end, which all see.
             client.read_until_cut();
         }
         let log = server.log();
@@ -232,8 +228,8 @@ mod armed {
 
     #[test]
     fn a_core_that_fails_with_an_unread_log_ends_the_process() {
-        let mut command = cowchat();
-        command.env("COWCHAT_FAULTS", "leave").args(["serve", "--listen", "127.0.0.1:0", "--cores", "2"]);
+        let mut command = serve(&["--cores", "2"]);
+        command.env("COWCHAT_FAULTS", "leave");
         let (_unread, full) = full_pipe();
         let mut server = Guarded::spawn_with_stderr(&mut command, full.into());
         let address = server.read_announcement();
@@ -280,7 +276,7 @@ mod armed {
     #[test]
     fn a_panic_of_a_core_in_a_drain_is_no_orderly_end() {
         for core in [0, 1] {
-            // The only one who is registered leaves when it is told of the end.
+            // The only user leaves when it is told of the end.
             let mut server = server_with("leave", &[]);
             let mut faulty = server.login_on(core, "mew");
             server.signal("TERM");
@@ -292,7 +288,7 @@ mod armed {
         }
     }
 
-    // A core that stands still.
+    // A core that stalls.
 
     /// Where a core that stalls says so, and waits.
     struct Stalls(TcpListener);
@@ -304,12 +300,12 @@ mod armed {
             Stalls(listener)
         }
 
-        /// The fault by which whoever executes a line with this word stalls.
+        /// The fault by which a core that executes a line with this word stalls.
         fn fault(&self, word: &str) -> String {
             format!("line:{word}@{}", self.0.local_addr().expect("a bound socket"))
         }
 
-        /// Waits until a core stands still, which it does until this is dropped.
+        /// Waits until a core has stalled, which it does until the stream is dropped.
         fn begin(&self) -> TcpStream {
             self.0.accept().expect("a core stalls").0
         }
@@ -418,12 +414,10 @@ mod armed {
         rests.and_then(|rests| rests.trim().parse().ok()).expect("a number")
     }
 
-    const LAST_LINE: &str = "* the server is shutting down\n";
-
     #[test]
     fn in_a_drain_messages_of_a_stalled_core_precede_last_lines() {
-        // The others look a thousand times a second whether it has said its end, and rest in between; before that,
-        // while they let handshakes end, only as often as their hearts beat.
+        // The other core looks a thousand times a second whether this one has sent its end, and rests in between. Before
+        // that, while handshakes end, it rests only as often as its housekeeping runs.
         const RESTS: u64 = 50;
         for stalled in [0, 1] {
             let stalls = Stalls::new();
@@ -434,11 +428,8 @@ mod armed {
             let stall = stalls.begin();
             server.signal("TERM");
             server.log_event("draining", &[("cause", "SIGTERM")]);
-            let (before, deadline) = (rests(&server, 1 - stalled), Instant::now() + GUARD);
-            while rests(&server, 1 - stalled) < before + RESTS {
-                assert!(Instant::now() < deadline, "core {} does not wait", 1 - stalled);
-                std::thread::yield_now();
-            }
+            let before = rests(&server, 1 - stalled);
+            wait_until(|| rests(&server, 1 - stalled) >= before + RESTS, "the other core does not wait");
             aya.expect_silence();
             drop(stall);
             assert_eq!(tux.read_to_end(), format!("Sent to aya\n{LAST_LINE}"));
@@ -450,7 +441,7 @@ mod armed {
 
     #[test]
     fn a_stalled_core_keeps_no_last_line_from_other_cores() {
-        // With room in its mailbox, and with somebody who waits for that.
+        // With room in its mailbox, and with a sender that waits for that.
         for (stalled, frames) in [(0, "4096"), (1, "1")] {
             let stalls = Stalls::new();
             let flags = ["--mailbox-frames", frames, "--drain-timeout", "6s"];
@@ -467,19 +458,12 @@ mod armed {
             assert_eq!(cow.ask("who aya"), "Registered users: aya");
             server.signal("TERM");
             for client in [&mut guest, &mut aya, &mut cow] {
-                assert_eq!(client.read_to_end(), LAST_LINE, "core {stalled} stands still");
+                assert_eq!(client.read_to_end(), LAST_LINE, "core {stalled} is stalled");
             }
             assert_eq!(server.wait().code(), Some(0));
             server.log_event("drain_timed_out", &[]);
             drop(stall);
         }
-    }
-
-    /// Has mew say to `cow` as many messages as have so many bytes.
-    fn say_bytes(mew: &mut Client, cow: &str, bytes: usize) {
-        let count = bytes / message("mew", true, "moo").len();
-        mew.send_raw(format!("say {cow} moo\n").repeat(count).as_bytes());
-        mew.expect(&format!("Sent to {cow}\n").repeat(count));
     }
 
     #[test]
@@ -489,31 +473,28 @@ mod armed {
         for stalled in [0, 1] {
             let stalls = Stalls::new();
             let server = server_with(&stalls.fault("boom"), &flags);
-            let narrow_on = |core: usize, cow: &str| {
-                let mut clients = std::iter::repeat_with(|| connect_narrow(server.address)).take(64);
-                clients.find(|client| server.core_of(client) == core).expect("every other or so").logged_in(cow)
-            };
+            let narrow_on = |core, cow| server.connect_narrow_on(core).logged_in(cow);
             let [mut mew, mut cow] =
                 [(1 - stalled, "mew"), (stalled, "cow")].map(|(core, cow)| server.login_on(core, cow));
             // These read nothing.
             let _there = ["kirby", "nemo"].map(|cow| narrow_on(stalled, cow));
             let _here = ["tux", "aya", "ferris"].map(|cow| narrow_on(1 - stalled, cow));
             // Over the budget, so that the core tells of its largest queue.
-            say_bytes(&mut mew, "kirby", 10 * MIB / 4);
-            say_bytes(&mut mew, "nemo", 8 * MIB / 4);
+            say_bytes(&mut mew, "mew", "kirby", 10 * MIB / 4);
+            say_bytes(&mut mew, "mew", "nemo", 8 * MIB / 4);
             server.log_event("closed", &[("cow", "kirby"), ("reason", "queues_full")]);
             cow.send("boom");
             let stall = stalls.begin();
             // Smaller ones, and with what waits there over the budget again.
-            say_bytes(&mut mew, "tux", 5 * MIB / 4);
-            say_bytes(&mut mew, "aya", MIB);
-            say_bytes(&mut mew, "ferris", MIB);
+            say_bytes(&mut mew, "mew", "tux", 5 * MIB / 4);
+            say_bytes(&mut mew, "mew", "aya", MIB);
+            say_bytes(&mut mew, "mew", "ferris", MIB);
             server.log_event("closed", &[("cow", "tux"), ("reason", "queues_full")]);
             drop(stall);
         }
     }
 
-    /// How long it takes until aya has read that it was sent, and cow the message, so often; the p99.
+    /// How long it takes until aya has read the reply, and cow the message; the p99 of this many.
     fn p99_of_talk(aya: &mut Client, cow: &mut Client, messages: usize) -> Duration {
         let mut taken = Vec::new();
         for _ in 0..messages {
@@ -526,9 +507,9 @@ mod armed {
         taken[messages * 99 / 100]
     }
 
-    /// What a message between the others takes beside what it takes when no core is stalled is printed; nothing
-    /// fails by it. `COWCHAT_STALLS` says how often that is compared (default 2), and `COWCHAT_STALL_MESSAGES` by
-    /// how many messages (default 100).
+    /// How long a message between the others takes, with and without a stalled core, is printed and fails nothing.
+    /// `COWCHAT_STALLS` says how often that is compared (default 2), and `COWCHAT_STALL_MESSAGES` by how many messages
+    /// (default 100).
     #[test]
     fn sessions_apart_from_a_stalled_core_do_not_notice() {
         let (times, messages) = (count_of("COWCHAT_STALLS", 2), count_of("COWCHAT_STALL_MESSAGES", 100));
@@ -539,7 +520,7 @@ mod armed {
             let server = server_with(&stalls.fault("boom"), &["--mailbox-frames", "1"]);
             let mut tux = server.login_on(stalled, "tux");
             let [mut mew, mut aya, mut cow] = ["mew", "aya", "cow"].map(|cow| server.login_on(other, cow));
-            // The first time is for what a server does once only.
+            // The first round is for what a server does only once.
             p99_of_talk(&mut aya, &mut cow, messages / 10);
             let calm = p99_of_talk(&mut aya, &mut cow, messages);
             tux.send("say tux boom");

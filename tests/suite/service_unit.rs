@@ -2,11 +2,10 @@
 //! its times and limits fit the server's own. `ci/unit.sh` asks systemd what it thinks of it. And the profile for
 //! containers, `ci/seccomp.json`: that it allows what the server calls.
 
-use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::support::{Client, GUARD, Server, bpf, confine, connect_narrow, cowchat};
+use crate::support::{Client, Scratch, Server, bpf, confine, connect_narrow, serve, wait_until};
 use clap::Parser;
 use cowchat::cli::Cli;
 use cowchat::limits::{DESCRIPTORS_MIN, DRAIN_TIMEOUT, LOG_PATIENCE, STALL_NOTICED, WATCH_INTERVAL};
@@ -105,41 +104,23 @@ fn kill_at_any_but(command: &mut Command, calls: &[libc::c_long]) {
     confine(command, program);
 }
 
-/// A directory with a greeting and a cow, gone when this is dropped.
-struct Files(PathBuf);
-
-impl Files {
-    fn new() -> Files {
-        let files = Files(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("unit-{}", std::process::id())));
-        std::fs::create_dir_all(&files.0).expect("the directory for tests can be written");
-        std::fs::write(files.0.join("motd"), "Moo!\n").expect("a directory of one's own");
-        std::fs::write(files.0.join("plain.cow"), "$the_cow = <<EOC;\n  $thoughts\n  (oo)\nEOC\n").expect("the same");
-        files
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 #[test]
 fn a_server_needs_no_system_call_that_the_unit_forbids() {
-    let files = Files::new();
-    let notify = std::os::unix::net::UnixDatagram::bind(files.0.join("notify")).expect("a directory of one's own");
-    let mut command = cowchat();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--cores", "2", "--herd", "21", "--history", "9"]);
-    command.arg("--motd").arg(files.0.join("motd")).arg("--cow-dir").arg(&files.0);
-    command.env("NOTIFY_SOCKET", files.0.join("notify")).env("WATCHDOG_USEC", "500000");
+    let files = Scratch::new();
+    let motd = files.put("motd", "Moo!\n");
+    files.put("plain.cow", "$the_cow = <<EOC;\n  $thoughts\n  (oo)\nEOC\n");
+    let notify = std::os::unix::net::UnixDatagram::bind(files.join("notify")).expect("a directory of the test's own");
+    let flags = ["--cores", "2", "--herd", "21", "--history", "9", "--motd", &motd, "--cow-dir", files.path()];
+    let mut command = serve(&flags);
+    command.env("NOTIFY_SOCKET", files.join("notify")).env("WATCHDOG_USEC", "500000");
     kill_at_any_but(&mut command, &allowed());
-    let mut server = Server::spawn(command).unwrap_or_else(|said| panic!("it did not start: {said}"));
+    let mut server = Server::started(command);
     let login = |core, cow: &str| {
         let mut client = server.connect_on(core);
         client.expect("Moo!\n");
         client.logged_in(cow)
     };
-    // So many on each core that the ring for sends is worth it.
+    // Enough on each core that the ring for sends is used.
     let mut receivers: Vec<Client> = (2..=21).map(|number| login(number % 2, &format!("tux#{number}"))).collect();
     let mut sender = login(0, "plain#2");
     for text in ["hi", "hi again"] {
@@ -156,7 +137,7 @@ fn a_server_needs_no_system_call_that_the_unit_forbids() {
     }
     receivers.remove(0).reset();
     receivers.remove(0).half_close();
-    // One who does not read, until he is cut.
+    // One that does not read, until it is cut.
     let mut never_reading = connect_narrow(server.address);
     never_reading.expect("Moo!\n");
     let _never_reading = never_reading.logged_in("ferris");
@@ -165,10 +146,11 @@ fn a_server_needs_no_system_call_that_the_unit_forbids() {
         for mut receiver in receivers {
             scope.spawn(move || receiver.read_to_end());
         }
-        let deadline = Instant::now() + GUARD;
-        while server.log_events("closed", &[("cow", "ferris"), ("reason", "slow_consumer")]).is_empty() {
-            assert!(sender.ask(&long).starts_with("Sent to ") && Instant::now() < deadline);
-        }
+        let is_cut = || {
+            assert!(sender.ask(&long).starts_with("Sent to "));
+            !server.log_events("closed", &[("cow", "ferris"), ("reason", "slow_consumer")]).is_empty()
+        };
+        wait_until(is_cut, "ferris is not cut");
         let mut signs = [0; 4096];
         let length = notify.recv(&mut signs).expect("it is ready");
         assert!(signs[..length].starts_with(b"READY=1\n"));
@@ -182,8 +164,7 @@ fn a_call_that_is_missing_in_the_unit_would_be_noticed() {
     for missing in [libc::SYS_io_uring_setup, libc::SYS_sched_setaffinity] {
         let mut calls = allowed();
         calls.retain(|&call| call != missing);
-        let mut command = cowchat();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--cores", "2"]);
+        let mut command = serve(&["--cores", "2"]);
         kill_at_any_but(&mut command, &calls);
         let Err(said) = Server::spawn(command) else { panic!("it starts without system call {missing}") };
         assert!(said.contains(&format!("(signal: {}", libc::SIGSYS)), "{said}");
