@@ -1,7 +1,7 @@
-//! Bytes of messages, replies and input that this thread holds: counted when a block is made and when it is dropped.
+//! Bytes of messages, replies and input, counted on each thread when a block is made and when it is dropped.
 //!
 //! One core may make a message and another drop it, so a thread's balance may be negative; the sum over all threads is what
-//! the process holds. Nothing here is shared: each core publishes its balance from time to time.
+//! the process holds. Nothing here is shared: each core publishes its balance ([`crate::policy::memory_budget`]).
 
 use std::cell::Cell;
 
@@ -9,7 +9,7 @@ thread_local! {
     static BALANCE: Cell<i64> = const { Cell::new(0) };
 }
 
-/// A number of bytes, in the balance while this lives.
+/// A number of bytes that counts in the balance while this lives.
 #[derive(Debug, Default)]
 pub struct HeldBytes(u32);
 
@@ -21,12 +21,12 @@ impl HeldBytes {
         held
     }
 
-    /// The number.
+    /// How many.
     pub fn bytes(&self) -> usize {
         self.0 as usize
     }
 
-    /// Changes the number.
+    /// Counts `bytes` instead.
     pub fn set(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         count(i64::from(bytes) - i64::from(self.0));
@@ -46,7 +46,7 @@ impl Drop for HeldBytes {
     }
 }
 
-/// Adds to the balance. For a block that knows its own size.
+/// Adds to the balance, for a block that knows its own size.
 pub fn count(bytes: i64) {
     BALANCE.set(BALANCE.get() + bytes);
 }

@@ -176,7 +176,7 @@ impl Core {
         self.metrics.add_ended(close.reason);
         if !connection.is_served.get() {
             let permit = connection.permit.take();
-            permit.iter().for_each(ConnectionPermit::was_unserved);
+            permit.iter().for_each(ConnectionPermit::mark_unserved);
             connection.permit.set(permit);
             return;
         }

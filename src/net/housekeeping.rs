@@ -67,7 +67,7 @@ fn cut_if_slow(core: &Core, connection: &Connection) {
 
 /// Cuts the connections with the largest loads while more is held for all together than may be.
 fn keep_the_budget(core: &Core) {
-    if !core.account.is_over(held::balance()) {
+    if !core.account.publish(held::balance()) {
         return;
     }
     let connections = core.connections();

@@ -1,10 +1,10 @@
-//! Addresses of peers: how many connections each has, how often it connects, and the debt that its connections leave.
+//! What is counted by address: connections, how often it connects, the debt that its connections leave, its messages.
 //!
-//! One address is an IPv4 address, mapped into IPv6 or not, or an IPv6 network of 64 bits, since that is what one
-//! subscriber gets. One table behind a lock serves all cores, so it is exact; it is used when a connection comes and when
-//! it goes, never in between. Times are the server's, the same on all cores.
+//! One address is an IPv4 address, mapped into IPv6 or not, or an IPv6 network of 64 bits, which is what one subscriber
+//! gets. One table behind a lock serves all cores, so it is exact; it is used when a connection opens and when it
+//! closes, never in between. Times are the server's, the same on all cores.
 
-use std::collections::{HashMap, hash_map};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::AtomicU32;
@@ -14,8 +14,8 @@ use std::time::Duration;
 use super::flood::SharedBucket;
 use super::networks::Networks;
 
-/// What counts as one address, in one word, since every connection keeps one: the upper half of an IPv6
-/// address; an IPv4 address stands behind 32 bits of ones, where IPv6 has multicast and no peer.
+/// What counts as one address, in one word, since every connection keeps one: the upper half of an IPv6 address, or an
+/// IPv4 address after 32 one bits, where IPv6 has multicast and no peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Source(u64);
 
@@ -29,7 +29,6 @@ impl From<IpAddr> for Source {
 }
 
 impl fmt::Display for Source {
-    /// As addresses and networks are written.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 >> 32 {
             0xffff_ffff => Ipv4Addr::from(self.0 as u32).fmt(f),
@@ -38,25 +37,25 @@ impl fmt::Display for Source {
     }
 }
 
-/// The address has as many connections as one may have.
+/// The address has as many connections as it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddressFull {
-    /// It also connects too fast: the log counts such connections, and does not name each.
+    /// It also connects too fast: the log counts such connections instead of naming each.
     pub is_too_fast: bool,
 }
 
-/// How often an address may connect: `burst` times at once, then once in each `interval`.
+/// How often an address may connect: `burst` times at once, then once in each `interval`. More often, it is served later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectRate {
     /// At least 1.
     pub burst: u32,
-    /// Between two of them.
+    /// Between two connections.
     pub interval: Duration,
-    /// No connection waits for longer.
+    /// No connection waits longer.
     pub wait_max: Duration,
 }
 
-/// What is known of each address, over all cores.
+/// The state of every address, over all cores.
 #[derive(Debug)]
 pub struct Addresses {
     connections_max: usize,
@@ -68,22 +67,22 @@ pub struct Addresses {
 #[derive(Debug)]
 struct Table {
     entries: HashMap<Source, Entry>,
-    /// With more entries than these, those that say nothing are removed.
-    crowded: usize,
-    /// Connections that were not served and are not in the log one by one.
+    /// With more entries, stale ones are removed.
+    entries_max: usize,
+    /// Connections that were not served and that the log does not name one by one.
     unserved: HashMap<Source, u64>,
 }
 
-/// Fewer entries than these are never removed.
-const FEW: usize = 1024;
+/// Up to this many entries are kept, stale or not: about 150 KiB.
+const ENTRIES_MIN: usize = 1024;
 
-/// What is known of one address.
+/// One address.
 #[derive(Debug, Default)]
 struct Entry {
     connections: usize,
-    /// When the debt of connections that are over is paid.
+    /// When the debt of its closed connections is paid.
     debt_until: Duration,
-    /// When its burst of connects is whole again.
+    /// When it may connect a whole burst again.
     connects_until: Duration,
     shared: Arc<Shared>,
 }
@@ -91,14 +90,15 @@ struct Entry {
 /// What the connections of one address share, on all cores.
 #[derive(Debug, Default)]
 pub struct Shared {
-    /// Bytes of messages that they send.
+    /// Bytes of the messages that they send.
     pub messages: SharedBucket,
     /// How many cows they hold.
     pub cows: Arc<AtomicU32>,
 }
 
 impl Entry {
-    fn says_nothing(&self, now: Duration) -> bool {
+    /// Whether it is no different from a new one.
+    fn is_stale(&self, now: Duration) -> bool {
         self.connections == 0
             && self.debt_until <= now
             && self.connects_until <= now
@@ -106,38 +106,38 @@ impl Entry {
     }
 }
 
-/// What an address allows a new connection.
-#[derive(Debug)]
+/// What a new connection gets from its address.
+#[derive(Debug, Default)]
 pub struct Entered {
-    /// Lives as long as the connection; an address that is exempt from everything needs none.
+    /// Lives as long as the connection; `None` if the address is exempt from every limit.
     pub permit: Option<ConnectionPermit>,
-    /// How long it has to wait before it is served.
+    /// How long the connection waits before it is served.
     pub wait: Duration,
-    /// How long it takes to pay what earlier connections of the address left.
+    /// What earlier connections of the address left unpaid, as the time that it takes to pay.
     pub debt: Duration,
     /// What it shares with other connections of its address; `None` if their number is not limited.
     pub shared: Option<Arc<Shared>>,
 }
 
 impl Addresses {
-    /// No connections yet. Addresses in `exempt` may have any number of them, but no faster than `connect_rate`.
+    /// No connections yet. An address in `exempt` may have any number of them, but connects at `connect_rate` like others.
     pub fn new(connections_max: usize, exempt: Networks, connect_rate: Option<ConnectRate>) -> Arc<Self> {
-        let table = Table { entries: HashMap::new(), crowded: FEW, unserved: HashMap::new() };
+        let table = Table { entries: HashMap::new(), entries_max: ENTRIES_MIN, unserved: HashMap::new() };
         Arc::new(Addresses { connections_max, exempt, connect_rate, table: Mutex::new(table) })
     }
 
-    /// Counts a connection from `peer` at `now`, until its permit is gone. `is_limited`: its lines are counted.
+    /// Counts a connection from `peer` at `now`, until its permit is dropped. `is_limited`: flood control applies to it.
     ///
     /// # Errors
-    /// When the address has as many connections as one may have.
+    /// When the address has as many connections as it may have.
     pub fn enter(self: &Arc<Self>, peer: IpAddr, is_limited: bool, now: Duration) -> Result<Entered, AddressFull> {
         let is_counted = !self.exempt.contains(peer);
         if !is_counted && !is_limited {
-            return Ok(Entered { permit: None, wait: Duration::ZERO, debt: Duration::ZERO, shared: None });
+            return Ok(Entered::default());
         }
         let source = Source::from(peer);
         let mut table = self.lock();
-        table.make_room(now);
+        table.prune(now);
         let entry = table.entries.entry(source).or_default();
         let rate = self.connect_rate.filter(|_| is_limited);
         let wait = rate.map_or(Duration::ZERO, |rate| {
@@ -161,7 +161,7 @@ impl Addresses {
         Ok(Entered { permit: Some(permit), wait, debt, shared })
     }
 
-    /// Connections by address that were not served and are not in the log, since the last call.
+    /// Connections by address that were not served and not logged, since the last call.
     pub fn take_unserved(&self) -> Vec<(String, u64)> {
         let unserved = std::mem::take(&mut self.lock().unserved);
         unserved.into_iter().map(|(source, count)| (source.to_string(), count)).collect()
@@ -173,11 +173,11 @@ impl Addresses {
 }
 
 impl Table {
-    /// Removes addresses of which nothing is known, when there are many.
-    fn make_room(&mut self, now: Duration) {
-        if self.entries.len() > self.crowded {
-            self.entries.retain(|_, entry| !entry.says_nothing(now));
-            self.crowded = FEW.max(2 * self.entries.len());
+    /// Removes stale entries when there are many. The limit then doubles, so an entry costs constant time on average.
+    fn prune(&mut self, now: Duration) {
+        if self.entries.len() > self.entries_max {
+            self.entries.retain(|_, entry| !entry.is_stale(now));
+            self.entries_max = ENTRIES_MIN.max(2 * self.entries.len());
         }
     }
 }
@@ -190,22 +190,15 @@ pub struct ConnectionPermit {
 }
 
 impl ConnectionPermit {
-    /// The connection is over at `now`, and leaves a debt that takes this long to pay.
+    /// Ends the connection at `now`, with a debt that takes this long to pay.
     pub fn release(self, debt: Duration, now: Duration) {
-        let (addresses, source) = (Arc::clone(&self.addresses), self.source);
-        drop(self);
-        if let hash_map::Entry::Occupied(mut entry) = addresses.lock().entries.entry(source) {
-            let known = entry.get_mut();
-            known.debt_until = known.debt_until.max(now + debt);
-            // An address that is gone takes no memory.
-            if known.says_nothing(now) {
-                entry.remove();
-            }
+        if let Some(entry) = self.addresses.lock().entries.get_mut(&self.source) {
+            entry.debt_until = entry.debt_until.max(now + debt);
         }
     }
 
-    /// The connection has ended before it was served.
-    pub fn was_unserved(&self) {
+    /// Counts the connection as one that ended before it was served.
+    pub fn mark_unserved(&self) {
         *self.addresses.lock().unserved.entry(self.source).or_default() += 1;
     }
 }
@@ -235,23 +228,20 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_as_many_places_as_it_may_and_one_that_goes_makes_room() {
+    fn a_closed_connection_makes_room_at_its_address() {
         let addresses = Addresses::new(2, networks("127.0.0.0/8"), None);
         let enter = |text| addresses.enter(ip(text), true, NOW).map(|entered| entered.permit);
-        let one = enter("192.0.2.1").expect("the first").expect("counted");
-        let two = enter("::ffff:192.0.2.1").expect("the second").expect("counted");
+        let one = enter("192.0.2.1").expect("the first");
+        let _two = enter("::ffff:192.0.2.1").expect("the second");
         assert!(enter("192.0.2.1").is_err() && enter("::ffff:192.0.2.1").is_err());
-        let other = enter("192.0.2.2").expect("another address has room");
-        let release = |permit: ConnectionPermit| permit.release(Duration::ZERO, NOW);
-        release(one);
-        let three = enter("192.0.2.1").expect("room again");
+        let _other = enter("192.0.2.2").expect("another address has room");
+        one.expect("counted").release(Duration::ZERO, NOW);
+        let _three = enter("192.0.2.1").expect("room again");
         assert!(enter("192.0.2.1").is_err());
-        [two, three.expect("counted"), other.expect("counted")].into_iter().for_each(release);
-        assert!(addresses.lock().entries.is_empty(), "an address that is gone is forgotten");
     }
 
     #[test]
-    fn an_exempt_address_has_any_number_and_is_not_counted() {
+    fn an_exempt_address_is_not_counted() {
         let addresses = Addresses::new(1, networks("127.0.0.0/8,::1"), None);
         for text in ["127.0.0.1", "127.0.0.1", "::ffff:127.0.0.1", "::1", "::1"] {
             assert!(addresses.enter(ip(text), false, NOW).expect("exempt").permit.is_none());
@@ -262,7 +252,7 @@ mod tests {
     #[test]
     fn a_network_of_64_bits_counts_as_one_address() {
         let addresses = Addresses::new(1, Networks::default(), None);
-        let _place = addresses.enter(ip("2001:db8:1:2::1"), true, NOW).expect("the first");
+        let _permit = addresses.enter(ip("2001:db8:1:2::1"), true, NOW).expect("the first");
         assert!(addresses.enter(ip("2001:db8:1:2:ffff:ffff:ffff:ffff"), true, NOW).is_err());
         assert!(addresses.enter(ip("2001:db8:1:3::1"), true, NOW).is_ok());
     }
@@ -271,7 +261,7 @@ mod tests {
         ConnectRate { burst: 3, interval: Duration::from_millis(500), wait_max: Duration::from_secs(30) };
 
     #[test]
-    fn an_address_that_connects_too_fast_is_served_later_and_another_is_not() {
+    fn only_an_address_that_connects_too_fast_is_served_later() {
         let addresses = Addresses::new(1000, networks("127.0.0.0/8"), Some(RATE));
         let wait = |at, text| {
             let entered = addresses.enter(ip(text), true, Duration::from_millis(at)).expect("there is room");
@@ -281,7 +271,7 @@ mod tests {
         assert_eq!(wait(1000, "192.0.2.2"), 0);
         assert_eq!([2000, 2500, 3000].map(|at| wait(at, "192.0.2.1")), [1000, 1000, 1000], "it keeps to its rate");
         assert_eq!([(); 3].map(|()| wait(60_000, "192.0.2.1")), [0, 0, 0]);
-        // Whatever one of its users does, another one waits for half a minute at most.
+        // Whatever one user of an address does, another waits half a minute at most.
         (0..1000).for_each(|_| _ = wait(61_000, "192.0.2.3"));
         assert_eq!(wait(61_000, "192.0.2.3"), 30_000);
         assert_eq!(wait(92_000, "192.0.2.3"), 0);
@@ -290,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_connection_leaves_unpaid_the_next_one_of_its_address_finds() {
+    fn the_next_connection_inherits_the_debt_of_its_address() {
         let addresses = Addresses::new(9, Networks::default(), None);
         let enter = |text, is_limited| addresses.enter(ip(text), is_limited, NOW).expect("there is room");
         let release =
@@ -303,13 +293,13 @@ mod tests {
     }
 
     #[test]
-    fn what_an_address_has_sent_counts_for_its_next_connection_on_any_core() {
+    fn the_next_connection_inherits_what_its_address_has_sent() {
         let addresses = Addresses::new(9, Networks::default(), None);
         let enter = |text| addresses.enter(ip(text), true, NOW).expect("there is room");
         let rate = Rate::new(1000, 1000, Duration::from_secs(1));
         let Entered { permit, shared, .. } = enter("192.0.2.1");
         let messages = &shared.expect("counted").messages;
-        assert_eq!(messages.take(NOW, rate, Price::of_message(60_000)), Ok(()));
+        assert!(messages.try_take(NOW, rate, Price::of_message(60_000)));
         permit.expect("counted").release(Duration::ZERO, NOW);
         let wait = |text| enter(text).shared.expect("counted").messages.wait(NOW, rate).as_secs();
         assert_eq!(wait("192.0.2.1"), 59);
@@ -317,14 +307,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_told_of_one_by_one_is_counted_by_address() {
+    fn connections_that_are_not_logged_are_counted_by_address() {
         let addresses = Addresses::new(1, Networks::default(), Some(RATE));
         let _first = addresses.enter(ip("192.0.2.1"), true, NOW).expect("there is room");
         let refused: Vec<bool> = (0..5)
             .map(|_| addresses.enter(ip("192.0.2.1"), true, NOW).expect_err("there is no room").is_too_fast)
             .collect();
         assert_eq!(refused, [false, false, true, true, true]);
-        addresses.enter(ip("2001:db8::7"), true, NOW).expect("there is room").permit.expect("counted").was_unserved();
+        addresses.enter(ip("2001:db8::7"), true, NOW).expect("there is room").permit.expect("counted").mark_unserved();
         let mut unserved = addresses.take_unserved();
         unserved.sort();
         assert_eq!(unserved, [("192.0.2.1".to_owned(), 3), ("2001:db8::/64".to_owned(), 1)]);
@@ -332,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_which_there_is_nothing_to_know_are_forgotten() {
+    fn stale_addresses_are_removed() {
         let addresses = Addresses::new(9, Networks::default(), Some(RATE));
         for second in 0..5 {
             for address in 0..1000_u32 {
@@ -341,7 +331,7 @@ mod tests {
                 drop(addresses.enter(peer, true, at).expect("there is room"));
             }
         }
-        assert!(addresses.lock().entries.len() <= 2 * FEW);
+        assert!(addresses.lock().entries.len() <= 2 * ENTRIES_MIN);
     }
 
     proptest! {

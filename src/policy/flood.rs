@@ -1,8 +1,8 @@
-//! Flood control: how soon a connection's next line may be executed. Arithmetic only; the clock is told.
+//! Flood control: how long a connection's next line waits. Arithmetic only; time is told.
 //!
-//! A bucket holds lines. One may run while the bucket is above zero, and may drive it below: whoever yields
-//! to thousands has to wait for as long as that is worth. It fills up again all the time. A full bucket is a
-//! moment in the past, so one word says it all, and nothing has to be done while time passes.
+//! A bucket holds lines and refills all the time. A line may run while the bucket is above zero, and may take it below:
+//! after a yield to thousands its sender waits for as long as that is worth. A bucket is kept as the moment at which it
+//! will be full, so it is one word, and nothing runs while time passes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,53 +14,52 @@ use crate::limits::{FLOOD_BYTES, FLOOD_DEBT_MAX, FLOOD_RECEIVERS, FLOOD_REPLY_BY
 pub struct Price(u64);
 
 impl Price {
-    /// Parts of one line: each receiver and each byte that is in no line is a whole number of them.
+    /// Parts of one line. A receiver, and a byte outside of lines, is a whole number of them.
     const LINE: u64 = FLOOD_RECEIVERS * FLOOD_BYTES;
 
-    /// Of a line of `bytes`, answered by `reply_bytes`, that reaches `receivers` others.
+    /// A line of `bytes` that reaches `receivers` others and is answered by `reply_bytes`.
     pub fn of_line(bytes: usize, receivers: usize, reply_bytes: usize) -> Self {
         let lines = 1 + bytes as u64 / FLOOD_BYTES + reply_bytes as u64 / FLOOD_REPLY_BYTES;
         let receivers = (receivers as u64).saturating_mul(Self::LINE / FLOOD_RECEIVERS);
         Price(lines.saturating_mul(Self::LINE).saturating_add(receivers))
     }
 
-    /// Of bytes that are in no line.
+    /// Bytes that are in no line.
     pub fn of_waste(bytes: usize) -> Self {
         Price((bytes as u64).saturating_mul(Self::LINE / FLOOD_BYTES))
     }
 
-    /// Of a message of so many bytes, in a bucket of bytes.
+    /// A message of `bytes`, for a [`SharedBucket`].
     pub fn of_message(bytes: usize) -> Self {
         Price((bytes as u64).saturating_mul(Self::LINE))
     }
 
-    /// How many lines it is as much as.
+    /// The same in lines.
     pub fn in_lines(self) -> f64 {
         self.0 as f64 / Self::LINE as f64
     }
 }
 
-/// How many lines a connection may have executed, or how many bytes of messages an address may send: in both the unit of
-/// the bucket is called a line here.
+/// How fast a bucket refills and how much it holds: lines of a connection, or bytes of messages of an address. This file
+/// calls either unit a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// Microseconds that an empty bucket takes to fill up.
+    /// Microseconds in which an empty bucket fills up.
     whole: u64,
     lines: u64,
-    /// Microseconds in which it gets so many lines.
+    /// Microseconds in which it gets that many lines.
     per: u64,
 }
 
 impl Rate {
-    /// `burst` lines at once, then so many in a time; all are at least 1, the time in microseconds.
+    /// `burst` lines at once, then `lines` in each `per`; all are at least 1, the time in microseconds.
     pub fn new(burst: u32, lines: u32, per: Duration) -> Self {
         let (lines, per) = (u64::from(lines.max(1)), micros(per).max(1));
         Rate { whole: (u64::from(burst.max(1)).saturating_mul(per) / lines).max(1), lines, per }
     }
 
-    /// The microseconds that something of this price is worth.
+    /// The microseconds that `price` is worth, rounded up: a sender gains no line in a year.
     fn cost(self, price: Price) -> u64 {
-        // Rounded up: whoever sends for a year gets no line too many.
         price.0.saturating_mul(self.per).div_ceil(Price::LINE * self.lines)
     }
 }
@@ -72,27 +71,27 @@ pub enum Pace {
     Now,
     /// After this long.
     After(Duration),
-    /// After so long that its sender should rather be told.
+    /// After more than [`FLOOD_DEBT_MAX`]: it is refused instead.
     TooSoon,
 }
 
-/// One connection's bucket: when it will be full, in microseconds of its core's time.
+/// One connection's bucket: when it will be full, in microseconds of the server's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bucket(u64);
 
 impl Bucket {
-    /// One that is full.
+    /// A full one.
     pub const FULL: Bucket = Bucket(0);
 
     /// One that never empties.
     pub const EXEMPT: Bucket = Bucket(u64::MAX);
 
-    /// One that will be full in so much of its core's time after `now`.
+    /// One that will be full `debt` after `now`.
     pub fn with_debt(now: Duration, debt: Duration) -> Self {
         if debt.is_zero() { Bucket::FULL } else { Bucket(micros(now).saturating_add(micros(debt)).min(u64::MAX - 1)) }
     }
 
-    /// How long it takes until it is full; an exempt one always is.
+    /// How long it takes until it is full; zero if it is exempt.
     pub fn debt(self, now: Duration) -> Duration {
         if self.is_exempt() { Duration::ZERO } else { Duration::from_micros(self.0.saturating_sub(micros(now))) }
     }
@@ -102,7 +101,7 @@ impl Bucket {
         self == Bucket::EXEMPT
     }
 
-    /// What becomes of the next line at `now`.
+    /// When the next line may be executed, as seen at `now`.
     pub fn pace(self, now: Duration, rate: Rate) -> Pace {
         match self.wait(now, rate) {
             Duration::ZERO => Pace::Now,
@@ -111,18 +110,14 @@ impl Bucket {
         }
     }
 
-    /// How long the next line has to wait at `now`, which only grows; zero if it may run.
+    /// How long the next line waits at `now`; zero if it may run.
     pub fn wait(self, now: Duration, rate: Rate) -> Duration {
-        if self.is_exempt() {
-            return Duration::ZERO;
-        }
-        let until_full = self.0.saturating_sub(micros(now));
-        // At zero it has to wait until it is above.
-        let wait = if until_full < rate.whole { 0 } else { until_full - rate.whole + 1 };
-        Duration::from_micros(wait)
+        let debt = micros(self.debt(now));
+        // At zero it waits a microsecond: a line needs a bucket above zero.
+        Duration::from_micros((debt + 1).saturating_sub(rate.whole))
     }
 
-    /// Something of this price was done at `now`.
+    /// Charges `price` at `now`.
     pub fn charge(&mut self, now: Duration, rate: Rate, price: Price) {
         if !self.is_exempt() {
             self.0 = self.0.max(micros(now)).saturating_add(rate.cost(price)).min(u64::MAX - 1);
@@ -130,15 +125,14 @@ impl Bucket {
     }
 }
 
-/// The bucket of one address, which its connections on all cores share; its unit is the byte of a message. Times are those
-/// of a clock that all cores share.
+/// The bucket of one address, shared by its connections on all cores; its unit is a byte of messages.
 ///
-/// What a message costs shows when it is drawn: an estimate is taken before that, and what was too much given back.
+/// What a message costs is known when it is drawn: an estimate is taken before that, and the difference settled after.
 #[derive(Debug, Default)]
 pub struct SharedBucket(AtomicU64);
 
 impl SharedBucket {
-    /// How long the next message has to wait at `now`; zero if it may go.
+    /// How long the next message waits at `now`; zero if it may go.
     pub fn wait(&self, now: Duration, rate: Rate) -> Duration {
         self.bucket().wait(now, rate)
     }
@@ -148,25 +142,20 @@ impl SharedBucket {
         self.bucket().debt(now).is_zero()
     }
 
-    /// Takes `price` at `now`, if a message may go: of any number of cores that ask at the same moment, one goes first.
-    ///
-    /// # Errors
-    /// How long to wait before the next try.
-    pub fn take(&self, now: Duration, rate: Rate, price: Price) -> Result<(), Duration> {
+    /// Takes `price` if a message may go at `now`. Of several cores that ask at the same moment one goes first.
+    #[must_use]
+    pub fn try_take(&self, now: Duration, rate: Rate, price: Price) -> bool {
         let taken = |full_at| {
             let mut bucket = Bucket(full_at);
-            if !bucket.wait(now, rate).is_zero() {
-                return None;
-            }
+            let may_go = bucket.wait(now, rate).is_zero();
             bucket.charge(now, rate, price);
-            Some(bucket.0)
+            may_go.then_some(bucket.0)
         };
-        // The value is all that is shared, so no order is needed.
-        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken);
-        before.map(drop).map_err(|full_at| Bucket(full_at).wait(now, rate))
+        // Nothing else is published with the word, so no order is needed.
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_ok()
     }
 
-    /// What was taken for `estimate` has cost `price`.
+    /// Replaces the `estimate` that was taken by the `price`.
     pub fn settle(&self, rate: Rate, estimate: Price, price: Price) {
         let (taken, cost) = (rate.cost(estimate), rate.cost(price));
         let settled = |full_at: u64| Some(full_at.saturating_add(cost).saturating_sub(taken));
@@ -185,62 +174,24 @@ fn micros(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_sends_so_many_bytes_at_once_and_so_many_a_second() {
-        let rate = Rate::new(1000, 500, Duration::from_secs(1));
-        let (bucket, at) = (SharedBucket::default(), Duration::from_millis);
-        let send = |now, bytes| bucket.take(now, rate, Price::of_message(bytes));
-        assert_eq!(send(at(7000), 600), Ok(()));
-        assert_eq!(bucket.wait(at(7000), rate), Duration::ZERO);
-        assert_eq!(send(at(7000), 600), Ok(()));
-        let wait = send(at(7000), 1).expect_err("it is 200 bytes below zero");
-        assert!((at(400)..=at(401)).contains(&wait) && wait == bucket.wait(at(7000), rate), "{wait:?}");
-        assert_eq!(send(at(7401), 0), Ok(()));
-        assert!(!bucket.is_full(at(9000)) && bucket.is_full(at(9401)));
-    }
-
-    #[test]
-    fn what_an_estimate_took_too_much_is_given_back() {
-        let rate = Rate::new(1000, 1000, Duration::from_secs(1));
-        let [bucket, exact] = [SharedBucket::default(), SharedBucket::default()];
-        let now = Duration::from_secs(7);
-        for (estimate, bytes) in [(5000, 300), (0, 400)] {
-            assert_eq!(bucket.take(now, rate, Price::of_message(estimate)), Ok(()));
-            bucket.settle(rate, Price::of_message(estimate), Price::of_message(bytes));
-            assert_eq!(exact.take(now, rate, Price::of_message(bytes)), Ok(()));
-            assert_eq!(bucket.bucket(), exact.bucket());
-        }
-    }
-
-    #[test]
-    fn of_many_cores_that_ask_at_the_same_moment_no_two_see_the_last_byte() {
-        let rate = Rate::new(1000, 1, Duration::from_secs(1));
-        let bucket = SharedBucket::default();
-        let now = Duration::from_secs(7);
-        let taken = std::sync::atomic::AtomicU64::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    while bucket.take(now, rate, Price::of_message(300)).is_ok() {
-                        taken.fetch_add(1, Ordering::Relaxed);
-                    }
-                });
-            }
-        });
-        assert_eq!(taken.into_inner(), 4, "three of them stay above zero, and one goes below");
-    }
-
     use proptest::prelude::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const MICROSECOND: Duration = Duration::from_micros(1);
 
     /// A short line for this many receivers.
     fn to(receivers: usize) -> Price {
         Price::of_line(40, receivers, 20)
     }
 
-    /// Lines without receivers that run at `now`, one after the other.
+    /// A bucket that was full and is charged `price` at second 1.
+    fn charged(rate: Rate, price: Price) -> Bucket {
+        let mut bucket = Bucket::FULL;
+        bucket.charge(SECOND, rate, price);
+        bucket
+    }
+
+    /// How many lines without receivers run at `now`, one after the other.
     fn lines(bucket: &mut Bucket, now: Duration, rate: Rate) -> usize {
         let mut count = 0;
         while bucket.wait(now, rate).is_zero() {
@@ -251,32 +202,31 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_runs_at_once_and_then_the_rate_counts() {
+    fn after_a_burst_the_rate_applies() {
         let rate = Rate::new(10, 5, SECOND);
         let mut bucket = Bucket::FULL;
         assert_eq!(lines(&mut bucket, SECOND, rate), 10);
-        assert_eq!(bucket.wait(SECOND, rate), Duration::from_micros(1), "at zero, which is not above");
-        assert_eq!(lines(&mut bucket, SECOND + Duration::from_micros(1), rate), 1);
+        assert_eq!(bucket.wait(SECOND, rate), MICROSECOND, "zero is not above zero");
+        assert_eq!(lines(&mut bucket, SECOND + MICROSECOND, rate), 1);
         let wait = bucket.wait(SECOND, rate);
         assert_eq!(wait, Duration::from_micros(200_001));
-        assert!(!bucket.wait(SECOND + wait - Duration::from_micros(1), rate).is_zero());
+        assert_eq!(bucket.wait(SECOND + wait - MICROSECOND, rate), MICROSECOND);
         assert!(bucket.wait(SECOND + wait, rate).is_zero());
         assert_eq!(lines(&mut bucket, 4 * SECOND, rate), 10);
-        assert_eq!(lines(&mut bucket, 1000 * SECOND, rate), 10, "it is never more than full");
+        assert_eq!(lines(&mut bucket, 1000 * SECOND, rate), 10, "a bucket is never more than full");
     }
 
     #[test]
-    fn a_yield_costs_a_line_and_another_for_each_hundred_receivers() {
+    fn a_yield_costs_one_line_more_per_hundred_receivers() {
         let rate = Rate::new(10, 5, SECOND);
         for (receivers, wait) in [(0, 0), (100, 0), (899, 0), (900, 1), (1400, 1_000_001), (100_000, 198_200_001)] {
-            let mut bucket = Bucket::FULL;
-            bucket.charge(SECOND, rate, to(receivers));
+            let bucket = charged(rate, to(receivers));
             assert_eq!(bucket.wait(SECOND, rate), Duration::from_micros(wait), "{receivers} receivers");
         }
     }
 
     #[test]
-    fn a_long_line_and_a_long_reply_cost_more_and_each_byte_that_is_in_no_line_its_part() {
+    fn long_lines_long_replies_and_waste_cost_more() {
         let lines = |bytes, reply_bytes| Price::of_line(bytes, 0, reply_bytes).in_lines();
         assert_eq!([lines(0, 0), lines(511, 16_383), lines(512, 0), lines(0, 16_384)], [1.0, 1.0, 2.0, 2.0]);
         assert_eq!([lines(4096, 0), lines(4096, 131_072)], [9.0, 17.0]);
@@ -288,15 +238,11 @@ mod tests {
     }
 
     #[test]
-    fn a_line_waits_for_half_a_minute_at_most() {
+    fn a_line_waits_half_a_minute_at_most() {
         let rate = Rate::new(10, 5, SECOND);
-        let pace = |receivers| {
-            let mut bucket = Bucket::FULL;
-            bucket.charge(SECOND, rate, to(receivers));
-            bucket.pace(SECOND, rate)
-        };
+        let pace = |receivers| charged(rate, to(receivers)).pace(SECOND, rate);
         assert_eq!(pace(0), Pace::Now);
-        assert_eq!(pace(900), Pace::After(Duration::from_micros(1)));
+        assert_eq!(pace(900), Pace::After(MICROSECOND));
         assert_eq!(pace(15_899), Pace::After(Duration::from_micros(29_998_001)));
         assert_eq!(pace(15_900), Pace::TooSoon);
         assert_eq!(pace(usize::MAX), Pace::TooSoon);
@@ -304,19 +250,60 @@ mod tests {
 
     #[test]
     fn an_exempt_bucket_never_empties() {
+        let (rate, all) = (Rate::new(1, 1, SECOND), to(usize::MAX));
         let mut bucket = Bucket::EXEMPT;
-        bucket.charge(SECOND, Rate::new(1, 1, SECOND), to(usize::MAX));
-        assert!(bucket.wait(SECOND, Rate::new(1, 1, SECOND)).is_zero());
-        let mut bucket = Bucket::FULL;
-        bucket.charge(SECOND, Rate::new(1, 1, SECOND), to(usize::MAX));
-        assert!(
-            bucket != Bucket::EXEMPT && !bucket.wait(Duration::from_hours(1 << 16), Rate::new(1, 1, SECOND)).is_zero()
-        );
+        bucket.charge(SECOND, rate, all);
+        assert!(bucket.wait(SECOND, rate).is_zero());
+        let bucket = charged(rate, all);
+        assert_ne!(bucket, Bucket::EXEMPT);
+        assert!(!bucket.wait(Duration::from_hours(1 << 16), rate).is_zero());
+    }
+
+    #[test]
+    fn an_address_has_a_burst_and_a_rate_of_bytes() {
+        let rate = Rate::new(1000, 500, SECOND);
+        let (bucket, at) = (SharedBucket::default(), Duration::from_millis);
+        let send = |now, bytes| bucket.try_take(now, rate, Price::of_message(bytes));
+        assert!(send(at(7000), 600));
+        assert_eq!(bucket.wait(at(7000), rate), Duration::ZERO);
+        assert!(send(at(7000), 600));
+        assert!(!send(at(7000), 1), "the bucket is 200 bytes below zero");
+        assert_eq!(bucket.wait(at(7000), rate), at(400) + MICROSECOND);
+        assert!(send(at(7401), 0));
+        assert!(!bucket.is_full(at(9000)) && bucket.is_full(at(9401)));
+    }
+
+    #[test]
+    fn settling_returns_what_an_estimate_took_too_much() {
+        let (rate, now) = (Rate::new(1000, 1000, SECOND), 7 * SECOND);
+        let [bucket, exact] = [SharedBucket::default(), SharedBucket::default()];
+        for (estimate, bytes) in [(5000, 300), (0, 400)] {
+            assert!(bucket.try_take(now, rate, Price::of_message(estimate)));
+            bucket.settle(rate, Price::of_message(estimate), Price::of_message(bytes));
+            assert!(exact.try_take(now, rate, Price::of_message(bytes)));
+            assert_eq!(bucket.bucket(), exact.bucket());
+        }
+    }
+
+    #[test]
+    fn one_core_takes_the_last_byte() {
+        let (rate, bucket) = (Rate::new(1000, 1, SECOND), SharedBucket::default());
+        let taken = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while bucket.try_take(7 * SECOND, rate, Price::of_message(300)) {
+                        taken.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(taken.into_inner(), 4, "three stay above zero, and one goes below");
     }
 
     proptest! {
         #[test]
-        fn however_lines_come_their_worth_is_bounded_by_burst_and_rate(
+        fn burst_and_rate_bound_whatever_is_sent(
             burst in 1..1000_u32,
             lines_a_second in 1..1000_u32,
             tries in proptest::collection::vec((0..2_000_000_u64, 0..3000_usize, 0..9000_usize, 0..99_000_usize), 1..200),
@@ -334,18 +321,17 @@ mod tests {
                     last = price.in_lines();
                     worth += last;
                 } else {
-                    // It waits exactly as long as it has to.
                     prop_assert!(bucket.wait(time + wait, rate).is_zero());
-                    prop_assert!(!bucket.wait(time + wait - Duration::from_micros(1), rate).is_zero());
+                    prop_assert_eq!(bucket.wait(time + wait - MICROSECOND, rate), MICROSECOND);
                 }
-                // Only the last one may have gone below zero.
+                // Only the last line may take the bucket below zero.
                 let allowed = f64::from(burst) + f64::from(lines_a_second) * now as f64 / 1e6;
                 prop_assert!(worth - last <= allowed, "{worth} - {last} of {allowed}");
             }
         }
 
         #[test]
-        fn who_keeps_to_the_rate_never_waits(lines_a_second in 1..1000_u32, count in 1..1000_u64) {
+        fn a_sender_within_the_rate_never_waits(lines_a_second in 1..1000_u32, count in 1..1000_u64) {
             let rate = Rate::new(1, lines_a_second, SECOND);
             let mut bucket = Bucket::FULL;
             for n in 0..count {

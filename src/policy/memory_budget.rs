@@ -1,20 +1,21 @@
-//! The budget for all that waits, of all connections of all cores together: messages in mailboxes and send queues, replies,
-//! the history, and input that is not executed yet.
+//! The budget for all that waits, for all connections of all cores together: messages in mailboxes and send queues,
+//! replies, the history, and input that is not executed yet.
 //!
-//! What is counted is the memory that it takes ([`crate::held`]): a message that waits for a thousand connections is there
-//! once. (By their lengths, a yield to 20,000 would be 92 MB, and a paste of 64 would cut readers at full speed.)
+//! Memory is counted ([`crate::held`]), not length: a message that waits for a thousand connections exists once. (By length
+//! a yield to 20,000 would be 92 MB, and a paste of 64 would cut readers at full speed.)
 //!
-//! Each core tells the others its balance once a beat, and only while their sum is over the budget does it look at its
-//! queues, one number each. So over the budget may be what is made within [`QUEUES_GRACE`] and two beats.
+//! Each core publishes its balance once a beat, and looks at its queues only while the sum is over the budget. So the
+//! excess is at most what is made within [`QUEUES_GRACE`] and two beats.
 //!
-//! The core with the largest queue cuts it, and the others wait for that. To cut a queue of which others share much gives
-//! little back: the next beat shows what is still too much. A core that stands still cuts no connection: what it holds
-//! still counts, but after [`QUEUES_BEATS_MISSED_MAX`] beats without a word from it the others go by their own.
+//! The core with the largest queue cuts it, and the others leave it to that core. Cutting a queue that shares much with
+//! others gives little back: the next beat shows the remaining excess. A core that makes no progress cuts nothing. What it
+//! holds still counts, but after [`QUEUES_BEATS_MISSED_MAX`] beats without a report the others ignore its queues.
 //!
-//! Beats of two cores are up to 50 ms apart, so what one makes and the other drops within that time may count in full: a
-//! budget of less than a few MiB is imprecise.
+//! The beats of two cores are up to 50 ms apart, so what one makes and the other drops within that time may count in full:
+//! a budget below a few MiB is imprecise.
 
 use std::cell::Cell;
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,50 +25,50 @@ use crossbeam_utils::CachePadded;
 use crate::ids::ShardId;
 use crate::limits::{QUEUES_BEATS_MISSED_MAX, QUEUES_GRACE};
 
-/// What cutting a connection gives back is at most this multiple of its load: a buffer that grows has up to twice the room.
-const LOADS_PART: u64 = 2;
+/// Cutting a connection gives back at most this multiple of its load: a buffer that grows has up to twice the room.
+const ROOM_FACTOR: u64 = 2;
 
-/// What one core has told the others.
+/// What one core reports to the others.
 #[derive(Debug, Default)]
-struct Row {
-    /// Bytes made there, less those dropped there.
+struct Report {
+    /// Bytes made there, minus those dropped there.
     held: AtomicI64,
-    /// Bytes that wait for its connections, or came from them: what cutting all of them gives back at most.
+    /// Bytes that wait for its connections, or came from them.
     loads: AtomicU64,
-    /// Those of the largest one.
+    /// Those of its largest connection.
     largest: AtomicU64,
-    /// How often it has told anything: once a beat.
-    told: AtomicU64,
+    /// How often it has reported: once a beat.
+    beats: AtomicU64,
 }
 
-/// The budget, and what the cores have told.
+/// The budget, and what the cores report.
 #[derive(Debug)]
 pub struct Budget {
     bytes_max: u64,
-    cores: Box<[CachePadded<Row>]>,
+    reports: Box<[CachePadded<Report>]>,
 }
 
 impl Budget {
-    /// Nothing waits on any of so many cores.
+    /// A budget of `bytes_max` for this many cores, which hold nothing yet.
     pub fn new(bytes_max: u64, cores: usize) -> Arc<Self> {
-        Arc::new(Budget { bytes_max, cores: (0..cores).map(|_| CachePadded::default()).collect() })
+        Arc::new(Budget { bytes_max, reports: (0..cores).map(|_| CachePadded::default()).collect() })
     }
 
     fn loads(&self) -> u64 {
-        self.cores.iter().map(|core| core.loads.load(Ordering::Relaxed)).sum()
+        self.reports.iter().map(|core| core.loads.load(Ordering::Relaxed)).sum()
     }
 
-    /// How much more is held than may be.
+    /// Bytes held beyond the budget.
     fn excess(&self) -> u64 {
-        let held: i64 = self.cores.iter().map(|core| core.held.load(Ordering::Relaxed)).sum();
+        let held: i64 = self.reports.iter().map(|core| core.held.load(Ordering::Relaxed)).sum();
         u64::try_from(held).unwrap_or(0).saturating_sub(self.bytes_max)
     }
 }
 
-/// What a core was last heard to have told, and for how many looks at it that has been all.
+/// The last beat that this core has seen of another, and how often it has looked since and seen no new one.
 #[derive(Debug, Clone, Copy, Default)]
-struct Heard {
-    told: u64,
+struct Seen {
+    beats: u64,
     missed: u32,
 }
 
@@ -76,23 +77,23 @@ struct Heard {
 pub struct Account {
     budget: Arc<Budget>,
     me: ShardId,
-    /// Since when all together have been over the budget, by the core's clock.
+    /// Since when all cores together are over the budget, by this core's clock.
     over_since: Cell<Option<Duration>>,
-    /// Of each core. In looks, not by a clock: while the whole process stands still nobody falls behind.
-    heard: Box<[Cell<Heard>]>,
+    /// By core. In looks, not by a clock: while the whole process is stopped no core falls behind.
+    seen: Box<[Cell<Seen>]>,
 }
 
 impl Account {
-    /// The part of `me`.
+    /// The part of core `me`.
     pub fn new(budget: Arc<Budget>, me: ShardId) -> Self {
-        let heard = budget.cores.iter().map(|_| Cell::default()).collect();
-        Account { budget, me, over_since: Cell::new(None), heard }
+        let seen = budget.reports.iter().map(|_| Cell::default()).collect();
+        Account { budget, me, over_since: Cell::new(None), seen }
     }
 
-    /// Tells the others what this core holds; once a beat. Whether all together are over the budget.
-    pub fn is_over(&self, held: i64) -> bool {
-        self.row().held.store(held, Ordering::Relaxed);
-        self.row().told.fetch_add(1, Ordering::Relaxed);
+    /// Reports what this core holds, once a beat. Returns whether all cores together are over the budget.
+    pub fn publish(&self, held: i64) -> bool {
+        self.report().held.store(held, Ordering::Relaxed);
+        self.report().beats.fetch_add(1, Ordering::Relaxed);
         let is_over = self.budget.excess() > 0;
         if !is_over {
             self.over_since.set(None);
@@ -100,46 +101,44 @@ impl Account {
         is_over
     }
 
-    /// Takes in the load of each connection here at `now`, in bytes; once a beat at most. Which of them to cut: none unless all
-    /// together have been over the budget for a while, and none if that would not be enough; then the largest first, as
-    /// many as have to go, but none that is smaller than the largest of another core that beats.
-    pub fn to_cut<Q>(&self, mut queues: Vec<(Q, u64)>, now: Duration) -> Vec<Q> {
-        queues.sort_unstable_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
-        self.row().loads.store(queues.iter().map(|(_, bytes)| *bytes).sum(), Ordering::Relaxed);
-        self.row().largest.store(queues.first().map_or(0, |(_, bytes)| *bytes), Ordering::Relaxed);
+    /// Which of this core's connections to cut at `now`, by their loads in bytes; at most once a beat. None unless the budget
+    /// has been exceeded for [`QUEUES_GRACE`], and none if cutting all would not be enough. Otherwise the largest, as many as
+    /// the excess takes, but none that is smaller than the largest of another core that makes progress.
+    pub fn to_cut<Q>(&self, mut loads: Vec<(Q, u64)>, now: Duration) -> Vec<Q> {
+        loads.sort_unstable_by_key(|(_, bytes)| Reverse(*bytes));
+        self.report().loads.store(loads.iter().map(|(_, bytes)| *bytes).sum(), Ordering::Relaxed);
+        self.report().largest.store(loads.first().map_or(0, |(_, bytes)| *bytes), Ordering::Relaxed);
         let larger = self.largest_elsewhere();
         let since = self.over_since.get().unwrap_or(now);
         self.over_since.set(Some(since));
-        if now.saturating_sub(since) < QUEUES_GRACE {
-            return Vec::new();
-        }
         let mut excess = self.budget.excess();
-        if LOADS_PART * self.budget.loads() < excess {
-            // Most of it waits in mailboxes, which a core that goes on empties.
+        // What cutting does not give back waits in mailboxes, which their cores empty.
+        if now.saturating_sub(since) < QUEUES_GRACE || ROOM_FACTOR * self.budget.loads() < excess {
             return Vec::new();
         }
-        let cut = queues.into_iter().take_while(|(_, bytes)| {
+        let cut = loads.into_iter().take_while(|(_, bytes)| {
             let is_cut = excess > 0 && *bytes > 0 && *bytes >= larger;
             excess = excess.saturating_sub(*bytes);
             is_cut
         });
-        cut.map(|(queue, _)| queue).collect()
+        cut.map(|(connection, _)| connection).collect()
     }
 
-    /// Bytes of the largest queue on those other cores that have told something lately. A look at each of them.
+    /// The largest load on those other cores that have reported lately. Counts as a look at each of them.
     fn largest_elsewhere(&self) -> u64 {
-        let others = self.budget.cores.iter().zip(&self.heard).enumerate().filter(|(core, _)| *core != self.me.index());
-        let beating = others.filter(|(_, (row, heard))| {
-            let (told, before) = (row.told.load(Ordering::Relaxed), heard.get());
-            let missed = if told == before.told { before.missed.saturating_add(1) } else { 0 };
-            heard.set(Heard { told, missed });
+        let others =
+            self.budget.reports.iter().zip(&self.seen).enumerate().filter(|(core, _)| *core != self.me.index());
+        let progressing = others.filter(|(_, (report, seen))| {
+            let (beats, before) = (report.beats.load(Ordering::Relaxed), seen.get());
+            let missed = if beats == before.beats { before.missed.saturating_add(1) } else { 0 };
+            seen.set(Seen { beats, missed });
             missed < QUEUES_BEATS_MISSED_MAX
         });
-        beating.map(|(_, (row, _))| row.largest.load(Ordering::Relaxed)).max().unwrap_or(0)
+        progressing.map(|(_, (report, _))| report.largest.load(Ordering::Relaxed)).max().unwrap_or(0)
     }
 
-    fn row(&self) -> &Row {
-        &self.budget.cores[self.me.index()]
+    fn report(&self) -> &Report {
+        &self.budget.reports[self.me.index()]
     }
 }
 
@@ -154,34 +153,32 @@ mod tests {
 
     const LATER: Duration = Duration::from_secs(1);
 
-    /// A beat of a core that holds these queues, which share nothing: the places of those that it cuts.
+    /// A beat of a core that holds these queues, which share nothing: the indexes of those that it cuts.
     fn beat(account: &Account, queues: &[u64], now: Duration) -> Vec<usize> {
         let held: u64 = queues.iter().sum();
-        if !account.is_over(held as i64) {
-            return Vec::new();
-        }
-        account.to_cut(queues.iter().copied().enumerate().collect(), now)
+        let is_over = account.publish(held as i64);
+        if is_over { account.to_cut(queues.iter().copied().enumerate().collect(), now) } else { Vec::new() }
     }
 
-    /// A beat, which cuts nobody yet, and one more when the grace is over.
+    /// A beat, which cuts nothing yet, and one more when the grace is over.
     fn cut_later(account: &Account, queues: &[u64]) -> Vec<usize> {
         assert_eq!(beat(account, queues, Duration::ZERO), [0; 0]);
         beat(account, queues, LATER)
     }
 
     #[test]
-    fn what_is_made_on_one_core_and_dropped_on_another_is_held_by_neither() {
+    fn what_one_core_makes_and_another_drops_is_not_held() {
         let [one, two] = &accounts(100, 2)[..] else { panic!("two") };
-        assert!(!one.is_over(60) && !two.is_over(40), "exactly all of it");
-        assert!(two.is_over(41) && one.is_over(60));
-        assert!(!two.is_over(-900) && !one.is_over(1000));
-        assert!(one.is_over(1001));
+        assert!(!one.publish(60) && !two.publish(40), "exactly the budget");
+        assert!(two.publish(41) && one.publish(60));
+        assert!(!two.publish(-900) && !one.publish(1000));
+        assert!(one.publish(1001));
     }
 
     #[test]
-    fn the_largest_goes_first_and_no_more_than_have_to() {
+    fn the_largest_are_cut_and_no_more_than_needed() {
         let cut = |queues: &[u64]| cut_later(&accounts(100, 1)[0], queues);
-        assert_eq!(cut(&[20, 50, 30]), [0; 0], "exactly all of it");
+        assert_eq!(cut(&[20, 50, 30]), [0; 0], "exactly the budget");
         assert_eq!(cut(&[20, 50, 31]), [1]);
         assert_eq!(cut(&[20, 50, 30, 40]), [1]);
         assert_eq!(cut(&[20, 50, 30, 51]), [3]);
@@ -190,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_cut_for_a_moment() {
+    fn a_moment_over_the_budget_cuts_nothing() {
         let account = &accounts(100, 1)[0];
         let just = QUEUES_GRACE - Duration::from_millis(1);
         assert_eq!(beat(account, &[200], LATER), [0; 0]);
@@ -201,22 +198,22 @@ mod tests {
     }
 
     #[test]
-    fn a_core_leaves_its_queues_alone_while_another_has_a_larger_one() {
+    fn only_the_core_with_the_largest_queue_cuts() {
         let [one, two] = &accounts(100, 2)[..] else { panic!("two") };
         let beat_both = |ours: &[u64], theirs: &[u64], now| [beat(one, ours, now), beat(two, theirs, now)];
         assert_eq!(beat_both(&[70, 10], &[80], Duration::ZERO), [[0; 0], [0; 0]]);
-        assert_eq!(beat_both(&[70, 10], &[80], Duration::ZERO), [[0; 0], [0; 0]], "now each knows of the other's");
+        assert_eq!(beat_both(&[70, 10], &[80], Duration::ZERO), [[0; 0], [0; 0]], "now each knows the other's largest");
         assert_eq!(beat_both(&[70, 10], &[80], LATER), [vec![], vec![0]]);
-        // With that gone there is room.
+        // Without that one there is room.
         assert_eq!(beat_both(&[70, 10], &[], LATER), [[0; 0], [0; 0]]);
-        // And of those that are left the largest is here.
+        // Of what is left the largest is on the first core.
         assert_eq!(beat_both(&[70, 10], &[60], 2 * LATER), [[0; 0], [0; 0]]);
         assert_eq!(beat_both(&[70, 10], &[60], 2 * LATER), [[0; 0], [0; 0]]);
         assert_eq!(beat_both(&[70, 10], &[60], 3 * LATER), [vec![0], vec![]]);
     }
 
     #[test]
-    fn a_core_that_stands_still_is_not_waited_for() {
+    fn a_core_without_progress_is_not_waited_for() {
         let [one, two] = &accounts(100, 2)[..] else { panic!("two") };
         let beat_in_vain = |does_two_beat: bool| {
             for look in 0..QUEUES_BEATS_MISSED_MAX {
@@ -228,14 +225,14 @@ mod tests {
         };
         beat(two, &[80], Duration::ZERO);
         beat(one, &[70, 10], Duration::ZERO);
-        // However long it takes, a core that beats may have a reason.
+        // A core that makes progress is left its time.
         (0..3).for_each(|_| beat_in_vain(true));
         beat_in_vain(false);
         assert_eq!(beat(one, &[70, 10], LATER), [0], "80 + 70 + 10: 70 are enough");
-        // What is held there counts as before.
+        // What the other core holds counts as before.
         assert_eq!(beat(one, &[30], LATER), [0]);
-        assert_eq!(beat(one, &[20], LATER), [0; 0], "exactly all of it");
-        // And once it beats again, it is waited for again.
+        assert_eq!(beat(one, &[20], LATER), [0; 0], "exactly the budget");
+        // Once it reports again, it is waited for again.
         beat(two, &[80], Duration::ZERO);
         assert_eq!(beat(one, &[30], LATER), [0; 0]);
         assert_eq!(beat(one, &[30], 2 * LATER), [0; 0]);
@@ -245,13 +242,13 @@ mod tests {
     fn no_connection_is_cut_in_vain() {
         let account = &accounts(100, 1)[0];
         let loads = || vec![(1, 0), (2, 0), (3, 7)];
-        assert!(account.is_over(115), "15 bytes too many");
+        assert!(account.publish(115), "15 bytes over");
         assert_eq!(account.to_cut(loads(), Duration::ZERO), [0; 0]);
-        assert_eq!(account.to_cut(loads(), LATER), [0; 0], "7 are not enough, whatever their room");
-        assert!(account.is_over(114));
+        assert_eq!(account.to_cut(loads(), LATER), [0; 0], "7 bytes are not enough, even with twice the room");
+        assert!(account.publish(114));
         assert_eq!(account.to_cut(loads(), LATER), [3]);
-        // An empty one gives nothing back.
-        assert!(account.is_over(101));
+        // An empty queue gives nothing back.
+        assert!(account.publish(101));
         assert_eq!(account.to_cut(vec![(1, 0), (2, 7), (3, 0)], LATER), [2]);
     }
 }

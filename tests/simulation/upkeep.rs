@@ -147,7 +147,7 @@ impl World {
     fn keep_the_budget(&mut self, core: usize) {
         let now = self.now;
         let held = self.upkeep[core].held + held::balance() - self.balance;
-        if !self.upkeep[core].account.is_over(held) {
+        if !self.upkeep[core].account.publish(held) {
             return;
         }
         let places = self.places_on(core);

@@ -237,22 +237,22 @@ impl Connection {
     /// (`policy::liveness`). To be called once a second; costs nothing where nothing was written.
     pub(crate) fn is_gone(&self, timeout: Duration) -> bool {
         let before = self.ack_timer.get();
-        if !self.queue.borrow_mut().take_written() && before == AckTimer::Rest {
+        if !self.queue.borrow_mut().take_written() && before == AckTimer::Stopped {
             return false;
         }
         // Without TCP_INFO the kernel's own timeout applies.
         let Some(info) = self.socket.tcp_info() else { return false };
         let health = TcpHealth {
-            packets: info.unacked_packets,
-            window: info.send_window_bytes,
-            unsent: info.unsent_bytes,
+            unacked_packets: info.unacked_packets,
+            window_bytes: info.send_window_bytes,
+            unsent_bytes: info.unsent_bytes,
             probes: info.probes,
-            unheard: info.since_last_ack,
+            since_last_ack: info.since_last_ack,
         };
         let now = self.now();
         let timer = before.after(health, now);
         self.ack_timer.set(timer);
-        timer.is_over(health, now, timeout)
+        timer.is_expired(health, now, timeout)
     }
 
     fn wake(&self) {

@@ -52,10 +52,8 @@ fn admit_by_address(core: &Core, connection: &Connection, line: &[u8]) -> Admiss
     }
     // A bubble takes three times as many bytes as its text, and that three times as many as an invalid byte.
     let estimate = Header::BYTES_MAX + 9 * line.len() + core.shards.herd.colour(cow.breed()).len();
-    match bucket.take(core.server_time(), core.limits.message_rate, Price::of_message(estimate)) {
-        Ok(()) => Admission::Now(estimate),
-        Err(_) => Admission::AfterOthers,
-    }
+    let may_go = bucket.try_take(core.server_time(), core.limits.message_rate, Price::of_message(estimate));
+    if may_go { Admission::Now(estimate) } else { Admission::AfterOthers }
 }
 
 /// Where it counts what the connection sends to others, unless its address is exempt.
