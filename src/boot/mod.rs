@@ -1,7 +1,7 @@
 //! What happens around the cores: configuration, start, supervision, signals, shutdown.
 //!
 //! `config` turns flags into a [`config::Config`], asking `machine` and `memory` what is possible. [`server`] starts the
-//! cores and supervises them with `watchdog`, and tells `notify` how they are. [`invocation`] and [`signals`] are main's.
+//! cores; `running` supervises them with `watchdog`, and tells `notify` how they are. [`invocation`] and [`signals`] are main's.
 
 pub mod config;
 mod cow_dir;
@@ -10,6 +10,8 @@ pub mod invocation;
 pub mod machine;
 mod memory;
 mod notify;
+mod running;
 pub mod server;
+mod server_error;
 pub mod signals;
 mod watchdog;

@@ -1,0 +1,180 @@
+//! A server whose cores run: supervision, drain, and the last lines of the log.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Instant;
+
+use super::notify::ServiceManager;
+use super::server_error::{ServerError, ended_at_start, ended_early};
+use super::watchdog::{CoreHealth, Watchdog};
+use crate::close_reason::CloseReason;
+use crate::events::Event;
+use crate::limits::WATCH_INTERVAL;
+use crate::log::Log;
+use crate::metrics::{CoreMetrics, Counter, Metrics};
+use crate::net::worker::{CoreThread, Report};
+use crate::policy::limits::Limits;
+
+/// What the supervising thread waits for.
+#[derive(Debug)]
+pub(super) enum Wake {
+    Drain(&'static str),
+    Core(Report),
+}
+
+/// Asks a server to drain: from any thread, before, while and after it runs.
+#[derive(Debug, Clone)]
+pub struct Drainer(pub(super) Sender<Wake>);
+
+impl Drainer {
+    /// Asks for a drain; `cause` goes to the log. Only the first time counts.
+    pub fn drain(&self, cause: &'static str) {
+        // A server that has ended does not listen.
+        let _ = self.0.send(Wake::Drain(cause));
+    }
+}
+
+/// A server whose cores run.
+#[derive(Debug)]
+pub struct Running {
+    pub(super) address: SocketAddr,
+    pub(super) limits: Arc<Limits>,
+    pub(super) cores: Vec<CoreThread>,
+    pub(super) wakes: Sender<Wake>,
+    pub(super) waking: Receiver<Wake>,
+    pub(super) log: Log,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) manager: ServiceManager,
+    /// Why it drains, if that was asked for before every core accepted.
+    pub(super) cause: Option<&'static str>,
+    pub(super) status: Option<String>,
+}
+
+impl Running {
+    /// Where it listens: with the port that the kernel chose for port 0.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        std::slice::from_ref(&self.address)
+    }
+
+    /// One line that says where it listens and which limits are in force; `None` if a drain was asked for before every
+    /// core accepted.
+    pub fn status(&self) -> Option<&str> {
+        self.status.as_deref()
+    }
+
+    /// Asks for a drain, as [`Drainer::drain`] does. Does not wait for it.
+    pub fn drain(&self, cause: &'static str) {
+        Drainer(self.wakes.clone()).drain(cause);
+    }
+
+    /// Supervises the cores until a drain is asked for, and then until it is over.
+    ///
+    /// # Errors
+    /// When a core cannot go on.
+    pub fn wait(mut self) -> Result<(), ServerError> {
+        let cause = match self.cause {
+            Some(cause) => cause,
+            None => self.supervise()?,
+        };
+        self.drain_cores(cause)?;
+        self.log_totals();
+        Ok(())
+    }
+
+    /// Waits until every core accepts, or a drain is asked for.
+    pub(super) fn wait_until_ready(&mut self) -> Result<(), ServerError> {
+        let mut ready = 0;
+        while ready < self.cores.len() {
+            match self.waking.recv().expect("this server holds a sender itself") {
+                Wake::Core(Report::Ready) => ready += 1,
+                Wake::Core(Report::Ended(shard, result)) => {
+                    return Err(ended_at_start(self.cores.len(), shard, result));
+                }
+                Wake::Drain(cause) => {
+                    self.cause = Some(cause);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Watches the cores until a drain is asked for; a core that ends before ends the server.
+    fn supervise(&mut self) -> Result<&'static str, ServerError> {
+        let mut watchdog = Watchdog::new(self.cores.len(), Instant::now());
+        loop {
+            match self.waking.recv_timeout(WATCH_INTERVAL) {
+                Ok(Wake::Drain(cause)) => return Ok(cause),
+                Ok(Wake::Core(Report::Ended(shard, result))) => return Err(ended_early(shard, result)),
+                Ok(Wake::Core(Report::Ready)) => {}
+                Err(_) => self.check_cores(&mut watchdog, Instant::now()),
+            }
+        }
+    }
+
+    /// Logs a core that has stalled or recovered, and tells the service manager that the server is alive while no core
+    /// is stalled.
+    fn check_cores(&mut self, watchdog: &mut Watchdog, now: Instant) {
+        for core in &self.cores {
+            match watchdog.check(core.id, core.progress.count(), now) {
+                CoreHealth::Running | CoreHealth::StillStalled => {}
+                CoreHealth::Recovered(stalled) => self.log.emit(Event::CoreRecovered { shard: core.id, stalled }),
+                CoreHealth::Stalled => {
+                    CoreMetrics::new(Arc::clone(&self.metrics), core.id).add(Counter::Stalls, 1);
+                    self.log.emit(Event::CoreStalled { shard: core.id });
+                }
+            }
+        }
+        if watchdog.all_run() {
+            self.manager.alive(now);
+        }
+    }
+
+    /// Has every core drain, and waits for them until the timeout.
+    fn drain_cores(&mut self, cause: &'static str) -> Result<(), ServerError> {
+        let began = Instant::now();
+        let deadline = began + self.limits.drain_timeout;
+        let connections = self.metrics.open();
+        self.manager.stopping(&format!("{cause}: draining {connections} connections"));
+        self.log.emit(Event::Draining { cause, connections });
+        self.cores.iter().for_each(|core| core.drain(began));
+        let mut running = self.cores.len();
+        while running > 0 {
+            match self.waking.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Wake::Core(Report::Ended(_, Ok(())))) => running -= 1,
+                Ok(Wake::Core(Report::Ended(shard, Err(error)))) => return Err(ServerError::Core { shard, error }),
+                Ok(_) => {}
+                Err(RecvTimeoutError::Disconnected) => unreachable!("this server holds a sender itself"),
+                Err(RecvTimeoutError::Timeout) => {
+                    // All other output has reached the kernel; those connections only wait for their peers' end.
+                    let connections = self.metrics.unwritten();
+                    if connections > 0 {
+                        self.log.emit(Event::DrainTimedOut { connections });
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        self.cores.drain(..).for_each(CoreThread::join);
+        Ok(())
+    }
+
+    /// Logs what the server has done, and before it any mishaps.
+    fn log_totals(&self) {
+        let total = |counter| self.metrics.total(counter);
+        let (faults, stalls) = (total(Counter::Faults), total(Counter::Stalls));
+        if faults + stalls > 0 {
+            self.log.emit(Event::Mishaps { faults, stalls });
+        }
+        let count = |reason| Some((reason, self.metrics.ended(reason))).filter(|(_, count)| *count > 0);
+        self.log.emit(Event::Stopped {
+            connections: total(Counter::Accepted),
+            says: total(Counter::Says),
+            yields: total(Counter::Yields),
+            deliveries: total(Counter::Deliveries),
+            stale: total(Counter::StaleFrames),
+            ended: CloseReason::ALL.into_iter().filter_map(count).collect(),
+        });
+    }
+}
