@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn last_lines_are_told_some_at_a_time_and_to_every_connection_while_others_close() {
+    fn last_lines_reach_all_connections_while_some_close() {
         const COUNT: usize = VISITED_AT_ONCE + 50;
         let remote_waker = Arc::new(RemoteWaker::new().expect("a descriptor"));
         let main = async |reactor: Rc<Reactor>| {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn handshakes_take_a_small_part_of_a_short_drain_and_no_more_than_a_round_trip_of_a_long_one() {
+    fn handshakes_take_a_small_part_of_a_drain() {
         assert_eq!(grace(DRAIN_TIMEOUT), HANDSHAKE_GRACE);
         for millis in [1, 2, 49, 50, 51, 500, 1000] {
             let timeout = Duration::from_millis(millis);

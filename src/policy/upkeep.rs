@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_takes_nothing_is_cut_and_its_last_output_given_up_later() {
+    fn a_peer_that_takes_nothing_is_cut_and_later_discarded() {
         let stalled = |time| move |condition: &mut Condition<'_>| condition.stalled_since = Some(NOW - time);
         let closing = |time| {
             move |condition: &mut Condition<'_>| {

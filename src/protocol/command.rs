@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_call_is_asked_before_the_usage() {
+    fn standing_is_checked_before_the_usage() {
         assert_eq!(as_guest("say"), Err(Refusal::LoginFirst));
         assert_eq!(as_guest("yield"), Err(Refusal::LoginFirst));
         assert_eq!(as_tux("login"), Err(Refusal::AlreadyLoggedIn(TUX)));

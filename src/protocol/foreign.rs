@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_field_is_http_and_what_people_type_is_not() {
+    fn a_header_field_is_http_and_a_chat_line_is_not() {
         for line in ["Host: 127.0.0.1:1337", "host:x", "User-Agent: curl", "Content-Length: 12"] {
             assert!(is_http(line, true), "{line}");
         }

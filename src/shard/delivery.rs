@@ -152,7 +152,7 @@ mod tests {
     use crate::shard::{Outcome, Rules, ShardContext, herd_of};
 
     #[test]
-    fn a_leaver_whose_cow_is_taken_again_only_counts() {
+    fn a_leave_whose_cow_is_taken_again_is_only_counted() {
         let context = ShardContext::new(Arc::new(herd_of(&["tux", "aya"], 1)), 2, Rules::default()).expect("memory");
         let metrics = Metrics::new(2);
         let shard = |id| Shard::new(id, context.clone(), CoreMetrics::new(Arc::clone(&metrics), id));

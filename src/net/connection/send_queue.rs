@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_leaves_in_order_and_once_however_little_the_socket_takes() {
+    fn all_output_leaves_once_and_in_order_in_any_pieces() {
         for step in [1, 7, 100, 1_000_000] {
             let mut queue = SendQueue::default();
             let mut expected = Vec::new();
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn other_peoples_messages_fill_it_to_twice_the_limit_and_not_a_byte_further() {
+    fn messages_fill_it_to_twice_the_limit_and_no_further() {
         let limit = 2 * cost(payload(1).len());
         let mut queue = SendQueue::default();
         queue.push_reply(vec![b'x'; 1_000_000]);
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_counts_as_memory_once_however_many_it_waits_for_and_until_it_has_left() {
+    fn a_shared_block_counts_as_memory_once_until_it_has_left() {
         let before = held::balance();
         let held = || usize::try_from(held::balance() - before).expect("nothing of others is dropped here");
         let mut queues: Vec<SendQueue> = (0..4).map(|_| SendQueue::default()).collect();
