@@ -27,11 +27,11 @@ pub(super) fn refuse_waiting(core: &Core, listener: &Listening) {
 
 /// Refuses a connection and closes it at once: the next needs its descriptor.
 pub(super) fn refuse_at_once(core: &Core, socket: RawSocket, peer: Option<SocketAddr>, reason: CloseReason) {
-    tell_refused(core, &socket, peer, &Refused { reason, is_logged: true });
+    send_refusal(core, &socket, peer, &Refused { reason, is_logged: true });
 }
 
 /// Tells a new connection why it is refused, and the log and the counters, too. Waits for nothing.
-fn tell_refused(core: &Core, socket: &RawSocket, peer: Option<SocketAddr>, refused: &Refused) {
+fn send_refusal(core: &Core, socket: &RawSocket, peer: Option<SocketAddr>, refused: &Refused) {
     let &Refused { reason, is_logged } = refused;
     core.metrics.add_ended(reason);
     if is_logged {
@@ -54,7 +54,7 @@ fn tell_refused(core: &Core, socket: &RawSocket, peer: Option<SocketAddr>, refus
 /// Refuses a new connection, and lingers so that its last line arrives; for [`REFUSED_LINGERING_MAX`] at once only, since
 /// descriptors are scarce.
 pub(super) fn refuse(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>, refused: &Refused) {
-    tell_refused(core, &socket, peer, refused);
+    send_refusal(core, &socket, peer, refused);
     if core.refusing.get() < REFUSED_LINGERING_MAX {
         core.refusing.set(core.refusing.get() + 1);
         let core = Rc::clone(core);

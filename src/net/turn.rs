@@ -1,13 +1,12 @@
-//! Sharing a core: a turn is bounded, and after it others run.
+//! A turn: what a task does before it yields.
 
 use std::time::Instant;
 
 use crate::limits::TURN_TIME;
 
-/// What a task may do before it lets others run.
+/// What a task may still do before it yields.
 pub(crate) struct Turn {
     left: usize,
-    /// It has queued something for many, or too much for one.
     is_large: bool,
     until: Instant,
 }

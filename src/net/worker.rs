@@ -48,13 +48,13 @@ pub enum Report {
 /// Why a core could not start, or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum CoreError {
-    /// The rings cannot be had, of the reactor or of the executor.
+    /// The kernel refuses a ring.
     #[error("cannot set up io_uring: {0}")]
     Rings(#[from] io::Error),
-    /// The listener cannot be kept from blocking.
+    /// The listener cannot be made nonblocking.
     #[error("cannot set up its listener: {0}")]
     Listener(io::Error),
-    /// Something panicked that other sessions depend on.
+    /// A panic left state half changed that other sessions depend on.
     #[error("panicked: {0}")]
     Panicked(&'static str),
 }
@@ -73,7 +73,7 @@ pub struct CoreThread {
 }
 
 impl CoreThread {
-    /// Asks the core to drain, as the server does since `began`; asking twice is as good as once.
+    /// Asks the core to drain, as the server does since `began`. A second call changes nothing.
     pub fn drain(&self, began: Instant) {
         self.draining.get_or_init(|| began);
         self.remote_waker.wake();
@@ -115,7 +115,6 @@ fn run(
     if let Some(cpu) = spec.cpu
         && let Err(error) = pin_to(cpu)
     {
-        // It runs without that, too, though not as well.
         context.log.emit(Event::PinFailed { shard: spec.id, cpu, error: error.to_string() });
     }
     let remote_waker = Arc::clone(spec.mesh.remote_waker());

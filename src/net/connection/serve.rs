@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_lite::FutureExt;
 
 use super::close::{close, count_written};
-use super::throttle::{self, Admission};
+use super::throttle::{self, Permission};
 use super::{Close, Connection};
 use crate::close_reason::CloseReason;
 use crate::events::Event;
@@ -156,10 +156,10 @@ async fn next_allowed<'l>(
             apply::answer(core, connection, answer);
             continue;
         }
-        match throttle::admit(core, connection, lines) {
-            Admission::Now(reserved) => return Ok(lines.next_line().map(|line| (line, reserved))),
-            Admission::After(wait) => Box::pin(throttle::pause(core, connection, wait)).await?,
-            Admission::AfterOthers => Box::pin(throttle::until_address_may_say_more(core, connection)).await?,
+        match throttle::permission(core, connection, lines) {
+            Permission::Now(reserved) => return Ok(lines.next_line().map(|line| (line, reserved))),
+            Permission::After(wait) => Box::pin(throttle::pause(core, connection, wait)).await?,
+            Permission::AfterAddress => Box::pin(throttle::until_address_may_say_more(core, connection)).await?,
         }
     }
     Ok(None)

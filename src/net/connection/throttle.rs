@@ -1,8 +1,8 @@
 //! Flood control of one connection: asks its bucket, and waits where it says so.
 //!
 //! A throttled connection is not read: its input stays in the kernel's buffer and does not wake the core. The last bytes
-//! that were read may hold lines, and these wait here. A reset closes the connection at once, so its cow is free. A peer
-//! that half-closes has said all that it will, and that has its turn.
+//! that were read may hold lines, and these wait here. A reset closes the connection at once, so its cow is free. Lines
+//! before a half-close are executed at their rate.
 //!
 //! A bucket of its own holds a connection's lines. Another one, which all connections of an address share, holds the bytes
 //! that one receiver gets of their messages.
@@ -23,40 +23,40 @@ use crate::protocol::reply::Header;
 use crate::shard::Effects;
 
 /// What becomes of the next line.
-pub(crate) enum Admission {
+pub(crate) enum Permission {
     /// It may be executed. This many bytes are reserved of what its address may send, and settled afterwards.
     Now(usize),
     /// It waits for this long, since its connection has sent too much.
     After(Duration),
     /// It waits until its address may say more.
-    AfterOthers,
+    AfterAddress,
 }
 
 /// Whether the next of `lines` may be executed.
-pub(crate) fn admit(core: &Core, connection: &Connection, lines: &LineBuffer) -> Admission {
+pub(crate) fn permission(core: &Core, connection: &Connection, lines: &LineBuffer) -> Permission {
     // One that is too long is refused, whatever it begins with.
     let line = lines.peek().and_then(|line| line.bytes.ok()).unwrap_or_default();
     match pace(core, connection) {
-        Pace::Now => admit_by_address(core, connection, line),
-        Pace::After(wait) if Throttle::of(line) != Throttle::Exempt => Admission::After(wait),
+        Pace::Now => permission_of_address(core, connection, line),
+        Pace::After(wait) if Throttle::of(line) != Throttle::Exempt => Permission::After(wait),
         // `quit` never waits; a line that comes much too soon is refused.
-        Pace::After(_) | Pace::TooSoon => Admission::Now(0),
+        Pace::After(_) | Pace::TooSoon => Permission::Now(0),
     }
 }
 
-/// What the connections of an address say together is bounded; a look around waits for none of them.
-fn admit_by_address(core: &Core, connection: &Connection, line: &[u8]) -> Admission {
-    let (Some(bucket), Some(cow)) = (messages(connection), connection.cow()) else { return Admission::Now(0) };
+/// The messages of an address are bounded together; lines that send none do not wait for them.
+fn permission_of_address(core: &Core, connection: &Connection, line: &[u8]) -> Permission {
+    let (Some(bucket), Some(cow)) = (messages(connection), connection.cow()) else { return Permission::Now(0) };
     if Throttle::of(line) != Throttle::Speech {
-        return Admission::Now(0);
+        return Permission::Now(0);
     }
     // A bubble takes three times as many bytes as its text, and that three times as many as an invalid byte.
     let estimate = Header::BYTES_MAX + 9 * line.len() + core.shards.herd.colour(cow.breed()).len();
     let may_go = bucket.try_take(core.server_time(), core.limits.message_rate, Price::of_message(estimate));
-    if may_go { Admission::Now(estimate) } else { Admission::AfterOthers }
+    if may_go { Permission::Now(estimate) } else { Permission::AfterAddress }
 }
 
-/// Where it counts what the connection sends to others, unless its address is exempt.
+/// What the messages of its address are charged to, unless the address is exempt.
 fn messages(connection: &Connection) -> Option<&SharedBucket> {
     connection.shared.as_ref().map(|shared| &shared.messages)
 }
@@ -89,7 +89,7 @@ pub(crate) async fn pause(core: &Rc<Core>, connection: &Connection, time: Durati
     Ok(())
 }
 
-/// Executes a line that is admitted, or refuses it if it comes much too soon. `reserved` is what [`admit`] has taken.
+/// Executes a line that is admitted, or refuses it if it comes much too soon. `reserved` is what [`permission`] has taken.
 pub(crate) fn execute(core: &Core, connection: &Connection, line: Line<'_>, reserved: usize) -> Effects {
     if pace(core, connection) != Pace::Now && !line.bytes.is_ok_and(|line| Throttle::of(line) == Throttle::Exempt) {
         return core.with_shard(|shard| shard.on_line_too_soon(connection.id, line));

@@ -43,7 +43,7 @@ pub(crate) struct Sent {
 
 impl Sent {
     /// Writes to one connection by `write`.
-    pub(crate) fn note(&mut self, connection: &Rc<Connection>, write: impl FnOnce() -> io::Result<()>) {
+    pub(crate) fn record(&mut self, connection: &Rc<Connection>, write: impl FnOnce() -> io::Result<()>) {
         if let Err(failure) = guarded(write) {
             self.failed.push((Rc::clone(connection), failure));
         }
@@ -92,7 +92,7 @@ impl Batch {
     pub(crate) fn send(&mut self, connections: &[Rc<Connection>]) -> Sent {
         let (now, mut outcome) = (Instant::now(), Sent::default());
         if !self.ring.is_ready(now) {
-            connections.iter().for_each(|connection| outcome.note(connection, || connection.write_now()));
+            connections.iter().for_each(|connection| outcome.record(connection, || connection.write_now()));
             return outcome;
         }
         let offers: Vec<_> = connections.iter().map(|connection| connection.offer()).collect();
@@ -123,11 +123,11 @@ impl Batch {
         drop(offers);
         for Offered { connection, bytes, sent } in offered {
             // What a failed ring has not done is done without it.
-            outcome.note(connection, || {
+            outcome.record(connection, || {
                 sent.map_or_else(|| connection.write_now(), |sent| connection.record_sent(bytes, sent))
             });
         }
-        vectored.into_iter().for_each(|connection| outcome.note(connection, || connection.write_now()));
+        vectored.into_iter().for_each(|connection| outcome.record(connection, || connection.write_now()));
         outcome
     }
 

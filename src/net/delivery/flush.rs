@@ -100,7 +100,7 @@ fn write_some(core: &Core, most: usize) -> Written {
             return core.batch.borrow_mut().send(&connections);
         }
         let mut sent = Sent::default();
-        connections.iter().for_each(|connection| sent.note(connection, || connection.write_now()));
+        connections.iter().for_each(|connection| sent.record(connection, || connection.write_now()));
         sent
     });
     if sent.has_lost_ring {

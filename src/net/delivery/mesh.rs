@@ -1,9 +1,8 @@
 //! The channels between cores: one bounded mailbox per core, a sender to each on every core.
 //!
-//! A mailbox is first in, first out, and a connection forwards one frame at a time: that is what keeps
-//! one sender's messages in order across cores. The channels only hold frames; cores wake each other by their
-//! remote wakers, when something was left and when there is room again. What finds no room waits on its own core
-//! (`outbox.rs`).
+//! A mailbox is first in, first out, and a connection forwards one frame at a time: so one sender's messages stay in order
+//! across cores. Cores wake each other for a new frame and for new room. A frame without room waits on its own core
+//! (`outbox`).
 
 use std::io;
 use std::sync::Arc;
@@ -30,7 +29,7 @@ pub struct Mesh {
 struct Mailbox {
     sender: Sender<Frame>,
     remote_waker: Arc<RemoteWaker>,
-    /// By core: it has found the mailbox full, and wants to hear when it is not.
+    /// By core: it found the mailbox full, and waits for room.
     wants_room: Box<[AtomicBool]>,
 }
 
@@ -77,18 +76,18 @@ impl Mesh {
         }
     }
 
-    /// The same, and if there is no room this core is woken when there is.
+    /// The same; without room, this core is woken when there is.
     ///
     /// # Errors
     /// The frame, when there is none.
     pub(crate) fn forward_or_want_room(&self, to: ShardId, frame: Frame) -> Result<(), Frame> {
-        // Before the look at the mailbox: a core that makes room after that look sees it.
+        // Before the try: a core that makes room after it sees the wish.
         self.mailboxes[to.index()].wants_room[self.me.index()].store(true, Ordering::SeqCst);
         self.try_forward(to, frame)
     }
 
     /// Frames have been taken out of this core's mailbox: wakes the cores that wait for that.
-    pub(crate) fn tell_of_room(&self) {
+    pub(crate) fn announce_room(&self) {
         for (mailbox, wants) in self.mailboxes.iter().zip(&self.mailboxes[self.me.index()].wants_room) {
             if wants.load(Ordering::SeqCst) && wants.swap(false, Ordering::SeqCst) {
                 mailbox.remote_waker.wake();

@@ -20,7 +20,7 @@ pub(crate) async fn run(core: Rc<Core>, inbox: Inbox) {
         core.outbox.send_all();
         while !inbox.is_empty() {
             take_turn(&core, &inbox);
-            core.mesh.tell_of_room();
+            core.mesh.announce_room();
             core.outbox.send_all();
             if inbox.is_empty() {
                 flush::end_large_turn(&core).await;
