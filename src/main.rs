@@ -10,7 +10,7 @@ use cowchat::allocator::Allocator;
 use cowchat::boot::config::{Config, ConfigError};
 use cowchat::boot::invocation::{Invocation, without_controls};
 use cowchat::boot::server::{Server, ServerError};
-use cowchat::boot::{machine, signals};
+use cowchat::boot::{raise_limits, signals};
 use cowchat::cli::Mode;
 use cowchat::log::LogWriter;
 use cowchat::{client, last_words, panics};
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 fn run(invocation: &Invocation) -> anyhow::Result<()> {
     match &invocation.cli.mode {
         Mode::Serve(args) => {
-            machine::raise_limits();
+            raise_limits();
             serve(Config::new(args, invocation.unknown_variables())?)?;
         }
         Mode::Connect(args) => client::run(&args.address)?,

@@ -33,23 +33,17 @@ use crate::shard::Rules;
 pub struct Config {
     /// Where to listen; port 0 picks a free one.
     pub(super) listen: SocketAddr,
-    /// The cores to start.
     pub(super) cores: Cores,
     /// Variables of the environment that look like flags of this program and set nothing.
     pub(super) unknown_variables: Vec<UnknownVariable>,
-    /// All cows.
     pub(super) herd: Arc<Herd>,
-    /// Files of `--cow-dir` that are no cows.
     pub(super) cow_files_skipped: Vec<Skipped>,
     /// What the shards need to know of the flags.
     pub(super) rules: Rules,
-    /// The limits in force.
     pub(super) limits: Arc<Limits>,
-    /// The greeting of each new connection.
     pub(super) motd: Option<Arc<[u8]>>,
     /// After how long without a byte the kernel probes a peer.
     pub(super) keepalive: Option<Duration>,
-    /// Frames that may wait for one core.
     pub(super) mailbox_frames: usize,
     /// Least important events to log.
     pub log: Level,

@@ -34,33 +34,24 @@ pub(super) struct Loaded {
 /// Why a file is skipped.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum SkipReason {
-    /// No user could type it.
     #[error(
         "its name cannot be a cow's: rename it to 1 to 32 of A-Z a-z 0-9 . _ - before the extension, and no dot first"
     )]
     Name,
-    /// A built-in cow has this name, or one that differs in case only.
     #[error("the built-in {0} stays: rename the file to have both")]
     Builtin(String),
-    /// Another file has a cow of this name.
     #[error("{} is the cow of that name: rename one to have both", .0.display())]
     Twice(PathBuf),
-    /// Another file has a cow whose name differs in case only.
     #[error("{} has that name but for its case: rename one to have both", .0.display())]
     Case(PathBuf),
-    /// More than [`COW_FILES_MAX`].
     #[error("{COW_FILES_MAX} cows from files are the most: take others out")]
     TooMany,
-    /// It is not readable.
     #[error("it {0}")]
     Unread(#[from] FileError),
-    /// Another encoding, or no text.
     #[error("line {0}: it is not UTF-8 (iconv can turn Latin-1 into that)")]
     NotUtf8(usize),
-    /// It does not parse.
     #[error(transparent)]
     File(#[from] CowFileError),
-    /// Too large for the smallest send queue.
     #[error("its picture has {0} bytes, {COW_BODY_BYTES_MAX} are the most: draw it smaller or with fewer colours")]
     BodyTooLarge(usize),
 }
@@ -72,10 +63,8 @@ pub(super) enum SkipReason {
     path = .path.display()
 )]
 pub struct CowDirError {
-    /// As in `--cow-dir`.
-    pub path: PathBuf,
-    /// The kernel's word.
-    pub error: io::Error,
+    path: PathBuf,
+    error: io::Error,
 }
 
 /// The cows in the `.cow` and `.chara` files of these directories, not of directories within them, as they look below

@@ -12,16 +12,13 @@ use rustix::fs::{PROC_SUPER_MAGIC, statfs};
 /// Why a file is not read; the text continues a sentence after its path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
-    /// The kernel's word.
     #[error("cannot be read: {0}")]
     Unreadable(String),
-    /// A directory, a pipe or a device.
     #[error("is no regular file: give one, or a link to one")]
     NotRegular,
     /// A file whose text the kernel makes when it is read.
     #[error("is a file of /proc: give one that is stored somewhere")]
     OfProc,
-    /// It has more bytes than this.
     #[error("is larger than {0} bytes: make it smaller")]
     TooLarge(usize),
 }

@@ -32,10 +32,8 @@ pub(super) struct Cores {
 /// What allows fewer cores than there are CPUs, and how many cores that would be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Shortage {
-    /// Memory that may be locked.
     #[error("lockable memory allows no more (run `ulimit -l {kib}`, or set LimitMEMLOCK in the unit)", kib = memlock_needed(*.0) / 1024)]
     Memlock(usize),
-    /// File descriptors.
     #[error("file descriptors allow no more (run `ulimit -n {descriptors}`, or set LimitNOFILE in the unit)", descriptors = descriptors_needed(*.0))]
     Descriptors(usize),
 }
@@ -51,67 +49,38 @@ impl Shortage {
 /// What the machine does not allow.
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
-    /// Too few descriptors for any user.
     #[error(
         "{0} file descriptors are too few: run `ulimit -n {DESCRIPTORS_MIN}` or more, or set LimitNOFILE in the unit"
     )]
     TooFewDescriptors(u64),
-    /// Too few descriptors for these cores.
     #[error(
         "{limit} file descriptors are too few for {cores} cores: run `ulimit -n {needed}` or more, or give fewer --cores"
     )]
-    TooFewForCores {
-        /// RLIMIT_NOFILE.
-        limit: u64,
-        /// The cores asked for.
-        cores: usize,
-        /// The least that would do.
-        needed: u64,
-    },
-    /// More connections than descriptors.
+    TooFewForCores { limit: u64, cores: usize, needed: u64 },
     #[error(
         "--connections-max {asked} needs {needed} file descriptors, the limit is {limit}: run `ulimit -n {needed}` or ask for at most {possible}"
     )]
-    TooManyConnections {
-        /// As in `--connections-max`.
-        asked: u64,
-        /// The descriptors for that.
-        needed: u64,
-        /// RLIMIT_NOFILE.
-        limit: u64,
-        /// What the limit allows.
-        possible: u64,
-    },
-    /// Too little lockable memory for the rings of these cores: by RLIMIT_MEMLOCK, or since other processes of the same user
-    /// have locked the rest.
+    TooManyConnections { asked: u64, needed: u64, limit: u64, possible: u64 },
+    /// By RLIMIT_MEMLOCK, or since other processes of the same user have locked the rest.
     #[error(
         "too little lockable memory for the rings of {0} core{s}: run `ulimit -l {kib}` or more, set LimitMEMLOCK in the unit, or give fewer --cores",
         s = if *.0 == 1 { "" } else { "s" },
         kib = memlock_needed(*.0) / 1024
     )]
     TooLittleMemlock(usize),
-    /// More cores to pin than CPUs.
     #[error("--pin on needs a CPU for each core, and {cores} cores have {cpus}: give fewer --cores, or --pin auto")]
-    TooFewCpus {
-        /// Cores asked for.
-        cores: usize,
-        /// CPUs that the process may run on.
-        cpus: usize,
-    },
-    /// io_uring is forbidden.
+    TooFewCpus { cores: usize, cpus: usize },
     #[error(
         "io_uring is forbidden here ({0}): in a container allow io_uring_setup, io_uring_enter and io_uring_register in its \
          seccomp profile (docker run --security-opt seccomp=unconfined allows all); on a host set the sysctl \
          kernel.io_uring_disabled=0"
     )]
     UringForbidden(io::Error),
-    /// There is no io_uring.
     #[error(
         "there is no io_uring here ({0}): use Linux 5.13 or later, built with CONFIG_IO_URING; in a container a sandbox \
          such as gVisor may stand in for the kernel, or a seccomp profile say that there is none"
     )]
     UringMissing(io::Error),
-    /// io_uring does not work for another reason.
     #[error("io_uring does not work here ({0}): it needs Linux 5.13 or later")]
     UringBroken(io::Error),
 }

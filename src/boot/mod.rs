@@ -7,7 +7,7 @@ pub mod config;
 mod cow_dir;
 mod files;
 pub mod invocation;
-pub mod machine;
+mod machine;
 mod memory;
 mod notify;
 mod running;
@@ -15,3 +15,5 @@ pub mod server;
 mod server_error;
 pub mod signals;
 mod watchdog;
+
+pub use machine::raise_limits;
