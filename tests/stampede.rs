@@ -1,66 +1,37 @@
-//! The load generator's judgement: that it sees a delivery which is lost, repeated, reordered or broken. And its
-//! floods: that each kind is one.
+//! The load generator's judgement: it finds a delivery that is lost, repeated, reordered or broken; and each kind of flood
+//! is one.
 //!
-//! Owns the pure parts of `benches/stampede`; `cargo bench --bench stampede -- self-test` shows the same over
-//! sockets, with a server that misbehaves on purpose. Of the workloads only `flood` runs here, for a moment.
+//! Owns the pure parts of `benches/stampede`. `cargo bench --bench stampede -- self-test` shows the same over sockets, with
+//! a floor that misbehaves on purpose. Of the workloads only `flood` runs here, for a moment.
 
-#[path = "../benches/stampede/attack.rs"]
-mod attack;
-#[path = "../benches/stampede/cli.rs"]
+#[path = "../benches/stampede/main.rs"]
 #[allow(dead_code, reason = "the bench uses all of it")]
-mod cli;
-#[path = "../benches/stampede/crowd.rs"]
-mod crowd;
-#[path = "../benches/stampede/exchange.rs"]
-#[allow(dead_code, reason = "the bench uses all of it")]
-mod exchange;
-#[path = "../benches/stampede/flood.rs"]
-mod flood;
-#[path = "../benches/stampede/ledger.rs"]
-#[allow(dead_code, reason = "the bench uses all of it")]
-mod ledger;
-#[path = "../benches/stampede/procfs.rs"]
-#[allow(dead_code, reason = "the bench uses all of it")]
-mod procfs;
-#[path = "../benches/stampede/report.rs"]
-#[allow(dead_code, reason = "the bench uses all of it")]
-mod report;
-#[path = "../benches/stampede/storm.rs"]
-#[allow(dead_code, reason = "the bench uses all of it")]
-mod storm;
-#[path = "../benches/stampede/talk.rs"]
-#[allow(dead_code, reason = "the bench uses all of it")]
-mod talk;
-#[path = "../benches/stampede/target.rs"]
-#[allow(dead_code, reason = "the bench uses all of it")]
-mod target;
-#[path = "../benches/stampede/texts.rs"]
-mod texts;
-#[path = "../benches/stampede/wire.rs"]
-#[allow(dead_code, reason = "the bench uses all of it")]
-mod wire;
+mod stampede;
 
 use clap::{Parser, ValueEnum};
 
-use cli::{Cli, FloodKind, Workload};
-use ledger::{Faults, Ledger};
-use report::Report;
-use texts::Texts;
-use wire::{Gallery, Garbled, Item, TOKEN_BYTES, Token};
+use stampede::cli::{self, Cli, FloodKind, Workload};
+use stampede::figures::Figures;
+use stampede::flood;
+use stampede::ledger::{Faults, Ledger};
+use stampede::report::Report;
+use stampede::texts::Texts;
+use stampede::token::{TOKEN_BYTES, Token};
+use stampede::wire::{Gallery, Garbled, Item};
 
 /// What the ledger says when these numbers came on one lane and 4 were sent.
 fn faults(came: &[u32]) -> Faults {
     let mut ledger = Ledger::new(1);
     for &number in came {
-        ledger.note(0, number);
+        ledger.record(0, number);
     }
-    ledger.settle(|_| 4)
+    ledger.faults(|_| 4)
 }
 
 #[test]
 fn what_came_once_and_in_order_is_clean() {
     assert!(faults(&[1, 2, 3, 4]).is_clean());
-    assert!(Ledger::new(3).settle(|_| 0).is_clean(), "nothing sent, nothing came");
+    assert!(Ledger::new(3).faults(|_| 0).is_clean(), "nothing sent, nothing came");
 }
 
 #[test]
@@ -89,8 +60,8 @@ fn a_reordered_delivery_is_neither_lost_nor_repeated() {
 #[test]
 fn lanes_are_kept_apart() {
     let mut ledger = Ledger::new(2);
-    assert!(ledger.note(0, 1) && ledger.note(1, 1) && ledger.note(0, 2) && !ledger.note(1, 1));
-    assert_eq!(ledger.settle(|lane| [2, 1][lane]), Faults { repeated: 1, ..Faults::default() });
+    assert!(ledger.record(0, 1) && ledger.record(1, 1) && ledger.record(0, 2) && !ledger.record(1, 1));
+    assert_eq!(ledger.faults(|lane| [2, 1][lane]), Faults { repeated: 1, ..Faults::default() });
 }
 
 #[test]
@@ -109,7 +80,7 @@ const TOKEN: Token = Token { sender: 1, number: 7, yielded: 3 };
 fn gallery(texts: Texts, header: bool) -> Gallery {
     let names = ["cow", "tux"];
     let token = Token { sender: 0, number: 1, yielded: 0 };
-    let of_first: Vec<_> = (0..texts.len()).map(|text| block("cow", token, texts.rest(text), header)).collect();
+    let of_first: Vec<_> = (0..texts.count()).map(|text| block("cow", token, texts.rest(text), header)).collect();
     let of_others = [block("tux", token, texts.rest(0), header)];
     Gallery::learn(names.map(str::to_owned).to_vec(), texts, &of_first, &of_others).expect("messages with tokens")
 }
@@ -144,7 +115,7 @@ fn messages_and_replies_are_told_apart_however_they_are_split() {
                 from += length;
             }
         }
-        let expected = [Item::Heard(20), Item::Reply, Item::Delivery(TOKEN), Item::Refused, Item::Delivery(private)];
+        let expected = [Item::Sent(20), Item::Reply, Item::Delivery(TOKEN), Item::Refused, Item::Delivery(private)];
         assert_eq!((&items[..], from), (&expected[..], input.len()));
     }
 }
@@ -172,7 +143,7 @@ fn the_gallery_knows_each_text_of_each_cow() {
     for header in [true, false] {
         let gallery = gallery(texts.clone(), header);
         for (sender, name) in [(0, "cow"), (1, "tux")] {
-            for number in 0..texts.len() as u32 {
+            for number in 0..texts.count() as u32 {
                 for yielded in [0, number] {
                     let token = Token { sender, number, yielded };
                     let whole = block(name, token, texts.rest(texts.index(token)), header);
@@ -218,7 +189,7 @@ fn every_kind_of_flood_is_executed_and_reaches_talkers_whole() {
             FloodKind::Many | FloodKind::Burst | FloodKind::All => "--connect-rate 1000/s --art off",
             FloodKind::Lines | FloodKind::Reconnect | FloodKind::Expensive => "--connect-rate 1000/s --flood-rate 50/s",
         };
-        let arguments = ["stampede", "flood", "--kind", kind.name(), "--pairs-of-cows", "2", "--pairs", "1"];
+        let arguments = ["stampede", "flood", "--kind", &cli::name(kind), "--pairs-of-cows", "2", "--pairs", "1"];
         let common = ["--seconds", "0.5", "--json", "--server-args", server_args];
         let Cli { workload, common } = Cli::parse_from(arguments.into_iter().chain(common));
         let Some(Workload::Flood { kind, pairs_of_cows, rate }) = workload else { panic!("{workload:?}") };
@@ -227,7 +198,7 @@ fn every_kind_of_flood_is_executed_and_reaches_talkers_whole() {
         let complaint = runs.iter().flatten().find_map(|figures| figures.complaint.as_ref());
         assert!(report.faults.is_clean(), "{kind:?}: {:?}, {complaint:?}", report.faults);
         let [flooded, calm] = &runs[0][..] else { panic!("{runs:?}") };
-        let of = |figures: &report::Figures, key: &str| figures.more[key].as_f64().expect("a number");
+        let of = |figures: &Figures, key: &str| figures.more[key].as_f64().expect("a number");
         assert!(of(flooded, "flooder_executed") > 0.0, "{kind:?}: {:?}", flooded.more);
         assert_eq!(of(flooded, "bytes_to_each_talker") > 0.0, kind != FloodKind::Lines, "{kind:?}: {:?}", flooded.more);
         assert_eq!(of(flooded, "flooder_cut"), 0.0, "{kind:?}");
@@ -240,7 +211,7 @@ fn every_kind_of_flood_is_executed_and_reaches_talkers_whole() {
 fn a_text_has_the_length_asked_for_and_does_not_end_in_a_blank() {
     for bytes in [27, 28, 29, 36, 250] {
         let texts = Texts::of_bytes(bytes);
-        assert_eq!((texts.len(), texts.rest(0).len()), (1, bytes - TOKEN_BYTES));
+        assert_eq!((texts.count(), texts.rest(0).len()), (1, bytes - TOKEN_BYTES));
         assert!(!texts.rest(0).ends_with(b" "));
     }
 }
@@ -248,12 +219,12 @@ fn a_text_has_the_length_asked_for_and_does_not_end_in_a_blank() {
 #[test]
 fn a_chat_is_as_long_and_as_foreign_as_it_says() {
     let texts = Texts::of_a_chat();
-    let mut bytes: Vec<usize> = (0..texts.len()).map(|text| TOKEN_BYTES + texts.rest(text).len()).collect();
+    let mut bytes: Vec<usize> = (0..texts.count()).map(|text| TOKEN_BYTES + texts.rest(text).len()).collect();
     bytes.sort_unstable();
     let count = |length| bytes.iter().filter(|bytes| **bytes == length).count();
-    assert_eq!((count(500), count(150)), (texts.len() / 100, texts.len() / 10));
-    assert!((38..=42).contains(&bytes[texts.len() / 2]), "{bytes:?}");
-    let foreign = (0..texts.len()).filter(|text| !texts.rest(*text).is_ascii()).count();
-    assert_eq!(foreign, texts.len() / 20);
-    assert!((0..texts.len()).all(|text| std::str::from_utf8(texts.rest(text)).is_ok()));
+    assert_eq!((count(500), count(150)), (texts.count() / 100, texts.count() / 10));
+    assert!((38..=42).contains(&bytes[texts.count() / 2]), "{bytes:?}");
+    let foreign = (0..texts.count()).filter(|text| !texts.rest(*text).is_ascii()).count();
+    assert_eq!(foreign, texts.count() / 20);
+    assert!((0..texts.count()).all(|text| std::str::from_utf8(texts.rest(text)).is_ok()));
 }

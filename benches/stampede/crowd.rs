@@ -1,77 +1,32 @@
 //! Many netcat-like clients on one thread: sockets, epoll, and bytes cut into items.
 //!
-//! A client is set up by blocking calls, as a person would, one batch at a time; from then on nothing blocks.
-//! epoll is level-triggered and each readiness costs one read of up to [`SCRATCH_BYTES`], so a client costs
-//! one system call a delivery at most. What is left of a block whose end has not come waits in the client.
+//! The set-up blocks, one batch of clients at a time; from then on nothing does. epoll is level-triggered, and each event
+//! costs one read of up to [`SCRATCH_BYTES`], so a client costs one system call a delivery at most. The beginning of an
+//! incomplete item waits in its client.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
+use rustix::event::epoll::EventFlags;
 
-use crate::wire::{Gallery, Item, Token};
+use super::poll::Poll;
+use super::token::Token;
+use super::wire::{Gallery, Item};
 
 /// One read takes at most this: 14 colour messages.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// Clients connected before the first of them is waited for: one core's accept queue has room for them.
+/// Clients that connect before the first of them is waited for: the accept queue of one core has room for them.
 const BATCH: usize = 4000;
 
-/// Longest wait for anything during the set-up.
-pub const PATIENCE: Duration = Duration::from_secs(10);
-
-/// An epoll instance whose events are numbers.
-pub struct Poll {
-    epoll: OwnedFd,
-    events: Vec<epoll::Event>,
-}
-
-impl Poll {
-    /// A new one, with room for this many events a turn.
-    pub fn new(events: usize) -> io::Result<Poll> {
-        Ok(Poll { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, events: Vec::with_capacity(events) })
-    }
-
-    /// Watches `source` under `number`.
-    pub fn add(&self, source: &impl std::os::fd::AsFd, number: usize, flags: epoll::EventFlags) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, source, epoll::EventData::new_u64(number as u64), flags)?)
-    }
-
-    /// Watches `source` for something else.
-    pub fn modify(&self, source: &impl std::os::fd::AsFd, number: usize, flags: epoll::EventFlags) -> io::Result<()> {
-        Ok(epoll::modify(&self.epoll, source, epoll::EventData::new_u64(number as u64), flags)?)
-    }
-
-    /// Forgets `source`, which stays open.
-    pub fn delete(&self, source: &impl std::os::fd::AsFd) -> io::Result<()> {
-        Ok(epoll::delete(&self.epoll, source)?)
-    }
-
-    /// Waits for at most `timeout`, or for ever, and puts into `ready` who can do what.
-    pub fn wait(&mut self, timeout: Option<Duration>, ready: &mut Vec<(usize, epoll::EventFlags)>) -> io::Result<()> {
-        let timeout = timeout.map(|time| Timespec {
-            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(time.subsec_nanos()),
-        });
-        ready.clear();
-        self.events.clear();
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let number = |event: &epoll::Event| (usize::try_from(event.data.u64()).unwrap_or(usize::MAX), event.flags);
-        ready.extend(self.events.iter().map(number));
-        Ok(())
-    }
-}
+/// The longest wait for anything during the set-up.
+pub const SET_UP_MAX: Duration = Duration::from_secs(10);
 
 struct Client {
     stream: TcpStream,
-    /// The beginning of an item whose end has not come.
+    /// The beginning of an incomplete item.
     unread: Vec<u8>,
     /// What the socket did not take.
     unsent: Vec<u8>,
@@ -80,11 +35,11 @@ struct Client {
 /// How a read ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum After {
-    /// More may come.
+    /// The connection is open.
     Open,
-    /// The server closed in peace.
+    /// The server closed it.
     Ended,
-    /// It was reset, or sent what no server should; the text says what.
+    /// It was reset, or brought what no server should send; the text says what.
     Broken(String),
 }
 
@@ -98,11 +53,11 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Connects `count` clients. Each sends `first(i)` and waits for one line, which must begin with the
-    /// second text.
+    /// Connects `count` clients. Client `i` sends the first text of `first(i)` and waits for a line that begins with the
+    /// second.
     ///
     /// # Errors
-    /// When somebody is not let in.
+    /// When a client gets another line, or none.
     pub fn assemble(
         address: SocketAddr,
         count: usize,
@@ -125,29 +80,29 @@ impl Crowd {
                 let stream = &mut crowd.clients[number].stream;
                 let line = read_line(stream).with_context(|| format!("client {number} of {count}"))?;
                 if !line.starts_with(&first(number).1) {
-                    bail!("client {number} sent {:?} and was told {line:?}", first(number).0);
+                    bail!("client {number} sent {:?} and got {line:?}", first(number).0);
                 }
                 stream.set_nonblocking(true)?;
-                crowd.poll.add(stream, number, epoll::EventFlags::IN)?;
+                crowd.poll.add(stream, number, EventFlags::IN)?;
             }
         }
         Ok(crowd)
     }
 
-    /// Clients that are ready to be read.
-    pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<(usize, epoll::EventFlags)>) -> io::Result<()> {
+    /// Waits for clients that can be read, and sends what others have not sent yet.
+    pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<(usize, EventFlags)>) -> io::Result<()> {
         self.poll.wait(Some(timeout), ready)?;
         for &(number, flags) in ready.iter() {
-            if flags.contains(epoll::EventFlags::OUT) {
+            if flags.contains(EventFlags::OUT) {
                 let unsent = std::mem::take(&mut self.clients[number].unsent);
-                self.poll.modify(&self.clients[number].stream, number, epoll::EventFlags::IN)?;
+                self.poll.modify(&self.clients[number].stream, number, EventFlags::IN)?;
                 self.send(number, &unsent)?;
             }
         }
         Ok(())
     }
 
-    /// Reads once, and puts all whole items into `items`.
+    /// Reads once, and appends all whole items to `items`.
     pub fn read(&mut self, number: usize, gallery: &Gallery, items: &mut Vec<Item>) -> After {
         let client = &mut self.clients[number];
         let count = match client.stream.read(&mut self.scratch) {
@@ -177,14 +132,14 @@ impl Crowd {
                 Ok(None) => break,
                 Err(_) => {
                     let start = String::from_utf8_lossy(&input[at..input.len().min(at + 80)]).into_owned();
-                    return After::Broken(format!("not a message as it was learnt: {start:?}"));
+                    return After::Broken(format!("not a message as it was learned: {start:?}"));
                 }
             }
         }
         if glued {
             client.unread.drain(..at);
             if client.unread.is_empty() {
-                // Thousands of idle clients keep no buffers.
+                // Thousands of idle clients keep no buffer.
                 client.unread = Vec::new();
             }
         } else {
@@ -193,7 +148,7 @@ impl Crowd {
         After::Open
     }
 
-    /// Sends a line; what the socket does not take goes when it can.
+    /// Sends a line; what the socket does not take is sent when it can.
     pub fn send(&mut self, number: usize, bytes: &[u8]) -> io::Result<()> {
         let client = &mut self.clients[number];
         let mut taken = 0;
@@ -202,7 +157,7 @@ impl Crowd {
                 Ok(count) => taken += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT;
+                    let flags = EventFlags::IN | EventFlags::OUT;
                     self.poll.modify(&client.stream, number, flags)?;
                     break;
                 }
@@ -213,21 +168,21 @@ impl Crowd {
         Ok(())
     }
 
-    /// Watches a client no longer.
+    /// Stops watching a client.
     pub fn forget(&mut self, number: usize) {
         let _ = self.poll.delete(&self.clients[number].stream);
     }
 }
 
-/// A blocking connection that sends at once and waits for nothing longer than [`PATIENCE`].
+/// A blocking connection that sends at once and waits no longer than [`SET_UP_MAX`].
 pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    let stream = TcpStream::connect_timeout(&address, SET_UP_MAX)?;
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(SET_UP_MAX))?;
     Ok(stream)
 }
 
-/// One line without its LF, and not a byte more.
+/// Reads one line, without its LF, and nothing after it.
 pub fn read_line(stream: &mut TcpStream) -> anyhow::Result<String> {
     let mut line = Vec::new();
     let mut byte = [0];
@@ -241,13 +196,13 @@ pub fn read_line(stream: &mut TcpStream) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
-/// Logs in as `cow`, says these texts to itself, each after a token, and gives back the messages as they came.
+/// Logs in as `cow`, says these texts to itself, each after `token`, and returns the messages as they came.
 pub fn fetch_blocks(address: SocketAddr, cow: &str, token: Token, rests: &[&[u8]]) -> anyhow::Result<Vec<Vec<u8>>> {
-    let mut stream = connect(address).context("nobody listens there")?;
+    let mut stream = connect(address).context("no server listens there")?;
     stream.write_all(format!("login {cow}\n").as_bytes())?;
     let reply = read_line(&mut stream)?;
     if reply != format!("Logged in as {cow}") {
-        bail!("{cow} has to be free: {reply}");
+        bail!("{cow} must be free: {reply}");
     }
     let blocks = rests.iter().map(|rest| {
         stream.write_all(&[b"say ", cow.as_bytes(), b" ", &token.bytes(), rest, b"\nhelp\n"].concat())?;
@@ -256,7 +211,7 @@ pub fn fetch_blocks(address: SocketAddr, cow: &str, token: Token, rests: &[&[u8]
             bail!("{cow} cannot talk to itself: {reply}");
         }
         let mut block = Vec::new();
-        // The message is over where the reply to `help` begins.
+        // The message ends where the reply to `help` begins.
         loop {
             let line = read_line(&mut stream)?;
             if line.starts_with("commands: ") {

@@ -1,10 +1,9 @@
-//! The floor: what a server has to pay at least, to compare with in the same minute on the same machine.
+//! The floor: the least that a server pays, to compare with in the same minute on the same machine.
 //!
-//! One thread, bare epoll, no cores, no limits, no sanitizing, no wrapping: a message is put together from ready-made
-//! pieces. It speaks just enough of the protocol (`login`, `say`, `yield`, `quit`,
-//! `help`) for the clients to notice no difference. One kind writes each message to each receiver at once;
-//! the other joins what one turn brings for a receiver into one write. With a [`Fault`] it misbehaves once,
-//! to show that the clients find out.
+//! One thread, bare epoll, no cores, no limits, no sanitizing, no wrapping: a message is joined from ready-made pieces. It
+//! speaks just enough of the protocol (`login`, `say`, `yield`, `quit`, `help`) for the clients to see no difference. One
+//! kind writes each message to each receiver at once; the other joins what a turn brings for a receiver into one write.
+//! With a [`Fault`] it misbehaves once, to show that the clients find out.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice, Read, Write};
@@ -15,9 +14,12 @@ use anyhow::Context;
 use rustix::event::epoll::EventFlags;
 use slab::Slab;
 
-use crate::crowd::Poll;
-use crate::wire::{Gallery, Token};
+use super::cli::Fault;
+use super::poll::Poll;
+use super::token::Token;
+use super::wire::Gallery;
 
+/// The number of the listener in epoll; connections have those of the slab.
 const LISTENER: usize = usize::MAX - 1;
 
 /// Connections that may wait to be accepted: as many as cowchat allows.
@@ -26,32 +28,17 @@ const BACKLOG: i32 = 4096;
 /// One read takes at most this.
 const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// The delivery at which the floor misbehaves, if it was told to.
+/// The delivery at which the floor misbehaves, if it does.
 const FAULTY_DELIVERY: u64 = 100;
-
-/// How to misbehave once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    Lose,
-    Repeat,
-    Reorder,
-    Break,
-}
-
-impl Fault {
-    /// All of them and their names.
-    pub const ALL: [(&str, Fault); 4] =
-        [("lose", Fault::Lose), ("repeat", Fault::Repeat), ("reorder", Fault::Reorder), ("break", Fault::Break)];
-}
 
 struct Conn {
     stream: TcpStream,
-    /// Which of the names it has.
+    /// The index of its name.
     name: Option<usize>,
-    /// What this turn brought, as places in the arena.
+    /// What this turn brings, as ranges of the arena.
     pieces: Vec<Range<usize>>,
     /// What the socket did not take.
-    backlog: Vec<u8>,
+    send_queue: Vec<u8>,
     /// A line without its end.
     unread: Vec<u8>,
 }
@@ -73,12 +60,12 @@ struct Floor {
     held: Option<(usize, Vec<u8>)>,
 }
 
-/// Listens on a free port, says where in one line on stdout, and serves until it is killed.
+/// Listens on a free port, prints it as one line on stdout, and serves until it is killed.
 ///
 /// # Errors
 /// When epoll or the listener fails.
 pub fn run(gallery: Gallery, coalesce: bool, fault: Option<Fault>) -> anyhow::Result<()> {
-    let listener = listen().context("the floor can not listen")?;
+    let listener = listen().context("the floor cannot listen")?;
     let names = gallery.names().iter().enumerate().map(|(at, name)| (name.clone().into_bytes(), at)).collect();
     let mut floor = Floor {
         coalesce,
@@ -107,9 +94,9 @@ pub fn run(gallery: Gallery, coalesce: bool, fault: Option<Fault>) -> anyhow::Re
                 continue;
             }
             if flags.contains(EventFlags::OUT) {
-                let backlog = std::mem::take(&mut floor.conns[number].backlog);
+                let send_queue = std::mem::take(&mut floor.conns[number].send_queue);
                 floor.poll.modify(&floor.conns[number].stream, number, EventFlags::IN)?;
-                floor.conns[number].write(&floor.poll, number, &[IoSlice::new(&backlog)]);
+                floor.conns[number].write(&floor.poll, number, &[IoSlice::new(&send_queue)]);
             }
             if flags != EventFlags::OUT {
                 floor.read(number, &mut scratch);
@@ -135,10 +122,10 @@ fn stage(arena: &mut Vec<u8>, bytes: &[u8]) -> Range<usize> {
 }
 
 impl Conn {
-    /// Writes, and keeps what the socket does not take. A broken connection shows when it is read.
+    /// Writes, and queues what the socket does not take. A broken connection shows when it is read.
     fn write(&mut self, poll: &Poll, number: usize, slices: &[IoSlice<'_>]) {
         let mut taken = 0;
-        if self.backlog.is_empty() {
+        if self.send_queue.is_empty() {
             taken = match slices {
                 [one] => self.stream.write(one).unwrap_or(0),
                 many => self.stream.write_vectored(many).unwrap_or(0),
@@ -151,7 +138,7 @@ impl Conn {
         for slice in slices {
             let skipped = taken.min(slice.len());
             taken -= skipped;
-            self.backlog.extend_from_slice(&slice[skipped..]);
+            self.send_queue.extend_from_slice(&slice[skipped..]);
         }
     }
 }
@@ -164,11 +151,11 @@ impl Floor {
                     stream.set_nonblocking(true)?;
                     let entry = self.conns.vacant_entry();
                     self.poll.add(&stream, entry.key(), EventFlags::IN)?;
-                    let (backlog, unread) = (Vec::new(), Vec::new());
-                    entry.insert(Conn { stream, name: None, pieces: Vec::new(), backlog, unread });
+                    let (send_queue, unread) = (Vec::new(), Vec::new());
+                    entry.insert(Conn { stream, name: None, pieces: Vec::new(), send_queue, unread });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error).context("the floor can not accept"),
+                Err(error) => return Err(error).context("the floor cannot accept"),
             }
         }
     }
@@ -212,15 +199,15 @@ impl Floor {
             self.reply(number, &[b"Sent to ", name, b"\n"].concat());
             let block = self.draw(&rest[(name.len() + 1).min(rest.len())..]);
             self.deliver(receiver, block);
-        } else if let Some(name) = line.strip_prefix(b"login ") {
-            let free = self.names.get(name).copied().filter(|&name| self.owners[name].is_none());
-            let Some(at) = free else { return self.reply(number, b"error: not to be had\n") };
-            self.owners[at] = Some(number);
-            self.conns[number].name = Some(at);
+        } else if let Some(cow) = line.strip_prefix(b"login ") {
+            let free = self.names.get(cow).copied().filter(|&name| self.owners[name].is_none());
+            let Some(name) = free else { return self.reply(number, b"error: taken\n") };
+            self.owners[name] = Some(number);
+            self.conns[number].name = Some(name);
             self.registered.push(number);
-            self.reply(number, &[b"Logged in as ", name, b"\n"].concat());
+            self.reply(number, &[b"Logged in as ", cow, b"\n"].concat());
         } else if line == b"quit" {
-            self.sign_off(number);
+            self.log_out(number);
             self.reply(number, b"Goodbye.\n");
             self.ended.push(number);
         } else {
@@ -228,7 +215,7 @@ impl Floor {
         }
     }
 
-    /// Puts the message that has this text into the arena; nothing if the text has no token.
+    /// Puts the message with this text into the arena; nothing if the text has no token.
     fn draw(&mut self, text: &[u8]) -> Range<usize> {
         let from = self.arena.len();
         if let Some(token) = Token::parse(text).filter(|token| token.sender < self.gallery.names().len()) {
@@ -265,7 +252,7 @@ impl Floor {
         self.put(number, bytes);
     }
 
-    /// Writes what stands there in the arena now, or when the turn ends.
+    /// Writes these bytes of the arena, now or at the end of the turn.
     fn put(&mut self, receiver: usize, bytes: Range<usize>) {
         let conn = &mut self.conns[receiver];
         if !self.coalesce {
@@ -280,6 +267,7 @@ impl Floor {
         }
     }
 
+    /// Writes what the turn brings, and closes what has ended.
     fn end_turn(&mut self) {
         for number in self.dirty.drain(..) {
             let conn = &mut self.conns[number];
@@ -293,12 +281,12 @@ impl Floor {
         }
         self.arena.clear();
         while let Some(number) = self.ended.pop() {
-            self.sign_off(number);
+            self.log_out(number);
             self.conns.try_remove(number);
         }
     }
 
-    fn sign_off(&mut self, number: usize) {
+    fn log_out(&mut self, number: usize) {
         let name = self.conns.get_mut(number).and_then(|conn| conn.name.take());
         if let Some(name) = name {
             self.owners[name] = None;

@@ -1,8 +1,8 @@
-//! What came, against what was to come: every delivery counts once, in its order, or the run has failed.
+//! Compares what came with what was sent: each delivery arrives once and in order, or the run has failed.
 //!
-//! A lane is one receiver's view of one sender; on it messages are numbered from 1 without gaps. Pure:
-//! numbers in, counts out, so `tests/stampede.rs` can show that a lost, a repeated and a reordered delivery is
-//! found. Memory is 4 bytes a lane, and more only for what is missing.
+//! A lane is one receiver's view of one sender; its messages are numbered from 1 without gaps. Pure: numbers in, counts
+//! out, so `tests/stampede.rs` shows that a lost, a repeated and a reordered delivery are found. A lane takes 4 bytes, and
+//! more only for what is missing.
 
 use std::collections::BTreeSet;
 
@@ -15,17 +15,17 @@ pub struct Faults {
     pub repeated: u64,
     /// Came after a later one.
     pub reordered: u64,
-    /// Not what the protocol allows: a broken block, a refusal, a wrong count, a connection that ended.
+    /// Broke the protocol: a broken block, a refusal, a wrong count, a connection that ended.
     pub broken: u64,
 }
 
 impl Faults {
-    /// Whether the run is worth anything.
+    /// Whether there are none.
     pub fn is_clean(self) -> bool {
         self == Faults::default()
     }
 
-    /// Both together.
+    /// The sum.
     pub fn plus(self, other: Faults) -> Faults {
         Faults {
             lost: self.lost + other.lost,
@@ -39,21 +39,21 @@ impl Faults {
 /// The lanes of one run.
 #[derive(Debug)]
 pub struct Ledger {
-    /// The number that is to come next on each lane.
+    /// The number that comes next on each lane.
     next: Vec<u32>,
-    /// Skipped so far: late or lost, only the end of the run tells.
+    /// Skipped so far: late or lost, which the end of the run shows.
     missing: BTreeSet<(usize, u32)>,
     faults: Faults,
 }
 
 impl Ledger {
-    /// A ledger of this many lanes on which nothing has come yet.
+    /// This many lanes, on which nothing has come yet.
     pub fn new(lanes: usize) -> Ledger {
         Ledger { next: vec![1; lanes], missing: BTreeSet::new(), faults: Faults::default() }
     }
 
-    /// Message `number` came on `lane`. Returns whether it is new, in order or not.
-    pub fn note(&mut self, lane: usize, number: u32) -> bool {
+    /// Records that message `number` came on `lane`. Returns whether it is new, in order or not.
+    pub fn record(&mut self, lane: usize, number: u32) -> bool {
         let next = self.next[lane];
         if number == next {
             self.next[lane] = next + 1;
@@ -72,10 +72,10 @@ impl Ledger {
         false
     }
 
-    /// What was wrong, when up to `sent(lane)` was sent on each lane and nothing more will come.
-    pub fn settle(&self, sent: impl Fn(usize) -> u32) -> Faults {
+    /// The faults, given that `sent(lane)` messages were sent on each lane and no more will come.
+    pub fn faults(&self, sent: impl Fn(usize) -> u32) -> Faults {
         let unseen = |(lane, &next): (usize, &u32)| u64::from((sent(lane) + 1).saturating_sub(next));
-        let after_the_last: u64 = self.next.iter().enumerate().map(unseen).sum();
-        Faults { lost: self.missing.len() as u64 + after_the_last, ..self.faults }
+        let after_last: u64 = self.next.iter().enumerate().map(unseen).sum();
+        Faults { lost: self.missing.len() as u64 + after_last, ..self.faults }
     }
 }

@@ -6,35 +6,32 @@ use plotters::coord::Shift;
 use plotters::coord::combinators::IntoLogRange;
 use plotters::prelude::*;
 
-use crate::report::{Figures, column, median};
+use super::figures::{Figures, Runs, median_of};
 
-/// Pixels of the whole picture.
+/// The size of the picture in pixels.
 const SIZE: (u32, u32) = (1000, 440);
 
 /// Room above the highest point, for the legend, as a factor on a logarithmic axis.
 const HEADROOM: f64 = 10.0;
 
-/// A line of a chart: its name, how dark it is, and where it goes.
+/// A line of a chart: its name, its colour and its points.
 type Line = (String, RGBAColor, Vec<(f64, f64)>);
 
 /// Draws what was measured for each number of receivers, in ascending order.
 ///
 /// # Errors
-/// When the file can not be written.
-pub fn draw(path: &Path, measured: &[(usize, Vec<Vec<Figures>>)]) -> anyhow::Result<()> {
+/// When the file cannot be written.
+pub fn draw(path: &Path, measured: &[(usize, Runs)]) -> anyhow::Result<()> {
     let targets: Vec<&'static str> = match measured.first().and_then(|(_, runs)| runs.first()) {
         Some(pair) => pair.iter().map(|figures| figures.target).collect(),
         None => return Ok(()),
     };
     let line = |target: &str, figure: &dyn Fn(&Figures) -> f64| -> Vec<(f64, f64)> {
-        let point = |(receivers, runs): &(usize, Vec<Vec<Figures>>)| {
-            (*receivers as f64, median(column(runs, target).map(figure).collect()))
-        };
-        measured.iter().map(point).collect()
+        measured.iter().map(|(receivers, runs)| (*receivers as f64, median_of(runs, target, figure))).collect()
     };
     let (mut costs, mut latencies): (Vec<Line>, Vec<Line>) = Default::default();
-    for (at, target) in targets.into_iter().enumerate() {
-        let color = |opacity| Palette99::pick(at).mix(opacity);
+    for (index, target) in targets.into_iter().enumerate() {
+        let color = |opacity| Palette99::pick(index).mix(opacity);
         costs.push((target.to_owned(), color(1.0), line(target, &Figures::cost_us)));
         for (name, opacity, percentile) in [("p99", 0.5, 1), ("p50", 1.0, 0)] {
             let points = line(target, &|figures| figures.latency_us()[percentile]);
@@ -55,7 +52,7 @@ fn chart(area: &DrawingArea<SVGBackend<'_>, Shift>, title: &str, lines: &[Line])
     let least = |values: &mut dyn Iterator<Item = f64>| values.filter(|v| *v > 0.0).fold(f64::MAX, f64::min);
     let most = |values: &mut dyn Iterator<Item = f64>| values.filter(|v| v.is_finite()).fold(1.0, f64::max);
     let (xs, ys) = (|| points().map(|(x, _)| x), || points().map(|(_, y)| y));
-    // Both over three orders of magnitude, so both logarithmic.
+    // Both span three orders of magnitude.
     let x_axis = (least(&mut xs()) * 0.9..most(&mut xs()) * 1.1).log_scale();
     let y_axis = (least(&mut ys()) * 0.5..most(&mut ys()) * HEADROOM).log_scale();
     let mut chart = ChartBuilder::on(area)

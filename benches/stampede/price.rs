@@ -1,8 +1,8 @@
 //! What single lines cost the server, and what flood control charges for them: the most expensive inputs there are.
 //!
-//! A client that is exempt sends a line again and again, the next when the last one is answered. Its cost, divided by its
-//! price in lines and multiplied by the rate, is what a client that is not exempt can take of a core. So with bytes that
-//! are in no line, and with a line that comes byte by byte.
+//! An exempt client sends a line again and again, the next when the last one is answered. The cost of the line, divided by
+//! its price in lines and multiplied by the rate, is what a client under the limits can take of a core. The same for bytes
+//! that are in no line, and for a line that comes byte by byte.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -13,21 +13,22 @@ use cowchat::limits::{FLOOD_RATE, FLOOD_READ_BYTES, HISTORY_MESSAGES_MAX, LINE_B
 use cowchat::policy::flood::Price;
 use serde_json::json;
 
-use crate::cli::Common;
-use crate::crowd::connect;
-use crate::exchange::{Exchange, Script};
-use crate::report::Report;
-use crate::talk::{Field, Stopwatch, gather, seconds};
-use crate::target::Target;
-use crate::texts::DEAREST;
+use super::cli::Common;
+use super::comparison::Comparison;
+use super::crowd::connect;
+use super::report::Report;
+use super::script::Script;
+use super::stopwatch::Stopwatch;
+use super::target::Target;
+use super::texts::DEAREST;
 
 /// Cows of each breed: `who` and `cows` look at all of them.
 const HERD: &str = "--herd 1048576";
 
-/// Messages that fill a history more than a reply can hold.
+/// Messages of a history that a reply does not hold.
 const HISTORY_FILL: usize = 100;
 
-/// Texts that take long to make safe or to draw, or become long, by the piece that they repeat.
+/// Texts that take long to make safe or to draw, or that become long, as the piece that they repeat.
 const TEXTS: [(&str, &[u8]); 10] = [
     ("ASCII", b"moo "),
     ("Cyrillic", "\u{43c}\u{443} ".as_bytes()),
@@ -41,7 +42,7 @@ const TEXTS: [(&str, &[u8]); 10] = [
     ("invalid bytes", b"\xff."),
 ];
 
-/// Bytes that are in no line, by the piece that they repeat.
+/// Bytes that are in no line, as the piece that they repeat.
 const WASTE: [(&str, &[u8]); 2] = [("telnet commands", b"\xff\xf1"), ("a line without end", b"x")];
 
 /// Bytes of these that are sent at once.
@@ -51,30 +52,31 @@ const WASTE_BYTES: usize = 1 << 20;
 const TRICKLE_BYTES: u32 = 1000;
 const TRICKLE_PAUSE: Duration = Duration::from_micros(400);
 
-/// Lines by which it is measured what the end of a reply costs.
+/// `help` lines that are measured, since one ends each reply.
 const HELPS: u32 = 2000;
 
-/// Lines that ask for something.
+/// Lines that get a reply.
 const QUESTIONS: [&str; 9] = ["", "help all", "who", "who x", "cows", "login x", "say x x", "art color", "history"];
 
-/// Prints a row for each input, at last for yields to `receivers`.
+/// Prints a row for each input, the last for yields to `receivers`.
 ///
 /// # Errors
-/// When the server can not be measured.
+/// When the server cannot be measured.
 #[expect(clippy::disallowed_methods, reason = "a byte comes by itself only after a pause")]
 pub fn run(report: &mut Report, common: &Common, receivers: usize) -> anyhow::Result<()> {
     let mut common = common.clone();
     common.server_args = format!("{HERD} --history {HISTORY_MESSAGES_MAX} {}", common.server_args).trim().to_owned();
-    let field = Field::prepare(&common, receivers + 2)?;
-    let me = &field.gallery.names()[receivers + 1];
+    let comparison = Comparison::prepare(&common, receivers + 2)?;
+    let server = comparison.server();
+    let me = &comparison.gallery.names()[receivers + 1];
     report.say(&format!("\nprice: of a core that one client may take at {FLOOD_RATE} lines a second\n"));
     report.say(&format!("{:<44}{:>12}{:>10}{:>12}", "line", "us", "in lines", "of a core"));
-    let mut asker = Asker::new(&field, me)?;
+    let mut asker = Asker::new(server, comparison.run_time(), me)?;
     for (name, piece) in TEXTS {
         let text = repeated(piece, LINE_BYTES_MAX - me.len() - "say  ".len());
         let to_all = [b"yield ", &text[..]].concat();
         (0..HISTORY_FILL / TEXTS.len()).try_for_each(|_| asker.ask(&to_all).map(drop))?;
-        let (cost, price) = asker.measure(&common, &[b"say ", me.as_bytes(), b" ", &text].concat())?;
+        let (cost, price) = asker.measure(&[b"say ", me.as_bytes(), b" ", &text].concat())?;
         row(report, &common, &format!("say, {} bytes, {name}", text.len()), cost, price)?;
     }
     for (name, piece) in WASTE {
@@ -86,28 +88,22 @@ pub fn run(report: &mut Report, common: &Common, receivers: usize) -> anyhow::Re
         std::thread::sleep(TRICKLE_PAUSE);
         Ok(())
     })?;
-    row(report, &common, "a byte of a line, which comes by itself", cost, Price::of_waste(FLOOD_READ_BYTES))?;
+    row(report, &common, "a byte of a line, which comes alone", cost, Price::of_waste(FLOOD_READ_BYTES))?;
     asker.ask(b"")?;
-    // `who` lists them all.
+    // `who` lists these clients.
     let script = Script { clients: receivers + 1, ..Script::to_all(1) };
-    let crowd = gather(&field.targets[0], &field, script.clients)?;
+    let mut exchange = comparison.exchange(server, &script)?;
     for line in QUESTIONS {
-        let (cost, price) = asker.measure(&common, line.as_bytes())?;
+        let (cost, price) = asker.measure(line.as_bytes())?;
         row(report, &common, &format!("{line:?}"), cost, price)?;
     }
     asker.ask(b"quit").ok();
-    let mut exchange = Exchange::new(crowd, &field.gallery, &script);
-    let stopwatch = Stopwatch::start(&field.targets[0])?;
-    exchange.drive(Instant::now() + seconds(common.seconds), &mut || {})?;
-    exchange.land(&mut || {})?;
-    let cost = stopwatch.stop(&field.targets[0])?.server.cpu_ns as f64 / 1000.0;
+    let cost = comparison.measure(server, &mut exchange)?.server.cpu_ns as f64 / 1000.0;
     let yields = exchange.tally().deliveries as f64 / receivers as f64;
     let bytes = common.texts().context("price takes --text, not --texts")?;
     let name = format!("yield of {bytes} bytes to {receivers}");
     row(report, &common, &name, cost / yields, Price::of_line(bytes, receivers, 0))?;
-    let (faults, complaint) = exchange.finish()?;
-    report.faults = report.faults.plus(faults);
-    complaint.iter().for_each(|complaint| report.say(complaint));
+    report.add_faults(exchange.finish()?);
     report.say_load();
     Ok(())
 }
@@ -120,14 +116,16 @@ fn row(report: &mut Report, common: &Common, name: &str, cost_us: f64, price: Pr
     report.line(&parameters, &json!({ "server_cpu_us": cost_us, "price_lines": lines, "share_of_a_core": share }))
 }
 
-/// `piece` again and again, as often as it fits into `bytes`.
+/// `piece`, repeated as often as it fits into `bytes`.
 fn repeated(piece: &[u8], bytes: usize) -> Vec<u8> {
     piece.repeat(bytes / piece.len())
 }
 
-/// A client that asks one thing after the other.
+/// A client that sends one line after the other.
 struct Asker<'a> {
-    target: &'a Target,
+    server: &'a Target,
+    /// How long a line is measured.
+    run_time: Duration,
     stream: TcpStream,
     input: BufReader<TcpStream>,
     asked: u64,
@@ -136,21 +134,21 @@ struct Asker<'a> {
 }
 
 impl<'a> Asker<'a> {
-    fn new(field: &'a Field, cow: &str) -> anyhow::Result<Asker<'a>> {
-        let target = &field.targets[0];
-        let stream = connect(target.address)?;
-        let mut asker = Asker { target, input: BufReader::new(stream.try_clone()?), stream, asked: 0, help_us: 0.0 };
+    fn new(server: &'a Target, run_time: Duration, cow: &str) -> anyhow::Result<Asker<'a>> {
+        let stream = connect(server.address)?;
+        let input = BufReader::new(stream.try_clone()?);
+        let mut asker = Asker { server, run_time, stream, input, asked: 0, help_us: 0.0 };
         asker.ask(format!("login {cow}").as_bytes())?;
-        // Of two such lines.
+        // Each question is a `help` here, and is followed by another.
         asker.help_us = asker.cost_of(HELPS, |asker| asker.ask(b"help").map(drop))? / 2.0;
         Ok(asker)
     }
 
-    /// Sends a line and reads until all that it brought has come. Returns the bytes of its reply.
+    /// Sends a line and reads all that it brings. Returns the bytes of its reply.
     fn ask(&mut self, line: &[u8]) -> anyhow::Result<usize> {
         self.asked += 2;
         let (id, last) = (format!("{} ", self.asked), format!("{} ", self.asked + 1));
-        // What the line brings is over where the reply to another begins.
+        // What the line brings ends where the reply to the next line begins.
         self.stream.write_all(&[id.as_bytes(), line, b"\n", last.as_bytes(), b"help\n"].concat())?;
         let (mut reply_bytes, mut is_reply, mut input) = (0, false, Vec::new());
         loop {
@@ -161,31 +159,31 @@ impl<'a> Asker<'a> {
             if input.starts_with(last.as_bytes()) {
                 return Ok(reply_bytes);
             }
-            // A message to oneself is no reply; the blocks of a history are, and follow one.
+            // A message to the client itself is no reply; the blocks of a history are, and follow one.
             is_reply |= input.starts_with(id.as_bytes());
             reply_bytes += if is_reply { input.len() } else { 0 };
         }
     }
 
     /// CPU time of the server for a line in microseconds, and its price.
-    fn measure(&mut self, common: &Common, line: &[u8]) -> anyhow::Result<(f64, Price)> {
+    fn measure(&mut self, line: &[u8]) -> anyhow::Result<(f64, Price)> {
         let reply_bytes = self.ask(line)?;
         let reply_bytes = if line.starts_with(b"say") { 0 } else { reply_bytes };
-        let until = Instant::now() + seconds(common.seconds);
-        let stopwatch = Stopwatch::start(self.target)?;
+        let until = Instant::now() + self.run_time;
+        let stopwatch = Stopwatch::start(self.server)?;
         let mut count = 0;
         while Instant::now() < until {
             self.ask(line)?;
             count += 1;
         }
-        let cost = stopwatch.stop(self.target)?.server.cpu_ns as f64 / 1000.0 / f64::from(count) - self.help_us;
+        let cost = stopwatch.stop(self.server)?.server.cpu_ns as f64 / 1000.0 / f64::from(count) - self.help_us;
         Ok((cost, Price::of_line(line.len(), 0, reply_bytes)))
     }
 
     /// CPU time of the server for one of `count` acts, in microseconds.
     fn cost_of(&mut self, count: u32, mut act: impl FnMut(&mut Self) -> anyhow::Result<()>) -> anyhow::Result<f64> {
-        let stopwatch = Stopwatch::start(self.target)?;
+        let stopwatch = Stopwatch::start(self.server)?;
         (0..count).try_for_each(|_| act(self))?;
-        Ok(stopwatch.stop(self.target)?.server.cpu_ns as f64 / 1000.0 / f64::from(count))
+        Ok(stopwatch.stop(self.server)?.server.cpu_ns as f64 / 1000.0 / f64::from(count))
     }
 }

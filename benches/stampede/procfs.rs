@@ -1,11 +1,12 @@
-//! What the kernel knows about a process: CPU time, switches, memory. And about this machine, and how busy it is.
+//! What the kernel says about a process (CPU time, switches, memory) and about this machine.
 //!
-//! CPU time is taken from each thread's `schedstat`, in nanoseconds, user and system together; a process's
-//! `stat` counts ticks of 10 ms.
+//! CPU time is the sum over each thread's `schedstat`, in nanoseconds, user and system together: a process's `stat` counts
+//! ticks of 10 ms.
 
 use std::fs;
 use std::io;
 use std::process::Command;
+use std::str::FromStr;
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -18,12 +19,12 @@ const NS_PER_TICK: u64 = 10_000_000;
 pub struct Usage {
     /// CPU time of all its threads.
     pub cpu_ns: u64,
-    /// How often a thread went to sleep of its own accord.
+    /// How often one of its threads went to sleep by itself.
     pub switches: u64,
 }
 
 impl Usage {
-    /// Reads it.
+    /// Of process `pid`.
     ///
     /// # Errors
     /// When there is no such process.
@@ -35,7 +36,7 @@ impl Usage {
             // A thread may end between the two readings.
             let Ok(schedstat) = fs::read_to_string(task.join("schedstat")) else { continue };
             let Ok(status) = fs::read_to_string(task.join("status")) else { continue };
-            usage.cpu_ns += schedstat.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0);
+            usage.cpu_ns += first_number(&schedstat).unwrap_or(0);
             usage.switches += field(&status, "voluntary_ctxt_switches:");
         }
         Ok(usage)
@@ -53,7 +54,7 @@ impl Usage {
 /// When there is no such thread.
 pub fn thread_cpu_ns(thread: u32) -> io::Result<u64> {
     let schedstat = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat"))?;
-    Ok(schedstat.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(0))
+    Ok(first_number(&schedstat).unwrap_or(0))
 }
 
 /// The machine's load average over the last minute.
@@ -61,8 +62,7 @@ pub fn thread_cpu_ns(thread: u32) -> io::Result<u64> {
 /// # Errors
 /// When /proc is not there.
 pub fn load() -> io::Result<f64> {
-    let load = fs::read_to_string("/proc/loadavg")?;
-    Ok(load.split(' ').next().and_then(|first| first.parse().ok()).unwrap_or(f64::NAN))
+    Ok(first_number(&fs::read_to_string("/proc/loadavg")?).unwrap_or(f64::NAN))
 }
 
 /// CPU time of everybody on this machine so far, and what its host has taken for others, in nanoseconds. Exact to some
@@ -74,7 +74,7 @@ pub fn machine_cpu_ns() -> io::Result<u64> {
     let stat = fs::read_to_string("/proc/stat")?;
     // user, nice, system, idle, iowait, irq, softirq, steal; guests are part of user.
     let fields: Vec<u64> = stat.split_whitespace().skip(1).take(8).filter_map(|field| field.parse().ok()).collect();
-    let busy = fields.iter().enumerate().filter(|(place, _)| !matches!(place, 3 | 4));
+    let busy = fields.iter().enumerate().filter(|(index, _)| !matches!(index, 3 | 4));
     Ok(busy.map(|(_, ticks)| ticks).sum::<u64>() * NS_PER_TICK)
 }
 
@@ -86,7 +86,7 @@ pub fn rss_bytes(pid: u32) -> io::Result<u64> {
     Ok(field(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmRSS:") * 1024)
 }
 
-/// The kernel's slabs and TCP buffers in bytes, of everybody on this machine: differences are an estimate.
+/// The kernel's slabs and TCP buffers in bytes, for all processes of this machine: differences are an estimate.
 ///
 /// # Errors
 /// When /proc is not there.
@@ -113,10 +113,14 @@ pub fn provenance() -> Value {
         "cpus": std::thread::available_parallelism().map_or(0, usize::from),
         "kernel": kernel.trim(),
         "commit": git(&["rev-parse", "--short=12", "HEAD"]),
-        // The runs kept in the project change with every run.
+        // Each run changes these files.
         "changed": !git(&["status", "--porcelain", "--untracked-files=no", ":!benches/runs"]).is_empty(),
         "unix_time": std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs()),
     })
+}
+
+fn first_number<N: FromStr>(text: &str) -> Option<N> {
+    text.split(' ').next()?.parse().ok()
 }
 
 /// The number after `name` at the start of a line.

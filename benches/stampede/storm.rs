@@ -1,8 +1,8 @@
-//! Connect, login, quit, see the end, and again: what a newcomer costs.
+//! Connect, log in, quit, see the end, and again: what a new connection costs.
 //!
-//! Each of some slots is one client at a time, under a name of its own, which has to be free again as soon as
-//! the server says goodbye. Connecting blocks (on loopback it does not wait, unless the server's queue of
-//! newcomers is full), everything after it goes by epoll. Latency is from before `connect` to the login's reply.
+//! Each slot is one client at a time, under a name of its own, which must be free again when the server says goodbye.
+//! Connecting blocks (on loopback it does not wait, unless the server's accept queue is full), everything after it goes by
+//! epoll. Latency is from before `connect` to the reply to the login.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -10,69 +10,95 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use rustix::event::epoll::EventFlags;
+use serde_json::json;
 
-use crate::crowd::{Poll, connect};
-use crate::exchange::histogram;
-use crate::ledger::Faults;
-use crate::target::Target;
+use super::cli::Common;
+use super::comparison::Comparison;
+use super::crowd::connect;
+use super::figures::{Figures, histogram};
+use super::ledger::Faults;
+use super::poll::Poll;
+use super::report::Report;
+use super::stopwatch::Stopwatch;
+use super::target::Target;
 
-/// Nothing has come for so long: it will not come.
-const STALL: Duration = Duration::from_secs(5);
+/// After this long without news, what is missing will not come.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// One client.
-struct Guest {
+/// Measures `clients` at a time on all targets, and prints a table.
+///
+/// # Errors
+/// When a target cannot be measured.
+pub fn run(report: &mut Report, common: &Common, clients: usize) -> anyhow::Result<()> {
+    let comparison = Comparison::prepare(common, clients)?;
+    let parameters = json!({
+        "workload": "storm",
+        "clients": clients,
+        "cores": common.cores,
+        "server_args": common.server_args,
+    });
+    let runs = comparison.in_pairs(report, &parameters, |target| {
+        let mut storm = Storm::new(target, comparison.gallery.names())?;
+        storm.rage(Instant::now() + comparison.warm_up_time())?;
+        let stopwatch = Stopwatch::start(target)?;
+        storm.rage(Instant::now() + comparison.run_time())?;
+        let measured = stopwatch.stop(target)?;
+        let Storm { rounds, latency, faults, complaint, .. } = storm;
+        Ok(Figures { events: rounds, latency, faults, complaint, ..measured })
+    })?;
+    report.table(&format!("storm: {clients} at a time connect, log in, quit"), "login", &runs);
+    comparison.explain_faults(report);
+    Ok(())
+}
+
+struct Client {
     stream: TcpStream,
     began: Instant,
     input: Vec<u8>,
-    welcomed: bool,
+    is_logged_in: bool,
 }
 
-/// A storm under way.
-pub struct Storm<'a> {
+struct Storm<'a> {
     target: &'a Target,
     names: &'a [String],
     poll: Poll,
-    guests: Vec<Option<Guest>>,
-    /// Rounds that went as they should.
-    pub rounds: u64,
+    slots: Vec<Option<Client>>,
+    /// Clients that did all they should.
+    rounds: u64,
     /// From connect to being logged in.
-    pub latency: Histogram<u64>,
-    /// What did not.
-    pub faults: Faults,
-    /// What went wrong first.
-    pub complaint: Option<String>,
+    latency: Histogram<u64>,
+    faults: Faults,
+    /// The first fault, in words.
+    complaint: Option<String>,
 }
 
 impl<'a> Storm<'a> {
-    /// One guest for each name.
-    pub fn new(target: &'a Target, names: &'a [String]) -> io::Result<Storm<'a>> {
-        let guests = names.iter().map(|_| None).collect();
+    fn new(target: &'a Target, names: &'a [String]) -> io::Result<Storm<'a>> {
+        let slots = names.iter().map(|_| None).collect();
         let (latency, faults) = (histogram(), Faults::default());
-        Ok(Storm { target, names, poll: Poll::new(1024)?, guests, rounds: 0, latency, faults, complaint: None })
+        Ok(Storm { target, names, poll: Poll::new(1024)?, slots, rounds: 0, latency, faults, complaint: None })
     }
 
-    /// Sends guests until `until`, and waits for the last to leave.
-    pub fn rage(&mut self, until: Instant, tick: &mut dyn FnMut()) -> anyhow::Result<()> {
+    /// Fills each slot again and again until `until`, and waits for the last clients to end.
+    fn rage(&mut self, until: Instant) -> anyhow::Result<()> {
         self.rounds = 0;
         self.latency.reset();
         for slot in 0..self.names.len() {
             self.enter(slot)?;
         }
         let (mut ready, mut last_news) = (Vec::new(), Instant::now());
-        while self.guests.iter().any(Option::is_some) {
+        while self.slots.iter().any(Option::is_some) {
             self.poll.wait(Some(Duration::from_millis(50)), &mut ready)?;
             if !ready.is_empty() {
                 last_news = Instant::now();
-            } else if last_news.elapsed() > STALL {
-                self.faults.lost += self.guests.iter().flatten().count() as u64;
-                self.complaint.get_or_insert_with(|| "somebody waits for ever".to_owned());
+            } else if last_news.elapsed() > SILENCE_MAX {
+                self.faults.lost += self.slots.iter().flatten().count() as u64;
+                self.complaint.get_or_insert_with(|| "a client waits in vain".to_owned());
                 break;
             }
             for &(slot, _) in &ready {
-                let goes_on = last_news < until;
-                self.attend(slot, goes_on)?;
+                self.read(slot, last_news < until)?;
             }
-            tick();
         }
         Ok(())
     }
@@ -83,39 +109,39 @@ impl<'a> Storm<'a> {
         stream.set_nonblocking(true)?;
         self.poll.add(&stream, slot, EventFlags::IN)?;
         stream.write_all(format!("login {}\n", self.names[slot]).as_bytes())?;
-        self.guests[slot] = Some(Guest { stream, began, input: Vec::new(), welcomed: false });
+        self.slots[slot] = Some(Client { stream, began, input: Vec::new(), is_logged_in: false });
         Ok(())
     }
 
-    fn attend(&mut self, slot: usize, goes_on: bool) -> anyhow::Result<()> {
-        let Some(guest) = &mut self.guests[slot] else { return Ok(()) };
+    fn read(&mut self, slot: usize, is_refilled: bool) -> anyhow::Result<()> {
+        let Some(client) = &mut self.slots[slot] else { return Ok(()) };
         let mut buffer = [0; 1024];
-        let ended = match guest.stream.read(&mut buffer) {
+        let ended = match client.stream.read(&mut buffer) {
             Ok(0) => true,
             Ok(count) => {
-                guest.input.extend_from_slice(&buffer[..count]);
+                client.input.extend_from_slice(&buffer[..count]);
                 false
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(_) => true,
         };
-        if !guest.welcomed && guest.input.ends_with(b"\n") {
-            guest.welcomed = true;
-            let nanos = guest.began.elapsed().as_nanos();
+        if !client.is_logged_in && client.input.ends_with(b"\n") {
+            client.is_logged_in = true;
+            let nanos = client.began.elapsed().as_nanos();
             self.latency.saturating_record(u64::try_from(nanos).unwrap_or(u64::MAX));
-            guest.stream.write_all(b"quit\n")?;
+            client.stream.write_all(b"quit\n")?;
         }
         if !ended {
             return Ok(());
         }
-        let heard = String::from_utf8_lossy(&guest.input);
-        if heard == format!("Logged in as {}\nGoodbye.\n", self.names[slot]) {
+        let input = String::from_utf8_lossy(&client.input);
+        if input == format!("Logged in as {}\nGoodbye.\n", self.names[slot]) {
             self.rounds += 1;
         } else {
             self.faults.broken += 1;
-            self.complaint.get_or_insert_with(|| format!("{} heard {heard:?}", self.names[slot]));
+            self.complaint.get_or_insert_with(|| format!("{} got {input:?}", self.names[slot]));
         }
-        self.guests[slot] = None;
-        if goes_on { self.enter(slot) } else { Ok(()) }
+        self.slots[slot] = None;
+        if is_refilled { self.enter(slot) } else { Ok(()) }
     }
 }

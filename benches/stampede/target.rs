@@ -1,4 +1,4 @@
-//! What is measured: our own server, one that runs already, or a floor; each a process that ends by Drop.
+//! What is measured: our own server, another build, one that runs already, or a floor. What we start ends by Drop.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -9,12 +9,13 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use crate::cli::Common;
-use crate::crowd::fetch_blocks;
-use crate::texts::Texts;
-use crate::wire::{Gallery, Token};
+use super::cli::{Common, Fault, name};
+use super::crowd::fetch_blocks;
+use super::texts::Texts;
+use super::token::Token;
+use super::wire::Gallery;
 
-/// Lines of the server's log that are shown when something went wrong.
+/// Lines of the server's log that are shown when there are faults.
 const LOG_LINES_SHOWN: usize = 12;
 
 /// A process to be measured.
@@ -24,22 +25,22 @@ pub struct Target {
     pub label: &'static str,
     /// Where it listens.
     pub address: SocketAddr,
-    /// Whose CPU time counts.
+    /// The process whose CPU time counts.
     pub pid: u32,
     child: Option<Child>,
     log: Option<PathBuf>,
 }
 
-/// Names of `count` clients: every cow once, then every cow's second, and so on.
+/// Names of `count` clients: the first of each breed, then the second of each, and so on.
 pub fn names(count: usize) -> Vec<String> {
     let mut cows = charasay::BUILTIN_CHARA.to_vec();
-    // The first sender is `cow`, a picture of middle size.
+    // The first sender is `cow`, whose picture is of middle size.
     cows.sort_by_key(|&cow| cow != "cow");
-    let name = |at: usize| match at / cows.len() {
-        0 => cows[at].to_owned(),
-        round => format!("{}#{}", cows[at % cows.len()], round + 1),
+    let of_client = |index: usize| match index / cows.len() {
+        0 => cows[index].to_owned(),
+        round => format!("{}#{}", cows[index % cows.len()], round + 1),
     };
-    (0..count).map(name).collect()
+    (0..count).map(of_client).collect()
 }
 
 /// The server that the flags ask for, with names for this many clients.
@@ -78,14 +79,14 @@ fn start_server(label: &'static str, binary: &Path, common: &Common, clients: us
     start(label, command, None, Some(log))
 }
 
-/// A floor that delivers what `recipe` says.
+/// A floor that delivers what `recipe` describes.
 ///
 /// # Errors
 /// When it does not start.
-pub fn floor(coalesce: bool, fault: Option<&str>, recipe: &Value) -> anyhow::Result<Target> {
+pub fn floor(coalesce: bool, fault: Option<Fault>, recipe: &Value) -> anyhow::Result<Target> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("floor").args(coalesce.then_some("--coalesce"));
-    command.args(fault.into_iter().flat_map(|fault| ["--fault", fault])).stdin(Stdio::piped());
+    command.args(fault.map(|fault| format!("--fault={}", name(&fault)))).stdin(Stdio::piped());
     start(if coalesce { "floor, coalescing" } else { "floor, one write" }, command, Some(recipe), None)
 }
 
@@ -95,7 +96,7 @@ fn start(
     stdin: Option<&Value>,
     log: Option<PathBuf>,
 ) -> anyhow::Result<Target> {
-    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("the {label} can not run"))?;
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("the {label} cannot run"))?;
     if let (Some(mut pipe), Some(text)) = (child.stdin.take(), stdin) {
         pipe.write_all(text.to_string().as_bytes())?;
     }
@@ -106,14 +107,14 @@ fn start(
     let pid = child.id();
     let target = Target { label, address: address.unwrap_or(([0, 0, 0, 0], 0).into()), pid, child: Some(child), log };
     if address.is_none() {
-        bail!("the {label} did not start: {announcement}\n{}", target.last_words());
+        bail!("the {label} did not start: {announcement}\n{}", target.log_end());
     }
     Ok(target)
 }
 
 impl Target {
-    /// The end of its log, indented.
-    pub fn last_words(&self) -> String {
+    /// The last lines of its log, indented.
+    pub fn log_end(&self) -> String {
         let log = self.log.as_ref().and_then(|log| fs::read_to_string(log).ok()).unwrap_or_default();
         let lines: Vec<&str> = log.lines().filter(|line| !line.contains(" event=accepted ")).collect();
         let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
@@ -133,15 +134,15 @@ impl Drop for Target {
     }
 }
 
-/// What a floor has to know: names and texts, and how the server at `address` draws them. `bytes` of a text, or else
-/// those of a chat.
+/// What a floor needs: names and texts, and how the server at `address` draws them. Texts are of `bytes`, or those of a
+/// chat.
 ///
 /// # Errors
 /// When a cow is taken.
 pub fn recipe(address: SocketAddr, names: &[String], bytes: Option<usize>) -> anyhow::Result<Value> {
     let cows = names.len().min(charasay::BUILTIN_CHARA.len());
     let texts = texts(bytes);
-    let rests: Vec<&[u8]> = (0..texts.len()).map(|index| texts.rest(index)).collect();
+    let rests: Vec<&[u8]> = (0..texts.count()).map(|index| texts.rest(index)).collect();
     let fetch = |name: &String, rests: &[&[u8]]| {
         let blocks = fetch_blocks(address, name, Token { sender: 0, number: 0, yielded: 0 }, rests)?.into_iter();
         blocks.map(|block| Ok(String::from_utf8(block)?)).collect::<anyhow::Result<Vec<_>>>()
@@ -158,7 +159,7 @@ fn texts(bytes: Option<usize>) -> Texts {
 /// The gallery that a recipe describes.
 ///
 /// # Errors
-/// When it is none.
+/// When its messages differ in more than text and cow.
 pub fn gallery(recipe: &Value) -> anyhow::Result<Gallery> {
     let list = |key: &str| recipe[key].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
     let blocks = |key: &str| list(key).map(String::into_bytes).collect::<Vec<_>>();

@@ -1,48 +1,23 @@
-//! What the clients say after the token: always the same, or texts like people's.
+//! What the clients say after the token: always the same, or texts like those of a chat.
 //!
-//! A text follows from its token, so sender, receiver and floor know it without being told. Pure, for
-//! `tests/stampede.rs`.
+//! A text follows from its token, so sender, receiver and floor agree on it. Pure, for `tests/stampede.rs`.
 
-use crate::wire::{TOKEN_BYTES, Token};
+use super::token::{TOKEN_BYTES, Token};
 
-/// Repeated, it is the text that takes longest to draw of all that `price` tries: each letter has a variant.
+/// Repeated, the text that takes longest to draw of all that `price` tries: each letter has a variant.
 pub const DEAREST: &[u8] = "\u{627}\u{fe0f}".as_bytes();
 
-/// Different texts of a chat: enough for its rarest kind to come twice.
+/// Different texts of a chat: with so many its rarest kind comes twice.
 const CHAT_TEXTS: usize = 200;
 
 /// The chat is the same in each run.
 const SEED: u64 = 12;
 
-const WORDS: [&str; 24] = [
-    "the",
-    "a",
-    "and",
-    "but",
-    "we",
-    "you",
-    "it",
-    "is",
-    "was",
-    "not",
-    "hay",
-    "grass",
-    "fence",
-    "river",
-    "meadow",
-    "cow",
-    "yesterday",
-    "tomorrow",
-    "really?",
-    "yes,",
-    "no,",
-    "fine",
-    "https://example.com/cows",
-    "ok",
-];
-const CYRILLIC: [&str; 8] = ["вчера", "забор", "у", "реки", "опять", "упал,", "и", "мы"];
-const IDEOGRAPHS: [&str; 6] = ["昨日", "川の", "柵が", "また", "倒れた。", "草"];
-const EMOJI: [&str; 6] = ["moo", "🐄", "🌾🌾", "👍🏽", "yes", "❤\u{fe0f}"];
+const WORDS: &str = "the a and but we you it is was not hay grass fence river meadow cow yesterday tomorrow \
+                     really? yes, no, fine https://example.com/cows ok";
+const CYRILLIC: &str = "вчера забор у реки опять упал, и мы";
+const IDEOGRAPHS: &str = "昨日 川の 柵が また 倒れた。 草";
+const EMOJI: &str = "moo 🐄 🌾🌾 👍🏽 yes ❤\u{fe0f}";
 
 /// The texts of a run.
 #[derive(Debug, Clone, Default)]
@@ -52,11 +27,11 @@ pub struct Texts {
 }
 
 impl Texts {
-    /// One text of `bytes` bytes, token and all.
+    /// One text of `bytes` bytes, the token included.
     pub fn of_bytes(bytes: usize) -> Texts {
         let mut rest: Vec<u8> = b" moo".iter().copied().cycle().take(bytes.saturating_sub(TOKEN_BYTES)).collect();
         if let Some(last) = rest.last_mut() {
-            // A blank at the end of a line would not count.
+            // The server drops a blank at the end of a line.
             *last = b'o';
         }
         Texts { rests: vec![rest] }
@@ -67,17 +42,17 @@ impl Texts {
     pub fn of_a_chat() -> Texts {
         let mut random = fastrand::Rng::with_seed(SEED);
         let mut rests: Vec<Vec<u8>> = (0..CHAT_TEXTS)
-            .map(|place| {
-                let bytes = match place {
+            .map(|index| {
+                let bytes = match index {
                     0..2 => 500,
                     2..22 => 150,
                     _ => random.usize(29..=51),
                 };
-                let words = match (place % 20, place / 20 % 3) {
-                    (1, 0) => &CYRILLIC[..],
-                    (1, 1) => &IDEOGRAPHS,
-                    (1, _) => &EMOJI,
-                    _ => &WORDS,
+                let words = match (index % 20, index / 20 % 3) {
+                    (1, 0) => CYRILLIC,
+                    (1, 1) => IDEOGRAPHS,
+                    (1, _) => EMOJI,
+                    _ => WORDS,
                 };
                 rest(bytes - TOKEN_BYTES, words, &mut random)
             })
@@ -86,12 +61,12 @@ impl Texts {
         Texts { rests }
     }
 
-    /// How many different ones there are.
-    pub fn len(&self) -> usize {
+    /// The number of different texts.
+    pub fn count(&self) -> usize {
         self.rests.len()
     }
 
-    /// Which of them belongs to a token.
+    /// The index of the text that belongs to `token`.
     pub fn index(&self, token: Token) -> usize {
         (token.sender.wrapping_mul(7) + token.number as usize) % self.rests.len()
     }
@@ -102,8 +77,9 @@ impl Texts {
     }
 }
 
-/// A blank and words, of this many bytes.
-fn rest(bytes: usize, words: &[&str], random: &mut fastrand::Rng) -> Vec<u8> {
+/// A blank and some of `words`, of `bytes` bytes.
+fn rest(bytes: usize, words: &str, random: &mut fastrand::Rng) -> Vec<u8> {
+    let words: Vec<&str> = words.split(' ').collect();
     let mut rest = String::new();
     while rest.len() < bytes {
         rest.push(' ');

@@ -1,85 +1,40 @@
-//! What goes over the wire, as a client sees it: a token in every text, and blocks known byte by byte.
+//! A client's input as it arrives: replies, and messages that are known byte by byte but for their token.
 //!
-//! Before a run one message of each cow and of each text is fetched ([`Gallery::learn`]). All further messages
-//! differ from these in the token alone, which is of fixed length, so a delivery is found by its first line, compared
-//! whole and skipped at the speed of `memcmp`: the clients must cost less than the server. Pure, for
-//! `tests/stampede.rs`.
+//! Before a run one message of each cow and of each text is fetched ([`Gallery::learn`]). Later messages differ from these
+//! in the token alone, so a delivery is recognized by its first line, compared whole and skipped at the speed of `memcmp`:
+//! the clients must cost less than the server. Pure, for `tests/stampede.rs`.
 
-use crate::texts::Texts;
+use super::texts::Texts;
+use super::token::{TOKEN_BYTES, Token};
 
-/// `@SSSSSS.NNNNNNNNN.YYYYYYYYY`: sender, number, number among its yields.
-pub const TOKEN_BYTES: usize = 27;
+/// Most bytes before a token: a name, ` says to you:`, and the top of a bubble of 40 columns.
+const HEAD_BYTES_MAX: usize = 256;
 
-/// Longest first lines before a token: a name, ` says to you:`, and the top of a bubble of 40 columns.
-const PROLOGUE_BYTES_MAX: usize = 256;
-
-/// What follows the sender's name in a message to one cow, and in one to all.
-const PRIVATELY: &[u8] = b" says to you:";
+/// What follows the sender's name in the header of a message to one cow, and of one to all.
+const TO_ONE: &[u8] = b" says to you:";
 const TO_ALL: &[u8] = b" says:";
 
-/// First words of all replies that a workload can see.
+/// How the replies begin that a workload can get.
 const REPLIES: [&[u8]; 7] = [b"Sent to ", b"Logged in as ", b"Goodbye.", b"error: ", b"commands: ", b"Art is ", b"* "];
-
-/// Who says it, and the how-manieth thing that is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Token {
-    /// Place among the clients.
-    pub sender: usize,
-    /// Number among all that the sender says, from 1.
-    pub number: u32,
-    /// Number among what it says to everybody, from 1; 0 when this is for one cow alone.
-    pub yielded: u32,
-}
-
-impl Token {
-    /// As it stands in a text.
-    pub fn bytes(self) -> [u8; TOKEN_BYTES] {
-        let mut bytes = *b"@000000.000000000.000000000";
-        let sender = u32::try_from(self.sender).unwrap_or(u32::MAX);
-        for (value, last) in [(sender, 6), (self.number, 16), (self.yielded, 26)] {
-            let (mut value, mut at) = (value, last);
-            while value > 0 && bytes[at].is_ascii_digit() {
-                bytes[at] = b'0' + (value % 10) as u8;
-                value /= 10;
-                at -= 1;
-            }
-        }
-        bytes
-    }
-
-    /// Reads one from the front of `bytes`.
-    pub fn parse(bytes: &[u8]) -> Option<Token> {
-        let bytes = bytes.first_chunk::<TOKEN_BYTES>()?;
-        let number = |from: usize, to: usize| {
-            bytes[from..to].iter().try_fold(0u32, |value, &digit| {
-                digit.is_ascii_digit().then(|| value.wrapping_mul(10).wrapping_add(u32::from(digit - b'0')))
-            })
-        };
-        if (bytes[0], bytes[7], bytes[17]) != (b'@', b'.', b'.') {
-            return None;
-        }
-        Some(Token { sender: number(1, 7)? as usize, number: number(8, 17)?, yielded: number(18, 27)? })
-    }
-}
 
 /// What a client finds in its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Item {
-    /// A message, whole.
+    /// A whole message.
     Delivery(Token),
     /// `Sent to 20 cows`.
-    Heard(u32),
-    /// Any other reply, but for errors.
+    Sent(u32),
+    /// Any other reply that is no error.
     Reply,
     /// An error, or a last line.
     Refused,
 }
 
-/// Input that is neither a reply nor a message as it was learnt.
+/// The input is neither a reply nor a message as it was learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Garbled;
 
-/// What stands around the token in a message's bubble.
+/// What a message has before and after its token, without its header.
 #[derive(Debug, Clone)]
 struct Around {
     before: Vec<u8>,
@@ -94,65 +49,66 @@ pub struct Gallery {
     /// By cow.
     bodies: Vec<Vec<u8>>,
     /// Whether a message begins with the sender's name.
-    named: bool,
+    has_header: bool,
     names: Vec<String>,
     texts: Texts,
-    /// Of the clients that always say a text of their own.
+    /// Texts that only one client says.
     own: Vec<OwnText>,
 }
 
-/// A text that only one client says.
+/// The text that one client always says.
 #[derive(Debug, Clone)]
 struct OwnText {
     sender: usize,
     rest: Vec<u8>,
-    /// The body, too.
+    /// With the body.
     around: Around,
 }
 
 impl Gallery {
-    /// For clients of these names, of whom client `i` is drawn like cow `i % cows`, from what was said: by the first cow
-    /// to itself all `texts`, by each other cow the first of them.
+    /// For clients of these names, of which client `i` is drawn like cow `i % cows`. `of_first` is what the first cow gets
+    /// when it says all `texts` to itself; `of_others` is the first text of each other cow to itself.
     ///
     /// # Errors
-    /// When these are not messages that differ in text and cow alone.
+    /// When these messages differ in more than text and cow.
     pub fn learn(
         names: Vec<String>,
         texts: Texts,
         of_first: &[Vec<u8>],
         of_others: &[Vec<u8>],
     ) -> Result<Gallery, Garbled> {
-        let named = of_first.first().zip(names.first()).is_some_and(|(block, name)| block.starts_with(name.as_bytes()));
-        let split = |block: &[u8], cow: usize| around(block, named.then(|| &*names[cow]));
+        let has_header =
+            of_first.first().zip(names.first()).is_some_and(|(block, name)| block.starts_with(name.as_bytes()));
+        let split = |block: &[u8], cow: usize| around(block, has_header.then(|| &*names[cow]));
         let mut bubbles = of_first.iter().map(|block| split(block, 0)).collect::<Result<Vec<_>, _>>()?;
-        // What all messages of a cow end with is its body, or a little more, which makes no difference.
+        // The common end of a cow's messages is its body, or a little more, which makes no difference.
         let body = bubbles.iter().map(|bubble| &bubble.after[..]).reduce(common_end).ok_or(Garbled)?.to_vec();
         bubbles.iter_mut().for_each(|bubble| bubble.after.truncate(bubble.after.len() - body.len()));
         let mut bodies = vec![body];
-        for (place, block) in of_others.iter().enumerate() {
-            let Around { before, after } = split(block, place + 1)?;
+        for (index, block) in of_others.iter().enumerate() {
+            let Around { before, after } = split(block, index + 1)?;
             let body = after.strip_prefix(&bubbles[0].after[..]).filter(|_| before == bubbles[0].before);
             bodies.push(body.ok_or(Garbled)?.to_vec());
         }
-        Ok(Gallery { bubbles, bodies, named, names, texts, own: Vec::new() })
+        Ok(Gallery { bubbles, bodies, has_header, names, texts, own: Vec::new() })
     }
 
-    /// From now on client `sender` always says `rest` after the token, which it has said to itself in `block`.
+    /// From now on client `sender` says `rest` after each token. `block` is what it gets when it says that to itself.
     ///
     /// # Errors
-    /// When that is no message of this client.
+    /// When `block` is no message of this client.
     pub fn learn_own(&mut self, sender: usize, rest: Vec<u8>, block: &[u8]) -> Result<(), Garbled> {
-        let around = around(block, self.named.then(|| &*self.names[sender]))?;
+        let around = around(block, self.has_header.then(|| &*self.names[sender]))?;
         self.own.push(OwnText { sender, rest, around });
         Ok(())
     }
 
-    /// Names of all clients.
+    /// The names of all clients.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// What follows the token in the text that has it.
+    /// What follows `token` in its text.
     pub fn rest(&self, token: Token) -> &[u8] {
         match self.own_text(token) {
             Some(own) => &own.rest,
@@ -164,35 +120,35 @@ impl Gallery {
         self.own.iter().find(|own| own.sender == token.sender)
     }
 
-    /// The length of the message that has this token.
+    /// The length of the message with this token.
     pub fn block_bytes(&self, token: Token) -> usize {
         let (before, after) = self.pieces(token);
         before.iter().chain(&after).map(|piece| piece.len()).sum::<usize>() + TOKEN_BYTES
     }
 
-    /// What stands before and after the token in the message that has it, in pieces.
+    /// What the message with this token has before and after it, in pieces.
     pub fn pieces(&self, token: Token) -> ([&[u8]; 3], [&[u8]; 2]) {
         let (Around { before, after }, body) = match self.own_text(token) {
             Some(own) => (&own.around, &b""[..]),
             None => (&self.bubbles[self.texts.index(token)], &self.bodies[token.sender % self.bodies.len()][..]),
         };
-        let (name, says) = match (self.named, token.yielded) {
+        let (name, says) = match (self.has_header, token.yielded) {
             (false, _) => (&b""[..], &b""[..]),
-            (true, 0) => (self.names[token.sender].as_bytes(), PRIVATELY),
+            (true, 0) => (self.names[token.sender].as_bytes(), TO_ONE),
             (true, _) => (self.names[token.sender].as_bytes(), TO_ALL),
         };
         ([name, says, before], [after, body])
     }
 
-    /// The bytes of a message in the mean over all texts, of the first cow to itself.
+    /// The mean length over all texts of a message of the first cow to itself.
     pub fn mean_block_bytes(&self) -> usize {
         let around = |bubble: &Around| bubble.before.len() + bubble.after.len();
         let bubbles = self.bubbles.iter().map(around).sum::<usize>() / self.bubbles.len();
-        let head = if self.named { self.names[0].len() + PRIVATELY.len() } else { 0 };
+        let head = if self.has_header { self.names[0].len() + TO_ONE.len() } else { 0 };
         head + bubbles + TOKEN_BYTES + self.bodies[0].len()
     }
 
-    /// The first item of `input` and its length, or `None` when more has to come first.
+    /// The first item of `input` and its length, or `None` while it is incomplete.
     ///
     /// # Errors
     /// When it is nothing that this server should send.
@@ -202,9 +158,9 @@ impl Gallery {
             let Some(end) = memchr::memchr(b'\n', input) else { return Ok(None) };
             return Ok(Some((reply(&input[..end]), end + 1)));
         }
-        let prologue = &input[..input.len().min(PROLOGUE_BYTES_MAX + TOKEN_BYTES)];
-        let Some(at) = memchr::memchr(b'@', prologue) else {
-            return if prologue.len() > PROLOGUE_BYTES_MAX { Err(Garbled) } else { Ok(None) };
+        let head = &input[..input.len().min(HEAD_BYTES_MAX + TOKEN_BYTES)];
+        let Some(at) = memchr::memchr(b'@', head) else {
+            return if head.len() > HEAD_BYTES_MAX { Err(Garbled) } else { Ok(None) };
         };
         if input.len() < at + TOKEN_BYTES {
             return Ok(None);
@@ -223,15 +179,15 @@ impl Gallery {
     }
 }
 
-/// What stands around the token in `block`, apart from the header, which has the name of the cow that says it to itself.
+/// Splits `block`, which the cow `name` says to itself, at its token; without the header, if `name` says that it has one.
 fn around(block: &[u8], name: Option<&str>) -> Result<Around, Garbled> {
-    let head = name.map_or_else(Vec::new, |name| [name.as_bytes(), PRIVATELY].concat());
+    let head = name.map_or_else(Vec::new, |name| [name.as_bytes(), TO_ONE].concat());
     let rest = block.strip_prefix(&head[..]).ok_or(Garbled)?;
     let at = memchr::memchr(b'@', rest).filter(|&at| Token::parse(&rest[at..]).is_some()).ok_or(Garbled)?;
     Ok(Around { before: rest[..at].to_vec(), after: rest[at + TOKEN_BYTES..].to_vec() })
 }
 
-/// Whether `bytes` are these pieces, one after the other.
+/// Whether `bytes` are these pieces in a row.
 fn is_made_of<const N: usize>(mut bytes: &[u8], pieces: [&[u8]; N]) -> bool {
     pieces.into_iter().all(|piece| {
         let rest = bytes.strip_prefix(piece);
@@ -240,7 +196,7 @@ fn is_made_of<const N: usize>(mut bytes: &[u8], pieces: [&[u8]; N]) -> bool {
     })
 }
 
-/// What both end with.
+/// The end that both have in common.
 fn common_end<'b>(one: &'b [u8], other: &'b [u8]) -> &'b [u8] {
     let equal = one.iter().rev().zip(other.iter().rev()).take_while(|(a, b)| a == b).count();
     &one[one.len() - equal..]
@@ -250,9 +206,9 @@ fn reply(line: &[u8]) -> Item {
     if line.starts_with(b"error: ") || line.starts_with(b"* ") {
         return Item::Refused;
     }
-    let heard = line.strip_prefix(b"Sent to ").and_then(|rest| {
+    let sent = line.strip_prefix(b"Sent to ").and_then(|rest| {
         let number = rest.strip_suffix(b" cows").or_else(|| rest.strip_suffix(b" cow"))?;
         std::str::from_utf8(number).ok()?.parse().ok()
     });
-    heard.map_or(Item::Reply, Item::Heard)
+    sent.map_or(Item::Reply, Item::Sent)
 }
