@@ -154,7 +154,7 @@ properties() {
 }
 
 any_chunks() {
-    with PROPTEST_CASES="$chunkings" cargo_test --release --lib any_split_of_any_bytes &&
+    with PROPTEST_CASES="$chunkings" cargo_test --release --lib any_split_gives_the_same &&
         with PROPTEST_CASES="$chunkings" cargo_test --release --test suite framing::any_bytes_in_any_chunks
 }
 

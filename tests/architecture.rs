@@ -362,6 +362,14 @@ fn proofs_that_are_none<'p>(page: &'p str, files: &[File]) -> Vec<&'p str> {
     missing.map(|(code, _)| code).collect()
 }
 
+/// Words of a script that look like the beginning of a test's name, and are not.
+fn tests_that_are_none<'s>(script: &'s str, files: &[File]) -> Vec<&'s str> {
+    let words = script.split(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'));
+    let names: Vec<&str> = files.iter().flat_map(File::tests).collect();
+    let is_none = |word: &&str| word.matches('_').count() > 2 && !names.iter().any(|name| name.starts_with(word));
+    words.filter(is_none).collect()
+}
+
 /// Flags that cannot be set by the environment variable of their name.
 fn flags_without_variable(command: &clap::Command) -> Vec<String> {
     let own = command.get_arguments().filter(|flag| !flag.is_global_set());
@@ -453,6 +461,8 @@ fn every_proof_of_a_promise_exists() {
     assert_eq!(proofs_that_are_none(page, &files), [""; 0]);
     let wrong = "`start::no_such_test`, `attic::x`, `src/limits::y`, `claims::z`, `--flag`";
     assert_eq!(proofs_that_are_none(wrong, &files).len(), 4);
+    assert_eq!(tests_that_are_none(include_str!("../ci/soak.sh"), &files), [""; 0]);
+    assert_eq!(tests_that_are_none("a_b $no_test_has_this COWCHAT_A_B_C_D", &files), ["no_test_has_this"]);
 }
 
 /// Features add up over all that is built together: one that replaced the atomics would do so for a server, too.
