@@ -15,7 +15,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use libc::{MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, MSG_PEEK, tcp_info};
-use rustix::ioctl::{Getter, Opcode, ioctl};
 use rustix::net::{RecvFlags, recv};
 use socket2::Socket as RawSocket;
 
@@ -25,23 +24,8 @@ use super::registrations::{HangUp, Watch};
 /// No send blocks, and a peer that is gone raises no SIGPIPE.
 pub(crate) const SEND_FLAGS: i32 = MSG_DONTWAIT | MSG_NOSIGNAL;
 
-/// Bytes of struct tcp_info up to the last field that is read here, which Linux has since 5.4.
+/// Bytes of struct tcp_info up to the last field that the project reads, which Linux has since 5.4.
 const TCP_INFO_BYTES: usize = offset_of!(tcp_info, tcpi_snd_wnd) + size_of::<u32>();
-
-/// What the kernel says of a socket's output (tcp(7), TCP_INFO).
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct TcpInfo {
-    /// Packets sent and not acknowledged.
-    pub(crate) unacked_packets: u32,
-    /// The peer's window: 0 if it is closed.
-    pub(crate) send_window_bytes: u32,
-    /// Bytes not sent yet.
-    pub(crate) unsent_bytes: u32,
-    /// Probes since the last acknowledgement.
-    pub(crate) probes: u32,
-    /// Time since the last acknowledgement.
-    pub(crate) since_last_ack: Duration,
-}
 
 /// A connected TCP socket of this core.
 #[derive(Debug)]
@@ -87,32 +71,24 @@ impl Socket {
 
     /// Bytes handed to the kernel that the peer's kernel has not acknowledged; 0 if the kernel does not say.
     pub(crate) fn unacknowledged_bytes(&self) -> u32 {
+        let mut bytes: i32 = 0;
         // SAFETY: TIOCOUTQ, which tcp(7) calls SIOCOUTQ, writes one int.
-        let asked = unsafe { Getter::<{ libc::TIOCOUTQ as Opcode }, i32>::new() };
-        // SAFETY: as above, and it changes nothing.
-        let bytes = unsafe { ioctl(&self.socket, asked) };
-        bytes.ok().and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0)
+        unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        u32::try_from(bytes).unwrap_or(0)
     }
 
-    /// What the kernel knows of the output; `None` if it does not say.
-    pub(crate) fn tcp_info(&self) -> Option<TcpInfo> {
+    /// What the kernel knows of the output (tcp(7), TCP_INFO); `None` if it does not say.
+    pub(crate) fn tcp_info(&self) -> Option<tcp_info> {
         let mut info = MaybeUninit::<tcp_info>::zeroed();
         let mut length = size_of::<tcp_info>() as libc::socklen_t;
-        let socket = self.descriptor().as_raw_fd();
+        let socket = self.socket.as_raw_fd();
         // SAFETY: the kernel writes at most `length` bytes to `info` and nothing else.
         let failed = unsafe {
             libc::getsockopt(socket, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut length)
         };
-        // SAFETY: it has numbers only, and what the kernel has not written is zero.
-        let info = unsafe { info.assume_init() };
         let is_whole = failed == 0 && length as usize >= TCP_INFO_BYTES;
-        is_whole.then(|| TcpInfo {
-            unacked_packets: info.tcpi_unacked,
-            send_window_bytes: info.tcpi_snd_wnd,
-            unsent_bytes: info.tcpi_notsent_bytes,
-            probes: info.tcpi_probes.into(),
-            since_last_ack: Duration::from_millis(info.tcpi_last_ack_recv.into()),
-        })
+        // SAFETY: it has numbers only, and what the kernel has not written is zero.
+        is_whole.then(|| unsafe { info.assume_init() })
     }
 
     /// The error that has broken the connection, if one has; also while input is left to read. It comes once.

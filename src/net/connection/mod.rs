@@ -243,11 +243,11 @@ impl Connection {
         // Without TCP_INFO the kernel's own timeout applies.
         let Some(info) = self.socket.tcp_info() else { return false };
         let health = TcpHealth {
-            unacked_packets: info.unacked_packets,
-            window_bytes: info.send_window_bytes,
-            unsent_bytes: info.unsent_bytes,
-            probes: info.probes,
-            since_last_ack: info.since_last_ack,
+            unacked_packets: info.tcpi_unacked,
+            window_bytes: info.tcpi_snd_wnd,
+            unsent_bytes: info.tcpi_notsent_bytes,
+            probes: info.tcpi_probes.into(),
+            since_last_ack: Duration::from_millis(info.tcpi_last_ack_recv.into()),
         };
         let now = self.now();
         let timer = before.after(health, now);
