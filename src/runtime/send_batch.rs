@@ -47,14 +47,36 @@ impl SendBatch {
         &mut self,
         sends: &[Send<'_>],
         now: Instant,
-        done: impl FnMut(usize, io::Result<usize>),
+        mut done: impl FnMut(usize, io::Result<usize>),
     ) -> io::Result<()> {
-        if sends.is_empty() {
-            return Ok(());
-        }
-        let ring = self.ring.take().expect("a ring that is ready");
+        let mut ring = self.ring.take().expect("a ring that is ready");
         self.not_before = Some(now + SEND_RING_PAUSE);
-        self.ring = Some(send_by(ring, sends, done)?);
+        for (place, (socket, bytes)) in sends.iter().enumerate() {
+            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            let send = opcode::Send::new(types::Fd(socket.as_raw_fd()), bytes.as_ptr(), length);
+            let entry = send.flags(SEND_FLAGS).build().user_data(place as u64);
+            // SAFETY: descriptor and bytes are borrowed for longer than this call. With MSG_DONTWAIT the kernel neither
+            // parks the request nor hands it to a worker: what it has taken is done when the call returns. On an error
+            // the rest goes with the ring.
+            unsafe { ring.submission().push(&entry) }.map_err(io::Error::other)?;
+        }
+        let mut completed = 0;
+        while completed < sends.len() {
+            let taken = ring.submit_and_wait(sends.len() - completed);
+            for completion in ring.completion() {
+                let result = completion.result();
+                let count = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
+                done(completion.user_data() as usize, count);
+                completed += 1;
+            }
+            if let Err(error) = taken
+                && error.kind() != io::ErrorKind::Interrupted
+                && completed < sends.len()
+            {
+                return Err(error);
+            }
+        }
+        self.ring = Some(ring);
         Ok(())
     }
 }
@@ -64,38 +86,6 @@ fn build() -> io::Result<IoUring> {
     // Only this thread enters the ring: the kernel need not interrupt it (Linux 6.0).
     let alone = IoUring::builder().setup_single_issuer().setup_coop_taskrun().build(RING_SENDS as u32);
     alone.or_else(|_| IoUring::new(RING_SENDS as u32))
-}
-
-/// Does all of `sends` by `ring`, and returns the ring if it has not failed.
-fn send_by(
-    mut ring: IoUring,
-    sends: &[Send<'_>],
-    mut done: impl FnMut(usize, io::Result<usize>),
-) -> io::Result<IoUring> {
-    for (place, (socket, bytes)) in sends.iter().enumerate() {
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let send = opcode::Send::new(types::Fd(socket.as_raw_fd()), bytes.as_ptr(), length);
-        let entry = send.flags(SEND_FLAGS).build().user_data(place as u64);
-        // SAFETY: descriptor and bytes are borrowed for longer than this call. With MSG_DONTWAIT the kernel neither parks
-        // the request nor hands it to a worker: what it has taken is done when the call returns. On an error the rest
-        // goes with the ring.
-        unsafe { ring.submission().push(&entry) }.map_err(io::Error::other)?;
-    }
-    let mut completed = 0;
-    loop {
-        let taken = ring.submit_and_wait(sends.len() - completed);
-        for completion in ring.completion() {
-            let result = completion.result();
-            let count = usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result));
-            done(completion.user_data() as usize, count);
-            completed += 1;
-        }
-        match taken {
-            _ if completed == sends.len() => return Ok(ring),
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
-    }
 }
 
 impl std::fmt::Debug for SendBatch {
