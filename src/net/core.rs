@@ -61,7 +61,6 @@ pub struct CoreContext {
 }
 
 /// What the tasks of one core share.
-#[derive(Debug)]
 pub struct Core {
     pub(crate) id: ShardId,
     pub(crate) limits: Arc<Limits>,
@@ -114,7 +113,7 @@ impl Core {
         let of_connections = ConnectionContext {
             backlogs: Arc::clone(&shards.backlogs),
             backlog_bytes: limits.sendq_bytes_max / BACKLOG_SENDQ_PART,
-            clock: Rc::clone(reactor.clock()),
+            clock: Rc::clone(&reactor.clock),
         };
         Rc::new(Core {
             id,
@@ -243,12 +242,12 @@ impl Core {
 
     /// The time by the core's clock: how long it could have noticed what its connections do.
     pub(crate) fn now(&self) -> Duration {
-        self.reactor.clock().now()
+        self.reactor.clock.now()
     }
 
     /// The time since the server started, the same on all cores, at this core's last poll: rates are measured by it.
     pub(crate) fn server_time(&self) -> Duration {
-        self.reactor.clock().polled().saturating_duration_since(self.began)
+        self.reactor.clock.polled().saturating_duration_since(self.began)
     }
 
     /// Decides what a line does. A panic here ends only the sender's session, unless it left the shard half changed.

@@ -13,6 +13,7 @@ use super::progress::Progress;
 use super::reactor::Reactor;
 use super::remote_waker::RemoteWaker;
 use super::retry;
+use super::ring::Ring;
 use crate::limits::{EXECUTOR_PREEMPTION, EXECUTOR_RING_DEPTH, IO_MEMORY_BYTES};
 
 /// Pins this thread to `cpu`.
@@ -34,13 +35,13 @@ pub fn block_on<T>(
     progress: Progress,
     main: impl AsyncFnOnce(Rc<Reactor>) -> T,
 ) -> io::Result<T> {
-    let reactor = retry::on(io::ErrorKind::OutOfMemory, || Reactor::new(Arc::clone(&remote_waker), progress.clone()))?;
-    block_on_reactor(reactor, main)
+    let ring = retry::on(io::ErrorKind::OutOfMemory, Ring::new)?;
+    block_on_reactor(Reactor::new(ring, remote_waker, progress), main)
 }
 
 /// The same with a reactor of this thread.
 pub(super) fn block_on_reactor<T>(reactor: Rc<Reactor>, main: impl AsyncFnOnce(Rc<Reactor>) -> T) -> io::Result<T> {
-    let executor = || {
+    let executor = retry::on(io::ErrorKind::OutOfMemory, || {
         // A pinned thread is pinned already, and the threads that glommio starts inherit that.
         let builder = LocalExecutorBuilder::new(Placement::Unbound)
             .name("core")
@@ -48,15 +49,11 @@ pub(super) fn block_on_reactor<T>(reactor: Rc<Reactor>, main: impl AsyncFnOnce(R
             .io_memory(IO_MEMORY_BYTES)
             .preempt_timer(EXECUTOR_PREEMPTION);
         Ok(builder.make()?)
-    };
-    let executor = retry::on(io::ErrorKind::OutOfMemory, executor)?;
-    Ok(executor.run(reactor.progress().track(async {
+    })?;
+    Ok(executor.run(reactor.progress.track(async {
         glommio::spawn_local(Rc::clone(&reactor).drive()).detach();
         let outcome = main(Rc::clone(&reactor)).await;
-        // The kernel keeps a closed socket until its polls are cancelled.
-        reactor.yield_now().await;
-        reactor.flush_submissions().await;
-        reactor.stop();
+        reactor.stop().await;
         outcome
     })))
 }
@@ -64,6 +61,6 @@ pub(super) fn block_on_reactor<T>(reactor: Rc<Reactor>, main: impl AsyncFnOnce(R
 impl Reactor {
     /// Starts a task on this core. It runs until it ends, also without the handle.
     pub(crate) fn spawn<T: 'static>(&self, task: impl Future<Output = T> + 'static) -> JoinHandle<T> {
-        glommio::spawn_local(self.progress().track(task)).detach()
+        glommio::spawn_local(self.progress.track(task)).detach()
     }
 }

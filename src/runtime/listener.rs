@@ -93,7 +93,6 @@ impl Listener {
 }
 
 /// A core's listening socket, while the core runs.
-#[derive(Debug)]
 pub(crate) struct Listening {
     // Dropped before the socket: a watched socket is open.
     watch: Watch,
@@ -115,7 +114,7 @@ impl Listening {
     /// Waits until there may be a connection to accept, after [`Listening::accept`] has found none.
     pub(crate) async fn wait_for_connection(&self) {
         self.watch.clear_readable();
-        poll_fn(|cx| self.watch.poll_readable(cx, self.socket.as_fd())).await;
+        poll_fn(|cx| self.watch.poll_readable(cx)).await;
     }
 
     /// Ignores handshakes that begin from now on; the peer's kernel tries again. Handshakes under way go on, so that soon no

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 /// The wake-ups of a core so far, and the tasks that wait for the next one.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct WakeUps {
     count: Cell<u64>,
     waiting: RefCell<Vec<Waker>>,
@@ -21,30 +21,27 @@ impl WakeUps {
 }
 
 /// One task's view of its core's wake-ups.
-#[derive(Debug)]
 pub struct Notifications {
     wake_ups: Rc<WakeUps>,
     /// The count that the task has been told. None at first: something may have been left before the task began.
     told: Option<u64>,
-    /// The count at which the task registered its waker, which stays registered until the next wake-up.
-    registered: Option<u64>,
 }
 
 impl Notifications {
     pub(super) fn new(wake_ups: Rc<WakeUps>) -> Self {
-        Notifications { wake_ups, told: None, registered: None }
+        Notifications { wake_ups, told: None }
     }
 
-    /// Waits for a wake-up since the last call; several count as one. The first call returns at once. Only one task
-    /// may call this.
+    /// Waits for a wake-up since the last call; several count as one. The first call returns at once.
     pub async fn notified(&mut self) {
         poll_fn(|cx| {
             let count = self.wake_ups.count.get();
             if self.told.replace(count) != Some(count) {
                 return Poll::Ready(());
             }
-            if self.registered.replace(count) != Some(count) {
-                self.wake_ups.waiting.borrow_mut().push(cx.waker().clone());
+            let mut waiting = self.wake_ups.waiting.borrow_mut();
+            if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                waiting.push(cx.waker().clone());
             }
             Poll::Pending
         })

@@ -7,7 +7,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::io;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -44,25 +43,19 @@ pub struct Reactor {
     wake_ups: Rc<WakeUps>,
     /// Tasks that let all other tasks run, and the ring be polled, before they go on.
     yielding: RefCell<Vec<Waker>>,
-    progress: Progress,
+    /// How often the core's tasks have run.
+    pub(super) progress: Progress,
     /// The progress at the driver's last turn.
     progress_seen: Cell<u64>,
-    clock: Rc<PollClock>,
+    pub(crate) clock: Rc<PollClock>,
     /// The core does not yield its CPU before this.
     yields_from: Cell<Instant>,
     is_over: Cell<bool>,
 }
 
 impl Reactor {
-    /// A reactor for this thread, whose core `remote_waker` wakes.
-    ///
-    /// # Errors
-    /// When the kernel or its limits do not allow its ring.
-    pub(super) fn new(remote_waker: Arc<RemoteWaker>, progress: Progress) -> io::Result<Rc<Self>> {
-        Ok(Reactor::over(Ring::new()?, remote_waker, progress))
-    }
-
-    fn over(ring: Ring, remote_waker: Arc<RemoteWaker>, progress: Progress) -> Rc<Self> {
+    /// A reactor of this thread, whose core `remote_waker` wakes.
+    pub(super) fn new(ring: Ring, remote_waker: Arc<RemoteWaker>, progress: Progress) -> Rc<Self> {
         let now = Instant::now();
         let reactor = Rc::new(Reactor {
             ring: RefCell::new(ring),
@@ -103,16 +96,14 @@ impl Reactor {
         .await;
     }
 
-    /// Ends the driver, and with it the executor when no task is runnable.
-    pub(super) fn stop(&self) {
-        self.is_over.set(true);
-    }
-
-    /// Waits until every queued submission has reached the kernel.
-    pub(super) async fn flush_submissions(&self) {
+    /// Ends the driver, and with it the executor when no task is runnable. Before that every queued submission reaches the
+    /// kernel, which keeps a closed socket until its polls are cancelled.
+    pub(super) async fn stop(&self) {
+        self.yield_now().await;
         while !self.registrations.submissions.is_empty() {
             self.yield_now().await;
         }
+        self.is_over.set(true);
     }
 
     /// Submits, collects, and wakes the tasks concerned. With `may_park` it waits until there is such a task.
@@ -192,14 +183,14 @@ impl Reactor {
         self.registrations.submissions.poll(self.remote_waker.descriptor(), PollFlags::IN, REMOTE_WAKER);
     }
 
-    /// Watches a socket until the [`Watch`] is dropped, which has to be before the socket is closed.
+    /// Watches a socket until the [`Watch`] is dropped.
     pub(crate) fn watch(&self, socket: BorrowedFd<'_>) -> Watch {
         Watch::new(Rc::clone(&self.registrations), socket)
     }
 
     /// Waits for `time`.
     pub(crate) fn sleep(&self, time: Duration) -> Sleep {
-        Sleep::until(Instant::now() + time, &self.timers)
+        Sleep::until(Instant::now() + time, Rc::clone(&self.timers))
     }
 
     /// Lets every runnable task run, and polls the ring, before the caller goes on.
@@ -218,22 +209,6 @@ impl Reactor {
     /// Tells one task of this core when the remote waker has woken the core.
     pub fn notifications(&self) -> Notifications {
         Notifications::new(Rc::clone(&self.wake_ups))
-    }
-
-    /// How often the core's tasks have run.
-    pub(super) fn progress(&self) -> &Progress {
-        &self.progress
-    }
-
-    /// The core's clock.
-    pub(crate) fn clock(&self) -> &Rc<PollClock> {
-        &self.clock
-    }
-}
-
-impl std::fmt::Debug for Reactor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Reactor")
     }
 }
 

@@ -5,7 +5,7 @@
 //! unlikely that the task may go on without asking.
 
 use std::cell::RefCell;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -15,9 +15,10 @@ use slab::Slab;
 use super::ring::Submissions;
 
 /// All watched sockets of a core, and the polls that wait for its ring.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Registrations {
-    sources: RefCell<Slab<Source>>,
+    /// Also dropped sockets, until their polls have ended.
+    pub(super) sources: RefCell<Slab<Source>>,
     pub(super) submissions: Submissions,
 }
 
@@ -31,27 +32,26 @@ impl Registrations {
         source.is_read_ending &= source.is_armed[Direction::Read as usize];
         if !source.is_dropped {
             // A task that is woken because its poll has ended waits again, which arms the poll again.
-            let has_lost_poll = !goes_on && [source.wants_read, source.wants_write, source.wants_hangup][direction];
+            let has_lost_poll = !goes_on && source.wants[direction];
             let is_wanted = source.record(events) || has_lost_poll;
             return if is_wanted { source.waker.take() } else { None };
         }
-        if source.is_armed == [false; Direction::ALL.len()] {
+        if !source.has_polls() {
             sources.remove(key);
         }
         None
     }
 
-    /// How many sockets are registered, including dropped ones whose polls have not ended.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.sources.borrow().len()
+    fn arm(&self, key: usize, source: &mut Source, direction: Direction) {
+        if !std::mem::replace(&mut source.is_armed[direction as usize], true) {
+            self.submissions.poll(source.socket, direction.events(), direction.of(key));
+        }
     }
 }
 
 /// What the kernel has said of a connection's end; the later, the worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum HangUp {
-    /// Nothing.
     #[default]
     None,
     /// The peer sends nothing more after what it has sent.
@@ -61,13 +61,13 @@ pub(crate) enum HangUp {
 }
 
 /// What is known of a socket.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Source {
+    socket: RawFd,
     /// The socket's task, while it waits.
     waker: Option<Waker>,
-    wants_read: bool,
-    wants_write: bool,
-    wants_hangup: bool,
+    /// By [`Direction`]: what the task waits for.
+    wants: [bool; Direction::ALL.len()],
     is_readable: bool,
     /// "Not readable" was assumed, not said by the kernel.
     is_unconfirmed: bool,
@@ -77,13 +77,13 @@ pub(super) struct Source {
     pub(super) is_armed: [bool; Direction::ALL.len()],
     /// The poll for input is being cancelled.
     is_read_ending: bool,
-    /// The owner is gone. The entry is removed when its polls have ended.
+    /// The owner is gone.
     is_dropped: bool,
 }
 
 /// What a poll is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
+#[derive(Clone, Copy)]
+pub(super) enum Direction {
     /// Input, and its end.
     Read = 0,
     /// Room.
@@ -122,12 +122,16 @@ impl Source {
         };
         let is_news = hangup > self.hangup;
         self.hangup = self.hangup.max(hangup);
-        self.wants_read && self.is_readable || self.wants_write && self.is_writable || self.wants_hangup && is_news
+        let [wants_read, wants_write, wants_hangup] = self.wants;
+        wants_read && self.is_readable || wants_write && self.is_writable || wants_hangup && is_news
+    }
+
+    fn has_polls(&self) -> bool {
+        self.is_armed.contains(&true)
     }
 }
 
 /// A socket's registration, held by the socket's owner and dropped before the socket is closed.
-#[derive(Debug)]
 pub(crate) struct Watch {
     registrations: Rc<Registrations>,
     key: usize,
@@ -135,9 +139,10 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(super) fn new(registrations: Rc<Registrations>, socket: BorrowedFd<'_>) -> Self {
-        let key = registrations.sources.borrow_mut().insert(Source { is_writable: true, ..Source::default() });
+        let source = Source { socket: socket.as_raw_fd(), is_writable: true, ..Source::default() };
+        let key = registrations.sources.borrow_mut().insert(source);
         let watch = Watch { registrations, key };
-        watch.arm(socket, Direction::Read);
+        watch.with(|source| watch.registrations.arm(key, source, Direction::Read));
         watch
     }
 
@@ -145,42 +150,44 @@ impl Watch {
         act(&mut self.registrations.sources.borrow_mut()[self.key])
     }
 
-    /// The names of its polls for input and for the end.
-    #[cfg(test)]
-    pub(super) fn polls(&self) -> [u64; 2] {
-        [Direction::Read, Direction::HangUp].map(|direction| direction.of(self.key))
+    /// Ends one of its polls.
+    pub(super) fn cancel(&self, direction: Direction) {
+        self.registrations.submissions.cancel(direction.of(self.key));
     }
 
     /// Waits until the socket has something to read, as far as is known.
-    pub(crate) fn poll_readable(&self, cx: &Context<'_>, socket: BorrowedFd<'_>) -> Poll<()> {
-        let is_ready = self.with(|source| {
-            source.wants_read = !source.is_readable;
-            source.is_readable
-        });
-        if is_ready { Poll::Ready(()) } else { self.wait(cx, socket, Direction::Read) }
+    pub(crate) fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll(cx, Direction::Read, |source| source.is_readable)
     }
 
     /// Waits until the socket has room, as far as is known.
-    pub(crate) fn poll_writable(&self, cx: &Context<'_>, socket: BorrowedFd<'_>) -> Poll<()> {
-        let is_ready = self.with(|source| {
-            source.wants_write = !source.is_writable;
-            source.is_writable
-        });
-        if is_ready { Poll::Ready(()) } else { self.wait(cx, socket, Direction::Write) }
+    pub(crate) fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll(cx, Direction::Write, |source| source.is_writable)
+    }
+
+    /// Waits until the kernel says worse of the connection's end than `known`.
+    pub(crate) fn poll_hangup(&self, cx: &Context<'_>, known: HangUp) -> Poll<()> {
+        self.poll(cx, Direction::HangUp, |source| source.hangup > known)
+    }
+
+    fn poll(&self, cx: &Context<'_>, direction: Direction, is_ready: impl FnOnce(&Source) -> bool) -> Poll<()> {
+        self.with(|source| {
+            let is_ready = is_ready(source);
+            source.wants[direction as usize] = !is_ready;
+            if is_ready {
+                return Poll::Ready(());
+            }
+            if !source.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                source.waker = Some(cx.waker().clone());
+            }
+            self.registrations.arm(self.key, source, direction);
+            Poll::Pending
+        })
     }
 
     /// What the kernel has said of the connection's end so far.
     pub(crate) fn hangup(&self) -> HangUp {
         self.with(|source| source.hangup)
-    }
-
-    /// Waits until the kernel says worse of the connection's end than `known`.
-    pub(crate) fn poll_hangup(&self, cx: &Context<'_>, socket: BorrowedFd<'_>, known: HangUp) -> Poll<()> {
-        let is_news = self.with(|source| {
-            source.wants_hangup = source.hangup <= known;
-            source.hangup > known
-        });
-        if is_news { Poll::Ready(()) } else { self.wait(cx, socket, Direction::HangUp) }
     }
 
     /// Has input not wake the core until the task waits for input again. The task then tries to read first.
@@ -190,23 +197,7 @@ impl Watch {
             source.is_armed[Direction::Read as usize] && !std::mem::replace(&mut source.is_read_ending, true)
         });
         if is_armed {
-            self.registrations.submissions.cancel(Direction::Read.of(self.key));
-        }
-    }
-
-    fn wait(&self, cx: &Context<'_>, socket: BorrowedFd<'_>, direction: Direction) -> Poll<()> {
-        self.with(|source| {
-            if !source.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                source.waker = Some(cx.waker().clone());
-            }
-        });
-        self.arm(socket, direction);
-        Poll::Pending
-    }
-
-    fn arm(&self, socket: BorrowedFd<'_>, direction: Direction) {
-        if !self.with(|source| std::mem::replace(&mut source.is_armed[direction as usize], true)) {
-            self.registrations.submissions.poll(socket.as_raw_fd(), direction.events(), direction.of(self.key));
+            self.cancel(Direction::Read);
         }
     }
 
@@ -233,7 +224,7 @@ impl Watch {
                 return None;
             }
             source.is_readable = true;
-            if source.wants_read { source.waker.take() } else { None }
+            if source.wants[Direction::Read as usize] { source.waker.take() } else { None }
         });
         waker.into_iter().for_each(Waker::wake);
     }
@@ -250,7 +241,7 @@ impl Drop for Watch {
         let _waker = self.with(|source| source.waker.take());
         let mut sources = self.registrations.sources.borrow_mut();
         let source = &mut sources[self.key];
-        if source.is_armed == [false; Direction::ALL.len()] {
+        if !source.has_polls() {
             sources.remove(self.key);
             return;
         }
@@ -258,7 +249,7 @@ impl Drop for Watch {
         source.is_dropped = true;
         for direction in Direction::ALL {
             if source.is_armed[direction as usize] {
-                self.registrations.submissions.cancel(direction.of(self.key));
+                self.cancel(direction);
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::limits::{RING_COMPLETIONS, RING_POSTED_AT_ONCE, RING_SUBMISSIONS};
 pub(super) const CANCELLATION: u64 = u64::MAX - 1;
 
 /// What waits for the ring, in order: polls and cancellations only.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Submissions(RefCell<VecDeque<squeue::Entry>>);
 
 impl Submissions {

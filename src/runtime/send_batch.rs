@@ -88,12 +88,6 @@ fn build() -> io::Result<IoUring> {
     alone.or_else(|_| IoUring::new(RING_SENDS as u32))
 }
 
-impl std::fmt::Debug for SendBatch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SendBatch")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

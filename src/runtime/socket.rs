@@ -28,7 +28,6 @@ pub(crate) const SEND_FLAGS: i32 = MSG_DONTWAIT | MSG_NOSIGNAL;
 const TCP_INFO_BYTES: usize = offset_of!(tcp_info, tcpi_snd_wnd) + size_of::<u32>();
 
 /// A connected TCP socket of this core.
-#[derive(Debug)]
 pub(crate) struct Socket {
     // Dropped before the socket: a watched socket is open.
     watch: Watch,
@@ -66,7 +65,7 @@ impl Socket {
 
     /// Waits until the kernel may take bytes.
     pub(crate) fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
-        self.watch.poll_writable(cx, self.descriptor())
+        self.watch.poll_writable(cx)
     }
 
     /// Bytes handed to the kernel that the peer's kernel has not acknowledged; 0 if the kernel does not say.
@@ -100,7 +99,7 @@ impl Socket {
     pub(crate) async fn hangup_changes(&self) {
         self.watch.pause_reading();
         let known = self.watch.hangup();
-        poll_fn(|cx| self.watch.poll_hangup(cx, self.descriptor(), known)).await;
+        poll_fn(|cx| self.watch.poll_hangup(cx, known)).await;
     }
 
     /// Whether the peer has ended, and all that it has sent is read. Reads nothing.
@@ -119,7 +118,7 @@ impl Socket {
     /// Reads input; 0 bytes are the peer's end.
     pub(crate) fn poll_read(&self, cx: &Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.watch.poll_readable(cx, self.descriptor()));
+            ready!(self.watch.poll_readable(cx));
             match recv(&self.socket, &mut *into, RecvFlags::DONTWAIT).map_err(io::Error::from) {
                 Ok((count, _)) => {
                     // Another read would nearly always find nothing, and costs a system call.

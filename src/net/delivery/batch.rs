@@ -51,14 +51,13 @@ impl Sent {
 }
 
 /// Writes to many connections by one system call.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Batch {
     ring: SendBatch,
     runs: Vec<Run>,
 }
 
 /// Messages that wait for several connections, in this order and nothing between them: copied together once.
-#[derive(Debug)]
 struct Run {
     messages: Vec<Payload>,
     /// All of them, one after the other; empty until a second connection has the same run.
