@@ -51,9 +51,6 @@ pub enum CoreError {
     /// The kernel refuses a ring.
     #[error("cannot set up io_uring: {0}")]
     Rings(#[from] io::Error),
-    /// The listener cannot be made nonblocking.
-    #[error("cannot set up its listener: {0}")]
-    Listener(io::Error),
     /// A panic left state half changed that other sessions depend on.
     #[error("panicked: {0}")]
     Panicked(&'static str),
@@ -119,7 +116,7 @@ fn run(
     }
     let remote_waker = Arc::clone(spec.mesh.remote_waker());
     let main = async move |reactor: Rc<Reactor>| serve(spec, context, reactor, draining, notify).await;
-    block_on(remote_waker, progress, main)?
+    Ok(block_on(remote_waker, progress, main)?)
 }
 
 async fn serve(
@@ -128,8 +125,8 @@ async fn serve(
     reactor: Rc<Reactor>,
     draining: &OnceLock<Instant>,
     notify: &dyn Fn(Report),
-) -> Result<(), CoreError> {
-    let listener = Rc::new(spec.listener.watched_by(&reactor).map_err(CoreError::Listener)?);
+) {
+    let listener = Rc::new(spec.listener.watched_by(&reactor));
     let core = Core::new(spec.id, context, spec.mesh, Rc::clone(&reactor));
     reactor.spawn(housekeeping::run(Rc::clone(&core)));
     reactor.spawn(housekeeping::visit_connections(Rc::clone(&core)));
@@ -145,5 +142,4 @@ async fn serve(
         }
     };
     drain::run(&core, &listener, began).await;
-    Ok(())
 }

@@ -35,36 +35,27 @@ pub struct Listener(RawSocket);
 
 /// Binds one listener per core to `address`; with port 0, to one port that was free.
 ///
-/// They share the port by SO_REUSEPORT, and the kernel spreads connections over them. The first binds and listens without
-/// that option, which fails if another socket listens there, and sets it afterwards: so a second server is refused, also
-/// one that starts at the same moment.
+/// They share the port by SO_REUSEPORT, and the kernel spreads connections over them. The first listens without that
+/// option, which fails if another socket listens there, and sets it afterwards: so a second server is refused, also one
+/// that starts at the same moment.
 ///
 /// # Errors
 /// [`io::ErrorKind::AddrInUse`] when the port stays taken for as long as `retry` tries; any other error of the kernel.
 pub fn bind(address: SocketAddr, cores: usize, keepalive: Option<Duration>) -> io::Result<(SocketAddr, Vec<Listener>)> {
-    let first = retry::on(io::ErrorKind::AddrInUse, || {
-        let socket = new_socket(address, keepalive)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(socket)
-    })?;
-    first.set_reuse_port(true)?;
-    let bound = first.local_addr()?;
-    let address = bound.as_socket().unwrap_or(address);
-    let mut listeners = vec![Listener(first)];
-    while listeners.len() < cores {
-        let socket = new_socket(address, keepalive)?;
-        socket.set_reuse_port(true)?;
-        socket.bind(&bound)?;
-        socket.listen(BACKLOG)?;
-        listeners.push(Listener(socket));
+    let first = retry::on(io::ErrorKind::AddrInUse, || listen(address, keepalive, false))?;
+    first.0.set_reuse_port(true)?;
+    let address = first.0.local_addr()?.as_socket().unwrap_or(address);
+    let mut listeners = vec![first];
+    for _ in 1..cores {
+        listeners.push(listen(address, keepalive, true)?);
     }
     Ok((address, listeners))
 }
 
-/// An unbound socket. Accepted sockets inherit what is set here.
-fn new_socket(address: SocketAddr, keepalive: Option<Duration>) -> io::Result<RawSocket> {
-    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+/// Accepted sockets inherit all that is set here, except that they block.
+fn listen(address: SocketAddr, keepalive: Option<Duration>, shares_port: bool) -> io::Result<Listener> {
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_port(shares_port)?;
     // A restart does not wait for connections of the last run that still close.
     socket.set_reuse_address(true)?;
     socket.set_tcp_nodelay(true)?;
@@ -78,17 +69,15 @@ fn new_socket(address: SocketAddr, keepalive: Option<Duration>) -> io::Result<Ra
     socket.set_send_buffer_size(SOCKET_SEND_BUFFER_BYTES)?;
     // Before the socket listens: the handshake fixes the scale of the window.
     socket.set_recv_buffer_size(SOCKET_RECEIVE_BUFFER_BYTES)?;
-    Ok(socket)
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(Listener(socket))
 }
 
 impl Listener {
     /// Hands the socket to this thread's core.
-    ///
-    /// # Errors
-    /// When the kernel does not make the socket non-blocking.
-    pub(crate) fn watched_by(self, reactor: &Rc<Reactor>) -> io::Result<Listening> {
-        self.0.set_nonblocking(true)?;
-        Ok(Listening { watch: reactor.watch(self.0.as_fd()), socket: self.0, reserve: RefCell::new(reserve_fd()) })
+    pub(crate) fn watched_by(self, reactor: &Rc<Reactor>) -> Listening {
+        Listening { watch: reactor.watch(self.0.as_fd()), socket: self.0, reserve: RefCell::new(reserve_fd()) }
     }
 }
 
@@ -97,16 +86,12 @@ pub(crate) struct Listening {
     // Dropped before the socket: a watched socket is open.
     watch: Watch,
     socket: RawSocket,
-    /// A descriptor that is released when there is no other, so that a waiting connection can be accepted and told why it
-    /// is refused.
+    /// Released when no other descriptor is free, so that a waiting connection can be accepted and told why it is refused.
     reserve: RefCell<Option<File>>,
 }
 
 impl Listening {
-    /// Accepts a connection.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when none waits; any other error of the kernel.
+    /// Accepts a connection; fails with [`io::ErrorKind::WouldBlock`] when none waits.
     pub(crate) fn accept(&self) -> io::Result<(RawSocket, Option<SocketAddr>)> {
         self.socket.accept().map(|(socket, peer)| (socket, peer.as_socket()))
     }
@@ -129,7 +114,7 @@ impl Listening {
         ]);
     }
 
-    /// Ends the listener: the kernel refuses new connections.
+    /// From now on the kernel refuses new connections.
     pub(crate) fn shut_down(&self) {
         let _ = self.socket.shutdown(Shutdown::Read);
     }
@@ -149,7 +134,7 @@ impl Listening {
         self.reserve.borrow().is_some()
     }
 
-    /// Closes the reserve descriptor; `false` if there is none.
+    /// `false` if there is none.
     pub(crate) fn release_reserve(&self) -> bool {
         self.reserve.take().is_some()
     }
@@ -187,28 +172,22 @@ mod tests {
     #[test]
     fn accepted_sockets_inherit_the_options_of_the_listener() {
         let seconds = Duration::from_secs;
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
         for (time, interval) in [(60, 10), (12, 2), (1, 1)] {
-            let address = SocketAddr::from(([127, 0, 0, 1], 0));
-            let (address, listeners) = bind(address, 2, Some(seconds(time))).expect("a free port");
-            let clients: Vec<_> = (0..16).map(|_| std::net::TcpStream::connect(address).expect("it listens")).collect();
-            let accepted = |Listener(socket): &Listener| {
-                socket.set_nonblocking(true).expect("a socket");
-                std::iter::from_fn(|| socket.accept().ok()).collect::<Vec<_>>()
-            };
-            let sockets: Vec<_> = listeners.iter().flat_map(accepted).collect();
-            assert_eq!(sockets.len(), clients.len());
-            for (socket, _) in sockets {
-                assert!(socket.keepalive().expect("a socket") && socket.tcp_nodelay().expect("a socket"));
-                assert!(socket.out_of_band_inline().expect("a socket"));
-                assert_eq!(socket.tcp_keepalive_time().expect("a socket"), seconds(time));
-                assert_eq!(socket.tcp_keepalive_interval().expect("a socket"), seconds(interval));
-                assert_eq!(socket.tcp_keepalive_retries().expect("a socket"), KEEPALIVE_PROBES);
-                assert_eq!(socket.tcp_user_timeout().expect("a socket"), None, "it cuts live peers");
-                assert_eq!(socket.send_buffer_size().expect("a socket"), 2 * SOCKET_SEND_BUFFER_BYTES);
-                assert_eq!(socket.recv_buffer_size().expect("a socket"), 2 * SOCKET_RECEIVE_BUFFER_BYTES);
-            }
+            let (address, listeners) = bind(address, 1, Some(seconds(time))).expect("a free port");
+            let _client = std::net::TcpStream::connect(address).expect("it listens");
+            listeners[0].0.set_nonblocking(false).expect("a socket");
+            let (socket, _) = listeners[0].0.accept().expect("a connection waits");
+            assert!(socket.keepalive().expect("a socket") && socket.tcp_nodelay().expect("a socket"));
+            assert!(socket.out_of_band_inline().expect("a socket"));
+            assert_eq!(socket.tcp_keepalive_time().expect("a socket"), seconds(time));
+            assert_eq!(socket.tcp_keepalive_interval().expect("a socket"), seconds(interval));
+            assert_eq!(socket.tcp_keepalive_retries().expect("a socket"), KEEPALIVE_PROBES);
+            assert_eq!(socket.tcp_user_timeout().expect("a socket"), None, "it cuts live peers");
+            assert_eq!(socket.send_buffer_size().expect("a socket"), 2 * SOCKET_SEND_BUFFER_BYTES);
+            assert_eq!(socket.recv_buffer_size().expect("a socket"), 2 * SOCKET_RECEIVE_BUFFER_BYTES);
         }
-        let (_, listeners) = bind(SocketAddr::from(([127, 0, 0, 1], 0)), 1, None).expect("a free port");
+        let (_, listeners) = bind(address, 1, None).expect("a free port");
         assert!(!listeners[0].0.keepalive().expect("a socket"));
     }
 }
