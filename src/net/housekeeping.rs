@@ -82,7 +82,7 @@ fn keep_the_budget(core: &Core) {
 
 /// Ends a connection that is stalled, silent or gone.
 fn look_at(core: &Core, connection: &Rc<Connection>) {
-    connection.socket().recheck_readable();
+    connection.socket().watch.recheck_readable();
     let condition = Condition {
         is_closing: connection.closing().is_some(),
         is_registered: connection.cow().is_some(),

@@ -206,9 +206,9 @@ impl Watch {
         self.with(|source| (source.is_readable, source.is_unconfirmed) = (false, false));
     }
 
-    /// A read took less than there was room for, up to the end of a line: most likely nothing is left. It may have stopped
-    /// before urgent data, so the owner has to call [`Watch::recheck_readable`] now and then. A connection that the peer
-    /// has ended stays readable, so that its end is read.
+    /// A read took less than there was room for, up to the end of a line: most likely nothing is left. But it may have
+    /// stopped before urgent data, so the owner has to call [`Watch::recheck_readable`] now and then. A connection that
+    /// the peer has ended stays readable, so that its end is read.
     pub(crate) fn clear_readable_unconfirmed(&self) {
         self.with(|source| {
             if source.hangup == HangUp::None {

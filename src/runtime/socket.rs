@@ -1,13 +1,13 @@
-//! One connected socket: what the kernel can do at once, and waiting for what it cannot.
+//! One connected socket.
 //!
-//! Every call tries at once and never blocks. Only [`Socket::poll_read`], [`Socket::poll_writable`] and
-//! [`Socket::hangup_changes`] wait, by the reactor. The socket closes when its owner drops it.
+//! Every call tries at once and never blocks; only [`Socket::poll_read`], [`Socket::hangup_changes`] and the socket's
+//! [`Watch`] wait, by the reactor. Dropping the socket closes it.
 
 #![expect(unsafe_code, reason = "the kernel writes what it is asked for")]
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::mem::{MaybeUninit, offset_of};
+use std::mem::{MaybeUninit, zeroed};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::Rc;
@@ -24,13 +24,10 @@ use super::registrations::{HangUp, Watch};
 /// No send blocks, and a peer that is gone raises no SIGPIPE.
 pub(crate) const SEND_FLAGS: i32 = MSG_DONTWAIT | MSG_NOSIGNAL;
 
-/// Bytes of struct tcp_info up to the last field that the project reads, which Linux has since 5.4.
-const TCP_INFO_BYTES: usize = offset_of!(tcp_info, tcpi_snd_wnd) + size_of::<u32>();
-
 /// A connected TCP socket of this core.
 pub(crate) struct Socket {
     // Dropped before the socket: a watched socket is open.
-    watch: Watch,
+    pub(crate) watch: Watch,
     socket: RawSocket,
 }
 
@@ -39,10 +36,7 @@ impl Socket {
         Socket { watch: reactor.watch(socket.as_fd()), socket }
     }
 
-    /// Hands bytes to the kernel, as many as it takes now.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when it takes none.
+    /// Hands bytes to the kernel, as many as it takes now; fails with [`io::ErrorKind::WouldBlock`] when it takes none.
     pub(crate) fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match slices {
             [one] => self.socket.send_with_flags(one, SEND_FLAGS),
@@ -50,22 +44,9 @@ impl Socket {
         }
     }
 
-    /// Hands the last bytes to the kernel: they may leave together with the FIN of [`Socket::finish`], which has to follow.
-    ///
-    /// # Errors
-    /// As [`Socket::send`].
+    /// The same for the last bytes: they may leave together with the FIN of [`Socket::finish`], which has to follow.
     pub(crate) fn send_last(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.socket.send_vectored_with_flags(slices, SEND_FLAGS | MSG_MORE)
-    }
-
-    /// The socket did not take all that it was offered.
-    pub(crate) fn clear_writable(&self) {
-        self.watch.clear_writable();
-    }
-
-    /// Waits until the kernel may take bytes.
-    pub(crate) fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
-        self.watch.poll_writable(cx)
     }
 
     /// Bytes handed to the kernel that the peer's kernel has not acknowledged; 0 if the kernel does not say.
@@ -76,18 +57,15 @@ impl Socket {
         u32::try_from(bytes).unwrap_or(0)
     }
 
-    /// What the kernel knows of the output (tcp(7), TCP_INFO); `None` if it does not say.
+    /// What the kernel knows of the output (tcp(7), TCP_INFO); `None` if it does not say. What it does not know is 0.
     pub(crate) fn tcp_info(&self) -> Option<tcp_info> {
-        let mut info = MaybeUninit::<tcp_info>::zeroed();
+        // SAFETY: it has numbers only.
+        let mut info: tcp_info = unsafe { zeroed() };
         let mut length = size_of::<tcp_info>() as libc::socklen_t;
-        let socket = self.socket.as_raw_fd();
+        let (socket, into) = (self.socket.as_raw_fd(), (&raw mut info).cast());
         // SAFETY: the kernel writes at most `length` bytes to `info` and nothing else.
-        let failed = unsafe {
-            libc::getsockopt(socket, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &raw mut length)
-        };
-        let is_whole = failed == 0 && length as usize >= TCP_INFO_BYTES;
-        // SAFETY: it has numbers only, and what the kernel has not written is zero.
-        is_whole.then(|| unsafe { info.assume_init() })
+        let failed = unsafe { libc::getsockopt(socket, libc::IPPROTO_TCP, libc::TCP_INFO, into, &raw mut length) };
+        (failed == 0).then_some(info)
     }
 
     /// The error that has broken the connection, if one has; also while input is left to read. It comes once.
@@ -102,10 +80,8 @@ impl Socket {
         poll_fn(|cx| self.watch.poll_hangup(cx, known)).await;
     }
 
-    /// Whether the peer has ended, and all that it has sent is read. Reads nothing.
-    ///
-    /// # Errors
-    /// The error that has broken the connection, which comes once.
+    /// Whether the peer has ended, and all that it has sent is read. Reads nothing. Fails with the error that has broken
+    /// the connection, which comes once.
     pub(crate) fn is_at_eof(&self) -> io::Result<bool> {
         let mut byte = [MaybeUninit::uninit()];
         match self.socket.recv_with_flags(&mut byte, MSG_DONTWAIT | MSG_PEEK) {
@@ -134,11 +110,6 @@ impl Socket {
         }
     }
 
-    /// Has the task read again if the last read only assumed that nothing was left. The owner calls it now and then.
-    pub(crate) fn recheck_readable(&self) {
-        self.watch.recheck_readable();
-    }
-
     /// The peer's address, while there is a peer.
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.socket.peer_addr().ok()?.as_socket()
@@ -154,7 +125,7 @@ impl Socket {
         let _ = self.socket.set_linger(Some(Duration::ZERO));
     }
 
-    /// The descriptor, to hand to a [`crate::runtime::send_batch`].
+    /// To hand to a [`crate::runtime::send_batch`].
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

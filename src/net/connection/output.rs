@@ -104,7 +104,7 @@ impl Connection {
             && self.queue.borrow_mut().write_by(self.now(), |slices| self.socket.send_last(slices))?
                 == Progress::Blocked
         {
-            self.socket.clear_writable();
+            self.socket.watch.clear_writable();
         }
         Ok(())
     }
@@ -138,7 +138,7 @@ impl Connection {
     fn mark_written(&self, queue: &SendQueue, progress: Progress) {
         self.mark_backlog(queue);
         if progress == Progress::Blocked {
-            self.socket.clear_writable();
+            self.socket.watch.clear_writable();
         }
     }
 
@@ -152,7 +152,7 @@ impl Connection {
     /// After the socket was full: writes on as it takes more.
     pub(super) fn poll_write(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         while self.queued_bytes() > 0 {
-            ready!(self.socket.poll_writable(cx));
+            ready!(self.socket.watch.poll_writable(cx));
             self.write_queued()?;
         }
         Poll::Ready(Ok(()))
