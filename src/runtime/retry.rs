@@ -31,18 +31,14 @@ mod tests {
 
     #[test]
     fn only_a_passing_error_is_tried_again() {
-        let mut attempts = 0;
-        let mut outcomes = [Err(io::ErrorKind::AddrInUse), Err(io::ErrorKind::AddrInUse), Ok(7)].into_iter();
-        let outcome = on(io::ErrorKind::AddrInUse, || {
-            attempts += 1;
-            outcomes.next().expect("it works by now").map_err(io::Error::from)
-        });
-        assert_eq!((outcome.expect("the third time"), attempts), (7, 3));
-        let mut failures = 0;
-        let outcome = on(io::ErrorKind::AddrInUse, || {
-            failures += 1;
-            Err::<(), _>(io::ErrorKind::PermissionDenied.into())
-        });
-        assert_eq!((outcome.expect_err("it is forbidden").kind(), failures), (io::ErrorKind::PermissionDenied, 1));
+        let try_all = |outcomes: &[Result<(), io::ErrorKind>]| {
+            let mut left = outcomes.iter();
+            let attempt = || (*left.next().expect("an outcome")).map_err(io::Error::from);
+            let outcome = on(io::ErrorKind::AddrInUse, attempt).map_err(|error| error.kind());
+            (outcome, left.len())
+        };
+        let (taken, forbidden) = (Err(io::ErrorKind::AddrInUse), Err(io::ErrorKind::PermissionDenied));
+        assert_eq!(try_all(&[taken, taken, Ok(()), taken]), (Ok(()), 1));
+        assert_eq!(try_all(&[forbidden, Ok(())]), (forbidden, 1));
     }
 }

@@ -110,26 +110,26 @@ mod tests {
         while (&mut &*full).write(&block).is_ok() {}
         pairs[5].0.shutdown(std::net::Shutdown::Write).expect("connected");
 
-        let texts: Vec<String> = (0..pairs.len()).map(|place| format!("moo {place}")).collect();
+        let texts: Vec<_> = (0..pairs.len()).map(|place| (place as u32).to_ne_bytes()).collect();
         let sends: Vec<Send<'_>> =
-            pairs.iter().zip(&texts).map(|((ours, _), text)| (ours.as_fd(), text.as_bytes())).collect();
-        let mut results: Vec<Option<io::Result<usize>>> = sends.iter().map(|_| None).collect();
+            pairs.iter().zip(&texts).map(|((ours, _), text)| (ours.as_fd(), &text[..])).collect();
+        let mut reports = vec![0; pairs.len()];
         let (mut ring, now) = (SendBatch::default(), Instant::now());
         assert!(ring.is_ready(now), "io_uring");
-        let done = |place: usize, result| assert!(results[place].replace(result).is_none());
-        ring.send_all(&sends, now, done).expect("the ring is well");
-        for (place, (result, (_, theirs))) in results.into_iter().zip(&pairs).enumerate() {
-            let result = result.expect("each send is reported");
+        let done = |place: usize, result: io::Result<usize>| {
+            reports[place] += 1;
             match place {
                 3 => assert_eq!(result.expect_err("full").kind(), io::ErrorKind::WouldBlock),
                 5 => assert_eq!(result.expect_err("closed").kind(), io::ErrorKind::BrokenPipe),
-                _ => {
-                    assert_eq!(result.expect("taken"), texts[place].len());
-                    let mut got = vec![0; texts[place].len()];
-                    (&mut &*theirs).read_exact(&mut got).expect("it arrives");
-                    assert_eq!(got, texts[place].as_bytes());
-                }
+                _ => assert_eq!(result.expect("taken"), 4),
             }
+        };
+        ring.send_all(&sends, now, done).expect("the ring is well");
+        assert!(reports.iter().all(|&count| count == 1));
+        for (place, (_, theirs)) in pairs.iter().enumerate().filter(|(place, _)| ![3, 5].contains(place)) {
+            let mut got = [0; 4];
+            (&mut &*theirs).read_exact(&mut got).expect("it arrives");
+            assert_eq!(got, texts[place]);
         }
         ring.send_all(&[], now, |_, _| panic!("nothing was sent")).expect("the ring is still well");
     }
