@@ -16,10 +16,7 @@ use super::retry;
 use super::ring::Ring;
 use crate::limits::{EXECUTOR_PREEMPTION, EXECUTOR_RING_DEPTH, IO_MEMORY_BYTES};
 
-/// Pins this thread to `cpu`.
-///
-/// # Errors
-/// When that is forbidden, or the CPU is gone.
+/// Pins this thread to `cpu`; fails when that is forbidden, or the CPU is gone.
 pub fn pin_to(cpu: usize) -> io::Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(cpu);
@@ -27,9 +24,7 @@ pub fn pin_to(cpu: usize) -> io::Result<()> {
 }
 
 /// Runs a core's main task on this thread until it ends. `remote_waker` wakes the core, `progress` counts what it does.
-///
-/// # Errors
-/// When the kernel or its limits do not allow the rings of the executor or of the reactor.
+/// Fails when the kernel or its limits do not allow the rings of the executor or of the reactor.
 pub fn block_on<T>(
     remote_waker: Arc<RemoteWaker>,
     progress: Progress,

@@ -13,7 +13,6 @@ pub(super) struct WakeUps {
 }
 
 impl WakeUps {
-    /// Counts one, and wakes the tasks that wait for it.
     pub(super) fn record(&self) {
         self.count.set(self.count.get() + 1);
         self.waiting.take().into_iter().for_each(Waker::wake);

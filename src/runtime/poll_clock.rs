@@ -1,15 +1,15 @@
 //! The clock of a core's event loop: it stands still while the core does not poll its sockets.
 //!
 //! A peer is cut for silence, or for output that it does not take. Only time counts in which the core could have noticed
-//! otherwise: when the process was stopped, or one turn took a second, what the peer did meanwhile waits in its socket.
+//! otherwise: after a stop of the process or a turn of a second, what the peer did meanwhile waits in its socket.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use crate::limits::POLL_GAP_MAX;
 
-/// A core's clock. Its time is that of the last poll, since the clock was made; a gap between two polls counts for
-/// [`POLL_GAP_MAX`] at most. To read it costs no system call.
+/// A core's clock: the time at the last poll, from zero. A gap between two polls counts for [`POLL_GAP_MAX`] at most. To
+/// read it costs no system call.
 #[derive(Debug)]
 pub(crate) struct PollClock {
     polled: Cell<Instant>,
@@ -22,7 +22,6 @@ impl PollClock {
         PollClock { polled: Cell::new(polled), now: Cell::new(Duration::ZERO) }
     }
 
-    /// The time at the last poll.
     pub(crate) fn now(&self) -> Duration {
         self.now.get()
     }
@@ -32,7 +31,6 @@ impl PollClock {
         self.polled.get()
     }
 
-    /// The core has polled, at `polled`.
     pub(crate) fn record_poll(&self, polled: Instant) {
         let gap = polled.saturating_duration_since(self.polled.replace(polled));
         self.now.set(self.now.get() + gap.min(POLL_GAP_MAX));

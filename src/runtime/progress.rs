@@ -1,7 +1,7 @@
 //! Counts how often the tasks of a core run.
 //!
-//! The driver sees by it that no task ran since its last turn, and the watchdog that the core works. A core that has more
-//! to do than it can do in time still makes progress.
+//! The driver sees by it that no task ran since its last turn, and the watchdog that the core works. An overloaded core
+//! still makes progress.
 
 use std::future::Future;
 use std::pin::Pin;

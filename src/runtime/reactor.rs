@@ -1,13 +1,13 @@
 //! A core's event loop: sockets, timers and wake-ups from other threads, over one io_uring.
 //!
-//! glommio only runs the tasks. Its own event loop enters the kernel nine times and makes a barrier on all threads
-//! whenever it parks and wakes, which costs more than most lines; and it can park while tasks are runnable. So glommio
-//! never parks: one more task, the *driver*, is always runnable. When no other task has run since the driver's last turn,
-//! the driver parks the core itself, by the one system call that submits, waits and collects.
+//! Whenever glommio parks and wakes, it enters the kernel nine times and makes a barrier on all threads, which costs more
+//! than most lines; and it can park while tasks are runnable. So it never parks: one more task, the *driver*, is always
+//! runnable. When no other task has run since the driver's last turn, the driver parks the core itself, by the one system
+//! call that submits, waits and collects.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -75,9 +75,6 @@ impl Reactor {
     }
 
     /// The driver: keeps the executor from parking, and parks when no task can run.
-    ///
-    /// # Panics
-    /// When the ring fails, which ends the core.
     pub(super) async fn drive(self: Rc<Self>) {
         poll_fn(|cx| {
             if self.is_over.get() {
@@ -133,10 +130,10 @@ impl Reactor {
 
     /// Lets the other threads of this CPU run before the core parks; returns how long they did.
     ///
-    /// They are often other cores, or clients on the same machine, and what they do is work for this core: to yield costs
-    /// less than to park and be woken, and there is more to do at once. Alone on its CPU the thread goes on at once. But a
-    /// thread that computes keeps the CPU for a whole slice, where a parked core would get it back sooner. After a yield of
-    /// that kind, which has brought little to do, the core parks without yielding for [`CPU_YIELD_PAUSE`].
+    /// They are often other cores, or clients on the same machine, which make work for this core: to yield costs less than
+    /// to park and be woken. Alone on its CPU the thread goes on at once. But a thread that computes keeps the CPU for a
+    /// whole slice, where a parked core would get it back sooner: after such a yield the core parks without yielding for
+    /// [`CPU_YIELD_PAUSE`].
     fn yield_cpu(&self) -> Duration {
         let began = Instant::now();
         if began < self.yields_from.get() {
@@ -146,41 +143,34 @@ impl Reactor {
         began.elapsed()
     }
 
-    /// Whether there is something to do, as far as that shows without a system call.
+    /// Whether the ring or another thread has something, as far as that shows without a system call.
     fn has_news(&self) -> bool {
         self.ring.borrow_mut().has_completions() || self.remote_waker.is_notified()
     }
 
-    /// Takes the ring's completions, and wakes the tasks concerned; returns how many completions there were.
+    /// Takes the ring's completions, and wakes the tasks concerned; returns how many there were.
     fn collect(&self) -> usize {
-        let mut ring = self.ring.borrow_mut();
-        let mut has_lost_remote_waker = false;
-        let mut events = 0;
-        for completion in ring.completions() {
-            events += 1;
+        let mut count = 0;
+        for completion in self.ring.borrow_mut().completions() {
+            count += 1;
             let goes_on = cqueue::more(completion.flags());
             match completion.user_data() {
                 CANCELLATION => {}
-                REMOTE_WAKER => has_lost_remote_waker = !goes_on,
+                REMOTE_WAKER if goes_on => {}
+                REMOTE_WAKER => self.arm_remote_waker(),
                 poll => {
                     // A poll that failed says nothing of the socket: its task tries, and asks again.
                     let failed = PollFlags::IN | PollFlags::OUT;
                     let events = u16::try_from(completion.result()).map_or(failed, PollFlags::from_bits_retain);
-                    if let Some(waker) = self.registrations.record(poll, events, goes_on) {
-                        waker.wake();
-                    }
+                    self.registrations.record(poll, events, goes_on).into_iter().for_each(Waker::wake);
                 }
             }
         }
-        drop(ring);
-        if has_lost_remote_waker {
-            self.arm_remote_waker();
-        }
-        events
+        count
     }
 
     fn arm_remote_waker(&self) {
-        self.registrations.submissions.poll(self.remote_waker.descriptor(), PollFlags::IN, REMOTE_WAKER);
+        self.registrations.submissions.poll(self.remote_waker.event.as_raw_fd(), PollFlags::IN, REMOTE_WAKER);
     }
 
     /// Watches a socket until the [`Watch`] is dropped.
@@ -188,7 +178,6 @@ impl Reactor {
         Watch::new(Rc::clone(&self.registrations), socket)
     }
 
-    /// Waits for `time`.
     pub(crate) fn sleep(&self, time: Duration) -> Sleep {
         Sleep::until(Instant::now() + time, Rc::clone(&self.timers))
     }

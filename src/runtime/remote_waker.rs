@@ -3,7 +3,7 @@
 //! Waking a parked core costs one system call. A core that runs, or that is already notified, costs one load.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU8, Ordering, fence};
 
 use crossbeam_utils::CachePadded;
@@ -20,14 +20,12 @@ const NOTIFIED: u8 = 2;
 #[derive(Debug)]
 pub struct RemoteWaker {
     state: CachePadded<AtomicU8>,
-    event: OwnedFd,
+    /// Becomes readable when a parked core is woken. It is never read: a multishot poll reports each write.
+    pub(super) event: OwnedFd,
 }
 
 impl RemoteWaker {
-    /// The waker of a core that runs.
-    ///
-    /// # Errors
-    /// When no descriptor is left for it.
+    /// The waker of a core that runs; fails when no descriptor is left for it.
     pub fn new() -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(RemoteWaker { state: CachePadded::new(AtomicU8::new(RUNNING)), event })
@@ -64,11 +62,6 @@ impl RemoteWaker {
         fence(Ordering::SeqCst);
         was_notified
     }
-
-    /// Becomes readable when a parked core is woken. It is never read: a multishot poll reports each write.
-    pub(crate) fn descriptor(&self) -> RawFd {
-        self.event.as_raw_fd()
-    }
 }
 
 #[cfg(test)]
@@ -76,21 +69,20 @@ mod tests {
     use super::*;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-    fn is_readable(waker: &RemoteWaker) -> bool {
-        let mut polled = [PollFd::new(&waker.event, PollFlags::IN)];
-        poll(&mut polled, Some(&Timespec::default())).expect("an event descriptor") > 0
+    fn is_readable(waker: &RemoteWaker, within: Option<&Timespec>) -> bool {
+        poll(&mut [PollFd::new(&waker.event, PollFlags::IN)], within).expect("an event descriptor") > 0
     }
 
     #[test]
     fn only_a_parked_core_is_woken_by_the_kernel() {
-        let waker = RemoteWaker::new().expect("a descriptor");
+        let (waker, now) = (RemoteWaker::new().expect("a descriptor"), Some(&Timespec::default()));
         waker.wake();
-        assert!(!is_readable(&waker));
+        assert!(!is_readable(&waker, now));
         assert!(!waker.prepare_park(), "a wake-up is pending");
         assert!(waker.unpark() && !waker.unpark());
         assert!(waker.prepare_park());
         waker.wake();
-        assert!(is_readable(&waker));
+        assert!(is_readable(&waker, now));
         assert!(waker.unpark());
     }
 
@@ -108,10 +100,8 @@ mod tests {
             });
             while written.load(Ordering::Relaxed) < WRITES {
                 if waker.prepare_park() {
-                    let mut polled = [PollFd::new(&waker.event, PollFlags::IN)];
-                    poll(&mut polled, None).expect("an event descriptor");
-                    let mut count = [0; 8];
-                    rustix::io::read(&waker.event, &mut count).expect("it was readable");
+                    assert!(is_readable(&waker, None));
+                    rustix::io::read(&waker.event, &mut [0; 8]).expect("it was readable");
                 }
                 waker.unpark();
             }

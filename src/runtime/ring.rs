@@ -38,12 +38,9 @@ impl Submissions {
     }
 }
 
-/// A core's ring.
 pub(super) struct Ring(IoUring);
 
 impl Ring {
-    /// # Errors
-    /// When the kernel or its limits do not allow a ring.
     pub(super) fn new() -> io::Result<Self> {
         Ring::deferred().or_else(|_| Ring::plain())
     }
@@ -81,7 +78,6 @@ impl Ring {
         true
     }
 
-    /// Whether there are completions, as far as that shows without a system call.
     pub(super) fn has_completions(&mut self) -> bool {
         self.0.submission().taskrun() || !self.0.completion().is_empty()
     }
@@ -123,8 +119,6 @@ impl Ring {
     }
 }
 
-/// # Panics
-/// When a call to enter the ring has failed.
 fn check_entered(entered: io::Result<usize>) {
     // Time is over, a signal came, or completions have to be collected first: what was not submitted is still queued.
     let passing = [libc::ETIME, libc::EINTR, libc::EBUSY, libc::EAGAIN];
