@@ -48,7 +48,7 @@ pub enum Counter {
 const COUNTERS: usize = Counter::Stalls as usize + 1;
 
 /// One core's counters.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Row {
     counters: [AtomicU64; COUNTERS],
     /// Connections that ended or were refused, by reason.
@@ -64,13 +64,7 @@ pub struct Metrics {
 impl Metrics {
     /// All counters at 0, for `shards` cores.
     pub fn new(shards: usize) -> Arc<Self> {
-        let row = || {
-            CachePadded::new(Row {
-                counters: [const { AtomicU64::new(0) }; COUNTERS],
-                ended: [const { AtomicU64::new(0) }; CloseReason::ALL.len()],
-            })
-        };
-        Arc::new(Metrics { cores: (0..shards).map(|_| row()).collect() })
+        Arc::new(Metrics { cores: (0..shards).map(|_| CachePadded::default()).collect() })
     }
 
     /// The sum over all cores.
@@ -149,7 +143,8 @@ mod tests {
     #[test]
     fn a_total_is_the_sum_over_the_cores() {
         let metrics = Metrics::new(2);
-        let [zero, one] = [0, 1].map(|shard| CoreMetrics::new(Arc::clone(&metrics), ShardId::new(shard)));
+        let cores = [0, 1].map(|shard| CoreMetrics::new(Arc::clone(&metrics), ShardId::new(shard)));
+        let [zero, one] = &cores;
         zero.add(Counter::Accepted, 3);
         one.add(Counter::Accepted, 4);
         one.add(Counter::Closed, 2);
@@ -157,19 +152,12 @@ mod tests {
         assert_eq!(metrics.total(Counter::Accepted), 7);
         assert_eq!(metrics.open(), 5);
         assert_eq!(metrics.unwritten(), 4);
-        assert_eq!(zero.all().total(Counter::Lines), 0);
-    }
-
-    #[test]
-    fn each_reason_has_its_own_count() {
-        let metrics = Metrics::new(2);
-        let cores = [0, 1].map(|shard| CoreMetrics::new(Arc::clone(&metrics), ShardId::new(shard)));
+        assert_eq!(metrics.total(Counter::Lines), 0);
         for (times, reason) in CloseReason::ALL.into_iter().enumerate() {
             (0..times).for_each(|n| cores[n % 2].add_ended(reason));
         }
         for (times, reason) in CloseReason::ALL.into_iter().enumerate() {
             assert_eq!(metrics.ended(reason), times as u64, "{reason:?}");
         }
-        assert_eq!(metrics.total(Counter::Closed), 0);
     }
 }
