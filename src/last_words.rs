@@ -15,15 +15,12 @@ use crate::limits::LOG_PATIENCE;
 /// this is only for the end of the process.
 pub fn say(print: impl Fn() + Send + Sync + 'static) {
     let print = Arc::new(print);
-    let (done, end) = mpsc::channel::<()>();
-    let apart = {
-        let print = Arc::clone(&print);
-        move || {
-            print();
-            drop(done);
-        }
+    let (apart, (done, end)) = (Arc::clone(&print), mpsc::channel());
+    let act = move || {
+        apart();
+        let _ = done.send(());
     };
-    if std::thread::Builder::new().name("last words".to_owned()).spawn(apart).is_ok() {
+    if std::thread::Builder::new().name("last words".to_owned()).spawn(act).is_ok() {
         let _ = end.recv_timeout(LOG_PATIENCE);
     } else if is_ready(Timespec::try_from(LOG_PATIENCE).ok()) {
         // No thread can start, and that may be what `print` says.

@@ -8,7 +8,6 @@ use std::any::Any;
 use crate::events::Event;
 use crate::log::Log;
 
-/// Stands for a formatted message.
 const NOT_SHOWN: &str = "its message is not shown, it may quote a user";
 
 /// A panic's message if it is a literal; else a text that stands for it.
