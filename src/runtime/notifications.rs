@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-/// The wake-ups of a core so far, and the tasks that wait for the next one.
+/// How many wake-ups a core has had, and the tasks that wait for the next one.
 #[derive(Default)]
 pub(super) struct WakeUps {
     count: Cell<u64>,

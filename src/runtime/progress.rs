@@ -26,11 +26,6 @@ impl Progress {
     pub(super) fn track<F: Future>(&self, task: F) -> Tracked<F> {
         Tracked { task, progress: self.clone() }
     }
-
-    fn advance(&self) {
-        // Only the core's own thread writes it: a load and a store are enough.
-        self.0.store(self.count() + 1, Ordering::Relaxed);
-    }
 }
 
 pin_project! {
@@ -47,7 +42,8 @@ impl<F: Future> Future for Tracked<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        this.progress.advance();
+        // Only the core's own thread writes it: a load and a store are enough.
+        this.progress.0.store(this.progress.count() + 1, Ordering::Relaxed);
         this.task.poll(cx)
     }
 }

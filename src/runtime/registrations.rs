@@ -30,16 +30,13 @@ impl Registrations {
         let source = sources.get_mut(key)?;
         source.is_armed[direction] = goes_on;
         source.is_read_ending &= source.is_armed[Direction::Read as usize];
-        if !source.is_dropped {
-            // A task that is woken because its poll has ended waits again, which arms the poll again.
-            let has_lost_poll = !goes_on && source.wants[direction];
-            let is_wanted = source.record(events) || has_lost_poll;
-            return if is_wanted { source.waker.take() } else { None };
-        }
-        if !source.has_polls() {
+        // A task that is woken because its poll has ended waits again, which arms the poll again.
+        let has_lost_poll = !goes_on && source.wants[direction];
+        let waker = if source.record(events) || has_lost_poll { source.waker.take() } else { None };
+        if source.is_dropped && !source.has_polls() {
             sources.remove(key);
         }
-        None
+        waker
     }
 
     fn arm(&self, key: usize, source: &mut Source, direction: Direction) {
@@ -241,16 +238,11 @@ impl Drop for Watch {
         let _waker = self.with(|source| source.waker.take());
         let mut sources = self.registrations.sources.borrow_mut();
         let source = &mut sources[self.key];
-        if !source.has_polls() {
-            sources.remove(self.key);
-            return;
-        }
         // The ring holds the socket until its polls have ended.
         source.is_dropped = true;
-        for direction in Direction::ALL {
-            if source.is_armed[direction as usize] {
-                self.cancel(direction);
-            }
+        Direction::ALL.into_iter().filter(|&poll| source.is_armed[poll as usize]).for_each(|poll| self.cancel(poll));
+        if !source.has_polls() {
+            sources.remove(self.key);
         }
     }
 }
