@@ -11,7 +11,7 @@ use std::thread;
 
 use crate::support::{Client, Server, all_cows, ask_at_once, numbered, picture};
 
-/// A server with so many cows of each breed.
+/// A server with this many cows of each breed.
 fn herd(size: usize) -> Server {
     Server::with(&["--herd", &size.to_string()])
 }
@@ -228,7 +228,7 @@ fn free_cows_are_listed_in_three_runs_of_each_breed_at_most() {
         users.push(server.login_on(users.len() % 2, name));
         cows_are(free);
     }
-    // A breed of whose cows none is free is not listed, and is again when one is.
+    // A breed without a free cow is not listed, and is listed again with one.
     users.swap_remove(2).quit();
     cows_are("tux#5");
 }
