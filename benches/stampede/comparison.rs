@@ -36,9 +36,6 @@ pub struct Comparison {
 
 impl Comparison {
     /// A server with names for this many clients, and what it is compared with.
-    ///
-    /// # Errors
-    /// When one of them does not start.
     pub fn prepare(common: &Common, clients: usize) -> anyhow::Result<Comparison> {
         let names = target::names(clients);
         let mut targets = vec![target::server(common, clients)?];
@@ -62,9 +59,6 @@ impl Comparison {
     }
 
     /// The first `clients` clients, logged in.
-    ///
-    /// # Errors
-    /// When one of them is refused.
     pub fn log_in(&self, target: &Target, clients: usize) -> anyhow::Result<Crowd> {
         let names = self.gallery.names();
         Crowd::assemble(target.address, clients, |client| {
@@ -73,9 +67,6 @@ impl Comparison {
     }
 
     /// The clients of `script`, logged in and about to talk.
-    ///
-    /// # Errors
-    /// When one of them is refused.
     pub fn exchange<'a>(&'a self, target: &Target, script: &'a Script) -> anyhow::Result<Exchange<'a>> {
         Ok(Exchange::new(self.log_in(target, script.clients)?, &self.gallery, script))
     }
@@ -91,9 +82,6 @@ impl Comparison {
     }
 
     /// Talks without being measured, until all is as it will stay.
-    ///
-    /// # Errors
-    /// When epoll fails.
     pub fn warm_up(&self, exchange: &mut Exchange<'_>) -> anyhow::Result<()> {
         exchange.drive(Instant::now() + self.warm_up_time())?;
         exchange.drain()?;
@@ -102,9 +90,6 @@ impl Comparison {
     }
 
     /// Talks and is measured.
-    ///
-    /// # Errors
-    /// When epoll fails, or the target has ended.
     pub fn measure(&self, target: &Target, exchange: &mut Exchange<'_>) -> anyhow::Result<Figures> {
         let stopwatch = Stopwatch::start(target)?;
         exchange.drive(Instant::now() + self.run_time())?;
@@ -113,9 +98,6 @@ impl Comparison {
     }
 
     /// Runs `script` on all targets, as often as the flags say.
-    ///
-    /// # Errors
-    /// When a target cannot be measured.
     pub fn converse(&self, report: &mut Report, script: &Script, parameters: &Value) -> anyhow::Result<Runs> {
         self.in_pairs(report, parameters, |target| {
             let mut exchange = self.exchange(target, script)?;
@@ -126,9 +108,6 @@ impl Comparison {
     }
 
     /// Runs all targets in turn, as often as the flags say.
-    ///
-    /// # Errors
-    /// When a run fails.
     pub fn in_pairs(
         &self,
         report: &mut Report,
@@ -153,9 +132,6 @@ impl Comparison {
     }
 
     /// Runs with and without something that disturbs the server, as often as the flags say. `run` is told which.
-    ///
-    /// # Errors
-    /// When a run fails.
     pub fn with_and_without(
         &self,
         report: &mut Report,

@@ -55,9 +55,6 @@ pub struct Crowd {
 impl Crowd {
     /// Connects `count` clients. Client `i` sends the first text of `first(i)` and waits for a line that begins with the
     /// second.
-    ///
-    /// # Errors
-    /// When a client gets another line, or none.
     pub fn assemble(
         address: SocketAddr,
         count: usize,

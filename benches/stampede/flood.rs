@@ -36,9 +36,6 @@ const TALKERS: &str = "127.0.0.1/32";
 const READY_POLL: Duration = Duration::from_millis(20);
 
 /// Runs with and without the flooder, and prints a table. Returns all runs, of each pair the one with the flooder first.
-///
-/// # Errors
-/// When the server cannot be measured, or refuses the flooder.
 pub fn run(
     report: &mut Report,
     common: &Common,

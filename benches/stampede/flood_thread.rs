@@ -66,9 +66,6 @@ pub struct Shared {
 }
 
 /// Floods until it is over. Names from `first_name` on are the flooder's.
-///
-/// # Errors
-/// When it cannot connect, or a connection fails otherwise than by the server.
 pub fn flood(
     server: SocketAddr,
     kind: FloodKind,

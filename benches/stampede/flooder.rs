@@ -83,9 +83,6 @@ impl Flooder {
     }
 
     /// What it has done.
-    ///
-    /// # Errors
-    /// When its thread has ended.
     pub fn counts(&self) -> anyhow::Result<Counts> {
         let Shared { executed, refused, opened, cut, thread, .. } = &*self.shared;
         let [executed, refused, opened, cut] = [executed, refused, opened, cut].map(|n| n.load(Ordering::Relaxed));
@@ -94,9 +91,6 @@ impl Flooder {
     }
 
     /// Resets all connections.
-    ///
-    /// # Errors
-    /// When the thread had failed before.
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.join()
     }

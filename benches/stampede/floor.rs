@@ -61,9 +61,6 @@ struct Floor {
 }
 
 /// Listens on a free port, prints it as one line on stdout, and serves until it is killed.
-///
-/// # Errors
-/// When epoll or the listener fails.
 pub fn run(gallery: Gallery, coalesce: bool, fault: Option<Fault>) -> anyhow::Result<()> {
     let listener = listen().context("the floor cannot listen")?;
     let names = gallery.names().iter().enumerate().map(|(at, name)| (name.clone().into_bytes(), at)).collect();

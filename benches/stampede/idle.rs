@@ -24,9 +24,6 @@ const REST_BEFORE: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_secs(10);
 
 /// Opens `clients` connections, logged in or not, and lets them rest.
-///
-/// # Errors
-/// When one of them is refused.
 #[expect(clippy::disallowed_methods, reason = "it measures a server at rest")]
 pub fn run(report: &mut Report, common: &Common, clients: usize, registered: bool) -> anyhow::Result<()> {
     let comparison = Comparison::prepare(common, if registered { clients } else { 1 })?;

@@ -18,9 +18,6 @@ const HEADROOM: f64 = 10.0;
 type Line = (String, RGBAColor, Vec<(f64, f64)>);
 
 /// Draws what was measured for each number of receivers, in ascending order.
-///
-/// # Errors
-/// When the file cannot be written.
 pub fn draw(path: &Path, measured: &[(usize, Runs)]) -> anyhow::Result<()> {
     let targets: Vec<&'static str> = match measured.first().and_then(|(_, runs)| runs.first()) {
         Some(pair) => pair.iter().map(|figures| figures.target).collect(),

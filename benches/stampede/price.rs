@@ -59,9 +59,6 @@ const HELPS: u32 = 2000;
 const QUESTIONS: [&str; 9] = ["", "help all", "who", "who x", "cows", "login x", "say x x", "art color", "history"];
 
 /// Prints a row for each input, the last for yields to `receivers`.
-///
-/// # Errors
-/// When the server cannot be measured.
 #[expect(clippy::disallowed_methods, reason = "a byte comes by itself only after a pause")]
 pub fn run(report: &mut Report, common: &Common, receivers: usize) -> anyhow::Result<()> {
     let mut common = common.clone();

@@ -25,9 +25,6 @@ pub struct Usage {
 
 impl Usage {
     /// Of process `pid`.
-    ///
-    /// # Errors
-    /// When there is no such process.
     pub fn of(pid: u32) -> anyhow::Result<Usage> {
         let mut usage = Usage::default();
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("process {pid} is gone"))?;
@@ -49,27 +46,18 @@ impl Usage {
 }
 
 /// CPU time of a thread of this process in nanoseconds.
-///
-/// # Errors
-/// When there is no such thread.
 pub fn thread_cpu_ns(thread: u32) -> io::Result<u64> {
     let schedstat = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat"))?;
     Ok(first_number(&schedstat).unwrap_or(0))
 }
 
 /// The machine's load average over the last minute.
-///
-/// # Errors
-/// When /proc is not there.
 pub fn load() -> io::Result<f64> {
     Ok(first_number(&fs::read_to_string("/proc/loadavg")?).unwrap_or(f64::NAN))
 }
 
 /// CPU time of everybody on this machine so far, and what its host has taken for others, in nanoseconds. Exact to some
 /// ticks of 10 ms.
-///
-/// # Errors
-/// When /proc is not there.
 pub fn machine_cpu_ns() -> io::Result<u64> {
     let stat = fs::read_to_string("/proc/stat")?;
     // user, nice, system, idle, iowait, irq, softirq, steal; guests are part of user.
@@ -79,17 +67,11 @@ pub fn machine_cpu_ns() -> io::Result<u64> {
 }
 
 /// Resident memory of a process in bytes.
-///
-/// # Errors
-/// When there is no such process.
 pub fn rss_bytes(pid: u32) -> io::Result<u64> {
     Ok(field(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmRSS:") * 1024)
 }
 
 /// The kernel's slabs and TCP buffers in bytes, for all processes of this machine: differences are an estimate.
-///
-/// # Errors
-/// When /proc is not there.
 pub fn kernel_bytes() -> io::Result<u64> {
     let slab = field(&fs::read_to_string("/proc/meminfo")?, "Slab:") * 1024;
     let sockets = fs::read_to_string("/proc/net/sockstat")?;

@@ -25,9 +25,6 @@ pub struct Report {
 
 impl Report {
     /// As the flags say.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
     pub fn new(common: &Common) -> anyhow::Result<Report> {
         let open = |path| OpenOptions::new().create(true).append(true).open(path);
         let out = common.out.as_ref().map(open).transpose().context("--out cannot be written")?;

@@ -29,9 +29,6 @@ const SLICE: Duration = Duration::from_millis(2);
 const RECEIVE_BUFFER_BYTES: usize = 4096;
 
 /// Runs `script` with and without its `others`, which never read, and prints a table.
-///
-/// # Errors
-/// When the server cannot be measured.
 pub fn run(report: &mut Report, common: &Common, script: &Script) -> anyhow::Result<()> {
     let comparison = Comparison::prepare(common, script.clients + script.others)?;
     let parameters = comparison.parameters("slow", script);

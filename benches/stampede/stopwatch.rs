@@ -19,18 +19,12 @@ pub struct Stopwatch {
 
 impl Stopwatch {
     /// From now on.
-    ///
-    /// # Errors
-    /// When the target has ended.
     pub fn start(target: &Target) -> anyhow::Result<Stopwatch> {
         let (server, generator) = (Usage::of(target.pid)?, Usage::of(std::process::id())?);
         Ok(Stopwatch { began: Instant::now(), server, generator, machine_ns: machine_cpu_ns()? })
     }
 
     /// Until now; the caller fills in what it has counted.
-    ///
-    /// # Errors
-    /// When the target has ended.
     pub fn stop(&self, target: &Target) -> anyhow::Result<Figures> {
         let server = Usage::of(target.pid)?.since(self.server);
         let generator = Usage::of(std::process::id())?.since(self.generator);

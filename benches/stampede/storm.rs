@@ -26,9 +26,6 @@ use super::target::Target;
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// Measures `clients` at a time on all targets, and prints a table.
-///
-/// # Errors
-/// When a target cannot be measured.
 pub fn run(report: &mut Report, common: &Common, clients: usize) -> anyhow::Result<()> {
     let comparison = Comparison::prepare(common, clients)?;
     let parameters = json!({

@@ -44,9 +44,6 @@ pub fn names(count: usize) -> Vec<String> {
 }
 
 /// The server that the flags ask for, with names for this many clients.
-///
-/// # Errors
-/// When it does not start.
 pub fn server(common: &Common, clients: usize) -> anyhow::Result<Target> {
     if let (Some(address), Some(pid)) = (common.addr, common.pid) {
         return Ok(Target { label: "server", address, pid, child: None, log: None });
@@ -55,9 +52,6 @@ pub fn server(common: &Common, clients: usize) -> anyhow::Result<Target> {
 }
 
 /// Another build of the server, with the same flags.
-///
-/// # Errors
-/// When it does not start.
 pub fn other_server(binary: &Path, common: &Common, clients: usize) -> anyhow::Result<Target> {
     start_server("other server", binary, common, clients)
 }
@@ -80,9 +74,6 @@ fn start_server(label: &'static str, binary: &Path, common: &Common, clients: us
 }
 
 /// A floor that delivers what `recipe` describes.
-///
-/// # Errors
-/// When it does not start.
 pub fn floor(coalesce: bool, fault: Option<Fault>, recipe: &Value) -> anyhow::Result<Target> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("floor").args(coalesce.then_some("--coalesce"));
@@ -136,9 +127,6 @@ impl Drop for Target {
 
 /// What a floor needs: names and texts, and how the server at `address` draws them. Texts are of `bytes`, or those of a
 /// chat.
-///
-/// # Errors
-/// When a cow is taken.
 pub fn recipe(address: SocketAddr, names: &[String], bytes: Option<usize>) -> anyhow::Result<Value> {
     let cows = names.len().min(charasay::BUILTIN_CHARA.len());
     let texts = texts(bytes);
@@ -157,9 +145,6 @@ fn texts(bytes: Option<usize>) -> Texts {
 }
 
 /// The gallery that a recipe describes.
-///
-/// # Errors
-/// When its messages differ in more than text and cow.
 pub fn gallery(recipe: &Value) -> anyhow::Result<Gallery> {
     let list = |key: &str| recipe[key].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
     let blocks = |key: &str| list(key).map(String::into_bytes).collect::<Vec<_>>();

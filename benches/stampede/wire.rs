@@ -68,9 +68,6 @@ struct OwnText {
 impl Gallery {
     /// For clients of these names, of which client `i` is drawn like cow `i % cows`. `of_first` is what the first cow gets
     /// when it says all `texts` to itself; `of_others` is the first text of each other cow to itself.
-    ///
-    /// # Errors
-    /// When these messages differ in more than text and cow.
     pub fn learn(
         names: Vec<String>,
         texts: Texts,
@@ -94,9 +91,6 @@ impl Gallery {
     }
 
     /// From now on client `sender` says `rest` after each token. `block` is what it gets when it says that to itself.
-    ///
-    /// # Errors
-    /// When `block` is no message of this client.
     pub fn learn_own(&mut self, sender: usize, rest: Vec<u8>, block: &[u8]) -> Result<(), Garbled> {
         let around = around(block, self.has_header.then(|| &*self.names[sender]))?;
         self.own.push(OwnText { sender, rest, around });
@@ -149,9 +143,6 @@ impl Gallery {
     }
 
     /// The first item of `input` and its length, or `None` while it is incomplete.
-    ///
-    /// # Errors
-    /// When it is nothing that this server should send.
     pub fn next(&self, input: &[u8]) -> Result<Option<(Item, usize)>, Garbled> {
         let Some(&first) = input.first() else { return Ok(None) };
         if REPLIES.iter().any(|reply| reply[0] == first && reply.iter().zip(input).all(|(a, b)| a == b)) {

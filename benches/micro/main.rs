@@ -6,48 +6,38 @@
 //! - `shard`: the commands that walk all cows, `who` and `cows`
 //! - `hop`: from one core to another and back over the mesh, one frame alone and 256 at once
 //!
-//! Run all with `cargo bench --bench micro` (under a minute), one room with
-//! `cargo bench --bench micro -- draw`. A machine that others share gives times that mean little by
-//! themselves: compare two rows of one run, or the same row before and after a change, run in turns.
+//! `cargo bench --bench micro` runs all (under a minute), `cargo bench --bench micro -- draw` one room. Times of a shared
+//! machine mean little: compare two rows of one run, or the same row before and after a change, run in turns.
 
 #![allow(missing_docs, reason = "criterion_group! makes a public function and gives it no comment")]
 
+mod hop;
+
 use std::hint::black_box;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use charasay::bubbles::BubbleType;
 use charasay::{Chara, format_character};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use rustix::thread::{CpuSet, sched_getaffinity};
 
 use cowchat::cows::bubble::Bubble;
 use cowchat::cows::{CowId, Herd};
 use cowchat::directory::{Claims, Directory};
 use cowchat::ids::{ConnectionId, ShardId};
-use cowchat::limits::{
-    BUBBLE_COLUMNS, BUBBLE_COLUMNS_ALLOWED, LINE_BYTES_MAX, MAILBOX_FRAMES, READ_BYTES, TURN_FRAMES,
-};
+use cowchat::limits::{BUBBLE_COLUMNS, BUBBLE_COLUMNS_ALLOWED, LINE_BYTES_MAX, READ_BYTES, TURN_FRAMES};
 use cowchat::metrics::{CoreMetrics, Metrics};
-use cowchat::net::delivery::mesh::{Inbox, Mesh};
 use cowchat::protocol::art::Art;
 use cowchat::protocol::command::{Command, Standing};
 use cowchat::protocol::line::LineBuffer;
 use cowchat::protocol::name::Name;
 use cowchat::protocol::text::sanitize;
-use cowchat::runtime::executor::{block_on, pin_to};
-use cowchat::runtime::notifications::Notifications;
-use cowchat::runtime::progress::Progress;
-use cowchat::runtime::reactor::Reactor;
-use cowchat::runtime::remote_waker::RemoteWaker;
 use cowchat::shard::{Drawing, Frame, Message, Rendering, Rules, Shard, ShardContext, name};
 
 /// A sentence, a paragraph, a page, the longest line.
 const TEXT_BYTES: [usize; 4] = [36, 250, 1000, LINE_BYTES_MAX];
 
-/// What other scripts cost, and what costs most.
+/// Texts of other scripts, and those that cost most.
 const SCRIPTS: [(&str, &str); 15] = [
     ("cyrillic", "Вчера забор у реки опять упал, и половина из нас пошла посмотреть, как там. "),
     ("cjk", "昨日川のそばの柵がまた倒れて私たちの半分は向こう側を見に行きました。"),
@@ -76,7 +66,7 @@ const TEXTS: [&str; 4] = [
      stayed until the farmer came with the young dog.",
 ];
 
-/// Those of them that cost most on wide lines.
+/// The scripts that cost most on wide lines.
 const WORST_WIDE: [&str; 3] = ["families", "arabic ligatures", "variants"];
 
 fn line(c: &mut Criterion) {
@@ -113,9 +103,9 @@ fn command(c: &mut Criterion) {
 fn sanitizing(c: &mut Criterion) {
     let mut group = c.benchmark_group("sanitize");
     let ascii = TEXTS[3].as_bytes().to_vec();
-    // Colours, a title, an escape with no end, a bidi override, a zero-width blank, and what is no UTF-8.
+    // Colours, a title, an escape with no end, a bidi override, a zero-width blank, and invalid UTF-8.
     let hostile = b"\x1b[31mmoo\x1b]0;owned\x07 \x1b[999 \xe2\x80\xae\xe2\x80\x8b\xff\xc3\x00moo\x1bP".repeat(7);
-    // Letters of two, three and four bytes, and as many marks on one base as are too many.
+    // Letters of two, three and four bytes, and more marks on one letter than are kept.
     let wide = "привет, 世界 😀 e\u{301}\u{302}\u{303}\u{304}\u{305} ".repeat(6).into_bytes();
     for (name, input) in [("ascii", &ascii), ("hostile", &hostile), ("wide and combining", &wide)] {
         group.throughput(Throughput::Bytes(input.len() as u64));
@@ -124,7 +114,7 @@ fn sanitizing(c: &mut Criterion) {
     group.finish();
 }
 
-/// A message as it is sent, in one rendering: its text kept, its bubble and its body drawn.
+/// A message as it is sent, in one rendering: bubble and body around the text.
 fn draw(c: &mut Criterion) {
     let mut group = c.benchmark_group("draw");
     let herd = builtin();
@@ -149,7 +139,7 @@ fn draw(c: &mut Criterion) {
     group.finish();
 }
 
-/// Texts of other scripts, and those that cost most: time has to grow with their length and not faster.
+/// Texts of other scripts, and those that cost most: the time must grow with their length and not faster.
 fn scripts(c: &mut Criterion) {
     let mut group = c.benchmark_group("scripts");
     let rendering = Rendering::of(Art::Small);
@@ -172,7 +162,7 @@ fn scripts(c: &mut Criterion) {
     group.finish();
 }
 
-/// As many whole characters of `piece`, again and again, as fit into `bytes`.
+/// Whole characters of `piece`, repeated, as many as fit into `bytes`.
 fn repeated(piece: &str, bytes: usize) -> String {
     let mut text: String = piece.chars().cycle().take(bytes).collect();
     text.truncate(text.floor_char_boundary(bytes));
@@ -186,7 +176,7 @@ fn directory(c: &mut Criterion) {
     let mut claims = Claims::new(Arc::clone(&directory), ShardId::new(0));
     let [taken, free] = two_cows(&herd);
     let connection = ConnectionId::new(0);
-    let _claim = claims.claim(taken, connection).expect("nobody else claims");
+    let _claim = claims.claim(taken, connection).expect("no other claim");
     group.bench_function("claim and release", |b| b.iter(|| claims.claim(black_box(free), connection).is_some()));
     group.bench_function("claim of a taken cow", |b| b.iter(|| claims.claim(black_box(taken), connection).is_some()));
     for size in [4200, 65_536] {
@@ -236,10 +226,10 @@ fn registered(herd: Herd, every: usize) -> Shard {
     shard
 }
 
-/// There and back between two executors, each asleep while the other works.
+/// There and back between two executors, each of which parks while the other works.
 fn hop(c: &mut Criterion) {
     let mut group = c.benchmark_group("hop");
-    let cores = Cores::start();
+    let cores = hop::Cores::start(a_yield());
     for (name, frames) in [("one frame and back", 1), ("256 frames and one back", TURN_FRAMES)] {
         group.throughput(Throughput::Elements(frames as u64));
         group.bench_function(name, |b| b.iter_custom(|rounds| cores.measure(rounds, frames)));
@@ -247,112 +237,20 @@ fn hop(c: &mut Criterion) {
     group.finish();
 }
 
-/// How many rounds to measure, of how many frames each.
-type Job = (u64, usize);
-
-/// Two cores joined by a mesh, each on a thread and, if there are two, on a CPU of its own. They end with the
-/// process.
-struct Cores {
-    jobs: mpsc::Sender<Job>,
-    near: Arc<RemoteWaker>,
-    times: mpsc::Receiver<Duration>,
-}
-
-impl Cores {
-    fn start() -> Self {
-        let mut mesh = Mesh::build(2, MAILBOX_FRAMES).expect("descriptors").into_iter();
-        let mut next = || mesh.next().expect("a mesh of two");
-        let ((near, from_far), (far, from_near)) = (next(), next());
-        let remote_waker = Arc::clone(near.remote_waker());
-        let (jobs, todo) = mpsc::channel();
-        let (report, times) = mpsc::channel();
-        std::thread::spawn(move || {
-            run_core(0, Arc::clone(near.remote_waker()), async |reactor| {
-                send_rounds(&near, &mut reactor.notifications(), &from_far, &todo, &report).await;
-            });
-        });
-        std::thread::spawn(move || {
-            run_core(1, Arc::clone(far.remote_waker()), async |reactor| {
-                answer_each_end(&far, &mut reactor.notifications(), &from_near).await;
-            });
-        });
-        Cores { jobs, near: remote_waker, times }
-    }
-
-    fn measure(&self, rounds: u64, frames: usize) -> Duration {
-        self.jobs.send((rounds, frames)).expect("the near core waits for jobs");
-        self.near.wake();
-        self.times.recv().expect("the near core measures each job")
-    }
-}
-
-/// Sends a round's frames, the last of them an `End`, and waits for the answer to that.
-async fn send_rounds(
-    mesh: &Mesh,
-    notifications: &mut Notifications,
-    inbox: &Inbox,
-    todo: &mpsc::Receiver<Job>,
-    report: &mpsc::Sender<Duration>,
-) {
-    let far = ShardId::new(1);
-    let frame = a_yield();
-    loop {
-        let Ok((rounds, frames)) = todo.try_recv() else {
-            notifications.notified().await;
-            continue;
-        };
-        let began = Instant::now();
-        for _ in 0..rounds {
-            for _ in 1..frames {
-                mesh.try_forward(far, frame.clone()).expect("a mailbox has room for a turn");
-            }
-            mesh.try_forward(far, Frame::End).expect("a mailbox has room for a turn");
-            while inbox.try_recv().is_err() {
-                notifications.notified().await;
-            }
-        }
-        if report.send(began.elapsed()).is_err() {
-            return;
-        }
-    }
-}
-
-/// Takes frames as the pump does, and sends an `End` back for each `End`.
-async fn answer_each_end(mesh: &Mesh, notifications: &mut Notifications, inbox: &Inbox) {
-    loop {
-        notifications.notified().await;
-        while let Ok(frame) = inbox.try_recv() {
-            if matches!(black_box(frame), Frame::End) {
-                mesh.try_forward(ShardId::new(0), Frame::End).expect("one answer at a time");
-            }
-        }
-    }
-}
-
 /// A frame as `yield hi` makes it.
 fn a_yield() -> Frame {
     let herd = builtin();
     let [cow, _] = two_cows(&herd);
     let mut claims = Claims::new(Directory::new(herd.len(), 1, 1).expect("memory"), ShardId::new(0));
-    let claim = claims.claim(cow, ConnectionId::new(0)).expect("nobody else claims");
+    let claim = claims.claim(cow, ConnectionId::new(0)).expect("no other claim");
     Frame::Yield { message: Message::new(cow, "hi", false), author: claim.owner() }
-}
-
-/// A core on the `index`th of the CPUs that this process may use, on any if there are not so many.
-fn run_core(index: usize, remote_waker: Arc<RemoteWaker>, main: impl AsyncFnOnce(Rc<Reactor>)) {
-    let allowed = sched_getaffinity(None).unwrap_or_default();
-    let cpu = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).nth(index);
-    // Where that is forbidden it is measured wherever the kernel likes.
-    cpu.map(pin_to);
-    block_on(remote_waker, Progress::default(), main)
-        .expect("io_uring works here: ci/preflight.sh says what is lacking");
 }
 
 fn builtin() -> Herd {
     herd_of(1)
 }
 
-/// charasay's cows, each so many times.
+/// charasay's breeds, with `size` cows each.
 fn herd_of(size: u32) -> Herd {
     let cows = Herd::builtin(&Bubble::default()).expect("charasay's cows are a bubble and a body");
     Herd::new(cows, size, Bubble::default()).expect("24 names")
@@ -362,7 +260,7 @@ fn two_cows(herd: &Herd) -> [CowId; 2] {
     ["tux", "cow"].map(|name| herd.find(name, 1).expect("charasay has both"))
 }
 
-/// About a second and a half for each row; more samples make it steadier than a shared machine deserves.
+/// About a second and a half for each row: more samples add nothing on a shared machine.
 fn short() -> Criterion {
     Criterion::default()
         .warm_up_time(Duration::from_millis(300))
