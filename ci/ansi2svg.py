@@ -1,26 +1,26 @@
 #!/usr/bin/env python3
 """Draws a terminal's screen as SVG: text with colour sequences from stdin, the picture to stdout.
 
-Knows what charasay's cows and ci/picture.sh need: ASCII, LF, bold, and backgrounds of the 256-colour palette or
-in RGB. Anything else is an error rather than a wrong picture. The same input gives the same bytes.
+Knows what charasay's cows and ci/picture.sh need: ASCII, LF, bold, and backgrounds of the 256-colour palette or in RGB.
+Anything else is an error, not a wrong picture. The same input gives the same bytes.
 """
 
 import re
 import sys
 from xml.sax.saxutils import escape
 
-# A cell is twice as high as wide, so that charasay's pixels, two cells each, are square. In nearly all
-# monospace fonts a character is 0.6 em wide: 9 px at 15 px. textLength puts the others right.
+# A cell is twice as high as wide, so charasay's pixels, two cells each, are square. In most monospace fonts a character
+# is 0.6 em wide: 9 px at 15 px. textLength corrects the others.
 CELL_WIDTH, CELL_HEIGHT, FONT_SIZE, BASELINE = 9, 18, 15, 13
 MARGIN = 18
-# The cows' outlines are nearly black, so the screen is not.
+# Not black, since the cows' outlines nearly are.
 SCREEN, TEXT, BOLD_TEXT = "#2b303b", "#c4c8d0", "#ffffff"
 
 TOKEN = re.compile(r"\x1b\[([0-9;]*)m|([ -~])|(\n)")
 
 
 def palette(index):
-    """xterm's colour of this number, the cube and the greys; the first sixteen are up to the terminal."""
+    """xterm's colour of this number: the cube and the greys. The first sixteen depend on the terminal."""
     if 16 <= index < 232:
         place = index - 16
         return tuple(55 + 40 * level if level else 0 for level in (place // 36, place // 6 % 6, place % 6))
@@ -66,7 +66,7 @@ def rows_of_cells(screen):
 
 
 def runs(keys):
-    """Neighbours that are equal, as (begin, end, key)."""
+    """Equal neighbours, as (begin, end, key)."""
     begin = 0
     for at in range(1, len(keys) + 1):
         if at == len(keys) or keys[at] != keys[begin]:
@@ -75,7 +75,7 @@ def runs(keys):
 
 
 def rectangles(rows):
-    """By colour, [column, row, width, height] in cells; runs that continue straight below are one."""
+    """By colour, [column, row, width, height] in cells. Equal runs below each other are one rectangle."""
     by_colour, above = {}, {}
     for y, row in enumerate(rows):
         here = {}
@@ -94,7 +94,7 @@ def rectangles(rows):
 
 
 def texts(rows):
-    """(column, row, text, bold); never with two blanks in a row, which XML readers may take for one."""
+    """(column, row, text, bold), without two blanks in a row, which XML readers may read as one."""
     for y, row in enumerate(rows):
         for begin, end, bold in runs([bold for _, _, bold in row]):
             for word in re.finditer(r"\S+(?: \S+)*", "".join(character for character, _, _ in row[begin:end])):

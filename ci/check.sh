@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# All that a change has to pass, for people and machines alike: format, lints, documentation, tests, the unit.
-# As root on Debian it installs the packages that are missing; ci/preflight.sh lists what is needed.
+# Everything that a change must pass: format, lints, documentation, tests, the systemd unit.
+# As root on Debian it installs missing packages; ci/preflight.sh lists what is needed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# Whoever starts this may have no stdin, and nothing here may wait for one.
+# There may be no stdin, and nothing here may wait for it.
 exec </dev/null
 
 readonly descriptors_wanted=2500 # as ci/preflight.sh
 times=()
 
-# $1: what; the rest: the command. Announces it by one line and notes how long it took, or that its exit code
-# was 77: it cannot be done here, and has said why.
+# $1: a name; the rest: the command. Prints both, and records how long it takes. Exit code 77 of the command means that
+# it cannot be done here and has said why.
 step() {
     local name=$1 began=$SECONDS code=0
     shift
@@ -26,7 +26,7 @@ step() {
     esac
 }
 
-# What a fresh Debian image lacks. Anywhere else, or as anybody else, preflight says what to install.
+# What a fresh Debian image lacks. Elsewhere, or without root, preflight says what to install.
 install_missing() {
     local packages=() nc_help package
     nc_help=$(nc -h 2>&1 || true)
@@ -43,13 +43,13 @@ install_missing() {
     printf 'installing %s\n' "${packages[*]}"
     export DEBIAN_FRONTEND=noninteractive
     apt-get -q update || true
-    # One by one, since not every one is needed: preflight says what cannot be done without it.
+    # One by one, since some are optional: preflight says what does not work without them.
     for package in "${packages[@]}"; do
         apt-get -q install -y --no-install-recommends "$package" || printf 'cannot install %s\n' "$package" >&2
     done
 }
 
-# A shell's soft limit is often 1024 where the hard one allows more.
+# The soft limit of a shell is often 1024 where the hard one allows more.
 raise_descriptors() {
     local limit
     limit=$(ulimit -Sn)
@@ -67,7 +67,7 @@ step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --docume
 step "unit" ci/unit.sh
 step "schedules of claims" cargo test --locked -p claims
 step "tests" cargo test --locked
-# Where cores meet, with more of them than two.
+# Tests of what cores do to each other, with more than two of them.
 step "tests on four cores" env COWCHAT_TEST_CORES=4 cargo test --locked --test suite -- crowd:: delivery:: herds:: \
     notices:: server_faults:: ownership:: readers:: shutdown::
 

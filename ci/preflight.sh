@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
 # What this machine lacks to run, build and test cowchat: one line a fact, in three parts. Changes nothing.
-#   ci/preflight.sh run      a binary is here, and should serve
-#   ci/preflight.sh build    the source is here: what `cargo build` needs
-#   ci/preflight.sh          all three parts, the tests too
-# "without" marks what is not needed; the line says what does not work then.
+#   ci/preflight.sh run      what a server needs
+#   ci/preflight.sh build    what `cargo build` needs
+#   ci/preflight.sh          both, and what the tests need
+# "without" marks what is optional; the line says what does not work without it.
 # Exit code 0: nothing is lacking. 1: something is, and its line says what to do. 2: no such part.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 readonly descriptors_to_start=96    # limits::DESCRIPTORS_MIN
-readonly descriptors_to_test=2500   # several tests at once that open hundreds of connections or a thousand
-readonly memlock_to_start=512       # KiB: glommio refuses to start below
-readonly memlock_per_core=512       # limits::MEMLOCK_PER_CORE in KiB, which a user without CAP_IPC_LOCK needs
-readonly kernel_least=5.13          # polls of io_uring that tell of more than one change
+readonly descriptors_to_test=2500   # several tests at a time open up to a thousand connections each
+readonly memlock_to_start=512       # KiB: glommio refuses to start with less
+readonly memlock_per_core=512       # limits::MEMLOCK_PER_CORE in KiB, needed without CAP_IPC_LOCK
+readonly kernel_least=5.13          # has io_uring's multishot poll
 lacking=0
 
 ok() {
@@ -33,8 +33,8 @@ at_least() {
     printf '%s\n%s\n' "$2" "$1" | sort -V -C
 }
 
-# Sets up a ring of 8 entries, by whatever can make a system call (425 on every architecture).
-# Prints 0, the errno, or nothing if there is nothing to try it with.
+# Sets up a ring of 8 entries by perl or python3 (system call 425 on every architecture).
+# Prints 0, the errno, or nothing if there is neither.
 io_uring_setup_errno() {
     if command -v perl >/dev/null; then
         perl -e 'my $params = "\0" x 120; print syscall(425, 8, $params) < 0 ? $! + 0 : 0' && return
@@ -50,7 +50,7 @@ print(ctypes.get_errno() if libc.syscall(425, 8, ctypes.create_string_buffer(120
 check_io_uring() {
     local errno sysctl
     errno=$(io_uring_setup_errno 2>/dev/null)
-    # Linux 6.6 and later have it: 0 allows all, 1 a group and the privileged, 2 nobody.
+    # From Linux 6.6 on: 0 allows all users, 1 a group and the privileged, 2 none.
     sysctl=$(cat /proc/sys/kernel/io_uring_disabled 2>/dev/null || echo none)
     case $errno in
     0) ok "io_uring: a ring can be set up" ;;
@@ -87,7 +87,7 @@ check_kernel() {
     fi
 }
 
-# $1: of which limit, -H or -S; $2: how many are needed; $3: for what.
+# $1: -H or -S, for the hard or the soft limit; $2: how many are needed; $3: what needs them.
 check_descriptors() {
     local limit
     limit=$(ulimit "$1n")
@@ -98,8 +98,8 @@ check_descriptors() {
     fi
 }
 
-# Whether no limit on locked memory holds for this user but the one that glommio asks for: CAP_IPC_LOCK, which
-# counts only outside of user namespaces.
+# Whether this user has CAP_IPC_LOCK outside of user namespaces. Then the kernel has no limit on locked memory, and only
+# glommio's minimum applies.
 may_lock_all() {
     local capabilities first=0 count=0
     capabilities=$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)
@@ -107,7 +107,7 @@ may_lock_all() {
     ((0x${capabilities:-0} >> 14 & 1 && first == 0 && count == 4294967295))
 }
 
-# The server raises its soft limits to the hard ones. With too little for all cores it starts fewer, and says so.
+# The server raises its soft limits to the hard ones. If memory does not suffice for all cores it starts fewer.
 check_memlock_to_run() {
     local limit wanted=$memlock_to_start
     limit=$(ulimit -Hl)
@@ -121,7 +121,7 @@ check_memlock_to_run() {
     fi
 }
 
-# All servers of a user count together: each thread of the tests has up to two of them, with two cores each.
+# The kernel counts all servers of a user together: each test thread has up to two, with two cores each.
 check_memlock_to_test() {
     local limit threads wanted=$memlock_to_start fewer=
     limit=$(ulimit -Sl)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The long forms of the tests, for before a release: more seeds, schedules and cases, and the whole suite many
-# times in a row, which must not fail once; and the figures that belong to the promises in tests/RELIABILITY.md.
-# Times and percentiles among those are shown and fail nothing. Stops at the first failure.
-# On two cores the figures take eight minutes beside the building, and all of it 50; how long each step took is in
-# the table at the end. What takes longer than 30 minutes is given up and has failed.
+# The long forms of the tests, before a release: more seeds, schedules and cases; the whole suite many times in a row,
+# without one failure; and the figures of the promises in tests/RELIABILITY.md, of which times and percentiles are shown
+# and fail nothing. Stops at the first failure.
+# On two cores the figures take eight minutes besides the build, and everything 50; the table at the end has the time of
+# each step. A step that takes longer than 30 minutes fails.
 # COWCHAT_SOAK_RUNS: how often the suite runs (default 20).
 # COWCHAT_SOAK_ONLY: figures, for these alone.
 set -euo pipefail
@@ -18,8 +18,8 @@ readonly chunkings=1000000
 readonly endless=1024
 readonly runs=${COWCHAT_SOAK_RUNS:-20}
 readonly only=${COWCHAT_SOAK_ONLY:-}
-readonly patience=30m
-readonly descriptors_needed=5000 # 2,000 racers, with two in the test for each and some more
+readonly step_max=30m
+readonly descriptors_needed=5000 # 2,000 racers, each with two in the test, and some more
 readonly racers=2000
 readonly releases=100
 readonly talkers=64
@@ -30,7 +30,7 @@ readonly stall_messages=2000
 readonly cow_files=2000
 readonly burst_lines=40
 
-# $*: what has to be changed first.
+# $*: what to change first.
 refuse() {
     printf '%s\n' "$*" >&2
     exit 2
@@ -38,7 +38,7 @@ refuse() {
 
 [[ $runs =~ ^[1-9][0-9]*$ ]] || refuse "COWCHAT_SOAK_RUNS=$runs: use a whole number from 1"
 [[ $only =~ ^(figures)?$ ]] || refuse "COWCHAT_SOAK_ONLY=$only: use figures, or leave it out"
-# Each client is a descriptor of the server's and two of a test's, which has some more.
+# A client is one descriptor of the server and two of the test, which has some more.
 ulimit -n "$(ulimit -Hn)"
 descriptors=$(ulimit -n)
 [ "$descriptors" != unlimited ] || descriptors=1048576
@@ -48,7 +48,7 @@ readonly idle=$((descriptors > 20000 ? 19000 : descriptors - 1000))
 readonly drained=$((descriptors > 11000 ? 5000 : (descriptors - 1000) / 2))
 rows=()
 
-# Prints what has been done so far, also when a step has failed.
+# Prints what is done so far, also when a step fails.
 report() {
     printf '\n%-34s %8s  %s\n' what "how many" result
     [ "${#rows[@]}" -eq 0 ] || printf '%s\n' "${rows[@]}"
@@ -59,7 +59,7 @@ row() {
     rows+=("$(printf '%-34s %8s  %s' "$1" "$2" "$3")")
 }
 
-# $1: what; $2: how many; the rest: the command.
+# $1: a name; $2: how many; the rest: the command.
 soak() {
     local what=$1 count=$2 began=$SECONDS
     shift 2
@@ -72,8 +72,8 @@ soak() {
     fi
 }
 
-# $1: what; $2: how many; $3: the lines of the output that are its figures, as an extended regular expression; the
-# rest: the command, which must print at least one of these.
+# $1: a name; $2: how many; $3: an extended regular expression for the lines of the output that are figures; the rest: the
+# command, which must print at least one of them.
 figure() {
     local what=$1 count=$2 lines=$3 output found line
     shift 3
@@ -90,7 +90,7 @@ figure() {
     done <<<"$found"
 }
 
-# Variables for the command that follows them.
+# VARIABLE=value ...; the rest: the command that gets them.
 with() {
     while [[ $1 == *=* ]]; do
         local -x "$1"
@@ -99,11 +99,12 @@ with() {
     "$@"
 }
 
-# cargo test, which by itself is content when no test's name is as asked.
+# cargo test, but it fails when no test has the name: cargo does not.
+# shellcheck disable=SC2120 # with() passes arguments
 cargo_test() {
     local output code=0
     output=$(mktemp)
-    timeout "$patience" cargo test --locked "$@" 2>&1 | tee "$output" || code=$?
+    timeout "$step_max" cargo test --locked "$@" 2>&1 | tee "$output" || code=$?
     if [ "$code" -eq 0 ] && ! grep -Eq '^test result: ok\. [1-9]' "$output"; then
         printf 'no test ran: cargo test %s\n' "$*" >&2
         code=1
@@ -112,8 +113,8 @@ cargo_test() {
     return "$code"
 }
 
-# $1: what; $2: how many; $3: the file of tests; $4: how its tests' names begin that print the figure; the rest:
-# what they are told by their environment. As a release, but for the faults on purpose, which that does not have.
+# $1: a name; $2: how many; $3: the file of tests; $4: the beginning of the names of the tests that print the figure; the
+# rest: variables for them. As a release, except for the deliberate faults, which a release does not have.
 figure_of_tests() {
     local what=$1 count=$2 file=$3 names=$4 release=(--release)
     shift 4
@@ -122,7 +123,7 @@ figure_of_tests() {
 }
 
 stampede() {
-    timeout "$patience" cargo bench --locked --bench stampede -- "$@"
+    timeout "$step_max" cargo bench --locked --bench stampede -- "$@"
 }
 
 figures() {
@@ -158,6 +159,7 @@ any_chunks() {
         with PROPTEST_CASES="$chunkings" cargo_test --release --test suite framing::any_bytes_in_any_chunks
 }
 
+# shellcheck disable=SC2119 # no arguments: all tests
 whole_suite() {
     local run
     for ((run = 1; run <= runs; run++)); do

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# What systemd thinks of ci/cowchat.service: whether it understands every word, and how exposed the service
-# is. Needs neither root nor a machine that systemd runs. Exit code 77: there is no systemd-analyze to ask.
+# Whether systemd understands every word of ci/cowchat.service, and how exposed it finds the service.
+# Needs neither root nor a running systemd. Exit code 77: there is no systemd-analyze.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly systemd_least=250      # the first that judges a file
+readonly systemd_least=250      # the first that checks a file
 readonly exposure_tenths_max=15 # of 100; a service that forbids nothing has 96
 
 version=$(systemd-analyze --version 2>/dev/null | sed -n '1s/^systemd \([0-9]*\).*/\1/p' || true)
@@ -17,10 +17,10 @@ fi
 scratch=$(mktemp -d)
 trap 'rm -r "$scratch"' EXIT
 unit=$scratch/cowchat.service
-# The program has to be there.
+# The program must exist.
 sed 's|^ExecStart=/[^ ]*|ExecStart=/bin/true|' ci/cowchat.service >"$unit"
 
-# A word that it does not understand it mentions and ignores. It may complain of other units as well.
+# It reports an unknown word, and exits 0. It may report other units, too.
 said=$(systemd-analyze verify --man=no "$unit" 2>&1) || { printf '%s\n' "$said" >&2 && exit 1; }
 if grep -F cowchat.service <<<"$said" >&2; then
     exit 1
