@@ -102,7 +102,7 @@ impl Entry {
         self.connections == 0
             && self.debt_until <= now
             && self.connects_until <= now
-            && self.shared.messages.is_full(now)
+            && self.shared.messages.load().debt(now).is_zero()
     }
 }
 
@@ -301,7 +301,7 @@ mod tests {
         let messages = &shared.expect("counted").messages;
         assert!(messages.try_take(NOW, rate, Price::of_message(60_000)));
         permit.expect("counted").release(Duration::ZERO, NOW);
-        let wait = |text| enter(text).shared.expect("counted").messages.wait(NOW, rate).as_secs();
+        let wait = |text| enter(text).shared.expect("counted").messages.load().wait(NOW, rate).as_secs();
         assert_eq!(wait("192.0.2.1"), 59);
         assert_eq!(wait("192.0.2.2"), 0);
     }

@@ -132,14 +132,9 @@ impl Bucket {
 pub struct SharedBucket(AtomicU64);
 
 impl SharedBucket {
-    /// How long the next message waits at `now`; zero if it may go.
-    pub fn wait(&self, now: Duration, rate: Rate) -> Duration {
-        self.bucket().wait(now, rate)
-    }
-
-    /// Whether it is full.
-    pub fn is_full(&self, now: Duration) -> bool {
-        self.bucket().debt(now).is_zero()
+    /// As it is now.
+    pub fn load(&self) -> Bucket {
+        Bucket(self.0.load(Ordering::Relaxed))
     }
 
     /// Takes `price` if a message may go at `now`. Of several cores that ask at the same moment one goes first.
@@ -160,10 +155,6 @@ impl SharedBucket {
         let (taken, cost) = (rate.cost(estimate), rate.cost(price));
         let settled = |full_at: u64| Some(full_at.saturating_add(cost).saturating_sub(taken));
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, settled);
-    }
-
-    fn bucket(&self) -> Bucket {
-        Bucket(self.0.load(Ordering::Relaxed))
     }
 }
 
@@ -265,12 +256,12 @@ mod tests {
         let (bucket, at) = (SharedBucket::default(), Duration::from_millis);
         let send = |now, bytes| bucket.try_take(now, rate, Price::of_message(bytes));
         assert!(send(at(7000), 600));
-        assert_eq!(bucket.wait(at(7000), rate), Duration::ZERO);
+        assert!(bucket.load().wait(at(7000), rate).is_zero());
         assert!(send(at(7000), 600));
         assert!(!send(at(7000), 1), "the bucket is 200 bytes below zero");
-        assert_eq!(bucket.wait(at(7000), rate), at(400) + MICROSECOND);
+        assert_eq!(bucket.load().wait(at(7000), rate), at(400) + MICROSECOND);
         assert!(send(at(7401), 0));
-        assert!(!bucket.is_full(at(9000)) && bucket.is_full(at(9401)));
+        assert_eq!([9000, 9401].map(|millis| bucket.load().debt(at(millis)).is_zero()), [false, true]);
     }
 
     #[test]
@@ -281,7 +272,7 @@ mod tests {
             assert!(bucket.try_take(now, rate, Price::of_message(estimate)));
             bucket.settle(rate, Price::of_message(estimate), Price::of_message(bytes));
             assert!(exact.try_take(now, rate, Price::of_message(bytes)));
-            assert_eq!(bucket.bucket(), exact.bucket());
+            assert_eq!(bucket.load(), exact.load());
         }
     }
 

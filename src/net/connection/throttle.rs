@@ -66,7 +66,8 @@ fn messages(connection: &Connection) -> Option<&SharedBucket> {
 /// # Errors
 /// When the connection ends before that.
 pub(crate) async fn until_address_may_say_more(core: &Rc<Core>, connection: &Connection) -> Result<(), Close> {
-    while let Some(wait) = messages(connection).map(|bucket| bucket.wait(core.server_time(), core.limits.message_rate))
+    while let Some(wait) =
+        messages(connection).map(|bucket| bucket.load().wait(core.server_time(), core.limits.message_rate))
         && !wait.is_zero()
     {
         pause(core, connection, wait).await?;
