@@ -45,13 +45,12 @@ mod tests {
     fn a_gap_between_polls_counts_for_its_limit_at_most() {
         let began = Instant::now();
         let clock = PollClock::new(began);
-        let poll = |at: Duration| {
+        let (gap, moment) = (POLL_GAP_MAX, Duration::from_millis(1));
+        for (at, now) in
+            [(gap, gap), (gap * 100, gap * 2), (gap * 100, gap * 2), (gap * 100 + moment, gap * 2 + moment)]
+        {
             clock.record_poll(began + at);
-            clock.now()
-        };
-        assert_eq!(poll(POLL_GAP_MAX), POLL_GAP_MAX);
-        assert_eq!(poll(POLL_GAP_MAX * 100), POLL_GAP_MAX * 2);
-        assert_eq!(poll(POLL_GAP_MAX * 100), POLL_GAP_MAX * 2);
-        assert_eq!(poll(POLL_GAP_MAX * 100 + Duration::from_millis(1)), POLL_GAP_MAX * 2 + Duration::from_millis(1));
+            assert_eq!(clock.now(), now, "at {at:?}");
+        }
     }
 }

@@ -147,7 +147,6 @@ impl Watch {
         act(&mut self.registrations.sources.borrow_mut()[self.key])
     }
 
-    /// Ends one of its polls.
     pub(super) fn cancel(&self, direction: Direction) {
         self.registrations.submissions.cancel(direction.of(self.key));
     }

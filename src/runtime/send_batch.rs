@@ -81,7 +81,6 @@ impl SendBatch {
     }
 }
 
-/// A ring for [`RING_SENDS`] sends at once.
 fn build() -> io::Result<IoUring> {
     // Only this thread enters the ring: the kernel need not interrupt it (Linux 6.0).
     let alone = IoUring::builder().setup_single_issuer().setup_coop_taskrun().build(RING_SENDS as u32);
