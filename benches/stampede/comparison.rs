@@ -30,7 +30,7 @@ pub struct Comparison {
     pub targets: Vec<Target>,
     /// How their messages look.
     pub gallery: Gallery,
-    /// What a floor is told.
+    /// What a floor reads from stdin.
     pub recipe: Value,
 }
 
@@ -131,7 +131,7 @@ impl Comparison {
         Ok(runs)
     }
 
-    /// Runs with and without something that disturbs the server, as often as the flags say. `run` is told which.
+    /// Runs with and without something that disturbs the server, as often as the flags say. `run` gets which.
     pub fn with_and_without(
         &self,
         report: &mut Report,

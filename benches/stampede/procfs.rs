@@ -56,7 +56,7 @@ pub fn load() -> io::Result<f64> {
     Ok(first_number(&fs::read_to_string("/proc/loadavg")?).unwrap_or(f64::NAN))
 }
 
-/// CPU time of everybody on this machine so far, and what its host has taken for others, in nanoseconds. Exact to some
+/// CPU time of all processes of this machine so far, and what its host took for other machines, in nanoseconds. Exact to some
 /// ticks of 10 ms.
 pub fn machine_cpu_ns() -> io::Result<u64> {
     let stat = fs::read_to_string("/proc/stat")?;

@@ -7,7 +7,7 @@ use super::token::{TOKEN_BYTES, Token};
 /// Repeated, the text that takes longest to draw of all that `price` tries: each letter has a variant.
 pub const DEAREST: &[u8] = "\u{627}\u{fe0f}".as_bytes();
 
-/// Different texts of a chat: with so many its rarest kind comes twice.
+/// Different texts of a chat: the rarest kind, one in a hundred, comes twice.
 const CHAT_TEXTS: usize = 200;
 
 /// The chat is the same in each run.

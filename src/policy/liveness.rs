@@ -80,8 +80,7 @@ mod tests {
         TcpHealth { unacked_packets, window_bytes, unsent_bytes, probes: 0, since_last_ack: Duration::ZERO }
     }
 
-    /// Looks at a socket with an open window, as many seconds after the first look as it is told. Returns whether the peer
-    /// is gone.
+    /// Looks at a socket with an open window, at a given second. Returns whether the peer is gone.
     fn look_at_open_window() -> impl FnMut(u32, u32, Duration) -> bool {
         let mut timer = AckTimer::default();
         move |second, unacked_packets, since_last_ack| {

@@ -1,5 +1,5 @@
-//! Decisions, arithmetic only: how much an address and a connection may do, and when. Time is told, or is a clock that
-//! all cores share; nothing here waits.
+//! What an address and a connection may do, and when. Decisions and arithmetic only: each function gets the time, and
+//! nothing here waits.
 
 pub(crate) mod addresses;
 pub(crate) mod admission;
