@@ -301,26 +301,8 @@ mod tests {
         input
     }
 
-    /// The lines alone.
-    fn lines_of(chunks: &[&[u8]], line_bytes_max: usize) -> Vec<String> {
-        let lines = input_of(chunks, line_bytes_max).into_iter().filter(|input| !input.starts_with('<'));
-        lines.map(|line| line.trim_end_matches('~').to_owned()).collect()
-    }
-
-    fn lines(input: &[u8]) -> Vec<String> {
-        lines_of(&[input], 64)
-    }
-
-    #[test]
-    fn lf_ends_a_line_and_drops_a_cr_before_it() {
-        assert_eq!(lines(b"who\ncows\r\n\n \n"), ["who", "cows", "", " "]);
-        assert_eq!(lines(b"a\rb\r\r\n"), ["a b "]);
-    }
-
-    #[test]
-    fn cr_nul_ends_a_line_too() {
-        assert_eq!(lines(b"who\r\0cows\r\0"), ["who", "cows"]);
-        assert_eq!(lines(b"w\0ho\n"), ["w\\x00ho"]);
+    fn input(bytes: &[u8]) -> Vec<String> {
+        input_of(&[bytes], 64)
     }
 
     #[test]
@@ -331,29 +313,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_at_the_end_is_a_line() {
-        assert_eq!(lines(b"who"), ["who"]);
-        assert_eq!(lines(b"who\r"), ["who"]);
-        assert_eq!(lines(b"who\n"), ["who"]);
-        assert_eq!(lines(b"who\n\r"), ["who"]);
-        assert_eq!(lines(b""), [""; 0]);
-        assert_eq!(lines(b"\xff\xfb"), [""; 0]);
-    }
-
-    #[test]
     fn telnet_sequences_are_skipped() {
-        assert_eq!(lines(b"\xff\xfb\x01w\xff\xfd\x1fho\xff\xf1\n"), ["who"]);
-        assert_eq!(lines(b"\xff\xfa\x1f\0\x50\r\0\xff\xff\x18\xff\xf0who\n"), ["who"]);
-        assert_eq!(lines(b"a\xff\xffb\n"), ["a\\xffb"]);
-        assert_eq!(lines(b"a\xffb\n"), ["ab"]);
-        assert_eq!(lines(b"who\r\xff\xf1\n"), ["who"]);
+        assert_eq!(input(b"\xff\xfa\x1f\0\x50\r\0\xff\xff\x18\xff\xf0who\n"), ["who~"]);
+        assert_eq!(input(b"who\r\xff\xf1\n"), ["who~"]);
+        assert_eq!(input(b"\xff\xfb"), [""; 0]);
     }
 
     #[test]
     fn a_line_tells_whether_the_peer_ends_lines_with_cr_lf() {
-        let input = |bytes: &[u8]| input_of(&[bytes], 64);
         assert_eq!(input(b"a\nb\r\nc\nd\r\0e\n"), ["a", "b~", "c", "d~", "e"]);
         assert_eq!(input(b"a\n\r\n\n\r\r\nb\r"), ["a", "~", "", " ~", "b"]);
+        assert_eq!(input(b"who\n\r"), ["who"]);
         // A peer that speaks telnet does, however it ends lines; a byte 0xFF alone is not telnet.
         assert_eq!(input(b"a\n\xff\xf1b\nc\n"), ["a", "b~", "c~"]);
         assert_eq!(input(b"a\xffb\nc\xff\xffd\n"), ["ab", "c\\xffd"]);
@@ -361,7 +331,6 @@ mod tests {
 
     #[test]
     fn telnet_commands_are_answered_in_their_place() {
-        let input = |bytes: &[u8]| input_of(&[bytes], 64);
         // GNU telnet, when its user types Ctrl-C.
         assert_eq!(input(b"who\n\xff\xf4\xff\xfd\x06who\n"), ["who", "<\\xff\\xfc\\x06>", "who~"]);
         assert_eq!(input(b"a\xff\xfd\x06b\n\xff\xfd\x06"), ["<\\xff\\xfc\\x06>", "ab~", "<\\xff\\xfc\\x06>"]);
@@ -372,26 +341,6 @@ mod tests {
         let commands = b"a\n\xff\xf6\xff\xfd\x06\xff\xf6b\xff\xf6\n";
         assert_eq!(input(commands), ["a", "<here>", "<\\xff\\xfc\\x06>", "<here>", "b~"]);
         assert_eq!(input(b"\xff\xfa\x1f\xff\xf0\xff\xf1\xff\xf4"), [""; 0], "nothing is asked for");
-    }
-
-    #[test]
-    fn telnet_erases_by_the_bytes_that_terminals_send() {
-        assert_eq!(lines(b"whi\xff\xf7o\nx\xff\xf8who\n"), ["whi\\x08o", "x\\x15who"]);
-    }
-
-    #[test]
-    fn lf_ends_a_telnet_sequence() {
-        assert_eq!(lines(b"a\xff\nb\n"), ["a", "b"]);
-        assert_eq!(lines(b"a\xff\xfb\nb\n"), ["a", "b"]);
-        assert_eq!(lines(b"a\xff\xfa unterminated\nb\n"), ["a", "b"]);
-        assert_eq!(lines(b"a\xff\xfa unterminated\xff\nb\n"), ["a", "b"]);
-    }
-
-    #[test]
-    fn a_line_of_the_limit_passes_and_one_more_byte_does_not() {
-        assert_eq!(lines_of(&[b"12345678\r\n123456789\nwho\n"], 8), ["12345678", "TOO LONG", "who"]);
-        assert_eq!(lines_of(&[b"1234\xff\xf15678\n"], 8), ["12345678"]);
-        assert_eq!(lines_of(&[b"123456789"], 8), ["TOO LONG"]);
     }
 
     #[test]
@@ -406,14 +355,14 @@ mod tests {
     #[test]
     fn a_request_id_and_its_blank_do_not_count() {
         for id in ["1 ", "123456789012345678 ", "007\t"] {
-            let line = |text: &str| lines_of(&[id.as_bytes(), text.as_bytes()], 8);
+            let line = |text: &str| input_of(&[id.as_bytes(), text.as_bytes()], 8);
             assert_eq!(line("abcdefgh"), [format!("{id}abcdefgh").escape_default().to_string()]);
             assert_eq!(line("abcdefghi"), ["TOO LONG"], "{id}");
         }
-        assert_eq!(lines_of(&[b"1234567890123456789 a"], 8), ["TOO LONG"], "too long for an id");
-        assert_eq!(lines_of(&[b"1x abcdefgh"], 8), ["TOO LONG"]);
-        assert_eq!(lines_of(&[b" 1 abcdefg"], 8), [" 1 abcdefg"]);
-        assert_eq!(lines_of(&[b" 1 abcdefgh"], 8), ["TOO LONG"], "blanks before it do count");
+        assert_eq!(input_of(&[b"1234567890123456789 a"], 8), ["TOO LONG"], "too long for an id");
+        assert_eq!(input_of(&[b"1x abcdefgh"], 8), ["TOO LONG"]);
+        assert_eq!(input_of(&[b" 1 abcdefg"], 8), [" 1 abcdefg"]);
+        assert_eq!(input_of(&[b" 1 abcdefgh"], 8), ["TOO LONG"], "blanks before it do count");
     }
 
     #[test]
@@ -424,23 +373,6 @@ mod tests {
         buffer.feed(b"\n");
         let start = buffer.next_line().and_then(|line| line.bytes.err()).expect("too long").start;
         assert!(start.starts_with(b"12 xxx"));
-    }
-
-    #[test]
-    fn a_peek_leaves_the_line_where_it_is() {
-        let mut buffer = LineBuffer::new(8);
-        let peek =
-            |buffer: &LineBuffer| buffer.peek().map(|line| line.bytes.map_or(&b"too long"[..], |line| line).to_vec());
-        assert_eq!(peek(&buffer), None);
-        buffer.feed(b"who\n123456789\ncows");
-        assert_eq!(peek(&buffer), Some(b"who".to_vec()));
-        let next = |buffer: &mut LineBuffer| buffer.next_line().expect("a line").bytes.map(<[u8]>::to_vec).ok();
-        assert_eq!(next(&mut buffer).as_deref(), Some(&b"who"[..]));
-        assert_eq!(peek(&buffer), Some(b"too long".to_vec()));
-        assert_eq!(next(&mut buffer), None);
-        assert_eq!(peek(&buffer), None, "not ended");
-        buffer.finish();
-        assert_eq!(peek(&buffer), Some(b"cows".to_vec()));
     }
 
     #[test]

@@ -96,32 +96,9 @@ mod tests {
         assert_eq!(Name::parse("tux"), Some(Name { breed: "tux", number: 1 }));
         assert_eq!(Name::parse("tux#2"), Some(Name { breed: "tux", number: 2 }));
         assert_eq!(Name::parse("tux#4294967295"), Some(Name { breed: "tux", number: u32::MAX }));
-        for none in ["tux#", "tux#0", "tux#1", "tux#01", "tux#02", "tux#x", "tux#2x", "tux#+2", "tux#-2", "tux#2#3"] {
+        for none in ["tux#2x", "tux#+2", "tux#-2", "tux#2#3", "tux#4294967296", "tux#٢"] {
             assert_eq!(Name::parse(none), None, "{none}");
         }
-        for none in ["tux#4294967296", "tux#99999999999999999999", "tux#٢"] {
-            assert_eq!(Name::parse(none), None, "{none}");
-        }
-    }
-
-    #[test]
-    fn only_a_mark_without_a_number_asks_for_any() {
-        assert_eq!(any_of("tux#"), Some("tux"));
-        assert_eq!(any_of("tux"), None);
-        assert_eq!(any_of("tux#2"), None);
-    }
-
-    #[test]
-    fn a_prefix_may_end_anywhere_in_a_name() {
-        let numbers = |prefix, size| Prefix::new(prefix).numbers_of("tux", size).collect::<Vec<_>>();
-        assert_eq!(numbers("", 9), [1..=9]);
-        assert_eq!(numbers("tu", 9), [1..=9]);
-        assert_eq!(numbers("tux#", 9), [2..=9]);
-        assert_eq!(numbers("tux#1", 250), [10..=19, 100..=199]);
-        assert_eq!(numbers("tux#2", 250), [2..=2, 20..=29, 200..=250]);
-        assert!(numbers("tux#", 1).is_empty());
-        assert!(numbers("tu#", 9).is_empty());
-        assert!(numbers("tux#99999999999999999999", 9).is_empty());
     }
 
     proptest! {

@@ -201,27 +201,6 @@ pub const TOO_MANY_FROM_ADDRESS: &str = "error: too many connections from your a
 mod tests {
     use super::*;
 
-    fn name(number: u32) -> Name<'static> {
-        Name { breed: "x", number }
-    }
-
-    #[test]
-    fn lists_are_joined_by_commas_or_say_none() {
-        assert_eq!(Reply::Available(vec![]).to_string(), "Available cow names: (none)");
-        let who = |numbers: &[u32]| {
-            Reply::Registered { names: numbers.iter().copied().map(name).collect(), more: 0 }.to_string()
-        };
-        assert_eq!(who(&[]), "Registered users: (none)");
-        assert_eq!(who(&[1]), "Registered users: x");
-        assert_eq!(who(&[1, 2]), "Registered users: x, x#2");
-    }
-
-    #[test]
-    fn who_counts_those_that_are_not_listed() {
-        let who = Reply::Registered { names: vec![name(1), name(2)], more: 98_998 };
-        assert_eq!(who.to_string(), "Registered users: x, x#2 ... and 98998 more (who PREFIX)");
-    }
-
     #[test]
     fn free_names_are_listed_as_three_runs_at_most() {
         let free = |runs: &[RangeInclusive<u32>]| {
@@ -234,12 +213,5 @@ mod tests {
         assert_eq!(free(&[2..=3, 5..=5, 7..=7, 9..=9]), "Available cow names: tux#2-3, tux#5, tux#7, tux#...");
         assert_eq!(free(&[1..=2, 4..=4, 6..=6]), "Available cow names: tux, tux#2, tux#4, tux#...");
         assert_eq!(free(&[]), "Available cow names: (none)");
-    }
-
-    #[test]
-    fn one_cow_is_not_cows() {
-        assert_eq!(Reply::SentToCows(0).to_string(), "Sent to 0 cows");
-        assert_eq!(Reply::SentToCows(1).to_string(), "Sent to 1 cow");
-        assert_eq!(Reply::SentToCows(12).to_string(), "Sent to 12 cows");
     }
 }

@@ -34,15 +34,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_a_first_word_of_up_to_eighteen_digits() {
-        assert_eq!(split_id("12 cows"), Ok((Some("12"), "cows")));
+    fn an_id_is_a_whole_first_word_of_ascii_digits() {
         assert_eq!(split_id("  007  say a b "), Ok((Some("007"), " say a b")));
-        assert_eq!(split_id("12"), Ok((Some("12"), "")));
-        assert_eq!(split_id("123456789012345678 who"), Ok((Some("123456789012345678"), "who")));
-        assert_eq!(split_id("1234567890123456789 who"), Err(Refusal::IdTooLong));
-        assert_eq!(split_id(&"1".repeat(100)), Err(Refusal::IdTooLong));
-        for none in ["", "  ", "who", "12x who", "-1 who", "١ who", "who 12"] {
-            assert_eq!(split_id(none), Ok((None, none.trim())), "{none}");
+        for none in ["12x who", "١ who", "who 12"] {
+            assert_eq!(split_id(none), Ok((None, none)), "{none}");
         }
     }
 }
