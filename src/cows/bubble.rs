@@ -202,19 +202,6 @@ mod tests {
     use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
     #[test]
-    fn one_line_stands_between_angle_brackets() {
-        assert_eq!(Bubble::default().draw("hi there"), " ____________ \n<  hi there  >\n ------------ \n");
-    }
-
-    #[test]
-    fn a_long_text_is_wrapped() {
-        let bubble = Bubble::default().draw(&"moo ".repeat(20));
-        assert_eq!(bubble.lines().count(), 4, "{bubble}");
-        let wide = Bubble::new("cowsay", 100).expect("a kind").draw(&"moo ".repeat(20));
-        assert_eq!(wide.lines().count(), 3, "{wide}");
-    }
-
-    #[test]
     fn the_five_kinds_look_different() {
         let drawn = Bubble::NAMES.map(|name| Bubble::new(name, 40).expect("a kind").draw("hi"));
         for (at, bubble) in drawn.iter().enumerate() {

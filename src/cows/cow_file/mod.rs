@@ -194,14 +194,6 @@ mod tests {
     }
 
     #[test]
-    fn characters_beyond_ascii_are_those_of_utf_8() {
-        let cow = "$the_cow = <<EOC;\n▀ é\nEOC\n";
-        for before in ["", "use utf8;\n", "binmode STDOUT, ':utf8';\n", "use  utf8;\nbinmode(STDOUT, \":utf8\");\n"] {
-            assert_eq!(drawing(&format!("{before}{cow}")), "▀ é");
-        }
-    }
-
-    #[test]
     fn assignments_before_the_picture_are_followed() {
         for (before, picture, drawn) in [
             ("$a = \"<$thoughts>\"; my $b = '$a'; $c = $a . $b;", "$a ${b} $c", "<\\> $a <\\>$a"),
@@ -217,6 +209,8 @@ mod tests {
             ("if (0) { $eyes = '--'; chop($tongue); }", "$eyes$tongue|", "oo  |"),
             ("$a = 'a\nb';", "$a", "a\nb"),
             (";;", "$nothing.", "."),
+            ("use utf8;\nbinmode STDOUT, ':utf8';", "▀ é", "▀ é"),
+            ("use  utf8; binmode(STDOUT, \":utf8\");", "▀ é", "▀ é"),
         ] {
             assert_eq!(drawing(&format!("{before}\n$the_cow = <<EOC;\n{picture}\nEOC\n")), drawn, "{before}");
         }
@@ -234,19 +228,7 @@ mod tests {
             assert_eq!(line(source), drawn, "{source}");
         }
         assert_eq!(line("a\\nb"), "a\nb");
-        for bad in [
-            "\\cA",
-            "\\Ux",
-            "\\LX\\E",
-            "\\Q",
-            "\\N{BULLET}",
-            "\\N{U+}",
-            "\\x{}",
-            "\\x{g}",
-            "\\x{d800}",
-            "\\o{1}",
-            "\\x",
-        ] {
+        for bad in "\\cA \\Ux \\LX\\E \\Q \\N{BULLET} \\N{U+} \\x{} \\x{g} \\x{d800} \\o{1} \\x".split(' ') {
             let escape = bad.chars().nth(1).expect("a letter");
             assert_eq!(refusal(&heredoc(bad)), (4, Problem::Escape(escape)), "{bad}");
         }
@@ -289,16 +271,6 @@ mod tests {
     #[test]
     fn a_tab_goes_to_the_next_eighth_column() {
         assert_eq!(line("a\tb\\t\\e[1m\t▄世\tc"), "a       b       \x1b[1m        ▄世     c\x1b[0m");
-    }
-
-    #[test]
-    fn a_picture_with_colours_ends_without_and_has_a_plain_form() {
-        let picture = parse(&heredoc(" $thoughts $a"), Kind::Classic, "\\").expect("a cow");
-        assert_eq!(picture.colour, "moo\n \\ \x1b[48;5;16m  \x1b[0m");
-        assert_eq!(picture.plain, "moo\n \\ ##");
-        assert_eq!(line("\\e[1mx\\e[m  "), "\x1b[1mx\x1b[m  ");
-        let ascii = parse(&heredoc("moo  "), Kind::Classic, "\\").expect("a cow");
-        assert_eq!(ascii.plain, ascii.colour);
     }
 
     #[test]
@@ -378,15 +350,6 @@ mod tests {
         assert_eq!(refusal(&doubling).1, Problem::TooLong);
         let nested = format!("$a = 'moo' x 9999;\n{}", "$b = \"$a$a$a$a\";\n".repeat(1000));
         assert_eq!(refusal(&nested).1, Problem::TooLong);
-    }
-
-    #[test]
-    fn a_chara_file_has_its_own_variables() {
-        let source = "# moo\n$a = \"\\e[48;5;16m  \";\n\n$the_chara = <<EOC\n  $t\n    $a$x moo\nEOC\n";
-        let chara = parse(source, Kind::Chara, "\\").expect("a cow");
-        assert_eq!(chara.colour, "  \\ \n    \x1b[48;5;16m  \x1b[49m   moo\x1b[0m");
-        assert_eq!(chara.plain, "  \\\n    ##   moo");
-        assert_eq!(refusal(source), (7, Problem::NoPicture("the_cow")));
     }
 
     proptest! {
