@@ -22,7 +22,7 @@ pub(super) fn builtin_body(name: &str, bubble: &Bubble) -> Option<String> {
 }
 
 fn body(chara: &Chara, bubble: &Bubble) -> Option<String> {
-    let whole = format_character(SAMPLE, chara, bubble.columns(), bubble.kind()).ok()?;
+    let whole = format_character(SAMPLE, chara, bubble.columns, bubble.kind).ok()?;
     whole.strip_prefix(&bubble.draw(SAMPLE)).map(str::to_owned)
 }
 
@@ -42,7 +42,7 @@ mod tests {
                 for text in
                     ["hi", "a longer message that has to be wrapped at forty columns", "привет, 世界 😀", "  x  y", "-"]
                 {
-                    let whole = format_character(text, &Chara::Builtin((*cow).to_owned()), columns, bubble.kind());
+                    let whole = format_character(text, &Chara::Builtin((*cow).to_owned()), columns, bubble.kind);
                     assert_eq!(bubble.draw(text) + &body, whole.expect("charasay draws"), "{cow} {name}: {text}");
                 }
             }

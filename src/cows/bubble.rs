@@ -19,9 +19,9 @@ const EDGE_COLUMNS: usize = 4;
 /// How a server draws its bubbles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bubble {
-    kind: BubbleType,
+    pub(super) kind: BubbleType,
     /// The most columns of a line of text.
-    columns: usize,
+    pub(super) columns: usize,
     top: Edge,
     bottom: Edge,
     /// Around the only line of a text.
@@ -102,14 +102,6 @@ impl Bubble {
     /// The character that leads from the bubble to a classic cow.
     pub fn thoughts(&self) -> &'static str {
         if self.kind == BubbleType::Think { "o" } else { "\\" }
-    }
-
-    pub(super) fn kind(&self) -> BubbleType {
-        self.kind
-    }
-
-    pub(super) fn columns(&self) -> usize {
-        self.columns
     }
 }
 

@@ -186,18 +186,6 @@ mod tests {
     }
 
     #[test]
-    fn the_builtin_herd_has_charasays_cows_sorted() {
-        let herd = Herd::new(Herd::builtin(&Bubble::default()).expect("charasay's cows"), 1, Bubble::default());
-        let herd = herd.expect("distinct names");
-        let names: Vec<&str> = herd.breeds().map(|breed| herd.name(breed)).collect();
-        assert_eq!((names.len(), herd.len()), (24, 24));
-        assert!(names.is_sorted());
-        assert_eq!(herd.find("tux", 1).map(|cow| herd.name(cow.breed())), Some("tux"));
-        assert_eq!(herd.find("Tux", 1), None);
-        assert_eq!(herd.find("", 1), None);
-    }
-
-    #[test]
     fn every_breed_has_as_many_cows_as_the_herd_is_large() {
         let herd = herd(&["b", "a"], 3).expect("two breeds");
         assert_eq!(herd.len(), 6);

@@ -9,22 +9,10 @@ use super::problem::{Parsed, Problem, ProblemAt};
 use super::source::{Quoted, Quoting};
 
 /// Names that have a value in Perl, or in the program that runs the file.
+#[rustfmt::skip]
 const TAKEN_NAMES: [&str; 15] = [
-    "_",
-    "ARGV",
-    "ENV",
-    "INC",
-    "STDERR",
-    "STDIN",
-    "STDOUT",
-    "balloon_lines",
-    "columns",
-    "cowpath",
-    "message",
-    "opts",
-    "pathsep",
-    "progname",
-    "version",
+    "_", "ARGV", "ENV", "INC", "STDERR", "STDIN", "STDOUT",
+    "balloon_lines", "columns", "cowpath", "message", "opts", "pathsep", "progname", "version",
 ];
 
 /// What a string stands for. One of more than `bytes_max` bytes may come unfinished.
