@@ -5,19 +5,10 @@
 //! that it sends is executed.
 
 /// Header fields that come early in a request, for one whose first line is not recognized. HTTP/1.1 demands `Host`.
+#[rustfmt::skip]
 const HEADERS: [&str; 12] = [
-    "Host",
-    "User-Agent",
-    "Accept",
-    "Accept-Encoding",
-    "Accept-Language",
-    "Connection",
-    "Content-Length",
-    "Content-Type",
-    "Cookie",
-    "Origin",
-    "Referer",
-    "Upgrade",
+    "Host", "User-Agent", "Accept", "Accept-Encoding", "Accept-Language", "Connection", "Content-Length", "Content-Type",
+    "Cookie", "Origin", "Referer", "Upgrade",
 ];
 
 /// Whether a sanitized line is an HTTP request line of any method and version (RFC 9112 3), or a header field. Of a line that

@@ -101,16 +101,11 @@ impl Answer {
     pub fn bytes(&self, here: &str) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.0.len());
         let mut rest = &self.0[..];
-        while let [iac, command, after @ ..] = rest {
-            if *command == AYT {
-                bytes.extend_from_slice(here.as_bytes());
-                rest = after;
-            } else {
-                let (option, after) = after.split_at(after.len().min(1));
-                bytes.extend_from_slice(&[*iac, *command]);
-                bytes.extend_from_slice(option);
-                rest = after;
-            }
+        while let [_, command, ..] = rest {
+            let is_ayt = *command == AYT;
+            let (answer, after) = rest.split_at(if is_ayt { 2 } else { rest.len().min(3) });
+            bytes.extend_from_slice(if is_ayt { here.as_bytes() } else { answer });
+            rest = after;
         }
         bytes
     }
