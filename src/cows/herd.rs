@@ -53,24 +53,16 @@ pub struct Cow {
     pub plain: String,
 }
 
-/// Why there is no such herd.
+/// Why there is no such herd; each text says what to do instead.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts are the documentation")]
 pub enum HerdError {
-    /// Two breeds share a name.
     #[error("two cows are named {0}: every name must be unique")]
     Twice(String),
-    /// A user could not type this name, or it would break a reply line.
     #[error("{0:?} cannot be a cow's name: 1 to 32 of A-Z a-z 0-9 . _ -")]
     BadName(String),
-    /// There is no cow, or there are more than ids.
     #[error("a herd of {breeds} breeds of {size} cows is too large: ask for a smaller --herd, or fewer --cow-dir")]
-    Size {
-        /// How many breeds it would have.
-        breeds: usize,
-        /// How many cows each would have.
-        size: u32,
-    },
-    /// charasay draws this built-in cow in an unknown way.
+    Size { breeds: usize, size: u32 },
     #[error("charasay's cow {0} is not a bubble and a body: this charasay is not the one cowchat was made for")]
     NoBody(&'static str),
 }
@@ -169,7 +161,8 @@ impl Herd {
     }
 }
 
-/// Whether a cow can have this name: 1 to 32 of `A-Z a-z 0-9 . _ -`, and no dot first.
+/// Whether a cow can have this name: 1 to 32 of `A-Z a-z 0-9 . _ -`, and no dot first. A user can type it, and it breaks no
+/// reply line.
 pub fn is_name(name: &str) -> bool {
     (1..=32).contains(&name.len())
         && !name.starts_with('.')

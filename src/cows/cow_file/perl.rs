@@ -141,7 +141,7 @@ impl<'a> Script<'a> {
             "chop" => return Ok(Action { chopped: Some(self.chop()?), assignment: None }),
             _ => {}
         }
-        let begin = self.source.at();
+        let begin = self.source.at;
         // In a block it would be another variable of the same name.
         let is_own = self.depth == 0 && self.source.eat_word("my");
         match self.source.peek() {

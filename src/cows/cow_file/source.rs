@@ -12,7 +12,8 @@ const NUMBER_DIGITS_MAX: usize = 15;
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     text: &'a str,
-    at: usize,
+    /// How many bytes have been read.
+    pub(super) at: usize,
     /// Where reading goes on after this line, if heredocs begin in it.
     after_heredocs: Option<usize>,
 }
@@ -64,11 +65,6 @@ impl<'a> Source<'a> {
     /// What has not been read, from the last peek on.
     pub(super) fn rest(&self) -> &'a str {
         &self.text[self.at..]
-    }
-
-    /// How many bytes have been read.
-    pub(super) fn at(&self) -> usize {
-        self.at
     }
 
     /// Reads `token` if it comes next.
