@@ -71,6 +71,7 @@ const IMPURE: &[&[&str]] = &[
 /// Crates that only one room may know.
 const OWNED_CRATES: &[(&str, &str)] = &[
     ("glommio", "runtime"),
+    ("io_uring", "runtime"),
     ("flume", "net"),
     ("charasay", "cows"),
     ("shuttle", "directory"),

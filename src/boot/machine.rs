@@ -4,16 +4,14 @@
 
 use std::io;
 
-use io_uring::{IoUring, Probe};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
 use crate::cli::Pin;
 use crate::limits::{
     CONNECTIONS_PER_CORE_MAX, CORES_MAX, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MEMLOCK_PER_CORE,
-    MEMLOCK_PER_CORE_RINGS,
 };
-use crate::runtime::retry;
+use crate::runtime::probe;
 
 /// glommio refuses to start below this much lockable memory, in bytes.
 const MEMLOCK_MIN: u64 = 512 * 1024;
@@ -123,31 +121,13 @@ fn default_cores(cpus: usize) -> (usize, Option<Shortage>) {
     let wanted = available.min(cpus).min(CORES_MAX);
     let limit = soft_limit(Resource::Nofile);
     let by_descriptors = (1..=wanted).rev().find(|&cores| descriptors_needed(cores) <= limit).unwrap_or(1);
-    let cores = cores_with_rings(by_descriptors);
+    let cores = probe::cores_with_rings(by_descriptors);
     let shortage = match cores {
         _ if cores < by_descriptors => Some(Shortage::Memlock(wanted)),
         _ if cores < wanted => Some(Shortage::Descriptors(wanted)),
         _ => None,
     };
     (cores, shortage)
-}
-
-/// For how many of `wanted` cores, at least one, the kernel sets up rings. It is tried, since whether their memory counts as
-/// locked depends on the kernel, on the user, and on what else that user runs.
-fn cores_with_rings(wanted: usize) -> usize {
-    let mut cores = 1;
-    // A server that was killed just now holds its memory for some milliseconds.
-    let _ = retry::on(io::ErrorKind::OutOfMemory, || {
-        let mut rings: Vec<IoUring> = Vec::new();
-        for core in 1..=wanted {
-            for entries in MEMLOCK_PER_CORE_RINGS {
-                rings.push(IoUring::new(entries)?);
-            }
-            cores = cores.max(core);
-        }
-        Ok(())
-    });
-    cores
 }
 
 /// By core: its CPU, or `None`.
@@ -211,26 +191,15 @@ pub(super) fn too_little_memlock(cores: usize, error: &io::Error) -> Option<Mach
     is_too_little.then_some(MachineError::TooLittleMemlock(cores))
 }
 
-/// Sets up a ring and makes both other calls on it: glommio panics where one of them is forbidden. Whether the lockable
-/// memory is enough for all cores shows only when they start.
 fn check_io_uring(cores: usize) -> Result<(), MachineError> {
     if soft_limit(Resource::Memlock) < MEMLOCK_MIN {
         return Err(MachineError::TooLittleMemlock(cores));
     }
-    let is_recent = |ring: IoUring| {
-        // Enters the kernel, though with nothing to do.
-        ring.submitter().submit()?;
-        ring.submitter().register_probe(&mut Probe::new())?;
-        // As old as polls that tell of more than one change, which no feature flag shows.
-        Ok(ring.params().is_feature_resource_tagging())
-    };
-    match retry::on(io::ErrorKind::OutOfMemory, || IoUring::new(8)).and_then(is_recent) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(MachineError::UringBroken(io::ErrorKind::Unsupported.into())),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(MachineError::UringForbidden(error)),
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Err(MachineError::UringMissing(error)),
-        Err(error) => Err(too_little_memlock(cores, &error).unwrap_or(MachineError::UringBroken(error))),
-    }
+    probe::check().map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => MachineError::UringForbidden(error),
+        _ if error.raw_os_error() == Some(libc::ENOSYS) => MachineError::UringMissing(error),
+        _ => too_little_memlock(cores, &error).unwrap_or(MachineError::UringBroken(error)),
+    })
 }
 
 #[cfg(test)]
@@ -251,8 +220,8 @@ mod tests {
 
     #[test]
     fn there_are_rings_for_one_core_and_not_for_more_than_asked() {
-        assert_eq!(cores_with_rings(1), 1);
-        assert!((1..=2).contains(&cores_with_rings(2)));
+        assert_eq!(probe::cores_with_rings(1), 1);
+        assert!((1..=2).contains(&probe::cores_with_rings(2)));
     }
 
     #[test]
