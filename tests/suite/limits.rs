@@ -118,17 +118,20 @@ fn a_new_connection_inherits_the_debt_of_its_address() {
 
 #[test]
 fn an_address_that_connects_too_fast_is_served_at_its_rate() {
-    let server = Server::with(&["--flood-exempt", "none", "--flood-burst", "1000"]);
+    // A connection that waits for its turn is not silent.
+    let timeout = ["--login-timeout", "1s", "--login-exempt", "none"];
+    let server = Server::with(&[&["--flood-exempt", "none", "--flood-burst", "1000"], &timeout[..]].concat());
     let before = server.descriptors();
     let began = Instant::now();
     let accepted = |count| wait_until(|| server.descriptors() >= before + count, "not all are accepted");
-    let mut clients: Vec<Client> = (0..CONNECT_BURST + 2).map(|_| server.connect()).collect();
+    let mut clients: Vec<Client> = (0..CONNECT_BURST + 6).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send("who"));
     accepted(clients.len());
     let gone: Vec<Client> = (0..5).map(|_| server.connect()).collect();
     accepted(clients.len() + gone.len());
     gone.into_iter().for_each(Client::reset);
     for (number, client) in (1..).zip(&mut clients) {
-        assert_eq!(client.ask("who"), NO_USERS);
+        assert_eq!(client.read_line(), NO_USERS);
         let waited = Duration::from_millis(500) * u32::saturating_sub(number, CONNECT_BURST);
         assert!(began.elapsed() >= waited, "the {number}th after {:?}", began.elapsed());
     }

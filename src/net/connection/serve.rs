@@ -36,6 +36,8 @@ pub(crate) async fn run(core: Rc<Core>, connection: Rc<Connection>) {
 
 /// Serves one connection after this time, since its address connects too often.
 pub(crate) async fn run_later(core: Rc<Core>, connection: Rc<Connection>, wait: Duration) {
+    // It is not read, so it is not silent.
+    connection.idle.pause();
     match throttle::pause(&core, &connection, wait).await {
         Ok(()) => {
             connection.is_served.set(true);
