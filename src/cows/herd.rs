@@ -24,6 +24,11 @@ impl CowId {
     pub fn number(self) -> u32 {
         self.number
     }
+
+    /// Its place among all cows of a herd with `size` of each breed, from 0.
+    pub(crate) fn place(self, size: u32) -> usize {
+        self.breed.index() * size as usize + self.number as usize - 1
+    }
 }
 
 /// A breed of the herd: its place in the list sorted by name.

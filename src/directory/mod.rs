@@ -131,7 +131,7 @@ impl Directory {
     }
 
     fn word(&self, cow: CowId) -> &AtomicU64 {
-        &self.owners[cow.breed().index() * self.size as usize + cow.number() as usize - 1]
+        &self.owners[cow.place(self.size)]
     }
 }
 
@@ -219,14 +219,6 @@ mod tests {
     use crate::cows::bubble::Bubble;
     use crate::cows::herd::{Cow, Herd};
     use crate::limits::CORES_MAX;
-    use std::sync::Barrier;
-    use std::sync::atomic::AtomicBool;
-
-    fn cows(breeds: usize) -> Vec<CowId> {
-        let cow = |n| Cow { name: format!("cow{n}"), colour: String::new(), plain: String::new() };
-        let herd = Herd::new((0..breeds).map(cow).collect(), 9, Bubble::default()).expect("distinct names");
-        herd.breeds().map(|breed| breed.cow(1)).collect()
-    }
 
     #[test]
     fn an_owner_gives_back_both_ends_of_each_field() {
@@ -242,88 +234,10 @@ mod tests {
     }
 
     #[test]
-    fn a_herd_that_no_memory_holds_is_refused() {
-        // More than there are addresses.
-        let refused = Directory::new(1 << 25, u32::MAX, 1).expect_err("no machine has this much");
-        assert_eq!(refused, NoMemory { cows: (1 << 25) * u32::MAX as usize });
-        let said = NoMemory { cows: 24 << 20 }.to_string();
-        assert!(
-            said.starts_with("there is no memory for a herd of 25165824 cows, 288 MiB: ask for a smaller --herd, "),
-            "{said}"
-        );
-    }
-
-    #[test]
-    fn a_claimed_cow_is_taken_until_the_claim_is_dropped() {
-        let [first, second] = cows(2)[..] else { panic!("two cows") };
-        let directory = Directory::new(2, 1, 2).expect("memory");
-        let mut here = Claims::new(Arc::clone(&directory), ShardId::new(0));
-        let mut there = Claims::new(Arc::clone(&directory), ShardId::new(1));
-
-        let claim = here.claim(first, ConnectionId::new(7)).expect("free");
-        assert_eq!((directory.owner(first), directory.owner(second)), (Some(claim.owner()), None));
-        assert!(there.claim(first, ConnectionId::new(7)).is_none());
-        let other = there.claim(second, ConnectionId::new(7)).expect("free");
-        assert_eq!(directory.claimed(), 2);
-        drop(claim);
-        assert_eq!((directory.owner(first), directory.claimed()), (None, 1));
-        let again = there.claim(first, ConnectionId::new(7)).expect("free again");
-        assert_ne!(again.owner(), other.owner(), "every claim has a word of its own");
-    }
-
-    #[test]
-    fn taken_and_free_cows_are_found_in_order() {
-        let breed = cows(1)[0].breed();
-        let directory = Directory::new(1, 9, 1).expect("memory");
-        let mut claims = Claims::new(Arc::clone(&directory), ShardId::new(0));
-        let runs = |directory: &Directory| directory.free_runs(breed).collect::<Vec<_>>();
-        assert_eq!(runs(&directory), [1..=9]);
-        let claim = |claims: &mut Claims, number| claims.claim(breed.cow(number), ConnectionId::new(number as usize));
-        let held: Vec<_> = [2, 3, 5, 9].map(|number| claim(&mut claims, number)).into_iter().collect();
-        assert_eq!(runs(&directory), [1..=1, 4..=4, 6..=8]);
-        let taken = |numbers| directory.taken(breed, numbers).map(CowId::number).collect::<Vec<_>>();
-        assert_eq!(taken(1..=9), [2, 3, 5, 9]);
-        assert_eq!(taken(3..=8), [3, 5]);
-        assert!(taken(6..=8).is_empty());
-        assert_eq!(directory.count_taken(breed, 3..=9), 3);
-        let lowest = [1, 4, 6, 7, 8].map(|number| {
-            let claim = claims.claim_any(breed, ConnectionId::new(0)).expect("some are free");
-            assert_eq!((claim.cow().number(), directory.owner(claim.cow())), (number, Some(claim.owner())));
-            claim
-        });
-        assert!(claims.claim_any(breed, ConnectionId::new(0)).is_none());
-        drop((held, lowest));
-        assert_eq!((runs(&directory), directory.claimed()), (vec![1..=9], 0));
-    }
-
-    #[test]
-    fn one_of_many_threads_wins_a_contested_cow() {
-        let cow = cows(1)[0];
-        let threads = 4;
-        for _ in 0..200 {
-            let directory = Directory::new(1, 1, threads).expect("memory");
-            let start = Barrier::new(threads);
-            let winners: Vec<Option<Claim>> = std::thread::scope(|scope| {
-                let racers: Vec<_> = (0..threads)
-                    .map(|n| {
-                        let mut claims = Claims::new(Arc::clone(&directory), ShardId::new(n));
-                        let start = &start;
-                        scope.spawn(move || {
-                            start.wait();
-                            claims.claim(cow, ConnectionId::new(0))
-                        })
-                    })
-                    .collect();
-                racers.into_iter().map(|racer| racer.join().expect("no panic")).collect()
-            });
-            assert_eq!(winners.iter().flatten().count(), 1);
-            assert_eq!(directory.claimed(), 1);
-        }
-    }
-
-    #[test]
     fn a_contested_cow_belongs_to_its_holder_until_the_release() {
-        let cow = cows(1)[0];
+        let seed = Cow { name: "cow".to_owned(), colour: String::new(), plain: String::new() };
+        let herd = Herd::new(vec![seed], 1, Bubble::default()).expect("one name");
+        let cow = herd.find("cow", 1).expect("the cow");
         let threads = 3;
         let directory = Directory::new(1, 1, threads).expect("memory");
         std::thread::scope(|scope| {
@@ -340,42 +254,5 @@ mod tests {
             }
         });
         assert_eq!((directory.owner(cow), directory.claimed()), (None, 0));
-    }
-
-    #[test]
-    fn no_search_fails_while_one_cow_stays_free() {
-        // Two threads fill and empty the cows of a word and one of the next; only the search takes the last one.
-        const SIZE: u32 = 66;
-        let breed = cows(1)[0].breed();
-        let directory = Directory::new(1, SIZE, 3).expect("memory");
-        let claims = |shard| Claims::new(Arc::clone(&directory), ShardId::new(shard));
-        let is_over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            for shard in [1, 2] {
-                let (mut claims, is_over) = (claims(shard), &is_over);
-                scope.spawn(move || {
-                    let mut random = fastrand::Rng::with_seed(shard as u64);
-                    let mut held: Vec<Option<Claim>> = (1..SIZE).map(|_| None).collect();
-                    while !is_over.load(Relaxed) {
-                        let at = random.usize(..held.len());
-                        held[at] = match held[at].take() {
-                            Some(_) if random.u8(..64) == 0 => None,
-                            Some(claim) => Some(claim),
-                            None => claims.claim(breed.cow(at as u32 + 1), ConnectionId::new(0)),
-                        };
-                    }
-                });
-            }
-            let mut claims = claims(0);
-            let (mut refused, mut last) = (0, 0);
-            while refused == 0 && last < 10_000 {
-                let claim = claims.claim_any(breed, ConnectionId::new(0));
-                refused += usize::from(claim.is_none());
-                last += usize::from(claim.is_some_and(|claim| claim.cow().number() == SIZE));
-            }
-            is_over.store(true, Relaxed);
-            assert_eq!(refused, 0, "the last cow is free");
-        });
-        assert_eq!((directory.claimed(), directory.count_taken(breed, 1..=SIZE)), (0, 0));
     }
 }

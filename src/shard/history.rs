@@ -55,33 +55,16 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cows::Herd;
     use crate::protocol::art::Art;
     use crate::shard::{Message, herd_of};
-
-    const OFF: Rendering = Rendering { art: Art::Off, tagged: false, crlf: false };
-
-    fn say(history: &mut History, herd: &Herd, text: &str) {
-        let tux = herd.find("tux", 1).expect("tux");
-        history.record(Message::new(tux, text, false).body());
-    }
-
-    #[test]
-    fn the_oldest_message_goes_when_there_are_too_many() {
-        let (mut history, herd) = (History::new(3), herd_of(&["tux"], 1));
-        (1..=5).for_each(|n| say(&mut history, &herd, &n.to_string()));
-        let drawing = Drawing { herd: &herd, header: true };
-        assert_eq!(history.last(99, drawing, OFF), ["tux says: 3\n", "tux says: 4\n", "tux says: 5\n"]);
-        assert_eq!(history.last(1, drawing, OFF), ["tux says: 5\n"]);
-        assert!(history.last(0, drawing, OFF).is_empty());
-    }
 
     #[test]
     fn history_and_its_reply_are_bounded_in_bytes() {
         let (mut history, herd) = (History::new(usize::MAX), herd_of(&["tux"], 1));
         let long = "moo ".repeat(1000);
+        let tux = herd.find("tux", 1).expect("tux");
         for _ in 0..HISTORY_BYTES_MAX / long.len() * 2 {
-            say(&mut history, &herd, &long);
+            history.record(Message::new(tux, &long, false).body());
         }
         let bytes: usize = history.bodies.iter().map(MessageBody::size_bytes).sum();
         assert_eq!(bytes, history.bytes);
@@ -90,13 +73,5 @@ mod tests {
         let given = history.last(99, Drawing { herd: &herd, header: true }, color);
         let bytes: usize = given.iter().map(String::len).sum();
         assert!((HISTORY_REPLY_BYTES_MAX / 2..=HISTORY_REPLY_BYTES_MAX).contains(&bytes), "{bytes}");
-    }
-
-    #[test]
-    fn a_reply_has_fifty_messages_at_most() {
-        let (mut history, herd) = (History::new(100), herd_of(&["tux"], 1));
-        (0..100).for_each(|n| say(&mut history, &herd, &n.to_string()));
-        let given = history.last(usize::MAX, Drawing { herd: &herd, header: true }, OFF);
-        assert_eq!((given.len(), given[0].as_str()), (50, "tux says: 50\n"));
     }
 }

@@ -66,36 +66,3 @@ impl Shard {
         Effects { reply: text.into_bytes(), ..execution.effects }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ids::ShardId;
-    use crate::metrics::{CoreMetrics, Metrics};
-    use crate::protocol::line::LineTooLong;
-    use crate::shard::{Forward, Outcome, Rules, ShardContext, herd_of};
-    use std::sync::Arc;
-
-    #[test]
-    fn a_line_that_comes_too_soon_is_only_refused() {
-        let core = ShardId::new(0);
-        let metrics = CoreMetrics::new(Metrics::new(1), core);
-        let context = ShardContext::new(Arc::new(herd_of(&["tux"], 1)), 1, Rules::default()).expect("memory");
-        let mut shard = Shard::new(core, context, metrics.clone());
-        let user = ConnectionId::new(0);
-        for (line, reply) in [
-            (&b"login tux"[..], "error: slow down\n"),
-            (b"12 login tux", "12 error: slow down\n"),
-            (b"quit", "error: slow down\n"),
-            (b"", "error: slow down\n"),
-        ] {
-            let effects = shard.on_line_too_soon(user, line.into());
-            assert_eq!(String::from_utf8(effects.reply).expect("ASCII"), reply);
-            assert!(matches!((effects.outcome, effects.forward), (Outcome::Unchanged, Forward::Nowhere)));
-        }
-        let too_long = Line { bytes: Err(LineTooLong { start: b"7 x" }), crlf: true };
-        assert_eq!(shard.on_line_too_soon(user, too_long).reply, b"7 error: slow down\r\n");
-        assert_eq!(shard.cow(user), None);
-        assert_eq!((metrics.all().total(Counter::Lines), metrics.all().total(Counter::LinesTooSoon)), (0, 5));
-    }
-}

@@ -83,29 +83,6 @@ impl Notices {
 mod tests {
     use super::*;
 
-    fn several(joined: u32, left: u32) -> Option<Presence> {
-        Some(Presence::Several { joined, left })
-    }
-
-    #[test]
-    fn ten_lines_in_any_second_and_the_rest_as_numbers() {
-        let mut notices = Notices::default();
-        let one = Presence::Several { joined: 1, left: 0 };
-        let at = Duration::from_millis;
-        for n in 0..NOTICES_A_SECOND as u64 {
-            assert_eq!(notices.take_in(one, at(500 + n)), Some(one));
-        }
-        for _ in 0..37 {
-            assert_eq!(notices.take_in(one, at(999)), None);
-        }
-        assert_eq!(notices.take_in(Presence::Several { joined: 0, left: 12 }, at(1499)), None);
-        assert_eq!(notices.due(at(1500)), several(37, 12));
-        assert_eq!(notices.due(at(1500)), None, "told once");
-        assert_eq!(notices.take_in(one, at(1500)), None, "the next is free at 1501");
-        assert_eq!(notices.take_in(one, at(1501)), several(2, 0));
-        assert_eq!(notices.take_in(one, at(9000)), Some(one));
-    }
-
     #[test]
     fn without_subscribers_nothing_is_told_later() {
         let mut notices = Notices::default();
