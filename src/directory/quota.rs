@@ -6,21 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 /// A limit on cows, and the count that its connections share.
 #[derive(Debug, Clone, Copy)]
 pub struct Quota<'a> {
-    held: &'a Arc<AtomicU32>,
-    cows_max: u32,
+    /// Cows held now.
+    pub held: &'a Arc<AtomicU32>,
+    /// Cows that may be held.
+    pub cows_max: u32,
 }
 
-impl<'a> Quota<'a> {
-    /// At most `cows_max` cows, of which `held` counts those held now.
-    pub fn new(held: &'a Arc<AtomicU32>, cows_max: u32) -> Self {
-        Quota { held, cows_max }
-    }
-
-    /// How many cows may be held.
-    pub fn cows_max(self) -> u32 {
-        self.cows_max
-    }
-
+impl Quota<'_> {
     /// Counts one cow more until the permit is dropped; `None` if that is too many.
     pub fn take(self) -> Option<CowPermit> {
         let more = |held| Some(held + 1).filter(|&held| held <= self.cows_max);
@@ -51,7 +43,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..1000 {
-                        let quota = Quota::new(&held, 3);
+                        let quota = Quota { held: &held, cows_max: 3 };
                         let permits: Vec<CowPermit> = std::iter::from_fn(|| quota.take()).collect();
                         assert!(permits.len() <= 3 && held.load(Relaxed) <= 3);
                     }

@@ -10,7 +10,6 @@ use super::atomics::{AtomicU64, zeros};
 
 const COWS_PER_WORD: u32 = u64::BITS;
 
-/// The bits of all cows.
 #[derive(Debug)]
 pub(super) struct Taken {
     words: Box<[AtomicU64]>,
@@ -26,12 +25,11 @@ impl Taken {
         Some(Taken { words: zeros(breeds * words_per_breed)?, size, words_per_breed })
     }
 
-    /// Marks a cow as taken. Only its holder may.
+    /// Only the cow's holder sets and clears its bit.
     pub(super) fn set(&self, breed: usize, place: u32) {
         self.word(breed, place / COWS_PER_WORD).fetch_or(1 << (place % COWS_PER_WORD), Relaxed);
     }
 
-    /// Marks a cow as free. Only its holder may.
     pub(super) fn clear(&self, breed: usize, place: u32) {
         self.word(breed, place / COWS_PER_WORD).fetch_and(!(1 << (place % COWS_PER_WORD)), Relaxed);
     }

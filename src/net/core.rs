@@ -252,7 +252,8 @@ impl Core {
 
     /// Decides what a line does. A panic here ends only the sender's session, unless it left the shard half changed.
     pub(crate) fn on_line(&self, from: &Connection, line: Line<'_>) -> Effects {
-        let quota = from.shared.as_ref().map(|shared| Quota::new(&shared.cows, self.limits.cows_per_address));
+        let quota =
+            from.shared.as_ref().map(|shared| Quota { held: &shared.cows, cows_max: self.limits.cows_per_address });
         let mut shard = self.shard.borrow_mut();
         faults::at(Point::Line, line.bytes.unwrap_or_default());
         shard.on_line_within(from.id, line, quota)

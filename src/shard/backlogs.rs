@@ -35,9 +35,6 @@ pub struct Backlogs {
 
 impl Backlogs {
     /// No cow of `breeds` of `size` is behind.
-    ///
-    /// # Errors
-    /// When there is no memory for this many cows.
     pub fn new(breeds: usize, size: u32) -> Result<Arc<Self>, NoMemory> {
         let cows = breeds * size as usize;
         // Zeros take no memory until they are written, however large the herd is.

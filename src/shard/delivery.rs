@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shard;
-use super::frame::Frame;
+use super::effects::Frame;
 use super::message::{Drawing, Message, Payload, name};
 use super::presence::Presence;
 use super::rendering::Rendering;

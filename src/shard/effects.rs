@@ -1,7 +1,10 @@
-//! What to do about one line. The shard decides it, and `net::delivery::apply` does it.
+//! What to do about one line, and what one core sends another. The shard decides it, and `net::delivery::apply` does it.
 
-use super::frame::Frame;
+use std::sync::Arc;
+
+use super::{InFlight, Message, Presence};
 use crate::cows::CowId;
+use crate::directory::Owner;
 use crate::ids::ShardId;
 
 /// What to do about one line, in the order of the fields.
@@ -33,6 +36,33 @@ pub enum Forward {
     To(ShardId, Frame),
     /// To each other core.
     ToOthers(Frame),
+}
+
+/// What one core tells another: references to messages, addressed to claims.
+#[derive(Debug, Clone)]
+pub enum Frame {
+    /// A private message for the claim `to`.
+    Say {
+        /// What is said.
+        message: Arc<Message>,
+        /// The sender's claim.
+        author: Owner,
+        /// The claim that the receiver had when the message was sent.
+        to: Owner,
+        /// Counts the message while it is on its way from another core.
+        in_flight: Option<InFlight>,
+    },
+    /// A message for all sessions but the author's.
+    Yield {
+        /// What is said.
+        message: Arc<Message>,
+        /// The sender's claim.
+        author: Owner,
+    },
+    /// A user has joined or left, for the sessions that have subscribed.
+    Presence(Presence),
+    /// The sending core is shutting down and sends nothing more.
+    End,
 }
 
 /// What a line has made of its sender.

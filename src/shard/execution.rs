@@ -3,8 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::effects::{Effects, Forward, Outcome};
-use super::frame::Frame;
+use super::effects::{Effects, Forward, Frame, Outcome};
 use super::history::History;
 use super::message::{Message, name};
 use super::rendering::Rendering;
@@ -15,13 +14,11 @@ use crate::directory::{CowPermit, Owner, Quota};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits::WHO_NAMES_MAX;
 use crate::metrics::{CoreMetrics, Counter};
-use crate::protocol::art::Art;
 use crate::protocol::command::{Command, Extensions, Standing};
 use crate::protocol::name::{Name, Prefix, any_of};
 use crate::protocol::refusal::Refusal;
 use crate::protocol::reply::{Free, Reply};
 
-/// The execution of a line of `from`.
 pub(super) struct Execution<'s> {
     id: ShardId,
     context: &'s ShardContext,
@@ -29,7 +26,7 @@ pub(super) struct Execution<'s> {
     history: &'s History,
     metrics: &'s CoreMetrics,
     from: ConnectionId,
-    /// What limits the cows of the sender's address.
+    /// Of the sender's address.
     quota: Option<Quota<'s>>,
     /// Without the reply.
     pub(super) effects: Effects,
@@ -38,14 +35,12 @@ pub(super) struct Execution<'s> {
 }
 
 impl<'s> Execution<'s> {
-    /// No effects yet.
     pub(super) fn new(shard: &'s mut Shard, from: ConnectionId, quota: Option<Quota<'s>>) -> Self {
         let Shard { id, context, roster, history, metrics, .. } = shard;
         let (effects, blocks) = (Effects::default(), Vec::new());
         Execution { id: *id, context, roster, history, metrics, from, quota, effects, blocks }
     }
 
-    /// The sender's standing.
     pub(super) fn standing(&self) -> Standing<'s> {
         match self.roster.owner_and_cow(self.from) {
             Some((_, cow)) => Standing::Registered(self.name(cow)),
@@ -53,32 +48,40 @@ impl<'s> Execution<'s> {
         }
     }
 
-    /// Executes a command, and returns its reply.
     pub(super) fn execute<'a>(&mut self, command: Command<'a>) -> Result<Reply<'a>, Refusal<'a>>
     where
         's: 'a,
     {
         match command {
             Command::Help => Ok(Reply::Commands),
-            Command::HelpAll => Ok(self.help_all()),
+            Command::HelpAll => {
+                let extensions = Extensions { herd_size: self.context.herd.size(), history: self.history.is_on() };
+                Ok(Reply::AllCommands(extensions))
+            }
             Command::Who(prefix) => Ok(self.who(prefix)),
             Command::Cows => Ok(self.cows()),
             Command::Login(name) => self.login(name),
             Command::Say(name, text) => self.say(name, text),
             Command::Yield(text) => self.yield_to_all(text),
-            Command::Quit => Ok(self.quit()),
-            Command::Art(art) => Ok(self.art(art)),
-            Command::Notify(on) => Ok(self.notify(on)),
+            Command::Quit => {
+                self.effects.outcome = Outcome::Quit(self.roster.leave(self.from));
+                Ok(Reply::Goodbye)
+            }
+            Command::Art(art) => {
+                let rendering = self.roster.rendering(self.from);
+                self.roster.set_rendering(self.from, Rendering { art, ..rendering });
+                Ok(Reply::ArtIs(art))
+            }
+            Command::Notify(on) => {
+                self.roster.set_subscribed(self.from, on);
+                Ok(Reply::NoticesAre(on))
+            }
             Command::History(count) => self.history(count),
         }
     }
 
-    fn help_all(&self) -> Reply<'s> {
-        Reply::AllCommands(Extensions { herd_size: self.context.herd.size(), history: self.history.is_on() })
-    }
-
     fn who(&self, prefix: &str) -> Reply<'s> {
-        let directory = self.roster.directory();
+        let directory = &self.context.directory;
         let matching = || self.matching(Prefix::new(prefix));
         let taken = matching().flat_map(|(breed, numbers)| directory.taken(breed, numbers));
         let names: Vec<_> = taken.map(|cow| self.name(cow)).take(WHO_NAMES_MAX).collect();
@@ -99,7 +102,7 @@ impl<'s> Execution<'s> {
     }
 
     fn cows(&self) -> Reply<'s> {
-        let (herd, directory) = (&self.context.herd, self.roster.directory());
+        let (herd, directory) = (&self.context.herd, &self.context.directory);
         let free = herd.breeds().flat_map(|breed| Free::list(herd.name(breed), directory.free_runs(breed)));
         Reply::Available(free.collect())
     }
@@ -111,16 +114,15 @@ impl<'s> Execution<'s> {
         let herd = &self.context.herd;
         // In a herd of one there are no numbers.
         let any = any_of(text).filter(|_| herd.size() > 1).and_then(|breed| herd.breed(breed));
+        let from = self.from;
         let cow = if let Some(breed) = any {
             let permit = self.permit()?;
-            self.roster.join_any(self.from, breed, permit).ok_or(Refusal::EveryTaken(herd.name(breed)))?
+            let cow = self.roster.join(from, permit, |claims| claims.claim_any(breed, from));
+            cow.ok_or(Refusal::EveryTaken(herd.name(breed)))?
         } else {
             let cow = self.find(text)?;
             let permit = self.permit()?;
-            if !self.roster.join(self.from, cow, permit) {
-                return Err(Refusal::Taken(self.name(cow)));
-            }
-            cow
+            self.roster.join(from, permit, |claims| claims.claim(cow, from)).ok_or(Refusal::Taken(self.name(cow)))?
         };
         self.effects.outcome = Outcome::LoggedIn(cow);
         Ok(Reply::LoggedIn(self.name(cow)))
@@ -132,9 +134,9 @@ impl<'s> Execution<'s> {
     {
         let (author, sender) = self.sender()?;
         let cow = self.find(text_of_name)?;
-        let to = self.roster.directory().owner(cow).ok_or(Refusal::NotLoggedIn(self.name(cow)))?;
+        let to = self.context.directory.owner(cow).ok_or(Refusal::NotLoggedIn(self.name(cow)))?;
         self.metrics.add(Counter::Says, 1);
-        let demand = self.roster.demand();
+        let demand = &self.context.demand;
         let message = match self.roster.holder(to) {
             Some(receiver) => self.message(sender, text, true, |rendering| rendering == receiver[0].rendering),
             // The core of the receiver draws it, unless all of that core wants the same rendering.
@@ -158,12 +160,12 @@ impl<'s> Execution<'s> {
 
     fn yield_to_all<'a>(&mut self, text: &str) -> Result<Reply<'a>, Refusal<'a>> {
         let (author, sender) = self.sender()?;
-        let others = self.roster.directory().claimed().saturating_sub(1);
+        let others = self.context.directory.claimed().saturating_sub(1);
         self.metrics.add(Counter::Yields, 1);
         if others == 0 && !self.history.is_on() {
             return Ok(Reply::SentToCows(0));
         }
-        let (demand, own) = (self.roster.demand(), self.roster.rendering(self.from));
+        let (demand, own) = (&self.context.demand, self.roster.rendering(self.from));
         let is_wanted = |rendering| demand.users_anywhere(rendering) > u32::from(rendering == own);
         let message = self.message(sender, text, false, is_wanted);
         self.effects.message_bytes = message.bytes_at_most(self.context.drawing());
@@ -172,28 +174,6 @@ impl<'s> Execution<'s> {
         self.effects.local = Some(frame);
         self.effects.receivers = others;
         Ok(Reply::SentToCows(others))
-    }
-
-    /// Refuses a client of another protocol, whose connection ends.
-    pub(super) fn turn_away<'a>(&mut self) -> Result<Reply<'a>, Refusal<'a>> {
-        self.effects.outcome = Outcome::Foreign;
-        Err(Refusal::Foreign)
-    }
-
-    fn quit(&mut self) -> Reply<'s> {
-        self.effects.outcome = Outcome::Quit(self.roster.leave(self.from));
-        Reply::Goodbye
-    }
-
-    fn art(&mut self, art: Art) -> Reply<'s> {
-        let rendering = self.roster.rendering(self.from);
-        self.roster.set_rendering(self.from, Rendering { art, ..rendering });
-        Reply::ArtIs(art)
-    }
-
-    fn notify(&mut self, on: bool) -> Reply<'s> {
-        self.roster.set_subscribed(self.from, on);
-        Reply::NoticesAre(on)
     }
 
     fn history<'a>(&mut self, count: Option<usize>) -> Result<Reply<'a>, Refusal<'a>> {
@@ -217,7 +197,7 @@ impl<'s> Execution<'s> {
 
     /// Counts one cow more towards the quota, if there is one.
     fn permit<'a>(&self) -> Result<Option<CowPermit>, Refusal<'a>> {
-        let take = |quota: Quota<'_>| quota.take().ok_or(Refusal::TooManyCows(quota.cows_max()));
+        let take = |quota: Quota<'_>| quota.take().ok_or(Refusal::TooManyCows(quota.cows_max));
         self.quota.map(take).transpose()
     }
 
@@ -230,7 +210,6 @@ impl<'s> Execution<'s> {
         name(&self.context.herd, cow)
     }
 
-    /// The sender's claim and cow.
     fn sender<'a>(&self) -> Result<(Owner, CowId), Refusal<'a>> {
         self.roster.owner_and_cow(self.from).ok_or(Refusal::LoginFirst)
     }

@@ -6,9 +6,9 @@ use super::message::{Drawing, MessageBody};
 use super::rendering::Rendering;
 use crate::limits::{HISTORY_BYTES_MAX, HISTORY_REPLY_BYTES_MAX, HISTORY_REPLY_MESSAGES_MAX};
 
-/// The last messages, oldest first.
 #[derive(Debug)]
 pub(super) struct History {
+    /// Oldest first.
     bodies: VecDeque<MessageBody>,
     bytes: usize,
     messages_max: usize,

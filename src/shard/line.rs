@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Shard;
-use super::effects::Effects;
+use super::effects::{Effects, Outcome};
 use super::execution::Execution;
 use super::message::INTO_MEMORY;
 use super::rendering::Rendering;
@@ -46,7 +46,10 @@ impl Shard {
         let mut execution = Execution::new(self, from, quota);
         let is_foreign = || line.is_tls() || foreign::is_http(&safe, line.bytes.is_ok());
         let reply = match (line.bytes, &id) {
-            _ if execution.standing() == Standing::Guest && is_foreign() => execution.turn_away(),
+            _ if execution.standing() == Standing::Guest && is_foreign() => {
+                execution.effects.outcome = Outcome::Foreign;
+                Err(Refusal::Foreign)
+            }
             _ if too_soon => Err(Refusal::SlowDown),
             (Err(_), _) => Err(Refusal::LineTooLong(line_bytes_max)),
             (Ok(_), Err(refusal)) => Err(refusal.clone()),

@@ -3,8 +3,8 @@
 //! A [`Shard`] knows the sessions of its core. It never waits, never writes to a socket, and knows only the times that it
 //! is told. So the simulation in `tests/` runs any number of shards in one thread and checks them after each step.
 //!
-//! - `line`: from a line to its [`Effects`]; `execution`: what each command does
-//! - `delivery`: what arrives, from other cores or from here, and which sessions get it; `frame`: what cores send
+//! - `line`: from a line to its [`Effects`]; `execution`: what each command does; `effects`: also the [`Frame`]s
+//! - `delivery`: what arrives, from other cores or from here, and which sessions get it
 //! - `message`: where a message is drawn; `rendering`: how a connection wants it
 //! - `roster`: the sessions; `history`, `presence`: what is kept for `history` and for notices
 //! - `demand`, `backlogs`: what cores know of each other's sessions
@@ -16,7 +16,6 @@ mod delivery;
 mod demand;
 mod effects;
 mod execution;
-mod frame;
 mod history;
 mod line;
 mod message;
@@ -29,8 +28,7 @@ use std::sync::Arc;
 pub use backlogs::{Backlogs, InFlight};
 pub use delivery::Delivery;
 pub use demand::Demand;
-pub use effects::{Effects, Forward, Outcome};
-pub use frame::Frame;
+pub use effects::{Effects, Forward, Frame, Outcome};
 pub use message::{Drawing, Message, MessageBody, Payload, name};
 pub use presence::Presence;
 pub use rendering::Rendering;
@@ -84,9 +82,6 @@ pub struct ShardContext {
 
 impl ShardContext {
     /// No session yet on any of `shards` cores.
-    ///
-    /// # Errors
-    /// When there is no memory for the herd.
     pub fn new(herd: Arc<Herd>, shards: usize, rules: Rules) -> Result<Self, NoMemory> {
         let directory = Directory::new(herd.breeds().len(), herd.size(), shards)?;
         let backlogs = Backlogs::new(herd.breeds().len(), herd.size())?;

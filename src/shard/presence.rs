@@ -51,10 +51,7 @@ pub(super) struct Notices {
 impl Notices {
     /// Takes in a change, and returns the notice that is due at `now`, if one is.
     pub(super) fn take_in(&mut self, presence: Presence, now: Duration) -> Option<Presence> {
-        self.pending = Some(match self.pending {
-            Some(pending) => pending.and(presence),
-            None => presence,
-        });
+        self.pending = Some(self.pending.map_or(presence, |pending| pending.and(presence)));
         self.due(now)
     }
 

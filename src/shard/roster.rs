@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use super::demand::Demand;
 use super::rendering::Rendering;
-use crate::cows::{Breed, CowId};
-use crate::directory::{Claim, Claims, CowPermit, Directory, Owner};
+use crate::cows::CowId;
+use crate::directory::{Claim, Claims, CowPermit, Owner};
 use crate::faults::{self, Point};
 use crate::ids::{ConnectionId, ShardId};
 
-/// A registered connection.
 #[derive(Debug)]
 struct Session {
     claim: Claim,
@@ -42,6 +41,7 @@ pub(super) struct Roster {
     renderings: Vec<Rendering>,
     /// Of a new connection.
     default_rendering: Rendering,
+    /// Dense, in no particular order.
     registered: Vec<Receiver>,
     /// Still set after a panic in a critical section.
     in_critical: bool,
@@ -49,32 +49,14 @@ pub(super) struct Roster {
 
 impl Roster {
     pub(super) fn new(shard: ShardId, claims: Claims, demand: Arc<Demand>, default_rendering: Rendering) -> Self {
-        Roster {
-            shard,
-            claims,
-            demand,
-            sessions: Vec::new(),
-            renderings: Vec::new(),
-            default_rendering,
-            registered: Vec::new(),
-            in_critical: false,
-        }
+        let (sessions, renderings, registered) = Default::default();
+        Roster { shard, claims, demand, sessions, renderings, default_rendering, registered, in_critical: false }
     }
 
-    pub(super) fn directory(&self) -> &Directory {
-        self.claims.directory()
-    }
-
-    pub(super) fn demand(&self) -> &Demand {
-        &self.demand
-    }
-
-    /// Whether a panic has left the roster inconsistent.
     pub(super) fn is_poisoned(&self) -> bool {
         self.in_critical
     }
 
-    /// All registered connections, dense, in no particular order.
     pub(super) fn registered(&self) -> &[Receiver] {
         &self.registered
     }
@@ -89,33 +71,20 @@ impl Roster {
         (session.claim.owner() == owner).then(|| &self.registered[session.place..=session.place])
     }
 
-    /// How `connection` wants what others send it.
     pub(super) fn rendering(&self, connection: ConnectionId) -> Rendering {
         self.renderings.get(connection.index()).copied().unwrap_or(self.default_rendering)
     }
 
-    /// Registers `connection` as `cow`; `false` if the cow is taken. A session is never renamed.
-    pub(super) fn join(&mut self, connection: ConnectionId, cow: CowId, permit: Option<CowPermit>) -> bool {
-        assert!(self.session(connection).is_none(), "a session is never renamed");
-        let claim = self.claims.claim(cow, connection);
-        claim.map(|claim| self.enter(connection, claim, permit)).is_some()
-    }
-
-    /// Registers `connection` as a free cow of `breed`; `None` if none is free.
-    pub(super) fn join_any(
+    /// Registers `connection` as the cow that `claim` claims for it; `None` if that is taken.
+    pub(super) fn join(
         &mut self,
         connection: ConnectionId,
-        breed: Breed,
         permit: Option<CowPermit>,
+        claim: impl FnOnce(&mut Claims) -> Option<Claim>,
     ) -> Option<CowId> {
         assert!(self.session(connection).is_none(), "a session is never renamed");
-        let claim = self.claims.claim_any(breed, connection)?;
+        let claim = claim(&mut self.claims)?;
         let cow = claim.cow();
-        self.enter(connection, claim, permit);
-        Some(cow)
-    }
-
-    fn enter(&mut self, connection: ConnectionId, claim: Claim, permit: Option<CowPermit>) {
         self.critical(|roster| {
             let at = connection.index();
             if roster.sessions.len() <= at {
@@ -126,6 +95,7 @@ impl Roster {
             roster.registered.push(receiver);
             roster.count(receiver, true);
         });
+        Some(cow)
     }
 
     /// Ends the session of `connection`, if it has one, frees its cow, and returns the cow.
@@ -166,7 +136,6 @@ impl Roster {
         self.change(connection, |receiver| receiver.rendering = rendering);
     }
 
-    /// From now on the session of `connection` gets notices, or none.
     pub(super) fn set_subscribed(&mut self, connection: ConnectionId, subscribed: bool) {
         self.change(connection, |receiver| receiver.subscribed = subscribed);
     }
