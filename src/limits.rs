@@ -6,17 +6,15 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// Longest input line in bytes, without telnet commands, CR and LF. A terminal hands over 4,095 bytes of a typed line
-/// and drops the rest (N_TTY_BUF_SIZE), so a user of one would never hear of a longer limit. RFC 1459 allows 512.
+/// Longest input line, without telnet commands, CR and LF: a terminal hands over 4,095 (N_TTY_BUF_SIZE).
 pub const LINE_BYTES_MAX: usize = 4000;
 
 /// Messages of other senders that may wait for one connection, in bytes; beyond it is cut as a slow consumer. A message
 /// in colour has 1.7 to 8.7 KB, so 256 KiB is 30 to 150 messages behind.
 pub const SENDQ_BYTES_MAX: usize = 256 * 1024;
 
-/// What a message counts at least towards [`SENDQ_BYTES_MAX`]. In `off` it may have 12 bytes, but it takes a chunk of
-/// 24 in a queue whose room doubles, and allocations of 48, 32 and 32: the block, its bytes, and the core's reference
-/// to it.
+/// What a message counts at least: in `off` it may have 12 bytes, but takes a chunk of 24 in a queue whose room
+/// doubles, and three allocations: 48 for the block, 32 for its bytes, 32 for the core's reference.
 pub const SENDQ_MESSAGE_BYTES_MIN: usize = 160;
 
 /// How far a send queue may be over its limit for [`SENDQ_GRACE`], as a multiple of the limit: a burst must not cut a
@@ -26,40 +24,31 @@ pub const SENDQ_OVERRUN: usize = 2;
 /// See [`SENDQ_OVERRUN`]. A reader at full speed takes such a burst in less.
 pub const SENDQ_GRACE: Duration = Duration::from_millis(100);
 
-/// What the connections of one address may say together: to each receiver this part of [`SENDQ_BYTES_MAX`] at once, and
-/// as much again each second. So one address cuts no reader of 5 Mbit/s, whatever the number of its connections and
-/// however long it sends:
+/// What one address may say to each receiver: this part of [`SENDQ_BYTES_MAX`] at once, and as much again each second.
+/// So it cuts no reader of 5 Mbit/s, with any number of connections. A message in colour has 4.6 KB: 28 at once and 28 a
+/// second are more than a class behind one router says.
 ///
-/// - At once it queues 128 KiB and one largest message, 56 KiB ([`SENDQ_BYTES_MIN`]; 28 KiB of built-in cows): 184 KiB
-///   at most, of the 256 that may wait. So even a reader that takes nothing for the moment is not cut, and two
-///   addresses together stay below twice the limit. Of addresses that burst at the same moment, three cut no reader of
-///   5 Mbit/s, four did.
-/// - After that it sends 128 KiB a second, 1.05 Mbit/s. A reader of 5 Mbit/s takes 600 KB, so four such addresses leave
-///   it some. A reader of 1 Mbit/s takes 120 KB, falls 11 KB a second behind, and is cut after ten seconds or more. A
-///   larger queue gets no more a second.
-///
-/// A message in colour has 4.6 KB: 28 at once and 28 a second are more than a class behind one router says.
+/// - At once it queues 128 KiB and one largest message ([`SENDQ_BYTES_MIN`]): 184 KiB of the 256 that may wait. So a
+///   reader that takes nothing for the moment is not cut, and two addresses stay below twice the limit. Of addresses that
+///   burst together, three cut no reader of 5 Mbit/s, four did.
+/// - After that it sends 1.05 Mbit/s, whatever the queue: four such addresses leave a reader of 5 Mbit/s some. A reader of
+///   1 Mbit/s falls 11 KB a second behind, and is cut after ten seconds or more.
 pub const MESSAGES_SENDQ_PART: usize = 2;
 
-/// A receiver is far behind while more than this part of its send queue is taken: a `say` to it waits then, a `yield`
-/// does not. The rest of the queue has room for yields of all others.
+/// A `say` waits while more than this part of its receiver's send queue is taken; the rest is for yields.
 pub const BACKLOG_SENDQ_PART: usize = 2;
 
-/// Messages of `say` that may be on their way to one cow from other cores; further ones wait likewise. 16 in colour are
-/// 74 KB, which a core takes in within a turn.
+/// Messages of `say` on their way from other cores to one cow: 16 in colour are 74 KB, taken in within a turn.
 pub const SAYS_IN_FLIGHT_MAX: u32 = 16;
 
-/// How long a `say` waits for a receiver that is far behind. Half a queue is 128 KiB, which a reader of 1 Mbit/s takes
-/// in a second.
+/// How long a `say` waits for its receiver: a reader of 1 Mbit/s takes half a queue, 128 KiB, in a second.
 pub const SAY_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// Pauses between two checks whether the receiver is still behind: the first, and the longest; each is twice the one
-/// before. 128 KiB in a millisecond are more than a terminal shows. Ten thousand waiting senders cost a core 300,000
-/// checks a second at most.
+/// First and longest pause between two checks of the receiver; each doubles. 128 KiB in a millisecond are more than a
+/// terminal shows. Ten thousand waiting senders cost a core 300,000 checks a second at most.
 pub const SAY_WAIT_LOOKS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(32)];
 
-/// Smallest send queue that a flag may ask for: one message of the longest line in the largest picture, with a bubble
-/// of [`BUBBLE_BYTES_MAX`], a body of [`COW_BODY_BYTES_MAX`] and a header.
+/// The largest message: a bubble of [`BUBBLE_BYTES_MAX`], a body of [`COW_BODY_BYTES_MAX`] and a header.
 pub const SENDQ_BYTES_MIN: usize = 56 * 1024;
 
 /// How long messages may wait for a connection that takes nothing.
@@ -68,17 +57,15 @@ pub const SENDQ_STALL: Duration = Duration::from_secs(10);
 /// Shortest [`SENDQ_STALL`]: progress is checked once a second ([`HOUSEKEEPING`]).
 pub const SENDQ_STALL_MIN: Duration = Duration::from_secs(1);
 
-/// How long the last output of a closed session may wait for a peer that takes nothing; in the kernel, too, until the
-/// peer has closed its side. It costs a descriptor only, and a peer that reads its own replies slowly must not be cut:
-/// so as long as a guest may stay without a line.
+/// How long the last output of a closed session may wait for its peer, also in the kernel. It costs a descriptor only,
+/// and a peer that reads its own replies slowly must not be cut: so as long as a guest may stay without a line.
 pub const LAST_OUTPUT_STALL: Duration = Duration::from_secs(600);
 
 /// While the send queue of a connection holds more bytes than this, no line of it is executed: replies throttle their
 /// own asker. A quarter of [`SENDQ_BYTES_MAX`], so that messages have room.
 pub const SENDQ_OWN_BYTES: usize = 64 * 1024;
 
-/// Chunks of one write: a stack array of 64 slices is 1 KiB, and 64 messages in colour fill the socket's buffer several
-/// times.
+/// Chunks of one write: 1 KiB of stack; 64 messages in colour fill the socket's buffer several times.
 pub const WRITE_SLICES_MAX: usize = 64;
 
 /// Frames that may wait for one core. A frame is three words and a shared message with its drawing, 2 to 10 KB for a
@@ -88,43 +75,35 @@ pub const MAILBOX_FRAMES: usize = 4096;
 /// How long a shutdown may take, from the first signal to the exit.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The last part of [`DRAIN_TIMEOUT`] is for the last lines: a core then no longer waits for others to say that they
-/// send nothing more. 2.5 s of 10 are enough to write 5,000 last lines and to linger. A core that has said nothing in
-/// the other 7.5 s stands still.
+/// The last part of [`DRAIN_TIMEOUT`] is for last lines: a core no longer waits for others to say that they send
+/// nothing more. 2.5 s are enough to write 5,000 and to linger; a core silent for the other 7.5 s stands still.
 pub const DRAIN_LAST_PART: u32 = 4;
 
-/// How long a closing connection waits for the peer's FIN after the peer's kernel has acknowledged the last byte.
-/// Closing sooner answers input on its way with RST, and output on its way is lost; a live peer answers FIN within a
-/// round trip.
+/// How long a closing connection waits for the peer's FIN after the last acknowledgement: a live peer answers within a
+/// round trip. Closing sooner answers input on its way with RST, and output on its way is lost.
 pub const LINGER: Duration = Duration::from_secs(1);
 
-/// How often a closing connection checks whether all is acknowledged: a system call, and ten a second for each of the
-/// 5,000 connections of a drain are a twentieth of a core.
+/// How often a closing connection checks for the last acknowledgement: 5,000 in a drain take a twentieth of a core.
 pub const LINGER_POLL: Duration = Duration::from_millis(100);
 
 /// How long a drain waits for handshakes under way before it closes the listener: a round trip on most networks.
 pub const HANDSHAKE_GRACE: Duration = Duration::from_millis(50);
 
-/// [`HANDSHAKE_GRACE`] takes this part of [`DRAIN_TIMEOUT`] at most: a drain of less than half a second needs time for
-/// its last lines, too.
+/// Largest part of [`DRAIN_TIMEOUT`] for [`HANDSHAKE_GRACE`]: a short drain needs time for its last lines, too.
 pub const DRAIN_GRACE_PART: u32 = 10;
 
-/// Refused connections of one core that may linger at a time; further ones are closed at once. Lingering gets their
-/// last line to the peer, and must not cost scarce descriptors. Part of [`DESCRIPTORS_PER_CORE`].
+/// Refused connections of a core that linger for their last line: a part of the scarce [`DESCRIPTORS_PER_CORE`].
 pub const REFUSED_LINGERING_MAX: usize = 3;
 
-/// Descriptors for the process itself: 6 for standard streams and signals, and [`DESCRIPTORS_PER_CORE`] for each of
-/// four cores, which are 54 together.
+/// Descriptors of the process: 6 for standard streams and signals, and 48 for four cores ([`DESCRIPTORS_PER_CORE`]).
 pub const DESCRIPTORS_RESERVED: u64 = 64;
 
-/// Descriptors that each core after the fourth adds to that: 9 of its own (counted: 3 rings and an event descriptor of
-/// glommio, a ring for readiness, a ring for sends, its remote waker, its listener, a spare one), and
-/// [`REFUSED_LINGERING_MAX`].
+/// Descriptors of each core: 9 of its own (3 rings and an event descriptor of glommio, a ring for readiness, a ring for
+/// sends, its remote waker, its listener, a spare one), and [`REFUSED_LINGERING_MAX`].
 pub const DESCRIPTORS_PER_CORE: u64 = 12;
 
-/// Lockable memory of a core, in bytes, where the kernel counts rings: 300 to 400 KiB on Linux 6.18, measured by how
-/// many cores start as an unprivileged user. Older kernels count the 192 KiB of buffers that glommio's three rings
-/// register. No kernel counts rings of a process with CAP_IPC_LOCK.
+/// Lockable memory of a core, in bytes: 300 to 400 KiB on Linux 6.18, measured as an unprivileged user; older kernels
+/// count the 192 KiB that glommio's three rings register. Rings under CAP_IPC_LOCK never count.
 pub const MEMLOCK_PER_CORE: u64 = 512 * 1024;
 
 /// Entries of rings that take [`MEMLOCK_PER_CORE`] together where the kernel counts rings: 100 bytes for each entry (64
@@ -138,13 +117,11 @@ pub const DESCRIPTORS_MIN: u64 = 96;
 /// of a peer that never reads to 4 MB.
 pub const SOCKET_SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Kernel receive buffer of each connection, in bytes: what a throttled connection may send meanwhile. The kernel
-/// doubles it for its own bookkeeping; without a limit it grows to megabytes. A window of 64 KiB is 1.3 MB a second at
-/// a round trip of 50 ms.
+/// What a throttled connection may send, in the kernel, which doubles it for its own bookkeeping and grows an unlimited
+/// one to megabytes. A window of 64 KiB is 1.3 MB a second at a round trip of 50 ms.
 pub const SOCKET_RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 
-/// Connections of a listener that may wait to be accepted; the kernel cuts it to `somaxconn`, 4096 since Linux 5.4. A
-/// burst of 10,000 connections fits two cores.
+/// Connections that wait for accept; the kernel cuts it to `somaxconn`. A burst of 10,000 fits two cores.
 pub const BACKLOG: i32 = 4096;
 
 /// The kernel probes a peer after this long without a byte either way.
@@ -153,8 +130,7 @@ pub const KEEPALIVE: Duration = Duration::from_secs(60);
 /// The pause between two probes is this part of [`KEEPALIVE`], 10 s, and at least a second, the kernel's unit.
 pub const KEEPALIVE_INTERVAL_PART: u32 = 6;
 
-/// Probes that a peer may leave unanswered: a silent peer is gone after 90 s. It holds for probes of a closed window,
-/// too (`policy::liveness`).
+/// Probes that a peer may leave unanswered, also of a closed window (`policy::liveness`): it is gone after 90 s.
 pub const KEEPALIVE_PROBES: u32 = 3;
 
 /// Longest [`KEEPALIVE`]: TCP_KEEPIDLE has 15 bits of seconds.
@@ -168,8 +144,7 @@ pub const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// pause doubles. It is checked once a second ([`HOUSEKEEPING`]).
 pub const USER_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 
-/// How long a connection without a cow may send no line. It holds a descriptor and a kilobyte but no name, so its user
-/// has ten minutes to look around.
+/// How long a guest may send no line. It holds a descriptor and a kilobyte but no name, so it may look around.
 pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Lines that a connection may send at once before [`FLOOD_RATE`] holds: a login, a look around and a few pasted lines.
@@ -181,14 +156,12 @@ pub const FLOOD_RATE: u32 = 5;
 /// Largest [`FLOOD_BURST`] and [`FLOOD_RATE`]: a line a microsecond, the unit in which a bucket counts.
 pub const FLOOD_LINES_MAX: usize = 1_000_000;
 
-/// Receivers of a `yield` that cost its sender one line more. A delivery takes 2 to 12 us of a core, by the length of
-/// the message, so 100 are a millisecond at most. At [`FLOOD_RATE`] a line may cost 2 ms if one client may take 1 % of
-/// a core; `cargo bench --bench stampede -- price` measures what lines do cost.
+/// Receivers of a `yield` that cost a line more. A delivery takes 2 to 12 us, so 100 are a millisecond at most; at
+/// [`FLOOD_RATE`] a line may cost 2 ms if one client may take 1 % of a core (`cargo bench --bench stampede -- price`).
 pub const FLOOD_RECEIVERS: u64 = 100;
 
-/// Bytes of a line that cost one line more, and bytes outside of lines: telnet commands, and the excess of a line that
-/// is too long. Reading and drawing 512 takes 30 us at most, but each delivery of a longer message takes longer, too. A
-/// line of RFC 1459 has 512 bytes.
+/// Bytes of a line that cost a line more, and bytes outside of lines: telnet commands, and the excess of a too long
+/// line. Drawing 512 takes 30 us at most, but each delivery takes longer, too. A line of RFC 1459 has 512.
 pub const FLOOD_BYTES: u64 = 512;
 
 /// What a read that ends no line costs, in such bytes: an eighth of a line. Like any read it wakes the core, 25 us if
@@ -202,9 +175,8 @@ pub const FLOOD_REPLY_BYTES: u64 = 16 * 1024;
 /// A line that would wait for longer is refused, so that its sender knows.
 pub const FLOOD_DEBT_MAX: Duration = Duration::from_secs(30);
 
-/// Connections that one address may open at once, before [`CONNECT_RATE`] holds. A user opens one, and opens it again a
-/// few times; an office may share the address. With a burst of lines for each, an address gets 20 lines a second more
-/// than its connections have by their own rates.
+/// Connections that one address may open at once, before [`CONNECT_RATE`] holds: an office may share it. With a burst
+/// of lines for each, an address gets 20 lines a second beyond the rates of its connections.
 pub const CONNECT_BURST: u32 = 20;
 
 /// Connections of one address that are served a second.
@@ -216,12 +188,10 @@ pub const CONNECT_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Rounds of [`HOUSEKEEPING`] between two log lines about unserved connections of one address.
 pub const UNSERVED_TOLD_EVERY: u64 = 10;
 
-/// Connections of one IPv4 address or one IPv6 network of 64 bits: a household or a class behind one router. 64 KiB of
-/// replies for each are 4 MB.
+/// Connections of one IPv4 address or IPv6 network of 64 bits: a household or a class. 64 KiB of replies are 4 MB.
 pub const CONNECTIONS_PER_ADDRESS: usize = 64;
 
-/// The connections of one address may hold this part of all cows, and at least [`COWS_PER_ADDRESS_MIN`]. Half of the
-/// names stays for others, and two households or a small class find room.
+/// The part of all cows for one address, at least [`COWS_PER_ADDRESS_MIN`]: two households or a small class find room.
 pub const COWS_PER_ADDRESS_PART: usize = 2;
 
 /// See [`COWS_PER_ADDRESS_PART`].
@@ -233,8 +203,7 @@ pub const SCARCE_PART: usize = 8;
 /// How long a session may say nothing to others while cows are scarce: one word an hour keeps a cow.
 pub const SCARCE_IDLE: Duration = Duration::from_secs(3600);
 
-/// Networks without flood control, limits by address and [`LOGIN_TIMEOUT`]: this machine itself. A local process has
-/// other ways to do harm, and local bridges and bots need the room.
+/// Networks without limits by address, flood control and [`LOGIN_TIMEOUT`]: local bots need room, and may harm otherwise.
 pub const LOOPBACK: &str = "127.0.0.0/8,::1";
 
 /// What may wait for all connections together, in mailboxes and queues, as replies, history and input: this part of the
@@ -258,8 +227,7 @@ pub const TURN_FRAMES: usize = 256;
 /// Lines of one connection that are executed before other tasks run: one turn, likewise.
 pub const TURN_LINES: usize = 64;
 
-/// Longest turn. Most lines and frames take 2 us, but the longest text may take 250, and accepting, reading and all
-/// other lines wait meanwhile.
+/// Longest turn. Most lines and frames take 2 us, but the longest text may take 250 while everything else waits.
 pub const TURN_TIME: Duration = Duration::from_millis(1);
 
 /// Sends of one batch, after which the reactor is polled: at 3 to 6 us each, about a millisecond.
@@ -280,8 +248,7 @@ pub const RING_SENDS_WORTH: usize = 8;
 /// 100 us. By then memory may be free again, and the closed ring has given back what it had locked.
 pub const SEND_RING_PAUSE: Duration = Duration::from_secs(1);
 
-/// Different runs of messages that one flush remembers, to share them. A run that no other connection shares makes
-/// room.
+/// Different runs of messages that one flush remembers to share. A run that no other connection shares makes room.
 pub const RUNS_MAX: usize = 8;
 
 /// Connections accepted in a row before the reactor is polled: at 20 us each, about a millisecond.
@@ -296,12 +263,10 @@ pub const RING_SUBMISSIONS: u32 = 1024;
 /// Completions that one call collects; the kernel keeps the rest for the next call. 64 KiB of ring.
 pub const RING_COMPLETIONS: u32 = 4096;
 
-/// Completions that one call posts at least if there are that many: 20 since Linux 6.13 (IO_LOCAL_TW_DEFAULT_MAX), before
-/// that all of them.
+/// Completions that one call posts at least, if there are: 20 since Linux 6.13 (IO_LOCAL_TW_DEFAULT_MAX), all before.
 pub const RING_POSTED_AT_ONCE: usize = 20;
 
-/// A core whose tasks wake each other polls its ring when all of them have run, but not sooner than this after the last
-/// poll: as long as ten lines take, and a hundred times as long as a poll.
+/// A core whose tasks wake each other polls its ring no more often: as long as ten lines take, or a hundred polls.
 pub const IO_POLL_INTERVAL: Duration = Duration::from_micros(100);
 
 /// A yield of the CPU that takes this long was to a thread that computes: a client or another core blocks after some hundred
@@ -318,9 +283,8 @@ pub const CPU_YIELD_PAUSE: Duration = Duration::from_millis(30);
 /// Depth of each of glommio's three rings, which have one timer to watch.
 pub const EXECUTOR_RING_DEPTH: usize = 128;
 
-/// How long glommio lets tasks run before it polls its own rings: for ever, since nothing is in them. If that time ended
-/// before the first task ran, as in a stopped or preempted thread, glommio 0.9.0 would park with runnable tasks queued, and
-/// nothing would wake it.
+/// How long glommio lets tasks run before it polls its own rings, in which there is nothing. If it ended before the
+/// first task ran, as in a preempted thread, glommio 0.9.0 would park with runnable tasks, and nothing would wake it.
 pub const EXECUTOR_PREEMPTION: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Registered buffer memory per executor, in bytes: glommio's minimum; only file I/O uses it.
@@ -329,8 +293,7 @@ pub const IO_MEMORY_BYTES: usize = 64 * 1024;
 /// How often a core checks its queues (`net::housekeeping`), which costs 5 us.
 pub const HEARTBEAT: Duration = Duration::from_millis(50);
 
-/// Longest time between two polls of its sockets after which a core still blames a peer for silence: [`HEARTBEAT`], at
-/// which even an idle core polls, and half as much again.
+/// Longest time between two polls after which a core still blames a peer for silence: [`HEARTBEAT`] and half of it.
 pub const POLL_GAP_MAX: Duration = Duration::from_millis(75);
 
 /// How often the watchdog checks the progress of the cores.
@@ -345,8 +308,7 @@ pub const VISITED_AT_ONCE: usize = 256;
 /// How often a core looks for connections that are stalled, silent or gone.
 pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
-/// How long a start waits for the port, and for memory to lock: the io_uring of a killed process holds both for some
-/// milliseconds.
+/// How long a start waits for the port and lockable memory: a killed process holds them for some milliseconds.
 pub const START_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Cows of each breed: more than any machine has connections.
@@ -383,8 +345,7 @@ pub const HISTORY_BYTES_MAX: usize = 1024 * 1024;
 /// Characters of a user's word that an error echoes.
 pub const ECHO_CHARS_MAX: usize = 64;
 
-/// Combining marks that one base character keeps: enough for Vietnamese and pointed Hebrew, too few to paint over other
-/// lines.
+/// Combining marks of one base character: enough for Vietnamese and pointed Hebrew, too few to paint over lines.
 pub const COMBINING_MARKS_MAX: usize = 4;
 
 /// Columns of a message's text by default.
@@ -398,13 +359,11 @@ pub const BUBBLE_COLUMNS_ALLOWED: RangeInclusive<usize> = 10..=400;
 /// padding and 11 of sides, and 98 of edges.
 pub const BUBBLE_BYTES_MAX: usize = 19 * 1024;
 
-/// Largest cow file in bytes: twice the largest picture, since an escape such as `\N{U+2584}` is longer than its
-/// character.
+/// Largest cow file: twice the largest picture, since `\N{U+2584}` is longer than its character.
 pub const COW_FILE_BYTES_MAX: usize = 64 * 1024;
 
-/// Largest body of a cow from a file, in bytes: with [`BUBBLE_BYTES_MAX`] a message has to fit into
-/// [`SENDQ_BYTES_MIN`]. The largest of charasay has 8.5 KB; pictures of 50 rows in 24-bit colours, as converters make
-/// them, have 20 KB.
+/// Largest picture of a cow file, see [`SENDQ_BYTES_MIN`]. The largest of charasay has 8.5 KB; 50 rows in 24-bit
+/// colours, as converters make them, have 20 KB.
 pub const COW_BODY_BYTES_MAX: usize = 32 * 1024;
 
 /// Bytes of all values of a cow file together while its assignments are followed: 16 of the largest pictures. It bounds the
@@ -414,15 +373,13 @@ pub const COW_FILE_VALUES_BYTES_MAX: usize = 512 * 1024;
 /// Parentheses and blocks of a cow file that may be nested.
 pub const COW_FILE_DEPTH_MAX: usize = 16;
 
-/// Breeds from files: in a herd of one, a `cows` reply with all of them, 34 bytes each, stays below
-/// [`SENDQ_OWN_BYTES`].
+/// Breeds from files: a `cows` reply with all of them, 34 bytes each, stays below [`SENDQ_OWN_BYTES`].
 pub const COW_FILES_MAX: usize = 1000;
 
 /// Longest `--motd` file in bytes: a greeting counts as a reply, see [`SENDQ_OWN_BYTES`].
 pub const MOTD_BYTES_MAX: usize = 64 * 1024;
 
-/// Events that may wait for the log: 3 MB at some 100 bytes each. Further ones are counted, and the count is logged: a
-/// stuck terminal must not stop a core.
+/// Events that may wait for the log, 3 MB; further ones are counted, since a stuck terminal must not stop a core.
 pub const LOG_EVENTS: usize = 32_768;
 
 /// How long the log's thread waits for more events once it has one: a storm of logins wakes it 100 times a second
