@@ -56,7 +56,7 @@ fn serve(config: Config) -> Result<(), ServerError> {
     let level = config.log;
     let server = Server::new(config);
     let drainer = server.drainer();
-    signals::watch(move |signal| drainer.drain(signal.name()))?;
+    signals::watch(move |signal| drainer.drain(signal))?;
     // When it is dropped, it writes what is left.
     let writer = LogWriter::start(level)?;
     panics::log_to(writer.log());

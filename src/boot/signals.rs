@@ -13,26 +13,7 @@ use std::sync::atomic::AtomicBool;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
-
-/// A signal that asks the server to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StopSignal(i32);
-
-impl StopSignal {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self.0 {
-            SIGINT => "SIGINT",
-            SIGHUP => "SIGHUP",
-            _ => "SIGTERM",
-        }
-    }
-
-    /// The exit code of a process that it ends, by the shell's convention.
-    pub fn exit_code(self) -> i32 {
-        128 + self.0
-    }
-}
+use signal_hook::low_level::signal_name;
 
 /// From now on a write beyond the limit on the size of a file (`ulimit -f`) fails, as on a full disk, and does not end the
 /// process.
@@ -44,12 +25,12 @@ pub fn survive_file_size_limit() -> io::Result<()> {
     flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
-/// Calls `on_first` on the first signal to stop, and exits on the second. Call it before there are other threads: they
+/// Calls `on_first` with the name of the first signal to stop, and exits on the second. Call it before there are other threads: they
 /// inherit which signals are blocked.
 ///
 /// # Errors
 /// When the signals cannot be caught.
-pub fn watch(on_first: impl FnOnce(StopSignal) + Send + 'static) -> io::Result<()> {
+pub fn watch(on_first: impl FnOnce(&'static str) + Send + 'static) -> io::Result<()> {
     unblock(&[SIGTERM, SIGINT, SIGHUP])?;
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     // nohup starts a server that outlives its terminal.
@@ -59,10 +40,11 @@ pub fn watch(on_first: impl FnOnce(StopSignal) + Send + 'static) -> io::Result<(
     let watch = move || {
         let mut signals = signals.forever();
         if let Some(first) = signals.next() {
-            on_first(StopSignal(first));
+            on_first(signal_name(first).unwrap_or("a signal"));
         }
         if let Some(second) = signals.find(|signal| *signal != SIGHUP) {
-            std::process::exit(StopSignal(second).exit_code());
+            // By the shell's convention.
+            std::process::exit(128 + second);
         }
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop)
