@@ -8,8 +8,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
-use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
+use clap::{Arg, CommandFactory, FromArgMatches};
 
 use crate::cli::Cli;
 use crate::last_words;
@@ -23,7 +22,7 @@ const FAULTS_VARIABLE: &str = "COWCHAT_FAULTS";
 /// From this likeness on, of 1, an unknown variable counts as a misspelt one.
 const ALIKE: f64 = 0.8;
 
-/// How the program was called: flags, and the variables that set some of them.
+/// Flags, and the variables that set some of them.
 #[derive(Debug)]
 pub struct Invocation {
     /// The flags.
@@ -54,11 +53,12 @@ impl Invocation {
         let mut command = Cli::command().mut_subcommands(|sub| sub.mut_args(unset_if_empty));
         // clap panics over the name of an argument of a subcommand that it has not built.
         command.build();
-        let matches = command.try_get_matches_from_mut(&arguments);
-        let named = |error| Usage(named_by_variable(error, &command, &arguments));
-        let matches = matches.map_err(named)?;
-        let cli = Cli::from_arg_matches(&matches).map_err(named)?;
-        Ok(Invocation { cli, set_by_variable: set_by_variable(&command, &matches) })
+        let set_by_variable = set_by_variable(&command, &arguments);
+        let cli = command.try_get_matches_from_mut(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+        match cli {
+            Ok(cli) => Ok(Invocation { cli, set_by_variable }),
+            Err(error) => Err(Usage(named_by_variable(error, &set_by_variable))),
+        }
     }
 
     /// A text about flags, with the variable's name for each flag that a variable has set.
@@ -129,7 +129,6 @@ fn replace_word(text: &str, word: &str, by: &str) -> String {
     text.split(' ').map(replace).collect::<Vec<_>>().join(" ")
 }
 
-/// The variable that sets a flag.
 fn variable(arg: &Arg) -> Option<String> {
     arg.get_env().and_then(OsStr::to_str).map(str::to_owned)
 }
@@ -140,31 +139,25 @@ fn unset_if_empty(arg: Arg) -> Arg {
     if is_empty { arg.env(None::<&'static str>) } else { arg }
 }
 
-/// `error`, with the variable instead of the flag if the flag was not given.
-fn named_by_variable(mut error: clap::Error, command: &clap::Command, arguments: &[OsString]) -> clap::Error {
-    let Some(ContextValue::String(about)) = error.get(ContextKind::InvalidArg) else { return error };
-    let mut args = command.get_subcommands().flat_map(clap::Command::get_arguments);
-    let Some(arg) = args.find(|arg| arg.to_string() == *about) else { return error };
-    let flag = format!("--{}", arg.get_long().unwrap_or_default());
-    let is_given = |argument: &OsString| {
-        argument
-            .to_str()
-            .and_then(|argument| argument.strip_prefix(&flag))
-            .is_some_and(|rest| matches!(rest.bytes().next(), None | Some(b'=')))
+/// Each flag that its variable sets, with that variable: the flag itself is not given.
+fn set_by_variable(command: &clap::Command, arguments: &[OsString]) -> Vec<(String, String)> {
+    let is_given = |flag: &str| {
+        let mut rests = arguments.iter().filter_map(|argument| argument.to_str()?.strip_prefix(flag));
+        rests.any(|rest| rest.is_empty() || rest.starts_with('='))
     };
-    let is_set = arg.get_env().is_some_and(|variable| std::env::var_os(variable).is_some());
-    if let Some(variable) = variable(arg).filter(|_| is_set && !arguments.iter().any(is_given)) {
-        error.insert(ContextKind::InvalidArg, ContextValue::String(variable));
-    }
-    error
+    let args = command.get_subcommands().flat_map(clap::Command::get_arguments);
+    let flags = args.filter_map(|arg| Some((format!("--{}", arg.get_long()?), variable(arg)?)));
+    flags.filter(|(flag, variable)| std::env::var_os(variable).is_some() && !is_given(flag)).collect()
 }
 
-/// Each flag that its variable has set, with that variable.
-fn set_by_variable(command: &clap::Command, matches: &ArgMatches) -> Vec<(String, String)> {
-    let Some((name, matches)) = matches.subcommand() else { return Vec::new() };
-    let args = command.find_subcommand(name).into_iter().flat_map(clap::Command::get_arguments);
-    let set = args.filter(|arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::EnvVariable));
-    set.filter_map(|arg| Some((format!("--{}", arg.get_long()?), variable(arg)?))).collect()
+/// `error`, with the variable instead of the flag that it sets.
+fn named_by_variable(mut error: clap::Error, set: &[(String, String)]) -> clap::Error {
+    if let Some(ContextValue::String(about)) = error.get(ContextKind::InvalidArg)
+        && let Some((_, variable)) = set.iter().find(|(flag, _)| about.split(' ').next() == Some(flag.as_str()))
+    {
+        error.insert(ContextKind::InvalidArg, ContextValue::String(variable.clone()));
+    }
+    error
 }
 
 #[cfg(test)]
