@@ -14,32 +14,14 @@ const BUFFER_BYTES: usize = 16 * 1024;
 
 /// Why there is no conversation, or no more of it.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
 pub enum ClientError {
-    /// It is no address.
     #[error("cannot find {address}: {error} (give host and port, such as 127.0.0.1:1337)")]
-    Resolve {
-        /// As in the command line.
-        address: String,
-        /// What the resolver says.
-        error: io::Error,
-    },
-    /// No server answers there.
+    Resolve { address: String, error: io::Error },
     #[error("cannot connect to {address}: {error} (is a server running there? `cowchat serve` starts one)")]
-    Connect {
-        /// As in the command line.
-        address: String,
-        /// The kernel's word.
-        error: io::Error,
-    },
-    /// The connection broke.
+    Connect { address: String, error: io::Error },
     #[error("the connection to {address} broke: {error}")]
-    Broken {
-        /// As in the command line.
-        address: String,
-        /// The kernel's word.
-        error: io::Error,
-    },
-    /// Stdout takes no more.
+    Broken { address: String, error: io::Error },
     #[error("cannot write to stdout: {0}")]
     Stdout(io::Error),
 }
