@@ -12,14 +12,13 @@ use crate::protocol::reply::{
 
 /// Why a connection ended, or was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "some names say it all")]
 pub enum CloseReason {
-    /// It sent `quit`.
     Quit,
-    /// The peer closed its side.
     EndOfInput,
-    /// A read failed: usually a reset.
+    /// Usually by a reset.
     ReadFailed,
-    /// A write failed: usually a reset.
+    /// Usually by a reset.
     WriteFailed,
     /// The peer's machine has not answered for too long.
     PeerGone,
@@ -29,19 +28,15 @@ pub enum CloseReason {
     Stalled,
     /// All queues together were over their limit, and its queue was the longest.
     QueuesFull,
-    /// It was not logged in and sent no line for too long.
     NotLoggedIn,
-    /// It was logged in and sent no line for too long.
     Idle,
     /// It was logged in and silent for long, and few cows were free.
     CowsScarce,
-    /// The server shut down.
     Shutdown,
     /// A bug of the server ended this session.
     InternalFault,
     /// It sent HTTP or TLS.
     WrongProtocol,
-    /// The server has no room for another connection.
     ServerFull,
     /// Its address has as many connections as one may have.
     AddressFull,

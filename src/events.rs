@@ -15,16 +15,13 @@ use crate::ids::{ConnectionName, ShardId};
 /// How important an event is; the most important level is the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Something failed.
     Error,
-    /// Something needs the operator's attention.
     Warn,
-    /// Something happened.
     Info,
 }
 
 impl Level {
-    /// Its name in a log line, padded to five characters.
+    /// Padded to five characters.
     pub fn label(self) -> &'static str {
         match self {
             Level::Error => "ERROR",
@@ -67,7 +64,6 @@ pub enum Event {
 pub struct Kind {
     /// Its name for programs, in snake_case.
     pub key: &'static str,
-    /// How important it is.
     pub level: Level,
     /// What its fields do not say, or nothing.
     pub sentence: &'static str,
@@ -86,7 +82,6 @@ impl<T: Display> Display for Maybe<'_, T> {
 }
 
 impl Event {
-    /// The table of kinds.
     pub fn kind(&self) -> Kind {
         use Level::{Error, Info, Warn};
         let (level, key, sentence) = match self {

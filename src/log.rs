@@ -18,7 +18,6 @@ use crate::limits::{LOG_EVENTS, LOG_GATHERING, LOG_PATIENCE, LOG_WRITE_BYTES};
 /// Pause between two tries to hand in the last entry while the queue is full.
 const STOP_RETRY: Duration = Duration::from_millis(10);
 
-/// What the thread is sent.
 #[derive(Debug)]
 enum Entry {
     Event(SystemTime, Event),
@@ -43,12 +42,9 @@ pub struct LogWriter {
 }
 
 impl Log {
-    /// Hands in one event. An event for which the queue of [`LOG_EVENTS`] has no room is dropped and counted.
+    /// Hands in one event; without room in the queue of [`LOG_EVENTS`] it is dropped and counted.
     pub fn emit(&self, event: Event) {
-        if event.kind().level > self.level {
-            return;
-        }
-        if self.entries.try_send(Entry::Event(SystemTime::now(), event)).is_err() {
+        if event.kind().level <= self.level && self.entries.try_send(Entry::Event(SystemTime::now(), event)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -59,7 +55,7 @@ impl LogWriter {
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(level: Level) -> std::io::Result<LogWriter> {
+    pub fn start(level: Level) -> io::Result<LogWriter> {
         let (sender, entries) = sync_channel(LOG_EVENTS);
         let log = Log { entries: sender, level, lost: Arc::default() };
         let lost = Arc::clone(&log.lost);
@@ -69,7 +65,7 @@ impl LogWriter {
             let mut lines = Lines::default();
             // A panic of this thread is an event, too: the loop goes on and writes it.
             while std::panic::catch_unwind(AssertUnwindSafe(|| write_all(&entries, &lost, &mut lines))).is_err() {
-                lost.fetch_add(std::mem::take(&mut lines).count() + 1, Ordering::Relaxed);
+                lost.fetch_add(count_lines(std::mem::take(&mut lines).text.as_bytes()) + 1, Ordering::Relaxed);
             }
         };
         std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
@@ -131,9 +127,8 @@ fn write_some(out: &mut impl Write, bytes: &[u8]) -> usize {
     written
 }
 
-/// Appends ` name=value`, or nothing if the value is empty. A value is bare if it is ASCII without blank, quote and `=`, else
-/// quoted. A file's name or a panic's message may have control characters: they are escaped, so that an event is one line
-/// and a terminal obeys nothing in it.
+/// Appends ` name=value`, or nothing if the value is empty. A value with more than ASCII, or a blank, quote or `=`, is quoted.
+/// Control characters, as in a file's name, are escaped: an event is one line, and a terminal obeys nothing in it.
 fn push_field(text: &mut String, name: &str, value: &dyn Display) {
     let begin = text.len();
     text.extend([" ", name, "="]);
@@ -180,11 +175,6 @@ impl Lines {
         event.fields(&mut |fields| fields.iter().for_each(|(name, value)| push_field(&mut self.text, name, value)));
         push_field(&mut self.text, "msg", &sentence);
         self.text.push('\n');
-    }
-
-    /// How many there are.
-    fn count(&self) -> u64 {
-        count_lines(self.text.as_bytes())
     }
 
     /// Writes all lines, and one with the number of `lost` ones. A line that `out` does not take whole adds to `lost`.
@@ -271,12 +261,6 @@ mod tests {
         is_interrupted: bool,
     }
 
-    impl Narrow {
-        fn with_room(room: usize) -> Narrow {
-            Narrow { room, ..Narrow::default() }
-        }
-    }
-
     impl Write for Narrow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.is_interrupted = !self.is_interrupted;
@@ -306,7 +290,7 @@ mod tests {
     fn a_line_that_is_not_written_whole_is_counted() {
         let text = three_lines().text;
         for room in 0..=text.len() {
-            let mut out = Narrow::with_room(room);
+            let mut out = Narrow { room, ..Narrow::default() };
             let lost = AtomicU64::new(0);
             let mut lines = three_lines();
             lines.write_out(&mut out, &lost);
@@ -320,17 +304,13 @@ mod tests {
             lines.add(UNIX_EPOCH, &Event::NoSendRing { shard: ShardId::new(7) });
             lines.write_out(&mut out, &lost);
             let taken = String::from_utf8(out.taken).expect("text");
-            let is_whole =
-                |line: &&str| (0..3).any(|core| line.ends_with(&format!(" event=accept_recovered core={core}")));
-            let whole = taken.lines().filter(is_whole).count() as u64;
+            let whole = taken.lines().filter(|line| text.lines().any(|whole| whole == *line)).count() as u64;
             // The one that lacks nothing but its end counts as lost, and is there all the same.
             assert_eq!(whole + left, 3 + u64::from(text.as_bytes().get(room) == Some(&b'\n')));
             let told = format!(" WARN event=log_lines_lost lines={left} ");
             assert_eq!(taken.lines().filter(|line| line.contains(&told)).count(), usize::from(left > 0), "{taken}");
-            assert!(
-                taken.lines().any(|line| line.starts_with("1970-") && line.contains(" event=no_send_ring core=7 ")),
-                "{taken}"
-            );
+            let next = |line: &str| line.starts_with("1970-") && line.contains(" event=no_send_ring core=7 ");
+            assert!(taken.lines().any(next), "{taken}");
             assert_eq!(lost.load(Ordering::Relaxed), 0);
         }
     }
@@ -338,18 +318,18 @@ mod tests {
     #[test]
     fn the_count_of_lost_lines_stays_until_it_is_written() {
         let lost = AtomicU64::new(5);
-        let mut shut = Narrow::with_room(0);
+        let mut out = Narrow::default();
         let mut lines = three_lines();
-        lines.write_out(&mut shut, &lost);
+        lines.write_out(&mut out, &lost);
         assert_eq!(lost.load(Ordering::Relaxed), 8);
         lines = three_lines();
-        // All but the last byte of the line that tells of them.
-        let mut narrow = Narrow::with_room(lines.text.len() + 40);
-        lines.write_out(&mut narrow, &lost);
+        // Room for a part of the line that tells of them.
+        out.room = lines.text.len() + 40;
+        lines.write_out(&mut out, &lost);
         assert_eq!(lost.load(Ordering::Relaxed), 8);
-        let mut open = Narrow::with_room(usize::MAX);
-        lines.write_out(&mut open, &lost);
-        let taken = String::from_utf8(open.taken).expect("text");
+        out = Narrow { room: usize::MAX, ..Narrow::default() };
+        lines.write_out(&mut out, &lost);
+        let taken = String::from_utf8(out.taken).expect("text");
         assert!(taken.starts_with('\n') && taken.contains(" WARN event=log_lines_lost lines=8 "), "{taken}");
     }
 }
