@@ -16,7 +16,7 @@ use crate::protocol::art::Art;
 /// The longest time that a flag takes.
 pub(super) const DAY: Duration = Duration::from_hours(24);
 
-/// Lines in a time.
+/// At least one line in a second or a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LineRate {
     /// At least one.
@@ -30,7 +30,6 @@ pub(super) trait Parse<T>: Fn(&str) -> Result<T, String> + Clone + Send + Sync +
 
 impl<T, F: Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static> Parse<T> for F {}
 
-/// A whole number.
 pub(super) fn whole<T: TryFrom<usize>>(range: RangeInclusive<usize>) -> impl Parse<T> {
     number(range, "whole number", |text| text.parse().ok(), |number| number.to_string())
 }
@@ -84,7 +83,6 @@ pub(super) fn or_off<T>(parse: impl Parse<T>) -> impl Parse<Option<T>> {
     }
 }
 
-/// Lines a second or a minute.
 pub(super) fn rate(text: &str) -> Result<LineRate, String> {
     let per = match text.split_once('/') {
         Some((lines, "s")) => Some((lines, Duration::from_secs(1))),
@@ -146,64 +144,68 @@ pub(super) fn show_rate(lines_a_second: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Debug;
+
     use super::*;
+
+    /// Reads each of `good` as it is meant, and answers each of `bad` with `advice`.
+    fn check<T: PartialEq + Debug>(parse: impl Parse<T>, good: &[(&str, T)], bad: &[&str], advice: &str) {
+        for (text, value) in good {
+            assert_eq!(parse(text).as_ref(), Ok(value), "{text}");
+        }
+        for text in bad {
+            assert_eq!(parse(text).err().as_deref(), Some(advice), "{text}");
+        }
+    }
 
     #[test]
     fn a_number_is_whole_and_within_its_bounds() {
-        let parse = whole::<u32>(1..=10);
-        assert_eq!(["1", "10"].map(&parse), [Ok(1), Ok(10)]);
-        for bad in ["", "0", "11", "-1", "5x", "5 ", "0x5", "1.0", "99999999999999999999"] {
-            assert_eq!(parse(bad), Err("use a whole number from 1 to 10".to_owned()), "{bad}");
-        }
-        assert_eq!(whole::<u64>(1..=usize::MAX)("0"), Err("use a whole number from 1".to_owned()));
+        let bad = ["", "0", "11", "-1", "5x", "5 ", "0x5", "1.0", "99999999999999999999"];
+        check(whole::<u32>(1..=10), &[("1", 1), ("10", 10)], &bad, "use a whole number from 1 to 10");
+        check(whole::<u64>(1..=usize::MAX), &[], &["0"], "use a whole number from 1");
     }
 
     #[test]
     fn a_size_has_a_unit_or_is_in_bytes() {
-        let parse = bytes::<usize>(57_344..=1 << 30);
-        for (text, size) in [("57344", 57_344), ("56KiB", 57_344), ("1GiB", 1 << 30), ("1GB", 1_000_000_000)] {
-            assert_eq!(parse(text), Ok(size), "{text}");
-        }
-        assert_eq!((parse("256kib"), parse("0.25 MiB")), (Ok(1 << 18), Ok(1 << 18)));
+        let good = [
+            ("57344", 57_344),
+            ("56KiB", 57_344),
+            ("256kib", 1 << 18),
+            ("0.25 MiB", 1 << 18),
+            ("1GB", 1_000_000_000),
+            ("1GiB", 1 << 30),
+        ];
+        let bad = ["", "57343", "55KiB", "2GB", "12x", "KiB", "-1", "1e9", "99999999999999999999"];
         let advice = "use a number of bytes such as 262144 or 256KiB, from 56KiB to 1GiB";
-        for bad in ["", "57343", "55KiB", "2GB", "12x", "KiB", "-1", "1e9", "99999999999999999999"] {
-            assert_eq!(parse(bad), Err(advice.to_owned()), "{bad}");
-        }
+        check(bytes::<usize>(57_344..=1 << 30), &good, &bad, advice);
     }
 
     #[test]
     fn a_time_has_a_unit() {
-        let parse = time(Duration::from_millis(1));
-        for (text, millis) in [("10s", 10_000), ("500ms", 500), ("2m", 120_000), ("1h 30m", 5_400_000)] {
-            assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
-        }
-        assert_eq!(parse("1440m"), Ok(DAY));
+        let good = [("500ms", 500), ("10s", 10_000), ("1h 30m", 5_400_000), ("1440m", 86_400_000)];
+        let bad = ["", "10", "s", "-1s", "0s", "1441m", "99999999999s", "10é", "off"];
         let advice = "use a number and a unit such as 10s or 2m, from 1ms to 1day";
-        for bad in ["", "10", "s", "-1s", "0s", "1441m", "99999999999s", "10é", "off"] {
-            assert_eq!(parse(bad), Err(advice.to_owned()), "{bad}");
-        }
+        let good = good.map(|(text, millis)| (text, Duration::from_millis(millis)));
+        check(time(Duration::from_millis(1)), &good, &bad, advice);
     }
 
     #[test]
     fn a_timeout_is_off_or_whole_seconds() {
-        let seconds = |seconds| Ok(Some(Duration::from_secs(seconds)));
-        let parse = seconds_or_off(limits::KEEPALIVE_MAX);
-        assert_eq!(["off", "1s", "2000ms"].map(&parse), [Ok(None), seconds(1), seconds(2)]);
-        assert_eq!(parse("32767s"), seconds(32_767));
+        let good = [("off", None), ("1s", Some(1)), ("2000ms", Some(2)), ("32767s", Some(32_767))];
+        let bad = ["", "Off", "0", "0s", "1500ms", "1", "32768s"];
         let advice = "use whole seconds such as 90s or 10m, from 1s to 9h6m7s, or off";
-        for bad in ["", "Off", "0", "0s", "1500ms", "1", "32768s"] {
-            assert_eq!(parse(bad), Err(advice.to_owned()), "{bad}");
-        }
+        let good = good.map(|(text, seconds)| (text, seconds.map(Duration::from_secs)));
+        check(seconds_or_off(limits::KEEPALIVE_MAX), &good, &bad, advice);
     }
 
     #[test]
     fn a_rate_is_lines_a_second_or_a_minute() {
-        let a_rate = |lines, seconds| Ok(LineRate { lines, per: Duration::from_secs(seconds) });
-        assert_eq!(["5/s", "1/m", "1000000/s"].map(rate), [a_rate(5, 1), a_rate(1, 60), a_rate(1_000_000, 1)]);
-        for bad in ["", "5", "/s", "0/s", "5/h", "5/", "1000001/s", "-1/s", "5 /s", "5/s/s"] {
-            assert!(rate(bad).is_err(), "{bad}");
-        }
-        assert_eq!(or_off(rate)("off"), Ok(None));
+        let good = [("5/s", 5, 1), ("1/m", 1, 60), ("1000000/s", 1_000_000, 1)];
+        let bad = ["", "5", "/s", "0/s", "5/h", "5/", "1000001/s", "-1/s", "5 /s", "5/s/s"];
+        let advice = "use a whole number a second or a minute, such as 5/s or 30/m (1/m to 1000000/s)";
+        let good = good.map(|(text, lines, seconds)| (text, LineRate { lines, per: Duration::from_secs(seconds) }));
+        check(rate, &good, &bad, advice);
+        check(or_off(rate), &[("off", None)], &[""], &format!("{advice}, or off"));
     }
 
     #[test]
@@ -211,16 +213,5 @@ mod tests {
         assert!(["1", "true", "TRUE", "yes", "on"].iter().all(|word| switch(word) == Ok(true)));
         assert!(["", "0", "false", "No", "off"].iter().all(|word| switch(word) == Ok(false)));
         assert!(["2", "maybe", " 1"].iter().all(|word| switch(word).is_err()));
-    }
-
-    #[test]
-    fn what_is_shown_is_read_as_the_same() {
-        for size in [1, 1023, 1024, 4000, 57_344, 1 << 18, 1 << 20, (1 << 30) + 1, 1 << 40] {
-            assert_eq!(bytes::<usize>(1..=usize::MAX)(&show_bytes(size)), Ok(size));
-        }
-        for seconds in [1, 30, 60, 600, 3600, 32_767] {
-            let seconds = Duration::from_secs(seconds);
-            assert_eq!(time(seconds)(&show_time(seconds)), Ok(seconds));
-        }
     }
 }
