@@ -23,9 +23,9 @@ pub(super) struct ServiceManager {
 impl ServiceManager {
     /// The manager that the environment names. If its socket does not open, it misses `READY=1` and says so itself.
     pub(super) fn from_environment() -> Self {
-        let name = std::env::var_os("NOTIFY_SOCKET");
-        let socket = name.and_then(|name| open(&name).ok());
-        ServiceManager { socket, alive: sd_notify::watchdog_enabled().map(AliveTimer::new) }
+        let socket = std::env::var_os("NOTIFY_SOCKET").and_then(|name| open(&name).ok());
+        let alive = sd_notify::watchdog_enabled().map(|timeout| AliveTimer { timeout, last: None });
+        ServiceManager { socket, alive }
     }
 
     /// The server accepts; `status` is shown beside its state.
@@ -68,18 +68,14 @@ fn open(name: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
 /// When `WATCHDOG=1` is due: at half of the manager's timeout, as sd_watchdog_enabled(3) advises.
 #[derive(Debug)]
 struct AliveTimer {
-    interval: Duration,
+    timeout: Duration,
     last: Option<Instant>,
 }
 
 impl AliveTimer {
-    fn new(timeout: Duration) -> Self {
-        AliveTimer { interval: timeout / 2, last: None }
-    }
-
     /// Whether it is due; if so, it counts as sent.
     fn is_due(&mut self, now: Instant) -> bool {
-        let is_due = self.last.is_none_or(|last| now.saturating_duration_since(last) >= self.interval);
+        let is_due = self.last.is_none_or(|last| now.saturating_duration_since(last) >= self.timeout / 2);
         if is_due {
             self.last = Some(now);
         }
@@ -94,7 +90,7 @@ mod tests {
     #[test]
     fn alive_is_due_at_once_and_then_at_half_of_the_timeout() {
         let began = Instant::now();
-        let mut timer = AliveTimer::new(Duration::from_secs(10));
+        let mut timer = AliveTimer { timeout: Duration::from_secs(10), last: None };
         let due = [0, 1, 4_999, 5_000, 5_001, 9_999, 10_000, 30_000, 30_001];
         let sent = due.into_iter().filter(|&at| timer.is_due(began + Duration::from_millis(at)));
         assert_eq!(sent.collect::<Vec<_>>(), [0, 5_000, 10_000, 30_000]);

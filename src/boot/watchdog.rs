@@ -29,7 +29,6 @@ pub(super) enum CoreHealth {
     Recovered(Duration),
     /// No progress for [`STALL_NOTICED`]: new.
     Stalled,
-    /// Still no progress.
     StillStalled,
 }
 
@@ -72,27 +71,22 @@ mod tests {
         let began = Instant::now();
         let [zero, one] = [0, 1].map(ShardId::new);
         let mut watchdog = Watchdog::new(2, began);
-        // Core 0 makes progress all the time, core 1 at the beginning and from 3000 ms on.
-        let mut check = |at: u64, progress_of_one| {
+        let stalled_for = |millis| CoreHealth::Recovered(Duration::from_millis(millis));
+        // Core 0 makes progress all the time, core 1 first after 3000 ms and last at 3250.
+        for (at, progress_of_one, health) in [
+            (999, 0, CoreHealth::Running),
+            (1000, 0, CoreHealth::Stalled),
+            (1500, 0, CoreHealth::StillStalled),
+            (3000, 6, stalled_for(3000)),
+            (3250, 7, CoreHealth::Running),
+            (4249, 7, CoreHealth::Running),
+            (4250, 7, CoreHealth::Stalled),
+            (9000, 8, stalled_for(5750)),
+        ] {
             let now = began + Duration::from_millis(at);
             assert_eq!(watchdog.check(zero, at, now), CoreHealth::Running, "at {at}");
-            (watchdog.check(one, progress_of_one, now), watchdog.all_run())
-        };
-        assert_eq!(check(250, 5), (CoreHealth::Running, true));
-        assert_eq!(check(500, 5), (CoreHealth::Running, true));
-        assert_eq!(check(1249, 5), (CoreHealth::Running, true));
-        assert_eq!(check(1250, 5), (CoreHealth::Stalled, false));
-        assert_eq!(check(1500, 5), (CoreHealth::StillStalled, false));
-        assert_eq!(check(3000, 6), (CoreHealth::Recovered(Duration::from_millis(2750)), true));
-        assert_eq!(check(3250, 7), (CoreHealth::Running, true));
-        assert_eq!(check(9000, 7), (CoreHealth::Stalled, false));
-    }
-
-    #[test]
-    fn a_core_that_never_makes_progress_is_stalled_too() {
-        let began = Instant::now();
-        let mut watchdog = Watchdog::new(1, began);
-        assert_eq!(watchdog.check(ShardId::new(0), 0, began + STALL_NOTICED), CoreHealth::Stalled);
-        assert!(!watchdog.all_run());
+            let all_run = !matches!(health, CoreHealth::Stalled | CoreHealth::StillStalled);
+            assert_eq!((watchdog.check(one, progress_of_one, now), watchdog.all_run()), (health, all_run), "at {at}");
+        }
     }
 }
