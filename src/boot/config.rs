@@ -1,7 +1,7 @@
 //! From flags to a configuration that can run.
 //!
 //! Everything that an operator may have got wrong shows here, before a thread starts or a port is taken. What the machine
-//! allows is asked of `machine` and `memory`.
+//! allows is asked of `machine`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,6 @@ use super::cow_dir::{self, CowDirError, Skipped};
 use super::files::{self, FileError};
 use super::invocation::UnknownVariable;
 use super::machine::{self, Cores, MachineError};
-use super::memory;
 use crate::cli::{LineRate, ServeArgs};
 use crate::cows::Herd;
 use crate::cows::bubble::Bubble;
@@ -29,7 +28,7 @@ use crate::policy::limits::Limits;
 use crate::shard::Rules;
 
 /// How a server is to run; every value is checked.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Config {
     /// Where to listen; port 0 picks a free one.
     pub(super) listen: SocketAddr,
@@ -38,11 +37,9 @@ pub struct Config {
     pub(super) unknown_variables: Vec<UnknownVariable>,
     pub(super) herd: Arc<Herd>,
     pub(super) cow_files_skipped: Vec<Skipped>,
-    /// What the shards need to know of the flags.
     pub(super) rules: Rules,
     pub(super) limits: Arc<Limits>,
     pub(super) motd: Option<Arc<[u8]>>,
-    /// After how long without a byte the kernel probes a peer.
     pub(super) keepalive: Option<Duration>,
     pub(super) mailbox_frames: usize,
     /// Least important events to log.
@@ -51,35 +48,20 @@ pub struct Config {
 
 /// What is wrong with the configuration or the machine; each says what to change.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
 pub enum ConfigError {
-    /// The greeting is not readable.
     #[error("the file of --motd, {path}, {error}", path = .path.display())]
-    Motd {
-        /// As in `--motd`.
-        path: PathBuf,
-        /// Why not.
-        error: FileError,
-    },
-    /// A directory of cows is not readable.
+    Motd { path: PathBuf, error: FileError },
     #[error(transparent)]
     CowDir(#[from] CowDirError),
-    /// The cows make no herd.
     #[error(transparent)]
     Herd(#[from] HerdError),
-    /// There is no memory for the herd.
     #[error(transparent)]
     HerdMemory(#[from] NoMemory),
-    /// All queues together may hold less than one of them.
     #[error(
         "--queues-bytes-total {total} is less than --sendq-bytes-max {one}, which one connection may have: ask for at least that"
     )]
-    TotalBelowOne {
-        /// For all.
-        total: u64,
-        /// For one.
-        one: usize,
-    },
-    /// The machine does not allow it.
+    TotalBelowOne { total: u64, one: usize },
     #[error(transparent)]
     Machine(#[from] MachineError),
 }
@@ -169,13 +151,12 @@ fn default_cows_per_address(cows: usize) -> u32 {
 /// The budget for all send queues: `asked`, or a part of the memory; at least as much as one queue may hold.
 fn queues_bytes_total(asked: Option<u64>, one: usize) -> Result<u64, ConfigError> {
     match asked {
-        None => Ok((memory::available_bytes() / QUEUES_MEMORY_PART).max(one as u64)),
+        None => Ok((machine::memory_bytes() / QUEUES_MEMORY_PART).max(one as u64)),
         Some(total) if total >= one as u64 => Ok(total),
         Some(total) => Err(ConfigError::TotalBelowOne { total, one }),
     }
 }
 
-/// The greeting, ending in LF.
 fn read_motd(path: &Path) -> Result<Arc<[u8]>, ConfigError> {
     let mut text =
         files::read(path, MOTD_BYTES_MAX).map_err(|error| ConfigError::Motd { path: path.to_owned(), error })?;
@@ -196,7 +177,7 @@ mod tests {
             queues_bytes_total(Some(999), 1000),
             Err(ConfigError::TotalBelowOne { total: 999, one: 1000 })
         ));
-        assert_eq!(queues_bytes_total(None, 1000).expect("some"), memory::available_bytes() / 4);
+        assert_eq!(queues_bytes_total(None, 1000).expect("some"), machine::memory_bytes() / 4);
         assert_eq!(queues_bytes_total(None, 1 << 60).expect("at least for one"), 1 << 60);
     }
 

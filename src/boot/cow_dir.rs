@@ -3,7 +3,7 @@
 //! A file that cannot be a cow never stops the start: it is skipped, with a reason for the log. The result depends on names
 //! and contents only: each directory is read in the order of its names, and of two cows with one name the first stays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -16,23 +16,20 @@ use crate::cows::herd::{Cow, is_name};
 use crate::limits::{COW_BODY_BYTES_MAX, COW_FILE_BYTES_MAX, COW_FILES_MAX};
 
 /// A file that is no cow.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Skipped {
     pub(super) path: PathBuf,
     pub(super) reason: SkipReason,
 }
 
-/// What the directories hold.
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
     /// In the order of the files. No two share a name, and none has that of a built-in cow.
     pub(super) cows: Vec<Cow>,
-    /// Files named like cows that are none.
     pub(super) skipped: Vec<Skipped>,
 }
 
-/// Why a file is skipped.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum SkipReason {
     #[error(
         "its name cannot be a cow's: rename it to 1 to 32 of A-Z a-z 0-9 . _ - before the extension, and no dot first"
@@ -56,7 +53,7 @@ pub(super) enum SkipReason {
     BodyTooLarge(usize),
 }
 
-/// A directory that is not readable.
+/// A directory is not readable.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot read the directory of --cow-dir, {path}: {error} (give a directory of .cow and .chara files)",
@@ -69,9 +66,6 @@ pub struct CowDirError {
 
 /// The cows in the `.cow` and `.chara` files of these directories, not of directories within them, as they look below
 /// `bubble`. Blocks while it reads.
-///
-/// # Errors
-/// When a directory is not readable.
 pub(super) fn load(directories: &[PathBuf], bubble: &Bubble) -> Result<Loaded, CowDirError> {
     let mut loaded = Loaded::default();
     let mut origins = BTreeMap::new();
@@ -93,10 +87,8 @@ pub(super) fn load(directories: &[PathBuf], bubble: &Bubble) -> Result<Loaded, C
 }
 
 /// What is in a directory, in the order of the names.
-fn paths(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>()?;
-    paths.sort();
-    Ok(paths)
+fn paths(directory: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect()
 }
 
 /// The cow of one file. `origins` are the files of the cows so far, by their names in lower case.

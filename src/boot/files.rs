@@ -10,10 +10,10 @@ use std::path::Path;
 use rustix::fs::{PROC_SUPER_MAGIC, statfs};
 
 /// Why a file is not read; the text continues a sentence after its path.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum FileError {
     #[error("cannot be read: {0}")]
-    Unreadable(String),
+    Unreadable(#[from] io::Error),
     #[error("is no regular file: give one, or a link to one")]
     NotRegular,
     /// A file whose text the kernel makes when it is read.
@@ -23,16 +23,7 @@ pub enum FileError {
     TooLarge(usize),
 }
 
-impl From<io::Error> for FileError {
-    fn from(error: io::Error) -> Self {
-        FileError::Unreadable(error.to_string())
-    }
-}
-
 /// The bytes of a regular file or of a link to one, `bytes_max` at most. Blocks as long as a disk does.
-///
-/// # Errors
-/// When it is another kind of file, is too large, or is not readable.
 pub(super) fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, FileError> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {

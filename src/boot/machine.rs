@@ -1,8 +1,9 @@
-//! What this machine and the limits of this process allow: CPUs, file descriptors, lockable memory, io_uring.
+//! What this machine and the limits of this process allow: CPUs, file descriptors, memory, io_uring.
 //!
 //! Nothing is kept: each function asks the kernel. An error says what an operator has to change.
 
-use std::io;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
@@ -94,9 +95,6 @@ pub fn raise_limits() {
 }
 
 /// The cores to start: `asked`, or as many as the machine allows.
-///
-/// # Errors
-/// When io_uring does not work, or there are too few CPUs to pin to.
 pub(super) fn cores(asked: Option<usize>, pin: Pin) -> Result<Cores, MachineError> {
     let cpus = usable_cpus();
     check_io_uring(asked.unwrap_or(1))?;
@@ -107,7 +105,6 @@ pub(super) fn cores(asked: Option<usize>, pin: Pin) -> Result<Cores, MachineErro
     Ok(Cores { pins: pins(count, &cpus, pin)?, cpus: cpus.len(), shortage })
 }
 
-/// The CPUs that this process may run on.
 fn usable_cpus() -> Vec<usize> {
     let allowed = sched_getaffinity(None).unwrap_or_default();
     let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
@@ -142,9 +139,6 @@ fn pins(cores: usize, cpus: &[usize], pin: Pin) -> Result<Vec<Option<usize>>, Ma
 }
 
 /// The limit on connections: `asked`, or what the descriptors allow.
-///
-/// # Errors
-/// When the descriptors do not allow it.
 pub(super) fn connections_max(asked: Option<u64>, cores: usize) -> Result<u64, MachineError> {
     let limit = soft_limit(Resource::Nofile);
     if limit < DESCRIPTORS_MIN {
@@ -202,6 +196,38 @@ fn check_io_uring(cores: usize) -> Result<(), MachineError> {
     })
 }
 
+/// How much memory this process may have: that of the machine, or less by its control group.
+pub(super) fn memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    let machine = info.totalram.saturating_mul(u64::from(info.mem_unit));
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limit = group_limit(&groups, |file| fs::read_to_string(file).ok());
+    limit.map_or(machine, |limit| machine.min(limit))
+}
+
+/// The least limit of the control groups that `/proc/self/cgroup` names (cgroups(7)) and of their parents.
+fn group_limit(groups: &str, read: impl Fn(&Path) -> Option<String>) -> Option<u64> {
+    let files = groups.lines().flat_map(limit_files);
+    // `max` is no number and no limit.
+    files.filter_map(|file| read(&file)?.trim().parse().ok()).min()
+}
+
+/// The files that may hold a limit, by one line of `/proc/self/cgroup`: `0::/a/b` in version 2, `7:cpu,memory:/a/b` in
+/// version 1.
+fn limit_files(line: &str) -> Vec<PathBuf> {
+    let mut parts = line.splitn(3, ':').skip(1);
+    let (Some(controllers), Some(group)) = (parts.next(), parts.next()) else { return Vec::new() };
+    let (mount, file) = match controllers {
+        "" => ("/sys/fs/cgroup", "memory.max"),
+        list if list.split(',').any(|controller| controller == "memory") => {
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        }
+        _ => return Vec::new(),
+    };
+    let groups = Path::new(group.trim_start_matches('/')).ancestors();
+    groups.map(|group| Path::new(mount).join(group).join(file)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,9 +245,25 @@ mod tests {
     }
 
     #[test]
-    fn there_are_rings_for_one_core_and_not_for_more_than_asked() {
-        assert_eq!(probe::cores_with_rings(1), 1);
-        assert!((1..=2).contains(&probe::cores_with_rings(2)));
+    fn the_least_limit_of_the_control_groups_counts() {
+        let limit = |groups: &str, files: &[(&str, &str)]| {
+            group_limit(groups, |path| {
+                let file = files.iter().find(|(name, _)| Path::new(name) == path);
+                file.map(|(_, text)| (*text).to_owned())
+            })
+        };
+        let files = [
+            ("/sys/fs/cgroup/a/b/memory.max", "max\n"),
+            ("/sys/fs/cgroup/a/memory.max", "1000\n"),
+            ("/sys/fs/cgroup/memory.max", "5000\n"),
+            ("/sys/fs/cgroup/c/memory.max", "10\n"),
+            ("/sys/fs/cgroup/memory/a/memory.limit_in_bytes", "2000\n"),
+        ];
+        assert_eq!(limit("0::/a/b\n", &files), Some(1000));
+        assert_eq!(limit("0::/a/b\n", &files[..1]), None, "no limit");
+        assert_eq!(limit("0::/\n", &files), Some(5000), "as a container sees it");
+        assert_eq!(limit("3:cpu:/a\n7:cpuacct,memory:/a/b\n", &files), Some(2000), "version 1");
+        assert_eq!(["", "nonsense\n", "3:cpu:/a\n"].map(|groups| limit(groups, &files)), [None; 3]);
     }
 
     #[test]

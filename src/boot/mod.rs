@@ -1,6 +1,6 @@
 //! What happens around the cores: configuration, start, supervision, signals, shutdown.
 //!
-//! `config` turns flags into a [`config::Config`], asking `machine` and `memory` what is possible. [`server`] starts the
+//! `config` turns flags into a [`config::Config`], asking `machine` what is possible. [`server`] starts the
 //! cores; `running` supervises them with `watchdog`, and tells `notify` how they are. [`invocation`] and [`signals`] are main's.
 
 pub mod config;
@@ -8,11 +8,9 @@ mod cow_dir;
 mod files;
 pub mod invocation;
 mod machine;
-mod memory;
 mod notify;
 mod running;
 pub mod server;
-mod server_error;
 pub mod signals;
 mod watchdog;
 

@@ -1,20 +1,39 @@
-//! A server whose cores run: supervision, drain, and the last lines of the log.
+//! A server whose cores run: supervision, drain, the last lines of the log, and why it ends.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Instant;
 
+use super::config::ConfigError;
+use super::machine;
 use super::notify::ServiceManager;
-use super::server_error::{ServerError, ended_at_start, ended_early};
 use super::watchdog::{CoreHealth, Watchdog};
 use crate::close_reason::CloseReason;
 use crate::events::Event;
+use crate::ids::ShardId;
 use crate::limits::WATCH_INTERVAL;
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter, Metrics};
-use crate::net::worker::{CoreThread, Report};
+use crate::net::worker::{CoreError, CoreThread, Report};
 use crate::policy::limits::Limits;
+
+/// Why the server cannot start, or go on.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each text says it")]
+pub enum ServerError {
+    #[error("cannot listen on {address}: {}", bind_advice(.address, .error))]
+    Bind { address: SocketAddr, error: io::Error },
+    /// It shows only when cores start.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+    /// The server ends with its core, whose users cannot be reached any more.
+    #[error("core {shard} {error}")]
+    Core { shard: ShardId, error: CoreError },
+}
 
 /// What the supervising thread waits for.
 #[derive(Debug)]
@@ -52,13 +71,12 @@ pub struct Running {
 }
 
 impl Running {
-    /// Where it listens: with the port that the kernel chose for port 0.
+    /// With the port that the kernel chose for port 0.
     pub fn addresses(&self) -> &[SocketAddr] {
         std::slice::from_ref(&self.address)
     }
 
-    /// One line that says where it listens and which limits are in force; `None` if a drain was asked for before every
-    /// core accepted.
+    /// Where it listens, and the limits in force; `None` if a drain was asked for before every core accepted.
     pub fn status(&self) -> Option<&str> {
         self.status.as_deref()
     }
@@ -177,4 +195,33 @@ impl Running {
             ended: CloseReason::ALL.into_iter().filter_map(count).collect(),
         });
     }
+}
+
+fn bind_advice(address: &SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "address already in use (another server listens there; stop it or choose another --listen)".to_owned()
+        }
+        io::ErrorKind::PermissionDenied if (1..1024).contains(&address.port()) => {
+            format!("{error} (ports below 1024 need privileges; choose another --listen)")
+        }
+        io::ErrorKind::AddrNotAvailable => format!("{error} (this machine does not have that address)"),
+        _ => error.to_string(),
+    }
+}
+
+/// Of a core that ends before all `cores` accept.
+fn ended_at_start(cores: usize, shard: ShardId, result: Result<(), CoreError>) -> ServerError {
+    if let Err(CoreError::Rings(error)) = &result
+        && let Some(lacking) = machine::too_little_memlock(cores, error)
+    {
+        return ServerError::Config(lacking.into());
+    }
+    ended_early(shard, result)
+}
+
+/// Of a core that ends before a drain.
+fn ended_early(shard: ShardId, result: Result<(), CoreError>) -> ServerError {
+    let error = result.err().unwrap_or(CoreError::Panicked("it ended without being asked to"));
+    ServerError::Core { shard, error }
 }

@@ -12,8 +12,7 @@ use std::time::Instant;
 use super::config::{Config, ConfigError};
 use super::notify::ServiceManager;
 use super::running::Wake;
-pub use super::running::{Drainer, Running};
-pub use super::server_error::ServerError;
+pub use super::running::{Drainer, Running, ServerError};
 use crate::events::Event;
 use crate::ids::ShardId;
 use crate::limits::HISTORY_BYTES_MAX;
@@ -37,7 +36,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that runs as `config` says.
+    /// One that runs as `config` says.
     pub fn new(config: Config) -> Self {
         let (wakes, waking) = mpsc::channel();
         Server { config, wakes, waking }
@@ -62,10 +61,8 @@ impl Server {
         let manager = ServiceManager::from_environment();
         let mesh = Mesh::build(config.cores.pins.len(), config.mailbox_frames)?;
         let mut cores = Vec::new();
-        for (index, ((listener, (mesh, inbox)), &cpu)) in
-            listeners.into_iter().zip(mesh).zip(&config.cores.pins).enumerate()
-        {
-            let spec = CoreSpec { id: ShardId::new(index), cpu, listener, mesh, inbox };
+        for ((listener, (mesh, inbox)), &cpu) in listeners.into_iter().zip(mesh).zip(&config.cores.pins) {
+            let spec = CoreSpec { id: ShardId::new(cores.len()), cpu, listener, mesh, inbox };
             let wakes = wakes.clone();
             let report = move |report| {
                 // The supervisor is gone when the process is about to exit.
@@ -120,7 +117,6 @@ fn core_context(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<Core
     })
 }
 
-/// Where the server listens, and the limits in force.
 fn status(address: SocketAddr, config: &Config) -> String {
     let (cores, cows, of_each) = (config.cores.pins.len(), config.herd.len(), config.herd.size());
     let plural = if cores == 1 { "" } else { "s" };
