@@ -9,18 +9,14 @@ use super::flood::Bucket;
 use super::limits::Limits;
 use crate::close_reason::CloseReason;
 
-/// What a connection may do, and what it is counted as.
+/// What a connection may do, and what it is counted as. [`Entered`] says what comes from its address.
 #[derive(Debug)]
 pub struct Admitted {
-    /// Its lines.
     pub bucket: Bucket,
-    /// What it shares with other connections of its address; `None` if their number is not limited.
     pub shared: Option<Arc<Shared>>,
     /// It may stay without a login.
     pub login_exempt: bool,
-    /// Counts it among the connections of its address, while this lives.
     pub permit: Option<ConnectionPermit>,
-    /// How long it waits before it is served.
     pub wait: Duration,
 }
 
@@ -34,7 +30,6 @@ impl Admitted {
 /// A new connection is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refused {
-    /// Why.
     pub reason: CloseReason,
     /// The log names this one.
     pub is_logged: bool,
@@ -44,9 +39,6 @@ pub struct Refused {
 ///
 /// Cores that ask at the same moment may each admit one more than the limit: the descriptors in reserve are more than
 /// there are such cores.
-///
-/// # Errors
-/// Why it is refused.
 pub fn admit(
     limits: &Limits,
     addresses: &Arc<Addresses>,

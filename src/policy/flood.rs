@@ -30,7 +30,7 @@ impl Price {
     }
 
     /// A message of `bytes`, for a [`SharedBucket`].
-    pub fn of_message(bytes: usize) -> Self {
+    pub(crate) fn of_message(bytes: usize) -> Self {
         Price((bytes as u64).saturating_mul(Self::LINE))
     }
 
@@ -66,10 +66,8 @@ impl Rate {
 
 /// When a connection's next line may be executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    /// Now.
+pub(crate) enum Pace {
     Now,
-    /// After this long.
     After(Duration),
     /// After more than [`FLOOD_DEBT_MAX`]: it is refused instead.
     TooSoon,
@@ -77,10 +75,9 @@ pub enum Pace {
 
 /// One connection's bucket: when it will be full, in microseconds of the server's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bucket(u64);
+pub(crate) struct Bucket(u64);
 
 impl Bucket {
-    /// A full one.
     pub const FULL: Bucket = Bucket(0);
 
     /// One that never empties.
@@ -96,12 +93,10 @@ impl Bucket {
         if self.is_exempt() { Duration::ZERO } else { Duration::from_micros(self.0.saturating_sub(micros(now))) }
     }
 
-    /// Whether it never empties.
     pub fn is_exempt(self) -> bool {
         self == Bucket::EXEMPT
     }
 
-    /// When the next line may be executed, as seen at `now`.
     pub fn pace(self, now: Duration, rate: Rate) -> Pace {
         match self.wait(now, rate) {
             Duration::ZERO => Pace::Now,
@@ -117,7 +112,6 @@ impl Bucket {
         Duration::from_micros((debt + 1).saturating_sub(rate.whole))
     }
 
-    /// Charges `price` at `now`.
     pub fn charge(&mut self, now: Duration, rate: Rate, price: Price) {
         if !self.is_exempt() {
             self.0 = self.0.max(micros(now)).saturating_add(rate.cost(price)).min(u64::MAX - 1);
@@ -129,10 +123,9 @@ impl Bucket {
 ///
 /// What a message costs is known when it is drawn: an estimate is taken before that, and the difference settled after.
 #[derive(Debug, Default)]
-pub struct SharedBucket(AtomicU64);
+pub(crate) struct SharedBucket(AtomicU64);
 
 impl SharedBucket {
-    /// As it is now.
     pub fn load(&self) -> Bucket {
         Bucket(self.0.load(Ordering::Relaxed))
     }
@@ -208,15 +201,6 @@ mod tests {
     }
 
     #[test]
-    fn a_yield_costs_one_line_more_per_hundred_receivers() {
-        let rate = Rate::new(10, 5, SECOND);
-        for (receivers, wait) in [(0, 0), (100, 0), (899, 0), (900, 1), (1400, 1_000_001), (100_000, 198_200_001)] {
-            let bucket = charged(rate, to(receivers));
-            assert_eq!(bucket.wait(SECOND, rate), Duration::from_micros(wait), "{receivers} receivers");
-        }
-    }
-
-    #[test]
     fn long_lines_long_replies_and_waste_cost_more() {
         let lines = |bytes, reply_bytes| Price::of_line(bytes, 0, reply_bytes).in_lines();
         assert_eq!([lines(0, 0), lines(511, 16_383), lines(512, 0), lines(0, 16_384)], [1.0, 1.0, 2.0, 2.0]);
@@ -231,12 +215,19 @@ mod tests {
     #[test]
     fn a_line_waits_half_a_minute_at_most() {
         let rate = Rate::new(10, 5, SECOND);
-        let pace = |receivers| charged(rate, to(receivers)).pace(SECOND, rate);
-        assert_eq!(pace(0), Pace::Now);
-        assert_eq!(pace(900), Pace::After(MICROSECOND));
-        assert_eq!(pace(15_899), Pace::After(Duration::from_micros(29_998_001)));
-        assert_eq!(pace(15_900), Pace::TooSoon);
-        assert_eq!(pace(usize::MAX), Pace::TooSoon);
+        let after = |micros| Pace::After(Duration::from_micros(micros));
+        // A hundred receivers cost as much as a line.
+        for (receivers, pace) in [
+            (0, Pace::Now),
+            (899, Pace::Now),
+            (900, after(1)),
+            (1400, after(1_000_001)),
+            (15_899, after(29_998_001)),
+            (15_900, Pace::TooSoon),
+            (usize::MAX, Pace::TooSoon),
+        ] {
+            assert_eq!(charged(rate, to(receivers)).pace(SECOND, rate), pace, "{receivers} receivers");
+        }
     }
 
     #[test]

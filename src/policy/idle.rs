@@ -67,19 +67,6 @@ mod tests {
     }
 
     #[test]
-    fn only_a_line_restarts_the_timer() {
-        let timer = IdleTimer::since(at(0));
-        // As after bytes that end no line.
-        timer.resume(at(900));
-        assert!(timer.is_for(at(1000), at(1100)));
-        timer.pause();
-        assert!(!timer.is_for(at(1000), at(1_000_000)), "a connection with a line is not idle");
-        timer.resume(at(5000));
-        assert!(!timer.is_for(at(1000), at(5999)));
-        assert!(timer.is_for(at(1000), at(6100)));
-    }
-
-    #[test]
     fn the_timer_works_on_a_core_of_any_age() {
         let years = Duration::from_hours(24 * 365 * 20);
         let timer = IdleTimer::since(years);

@@ -47,3 +47,30 @@ pub struct Limits {
     /// How long a shutdown may take.
     pub drain_timeout: Duration,
 }
+
+#[cfg(test)]
+impl Limits {
+    /// Limits that end nothing: a test sets those that it is about.
+    pub(crate) fn of_tests() -> Self {
+        use crate::limits::DRAIN_TIMEOUT;
+        Limits {
+            sendq_bytes_max: 1,
+            sendq_stall: DRAIN_TIMEOUT,
+            queues_bytes_total: 1,
+            login_timeout: None,
+            login_exempt: Networks::default(),
+            idle_timeout: None,
+            scarce_idle: None,
+            cows_per_address: 1,
+            flood: Rate::new(1, 1, DRAIN_TIMEOUT),
+            flood_exempt: Networks::default(),
+            message_rate: Rate::new(1, 1, DRAIN_TIMEOUT),
+            connections_max: 1000,
+            connections_per_address: 1,
+            connect_rate: None,
+            address_exempt: Networks::default(),
+            user_timeout: None,
+            drain_timeout: DRAIN_TIMEOUT,
+        }
+    }
+}

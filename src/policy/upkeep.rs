@@ -74,34 +74,9 @@ pub fn verdict(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::DRAIN_TIMEOUT;
-    use crate::policy::flood::Rate;
-    use crate::policy::networks::Networks;
 
     const SECOND: Duration = Duration::from_secs(1);
     const NOW: Duration = Duration::from_secs(10_000);
-
-    fn limits() -> Limits {
-        Limits {
-            sendq_bytes_max: 1,
-            sendq_stall: 10 * SECOND,
-            queues_bytes_total: 1,
-            login_timeout: Some(20 * SECOND),
-            login_exempt: Networks::default(),
-            idle_timeout: Some(30 * SECOND),
-            scarce_idle: Some(25 * SECOND),
-            cows_per_address: 1,
-            flood: Rate::new(1, 1, SECOND),
-            flood_exempt: Networks::default(),
-            message_rate: Rate::new(1, 1, SECOND),
-            connections_max: 1,
-            connections_per_address: 1,
-            connect_rate: None,
-            address_exempt: Networks::default(),
-            user_timeout: None,
-            drain_timeout: DRAIN_TIMEOUT,
-        }
-    }
 
     /// What becomes of a connection that was idle and quiet for these times, changed by `change`.
     fn of(idle: Duration, quiet: Duration, change: impl FnOnce(&mut Condition<'_>), are_cows_scarce: bool) -> Verdict {
@@ -117,7 +92,14 @@ mod tests {
             is_gone: false,
         };
         change(&mut condition);
-        verdict(&limits(), condition, NOW, || are_cows_scarce)
+        let limits = Limits {
+            sendq_stall: 10 * SECOND,
+            login_timeout: Some(20 * SECOND),
+            idle_timeout: Some(30 * SECOND),
+            scarce_idle: Some(25 * SECOND),
+            ..Limits::of_tests()
+        };
+        verdict(&limits, condition, NOW, || are_cows_scarce)
     }
 
     #[test]
