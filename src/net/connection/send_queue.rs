@@ -73,20 +73,14 @@ impl Chunk {
     }
 
     fn payload(&self) -> Option<&Payload> {
-        match &self.0 {
-            Content::Own(_) => None,
-            Content::Message { payload, .. } => Some(payload),
-        }
+        if let Content::Message { payload, .. } = &self.0 { Some(payload) } else { None }
     }
 
     fn is_from_others(&self) -> bool {
         matches!(self.0, Content::Message { from_others: true, .. })
     }
 
-    /// Appends `more` to bytes of the connection's own, unless these are many already.
-    ///
-    /// # Errors
-    /// `more`, when it needs a chunk of its own.
+    /// Appends `more` to bytes of the connection's own, unless these are many already: then it needs another chunk.
     fn append(&mut self, more: Vec<u8>) -> Result<(), Vec<u8>> {
         let before = self.held_bytes();
         match &mut self.0 {
@@ -136,8 +130,7 @@ impl SendQueue {
         self.bytes
     }
 
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }
 
@@ -151,13 +144,12 @@ impl SendQueue {
         self.others_bytes > 0
     }
 
-    /// What the messages from others that wait count.
-    pub fn others_bytes(&self) -> usize {
+    pub(crate) fn others_bytes(&self) -> usize {
         self.others_bytes
     }
 
     /// Whether anything was written since this was last asked.
-    pub fn take_written(&mut self) -> bool {
+    pub(crate) fn take_written(&mut self) -> bool {
         std::mem::take(&mut self.has_written)
     }
 
@@ -203,25 +195,24 @@ impl SendQueue {
         Ok(if over { Fit::Over } else { Fit::Within })
     }
 
-    /// Whether the queue is over its limit at all.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.over_since.is_some()
     }
 
-    /// Whether it has been for this long.
+    /// Whether it has been over its limit for this long.
     pub fn is_over_for(&self, time: Duration, now: Duration) -> bool {
         self.over_since.is_some_and(|since| now.saturating_sub(since) >= time)
     }
 
     /// The peer has taken something, although not so much that the socket would take more.
-    pub fn record_progress(&mut self, now: Duration) {
+    pub(crate) fn record_progress(&mut self, now: Duration) {
         if let Some(since) = &mut self.blocked_since {
             *since = now;
         }
     }
 
     /// The first bytes that wait: what a writer waits to write.
-    pub fn head(&self) -> &[u8] {
+    pub(crate) fn head(&self) -> &[u8] {
         self.chunks.front().map_or(&[], |first| &first.bytes()[self.written..])
     }
 
@@ -254,10 +245,12 @@ impl SendQueue {
 
     /// The first `offered` bytes that wait were offered to the socket, with this result. If it did not block, the caller
     /// offers what is left.
-    ///
-    /// # Errors
-    /// As [`SendQueue::write_by`].
-    pub fn record_sent(&mut self, offered: usize, sent: io::Result<usize>, now: Duration) -> io::Result<Progress> {
+    pub(crate) fn record_sent(
+        &mut self,
+        offered: usize,
+        sent: io::Result<usize>,
+        now: Duration,
+    ) -> io::Result<Progress> {
         let blocked = match sent {
             Ok(count) => {
                 self.advance(count);
@@ -270,9 +263,8 @@ impl SendQueue {
         };
         if blocked {
             self.blocked_since.get_or_insert(now);
-            return Ok(Progress::Blocked);
         }
-        Ok(Progress::Drained)
+        Ok(if blocked { Progress::Blocked } else { Progress::Drained })
     }
 
     /// How many pieces wait: what is given in one slice, at best.
@@ -281,13 +273,13 @@ impl SendQueue {
     }
 
     /// What waits, if it is messages only and nothing of them is written yet.
-    pub fn messages(&self) -> Option<impl Iterator<Item = &Payload>> {
+    pub(crate) fn messages(&self) -> Option<impl Iterator<Item = &Payload>> {
         let only_messages = self.written == 0 && self.chunks.iter().all(|chunk| chunk.payload().is_some());
         only_messages.then(|| self.chunks.iter().filter_map(Chunk::payload))
     }
 
     /// The kernel took the first `count` bytes that waited.
-    pub fn advance(&mut self, count: usize) {
+    pub(crate) fn advance(&mut self, count: usize) {
         self.bytes -= count;
         self.written += count;
         while let Some(first) = self.chunks.front()
@@ -312,8 +304,7 @@ impl SendQueue {
         }
     }
 
-    /// Forgets what waits.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = SendQueue::default();
     }
 }
@@ -327,38 +318,6 @@ mod tests {
     /// A payload of 100 bytes that differs by `n`.
     fn payload(n: usize) -> Payload {
         Payload::from(format!("message {n:92}"))
-    }
-
-    /// Writes all of `queue` in pieces of at most `step` bytes.
-    fn written(queue: &mut SendQueue, step: usize) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut take = |slices: &[IoSlice<'_>]| {
-            let all: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
-            let count = all.len().min(step);
-            out.extend_from_slice(&all[..count]);
-            Ok(count)
-        };
-        while queue.write_by(NOW, &mut take).expect("no error") == Progress::Blocked {}
-        out
-    }
-
-    #[test]
-    fn all_output_leaves_once_and_in_order_in_any_pieces() {
-        for step in [1, 7, 100, 1_000_000] {
-            let mut queue = SendQueue::default();
-            let mut expected = Vec::new();
-            for n in 0..200 {
-                queue.push_reply(format!("reply {n}\n").into_bytes());
-                queue.push_delivery(payload(n), usize::MAX, NOW).expect("room");
-                queue.push_echo(payload(n));
-                expected.extend_from_slice(format!("reply {n}\n").as_bytes());
-                expected.extend_from_slice(&payload(n));
-                expected.extend_from_slice(&payload(n));
-            }
-            assert_eq!(queue.bytes(), expected.len());
-            assert!(written(&mut queue, step) == expected, "step {step}");
-            assert_eq!((queue.bytes(), queue.holds_others(), queue.head()), (0, false, &[][..]));
-        }
     }
 
     #[test]
@@ -389,6 +348,9 @@ mod tests {
         let before = queue.bytes();
         assert_eq!(queue.push_delivery(payload(1), limit, NOW), Err(QueueFull));
         assert_eq!(queue.bytes(), before, "what does not fit is not queued");
+        queue.clear();
+        assert_eq!(queue.push_delivery(payload(1), 1, NOW), Ok(Fit::Within), "one is let in whatever its length");
+        assert_eq!(queue.push_delivery(payload(1), 1, NOW), Err(QueueFull));
     }
 
     #[test]
@@ -404,7 +366,8 @@ mod tests {
         }
         drop(shared);
         assert_eq!(held(), one + 4 * size_of::<Chunk>());
-        written(&mut queues[0], usize::MAX);
+        let waiting = queues[0].bytes();
+        queues[0].advance(waiting);
         assert_eq!(held(), one + 3 * size_of::<Chunk>());
         // Its own counts, too.
         for _ in 0..100 {
@@ -420,18 +383,6 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_told_once() {
-        let mut queue = SendQueue::default();
-        assert!(!queue.take_written());
-        queue.push_reply(b"reply\n".to_vec());
-        let block = |_: &[IoSlice<'_>]| Err(io::ErrorKind::WouldBlock.into());
-        assert_eq!(queue.write_by(NOW, block).expect("no error"), Progress::Blocked);
-        assert!(!queue.take_written());
-        queue.advance(1);
-        assert!(queue.take_written() && !queue.take_written());
-    }
-
-    #[test]
     fn a_short_message_counts_for_what_it_takes_in_memory() {
         let short = || Payload::from("* tux has left\n".to_owned());
         let mut queue = SendQueue::default();
@@ -439,30 +390,9 @@ mod tests {
         (0..10).for_each(|_| assert_eq!(queue.push_delivery(short(), limit, NOW), Ok(Fit::Within)));
         (0..10).for_each(|_| assert_eq!(queue.push_delivery(short(), limit, NOW), Ok(Fit::Over)));
         assert_eq!(queue.push_delivery(short(), limit, NOW), Err(QueueFull));
-        assert_eq!(written(&mut queue, 7).len(), 20 * short().len());
+        assert_eq!(queue.bytes(), 20 * short().len());
+        queue.advance(queue.bytes());
         assert_eq!((queue.holds_others(), queue.is_over()), (false, false));
-    }
-
-    #[test]
-    fn a_queue_over_its_limit_is_over_until_enough_has_left() {
-        let length = payload(1).len();
-        let limit = 2 * cost(length);
-        let mut queue = SendQueue::default();
-        for _ in 0..3 {
-            queue.push_delivery(payload(1), limit, NOW).expect("room for a moment");
-        }
-        assert!(queue.is_over() && queue.is_over_for(Duration::ZERO, NOW) && !queue.is_over_for(Duration::MAX, NOW));
-        queue.advance(length - 1);
-        assert!(queue.is_over());
-        queue.advance(1);
-        assert!(!queue.is_over() && !queue.is_over_for(Duration::ZERO, NOW));
-    }
-
-    #[test]
-    fn one_message_is_let_in_whatever_its_length() {
-        let mut queue = SendQueue::default();
-        assert_eq!(queue.push_delivery(payload(1), 1, NOW), Ok(Fit::Within));
-        assert_eq!(queue.push_delivery(payload(1), 1, NOW), Err(QueueFull));
     }
 
     #[test]
@@ -472,20 +402,15 @@ mod tests {
         let block = |_: &[IoSlice<'_>]| Err(io::ErrorKind::WouldBlock.into());
         assert_eq!(queue.write_by(NOW, block).expect("no error"), Progress::Blocked);
         assert_eq!(queue.write_by(2 * NOW, block).expect("no error"), Progress::Blocked);
-        assert_eq!(queue.blocked_since(), Some(NOW), "still the same stall");
+        assert_eq!((queue.blocked_since(), queue.take_written()), (Some(NOW), false), "still the same stall");
         assert_eq!(queue.head(), b"reply\n");
         queue.record_progress(3 * NOW);
         assert_eq!(queue.blocked_since(), Some(3 * NOW), "the peer has read, so a new stall begins");
         queue.advance(2);
         assert_eq!((queue.blocked_since(), queue.head()), (None, &b"ply\n"[..]));
+        assert!(queue.take_written() && !queue.take_written(), "it is told once");
         queue.record_progress(NOW);
         assert_eq!(queue.blocked_since(), None);
-    }
-
-    #[test]
-    fn an_error_of_the_socket_is_passed_on() {
-        let mut queue = SendQueue::default();
-        queue.push_reply(b"reply\n".to_vec());
         let error = queue.write_by(NOW, |_| Err(io::ErrorKind::ConnectionReset.into())).expect_err("reset");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
