@@ -19,8 +19,7 @@ use crate::cows::CowId;
 use crate::directory::Quota;
 use crate::events::Event;
 use crate::faults::{self, Point};
-use crate::ids::ConnectionName;
-use crate::ids::{ConnectionId, ShardId};
+use crate::ids::{ConnectionId, ConnectionName, ShardId};
 use crate::limits::{BACKLOG_SENDQ_PART, READ_BYTES, SCARCE_PART, VISITED_AT_ONCE};
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter, Metrics};
@@ -44,15 +43,10 @@ use crate::shard::{self, Effects, Presence, Shard};
 pub struct CoreContext {
     /// What the shards share: names, pictures, the owner of each cow.
     pub shards: shard::ShardContext,
-    /// The counters.
     pub metrics: Arc<Metrics>,
-    /// Where events go.
     pub log: Log,
-    /// The limits in force.
     pub limits: Arc<Limits>,
-    /// Connections by address.
     pub addresses: Arc<Addresses>,
-    /// What waits for all connections together.
     pub budget: Arc<Budget>,
     /// The greeting of each new connection.
     pub motd: Option<Arc<[u8]>>,
@@ -72,14 +66,12 @@ pub struct Core {
     pub(crate) reactor: Rc<Reactor>,
     pub(crate) metrics: CoreMetrics,
     pub(crate) log: Log,
-    /// What its shard has in common with all others.
     pub(crate) shards: shard::ShardContext,
     shard: RefCell<Shard>,
     /// State that connections share is being changed, or a panic has left it half changed.
     in_critical: Cell<bool>,
     connections: RefCell<Slab<Rc<Connection>>>,
     context: Rc<ConnectionContext>,
-    /// Its part of the memory budget.
     pub(crate) account: Account,
     /// Connections that have something to be written.
     pub(crate) dirty: DirtyList,
@@ -100,12 +92,12 @@ pub struct Core {
     /// Refused connections that linger.
     pub(crate) refusing: Cell<usize>,
     began: Instant,
-    draining: Cell<bool>,
+    /// From then on no line is executed.
+    pub(crate) draining: Cell<bool>,
     accepted: Cell<u64>,
 }
 
 impl Core {
-    /// A core without connections.
     pub(crate) fn new(id: ShardId, context: CoreContext, mesh: Mesh, reactor: Rc<Reactor>) -> Rc<Self> {
         let CoreContext { shards, metrics, log, limits, addresses, budget, motd, began } = context;
         let metrics = CoreMetrics::new(metrics, id);
@@ -146,7 +138,6 @@ impl Core {
         })
     }
 
-    /// Takes in a new connection from `peer`.
     pub(crate) fn open(&self, socket: Socket, peer: Option<SocketAddr>, admitted: Admitted) -> Rc<Connection> {
         self.accepted.set(self.accepted.get() + 1);
         self.metrics.add(Counter::Accepted, 1);
@@ -181,7 +172,7 @@ impl Core {
         }
         self.log.emit(Event::Closed {
             connection: connection.name,
-            cow: connection.cow().map(|cow| self.name(cow)),
+            cow: connection.cow.get().map(|cow| self.name(cow)),
             reason: close.reason,
             error: close.error.map(|error| error.to_string()),
         });
@@ -221,9 +212,8 @@ impl Core {
         self.metrics.add(Counter::Closed, 1);
     }
 
-    /// Records a connection's login, and logs it.
     pub(crate) fn record_login(&self, connection: &Connection, cow: CowId) {
-        connection.set_cow(cow);
+        connection.cow.set(Some(cow));
         connection.quiet.restart(self.now());
         self.log.emit(Event::LoggedIn { connection: connection.name, cow: self.name(cow) });
     }
@@ -235,7 +225,6 @@ impl Core {
         }
     }
 
-    /// The name of a cow.
     fn name(&self, cow: CowId) -> String {
         shard::name(&self.shards.herd, cow).to_string()
     }
@@ -303,17 +292,6 @@ impl Core {
         }
     }
 
-    /// How many connections this core has.
-    pub(crate) fn connection_count(&self) -> usize {
-        self.connections.borrow().len()
-    }
-
-    /// From now on no line is executed.
-    pub(crate) fn start_draining(&self) {
-        self.draining.set(true);
-    }
-
-    /// Whether the server is shutting down.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
     }

@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// Drains one core of a server that drains since `began`; returns when its last connection is closed.
 pub(crate) async fn run(core: &Rc<Core>, listener: &Listening, began: Instant) {
-    core.start_draining();
+    core.draining.set(true);
     listener.ignore_new_handshakes();
     let timeout = core.limits.drain_timeout;
     core.reactor.sleep(grace(timeout)).await;
@@ -38,7 +38,7 @@ pub(crate) async fn run(core: &Rc<Core>, listener: &Listening, began: Instant) {
     core.visit_all(|connection| apply::tell_and_end(core, connection, CloseReason::Shutdown)).await;
     until(core, || {
         is_deaf = is_deaf || empty_and_end(listener, core);
-        is_deaf && core.connection_count() == 0 && core.refusing.get() == 0
+        is_deaf && core.connections().is_empty() && core.refusing.get() == 0
     })
     .await;
     // These still hold sockets of connections that are over.
@@ -81,7 +81,6 @@ mod tests {
     use crate::net::delivery::mesh::Mesh;
     use crate::policy::addresses::Addresses;
     use crate::policy::admission::Admitted;
-    use crate::policy::flood::Rate;
     use crate::policy::limits::Limits;
     use crate::policy::memory_budget::Budget;
     use crate::policy::networks::Networks;
@@ -97,25 +96,7 @@ mod tests {
 
     /// The only core of a server that has one cow.
     fn core(reactor: &Rc<Reactor>) -> Rc<Core> {
-        let limits = Limits {
-            sendq_bytes_max: 1 << 16,
-            sendq_stall: DRAIN_TIMEOUT,
-            queues_bytes_total: 1 << 20,
-            login_timeout: None,
-            login_exempt: Networks::default(),
-            idle_timeout: None,
-            scarce_idle: None,
-            cows_per_address: 1,
-            flood: Rate::new(1, 1, DRAIN_TIMEOUT),
-            message_rate: Rate::new(1, 1, DRAIN_TIMEOUT),
-            flood_exempt: Networks::default(),
-            connections_max: 1000,
-            connections_per_address: 1,
-            connect_rate: None,
-            address_exempt: Networks::default(),
-            user_timeout: None,
-            drain_timeout: DRAIN_TIMEOUT,
-        };
+        let limits = Limits { sendq_bytes_max: 1 << 16, queues_bytes_total: 1 << 20, ..Limits::of_tests() };
         let cow = Cow { name: "tux".to_owned(), colour: String::new(), plain: String::new() };
         let herd = Arc::new(Herd::new(vec![cow], 1, Bubble::default()).expect("a herd"));
         let (mesh, _inbox) = Mesh::build(1, 1).expect("a descriptor").remove(0);
@@ -158,7 +139,7 @@ mod tests {
             let told = told.borrow();
             assert!(told.windows(2).all(|two| two[1] - two[0] <= VISITED_AT_ONCE), "{told:?}");
             assert_eq!(told.last(), Some(&COUNT));
-            assert_eq!(core.connection_count(), 0);
+            assert!(core.connections().is_empty());
         };
         block_on(remote_waker, Progress::default(), main).expect("io_uring");
     }

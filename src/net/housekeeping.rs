@@ -8,8 +8,7 @@ use crate::held;
 use crate::limits::{HEARTBEAT, HOUSEKEEPING, SENDQ_GRACE, UNSERVED_TOLD_EVERY, VISITED_AT_ONCE};
 use crate::net::connection::{Close, Connection};
 use crate::net::core::Core;
-use crate::net::delivery::apply;
-use crate::net::delivery::presence;
+use crate::net::delivery::{apply, presence};
 use crate::policy::upkeep::{Condition, Verdict, verdict};
 
 /// Beats for as long as the core lives.
@@ -82,10 +81,10 @@ fn keep_the_budget(core: &Core) {
 
 /// Ends a connection that is stalled, silent or gone.
 fn look_at(core: &Core, connection: &Rc<Connection>) {
-    connection.socket().watch.recheck_readable();
+    connection.socket.watch.recheck_readable();
     let condition = Condition {
         is_closing: connection.closing().is_some(),
-        is_registered: connection.cow().is_some(),
+        is_registered: connection.cow.get().is_some(),
         login_exempt: connection.login_exempt,
         is_counted: connection.shared.is_some(),
         idle: &connection.idle,

@@ -24,11 +24,9 @@ use crate::runtime::remote_waker::RemoteWaker;
 /// What one core has of its own.
 #[derive(Debug)]
 pub struct CoreSpec {
-    /// Its place.
     pub id: ShardId,
     /// The CPU it is pinned to; `None` leaves it to the kernel.
     pub cpu: Option<usize>,
-    /// Its listener.
     pub listener: Listener,
     /// Its way to the others.
     pub mesh: Mesh,
@@ -41,7 +39,7 @@ pub struct CoreSpec {
 pub enum Report {
     /// It accepts.
     Ready,
-    /// It has ended: drained, or with the reason why it could not go on.
+    /// Drained, or with the reason why it could not go on.
     Ended(ShardId, Result<(), CoreError>),
 }
 
@@ -59,12 +57,10 @@ pub enum CoreError {
 /// A core's thread, and the way to ask it to end.
 #[derive(Debug)]
 pub struct CoreThread {
-    /// Its place.
     pub id: ShardId,
     /// Since when it is to drain.
     draining: Arc<OnceLock<Instant>>,
     remote_waker: Arc<RemoteWaker>,
-    /// How often its tasks have run.
     pub progress: Progress,
     thread: JoinHandle<()>,
 }
@@ -84,9 +80,6 @@ impl CoreThread {
 }
 
 /// Starts a core, which calls `notify` on its own thread.
-///
-/// # Errors
-/// When the thread cannot be started.
 pub fn start(spec: CoreSpec, context: CoreContext, notify: impl Fn(Report) + Send + 'static) -> io::Result<CoreThread> {
     let id = spec.id;
     let remote_waker = Arc::clone(spec.mesh.remote_waker());

@@ -23,10 +23,10 @@ pub(super) async fn close(core: &Rc<Core>, connection: &Connection) {
     let is_written = async || connection.write_last().is_ok() && connection.is_written().await.is_ok();
     let written = close.reason.is_orderly() && is_written().await;
     count_written(core, connection);
-    if connection.is_discarded() || close.reason.is_cut() {
-        connection.socket().reset_on_close();
+    if connection.discarded.get() || close.reason.is_cut() {
+        connection.socket.reset_on_close();
     } else if written {
-        connection.socket().finish();
+        connection.socket.finish();
         // A peer that half-closed sends nothing more, so close() cannot reset it.
         if close.reason != CloseReason::EndOfInput {
             // Boxed: short for most connections, and no idle one pays for it.
@@ -45,7 +45,7 @@ pub(super) fn count_written(core: &Core, connection: &Connection) {
 /// Reads and discards until the peer's end: while the peer takes what it was sent, and for [`LINGER`] after that. If it
 /// takes nothing for [`LAST_OUTPUT_STALL`], the rest is given up.
 async fn linger_close(core: &Rc<Core>, connection: &Connection) {
-    let socket = connection.socket();
+    let socket = &connection.socket;
     let arrived = async {
         if all_acked(core, connection).await {
             core.reactor.sleep(LINGER).await;
@@ -64,13 +64,13 @@ async fn all_acked(core: &Core, connection: &Connection) -> bool {
     loop {
         // Most peers have ended before the first poll.
         core.reactor.sleep(LINGER_POLL).await;
-        let now_left = connection.socket().unacknowledged_bytes();
+        let now_left = connection.socket.unacknowledged_bytes();
         if now_left == 0 {
             return true;
         }
         if now_left < left {
             (left, since) = (now_left, core.now());
-        } else if connection.is_discarded() || core.now().saturating_sub(since) >= LAST_OUTPUT_STALL {
+        } else if connection.discarded.get() || core.now().saturating_sub(since) >= LAST_OUTPUT_STALL {
             return false;
         }
     }

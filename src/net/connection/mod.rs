@@ -40,7 +40,8 @@ use crate::runtime::poll_clock::PollClock;
 use crate::runtime::socket::Socket;
 use crate::shard::Backlogs;
 
-/// Why a connection ends, and the kernel's error if there is one.
+/// Why a connection ends, and the kernel's error if there is one. What waits for something else returns this if the
+/// connection ends before.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Close {
     pub(crate) reason: CloseReason,
@@ -48,12 +49,10 @@ pub(crate) struct Close {
 }
 
 impl Close {
-    /// A read failed.
     pub(crate) fn of_read(error: io::Error) -> Self {
         Close::of(CloseReason::ReadFailed, error)
     }
 
-    /// A write failed.
     pub(crate) fn of_write(error: io::Error) -> Self {
         Close::of(CloseReason::WriteFailed, error)
     }
@@ -72,7 +71,6 @@ impl From<CloseReason> for Close {
     }
 }
 
-/// What came of a read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Read {
     /// `false` if the peer sends no more.
@@ -97,7 +95,7 @@ pub(crate) struct ConnectionContext {
 pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     pub(crate) name: ConnectionName,
-    socket: Socket,
+    pub(crate) socket: Socket,
     queue: RefCell<SendQueue>,
     context: Rc<ConnectionContext>,
     /// It has said that much waits for it.
@@ -113,7 +111,7 @@ pub(crate) struct Connection {
     /// Its last output is given up.
     discarded: Cell<bool>,
     /// The cow that it logged in as, also after it has left: for the log.
-    cow: Cell<Option<CowId>>,
+    pub(crate) cow: Cell<Option<CowId>>,
     /// Its task, while that waits.
     waker: RefCell<Option<Waker>>,
     /// Bytes that the peer had not acknowledged when housekeeping last asked; the maximum before that.
@@ -185,19 +183,6 @@ impl Connection {
         self.context.clock.now()
     }
 
-    pub(crate) fn socket(&self) -> &Socket {
-        &self.socket
-    }
-
-    /// The cow that it is or was logged in as.
-    pub(crate) fn cow(&self) -> Option<CowId> {
-        self.cow.get()
-    }
-
-    pub(crate) fn set_cow(&self, cow: CowId) {
-        self.cow.set(Some(cow));
-    }
-
     /// Why it ends, if it does.
     pub(crate) fn closing(&self) -> Option<Close> {
         self.close.get()
@@ -219,11 +204,6 @@ impl Connection {
         }
         self.wake();
         true
-    }
-
-    /// Whether its last output was given up.
-    pub(crate) fn is_discarded(&self) -> bool {
-        self.discarded.get()
     }
 
     /// Gives up what is queued for a connection that ends; `false` if it was given up before.
@@ -266,9 +246,6 @@ impl Connection {
     }
 
     /// Waits for `future`, and meanwhile writes on as the socket takes more.
-    ///
-    /// # Errors
-    /// When the connection ends before that.
     pub(crate) async fn until_closed_or<T>(&self, future: impl Future<Output = T>) -> Result<T, Close> {
         let mut future = pin!(future);
         poll_fn(|cx| {
@@ -292,9 +269,6 @@ impl Connection {
     }
 
     /// Waits for input and takes it in.
-    ///
-    /// # Errors
-    /// When the connection ends before that.
     pub(crate) async fn read(&self, buffer: &RefCell<Box<[u8]>>, lines: &mut LineBuffer) -> Result<Read, Close> {
         let mut waited = false;
         let read = poll_fn(|cx| {

@@ -13,17 +13,14 @@ use crate::runtime::socket::Socket;
 use crate::shard::Payload;
 
 impl Connection {
-    /// Queues a reply, or other bytes of the connection's own.
     pub(crate) fn push_reply(&self, bytes: Vec<u8>) {
         self.queue.borrow_mut().push_reply(bytes);
     }
 
-    /// Queues a message that the connection sent to itself.
     pub(crate) fn push_echo(&self, payload: Payload) {
         self.queue.borrow_mut().push_echo(payload);
     }
 
-    /// Queues a message from another connection, unless too many wait.
     pub(crate) fn push_delivery(&self, payload: Payload, bytes_max: usize) -> Result<Fit, QueueFull> {
         let mut queue = self.queue.borrow_mut();
         let pushed = queue.push_delivery(payload, bytes_max, self.now());
@@ -64,17 +61,14 @@ impl Connection {
         queue.blocked_since()
     }
 
-    /// Whether more messages from others wait for it than its limit, for `time` at least.
     pub(crate) fn is_over_for(&self, time: Duration) -> bool {
         self.queue.borrow().is_over_for(time, self.now())
     }
 
-    /// Whether more messages from others wait for it than its limit.
     pub(crate) fn is_over(&self) -> bool {
         self.queue.borrow().is_over()
     }
 
-    /// Bytes that wait to be written.
     pub(crate) fn queued_bytes(&self) -> usize {
         self.queue.borrow().bytes()
     }
@@ -96,9 +90,6 @@ impl Connection {
     }
 
     /// Writes what is queued for the last time: it leaves with the FIN if the socket takes all of it.
-    ///
-    /// # Errors
-    /// What the kernel says of the socket.
     pub(crate) fn write_last(&self) -> io::Result<()> {
         if self.queue.borrow().blocked_since().is_none()
             && self.queue.borrow_mut().write_by(self.now(), |slices| self.socket.send_last(slices))?
@@ -159,9 +150,6 @@ impl Connection {
     }
 
     /// Waits until at most `bytes_max` wait to be written. The caller has flushed what it queued.
-    ///
-    /// # Errors
-    /// When the connection ends before that, or has ended already.
     pub(crate) async fn has_room(&self, bytes_max: usize) -> Result<(), Close> {
         let room = poll_fn(|_| if self.queued_bytes() <= bytes_max { Poll::Ready(()) } else { Poll::Pending });
         self.until_closed_or(room).await

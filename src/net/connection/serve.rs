@@ -41,7 +41,7 @@ pub(crate) async fn run_later(core: Rc<Core>, connection: Rc<Connection>, wait: 
     match throttle::pause(&core, &connection, wait).await {
         Ok(()) => {
             connection.is_served.set(true);
-            core.log.emit(Event::Accepted { connection: connection.name, peer: connection.socket().peer() });
+            core.log.emit(Event::Accepted { connection: connection.name, peer: connection.socket.peer() });
             run(core, connection).await;
         }
         Err(reason) => {
@@ -103,7 +103,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
             return Ok(CloseReason::EndOfInput);
         }
         // A TLS handshake has no lines that would end.
-        if connection.cow().is_none() && lines.begins_like_tls() {
+        if connection.cow.get().is_none() && lines.begins_like_tls() {
             lines.finish();
             continue;
         }
@@ -130,9 +130,6 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
 
 /// The next line that may be executed now, and the bytes reserved for it; `None` if there is none, or the server drains.
 /// Answers telnet commands on the way.
-///
-/// # Errors
-/// When the connection ends before that.
 async fn next_allowed<'l>(
     core: &Rc<Core>,
     connection: &Rc<Connection>,
@@ -175,7 +172,7 @@ async fn make_room(core: &Core, connection: &Connection) -> Result<(), Close> {
     flush::write_alone(core, connection);
     // What this turn has queued so far does not wait.
     flush::end_turn(core);
-    if connection.cow().is_none() {
+    if connection.cow.get().is_none() {
         // A guest that does not read its replies counts as silent.
         connection.idle.resume(core.now());
     }

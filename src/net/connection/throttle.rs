@@ -22,9 +22,9 @@ use crate::protocol::line::{Line, LineBuffer};
 use crate::protocol::reply::Header;
 use crate::shard::Effects;
 
-/// What becomes of the next line.
+/// Whether the next line may be executed.
 pub(crate) enum Permission {
-    /// It may be executed. This many bytes are reserved of what its address may send, and settled afterwards.
+    /// This many bytes are reserved of what its address may send, and settled afterwards.
     Now(usize),
     /// It waits for this long, since its connection has sent too much.
     After(Duration),
@@ -32,7 +32,6 @@ pub(crate) enum Permission {
     AfterAddress,
 }
 
-/// Whether the next of `lines` may be executed.
 pub(crate) fn permission(core: &Core, connection: &Connection, lines: &LineBuffer) -> Permission {
     // One that is too long is refused, whatever it begins with.
     let line = lines.peek().and_then(|line| line.bytes.ok()).unwrap_or_default();
@@ -46,7 +45,7 @@ pub(crate) fn permission(core: &Core, connection: &Connection, lines: &LineBuffe
 
 /// The messages of an address are bounded together; lines that send none do not wait for them.
 fn permission_of_address(core: &Core, connection: &Connection, line: &[u8]) -> Permission {
-    let (Some(bucket), Some(cow)) = (messages(connection), connection.cow()) else { return Permission::Now(0) };
+    let (Some(bucket), Some(cow)) = (messages(connection), connection.cow.get()) else { return Permission::Now(0) };
     if Throttle::of(line) != Throttle::Speech {
         return Permission::Now(0);
     }
@@ -62,9 +61,6 @@ fn messages(connection: &Connection) -> Option<&SharedBucket> {
 }
 
 /// Waits until the connection's address may say more, as far as that is known: another connection may be quicker.
-///
-/// # Errors
-/// When the connection ends before that.
 pub(crate) async fn until_address_may_say_more(core: &Rc<Core>, connection: &Connection) -> Result<(), Close> {
     while let Some(wait) =
         messages(connection).map(|bucket| bucket.load().wait(core.server_time(), core.limits.message_rate))
@@ -76,9 +72,6 @@ pub(crate) async fn until_address_may_say_more(core: &Rc<Core>, connection: &Con
 }
 
 /// Waits for `time`. The output of earlier lines does not wait.
-///
-/// # Errors
-/// When the connection ends before that.
 pub(crate) async fn pause(core: &Rc<Core>, connection: &Connection, time: Duration) -> Result<(), Close> {
     flush::end_turn(core);
     let until = Instant::now() + time;
@@ -142,13 +135,10 @@ pub(crate) fn is_in_debt(core: &Core, connection: &Connection) -> bool {
 }
 
 /// Waits until it has not, or has ended and sends no more.
-///
-/// # Errors
-/// When the connection ends before that.
 pub(crate) async fn until_it_may_send(core: &Core, connection: &Connection) -> Result<(), Close> {
     loop {
         let wait = connection.bucket.get().wait(core.server_time(), core.limits.flood);
-        if wait.is_zero() || connection.socket().is_at_eof().map_err(Close::of_read)? {
+        if wait.is_zero() || connection.socket.is_at_eof().map_err(Close::of_read)? {
             return Ok(());
         }
         wait_beside(core, connection, wait).await?;
@@ -156,12 +146,9 @@ pub(crate) async fn until_it_may_send(core: &Core, connection: &Connection) -> R
 }
 
 /// Waits for `time`, or until the kernel says something of the connection's end.
-///
-/// # Errors
-/// When the connection ends before that, or is broken off.
 async fn wait_beside(core: &Core, connection: &Connection, time: Duration) -> Result<(), Close> {
-    if let Some(error) = connection.socket().take_error() {
+    if let Some(error) = connection.socket.take_error() {
         return Err(Close::of_read(error));
     }
-    connection.until_closed_or(connection.socket().hangup_changes().or(core.reactor.sleep(time))).await
+    connection.until_closed_or(connection.socket.hangup_changes().or(core.reactor.sleep(time))).await
 }

@@ -13,19 +13,16 @@ use crate::cows::CowId;
 use crate::ids::ShardId;
 use crate::limits::{SAY_WAIT_LOOKS, SAY_WAIT_MAX};
 use crate::metrics::Counter;
-use crate::net::connection::throttle;
-use crate::net::connection::{Close, Connection};
+use crate::net::connection::{Close, Connection, throttle};
 use crate::net::core::Core;
 use crate::net::delivery::fanout::{Delivered, queue_to_all, settle_outflow};
-use crate::net::delivery::flush;
-use crate::net::delivery::presence;
+use crate::net::delivery::{flush, presence};
 use crate::net::turn::Turn;
 use crate::protocol::telnet::Answer;
 use crate::shard::{Effects, Forward, Frame, InFlight, Outcome, Presence};
 
 /// Whether a line's effects are done.
 pub(crate) enum Applied<'a> {
-    /// They are done.
     Done(Outcome),
     /// They wait for a receiver that is far behind, or for room in a mailbox. Boxed: that is rare, and an idle connection
     /// pays nothing for it. The error: the connection ended meanwhile, the rest was not done and is not acknowledged.
@@ -171,7 +168,6 @@ pub(crate) fn tell_and_end(core: &Core, connection: &Rc<Connection>, reason: Clo
     core.end(connection, reason.into());
 }
 
-/// Answers telnet commands.
 pub(crate) fn answer(core: &Core, connection: &Rc<Connection>, answer: Answer) {
     let bytes = core.with_shard(|shard| shard.on_telnet(connection.id, &answer));
     throttle::charge_waste(core, connection, bytes.len());

@@ -16,16 +16,12 @@ use crate::shard::Payload;
 
 /// Why a connection could not be written to.
 pub(crate) enum Failure {
-    /// The kernel's word.
     Error(io::Error),
     /// A panic, which concerns this connection only.
     Fault(Box<dyn Any + std::marker::Send>),
 }
 
-/// Writes to one connection.
-///
-/// # Errors
-/// What went wrong; a panic, too.
+/// Writes to one connection, and catches a panic.
 pub(crate) fn guarded(write: impl FnOnce() -> io::Result<()>) -> Result<(), Failure> {
     catch_unwind(AssertUnwindSafe(write)).map_err(Failure::Fault)?.map_err(Failure::Error)
 }
@@ -35,14 +31,12 @@ pub(crate) fn guarded(write: impl FnOnce() -> io::Result<()>) -> Result<(), Fail
 pub(crate) struct Sent {
     /// Connections that several messages were written to which others waited for, too.
     pub(crate) joined: usize,
-    /// Connections that could not be written to.
     pub(crate) failed: Vec<(Rc<Connection>, Failure)>,
     /// The ring has failed; another one is set up later.
     pub(crate) has_lost_ring: bool,
 }
 
 impl Sent {
-    /// Writes to one connection by `write`.
     pub(crate) fn record(&mut self, connection: &Rc<Connection>, write: impl FnOnce() -> io::Result<()>) {
         if let Err(failure) = guarded(write) {
             self.failed.push((Rc::clone(connection), failure));

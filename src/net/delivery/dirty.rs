@@ -48,7 +48,6 @@ impl DirtyList {
         Some(connection)
     }
 
-    /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.connections.borrow().len()
     }
@@ -85,7 +84,6 @@ impl DirtyList {
         }
     }
 
-    /// Waits until a flush is scheduled.
     pub(crate) async fn wanted(&self) {
         poll_fn(|cx| {
             if self.wanted.take() {

@@ -32,7 +32,6 @@ impl Delivered {
     }
 }
 
-/// What became of a delivery.
 #[derive(Default)]
 pub(crate) struct Outflow {
     delivered: Delivered,
@@ -81,10 +80,8 @@ pub(crate) fn settle_outflow(core: &Core, outflow: Outflow) -> Delivered {
     outflow.delivered
 }
 
-/// Queues a message; if the queue is full, after a write of what the socket takes by now.
-///
-/// # Errors
-/// Why the receiver's connection ends: it takes nothing, or is broken.
+/// Queues a message; if the queue is full, after a write of what the socket takes by now. The error: the receiver takes
+/// nothing, or is broken, and ends.
 fn push_or_make_room(core: &Core, receiver: &Connection, payload: &Payload) -> Result<Fit, Close> {
     let bytes_max = core.limits.sendq_bytes_max;
     receiver.push_delivery(payload.clone(), bytes_max).or_else(|QueueFull| {

@@ -52,7 +52,6 @@ pub(crate) fn end_small_turn(core: &Core, connection: &Connection) {
     end_turn(core);
 }
 
-/// Writes what was queued for one connection.
 pub(crate) fn write_alone(core: &Core, connection: &Connection) {
     let written = core.critical(|| guarded(|| connection.write_now()));
     written.unwrap_or_else(|failure| end(core, connection, failure));
@@ -82,10 +81,8 @@ pub(crate) async fn flush(core: &Rc<Core>) {
     core.dirty.batch_after(all.connections, all.joined, began);
 }
 
-/// What a flush has written.
 #[derive(Debug, Clone, Copy, Default)]
 struct Written {
-    /// Connections that were written to.
     connections: usize,
     /// Of these: connections that waited for the same several messages as others.
     joined: usize,

@@ -77,9 +77,6 @@ impl Mesh {
     }
 
     /// The same; without room, this core is woken when there is.
-    ///
-    /// # Errors
-    /// The frame, when there is none.
     pub(crate) fn forward_or_want_room(&self, to: ShardId, frame: Frame) -> Result<(), Frame> {
         // Before the try: a core that makes room after it sees the wish.
         self.mailboxes[to.index()].wants_room[self.me.index()].store(true, Ordering::SeqCst);

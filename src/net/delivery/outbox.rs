@@ -38,15 +38,11 @@ impl Drop for Withdrawn<'_> {
 }
 
 impl Outbox {
-    /// An empty outbox for this core's end of the mesh.
     pub(crate) fn new(mesh: Mesh) -> Self {
         Outbox { mesh, queues: RefCell::default() }
     }
 
-    /// Hands `frame` to a core if its mailbox has room and nothing waits for that.
-    ///
-    /// # Errors
-    /// The frame, if it has to wait.
+    /// Hands `frame` to a core if its mailbox has room and nothing waits for that; returns it if it has to wait.
     pub(crate) fn try_forward(&self, to: ShardId, frame: Frame) -> Result<(), Frame> {
         let is_first = self.queues.borrow().get(to.index()).is_none_or(VecDeque::is_empty);
         if is_first { self.mesh.try_forward(to, frame) } else { Err(frame) }
