@@ -30,7 +30,7 @@
 //! |---|---|---|
 //! | `main.rs`, [`cli`] | the command line; errors to exit codes | `boot`, `client` |
 //! | [`boot`] | what happens around the cores: configuration, start, signals, watchdog, the service manager, cow files | `net` and all below |
-//! | [`net`] | chat over sockets: `accept`, [`net::connection`] (one task each), [`net::delivery`] (between cores, and to sockets), `housekeeping`, `drain` | `runtime`, `policy`, `shard`, `metrics`, `events`, `log` |
+//! | [`net`] | chat over sockets: `accept`, [`net::connection`] (one task each), [`net::delivery`] (between cores, and to sockets), `slow_consumers`, `housekeeping`, `drain` | `runtime`, `policy`, `shard`, `metrics`, `events`, `log` |
 //! | [`runtime`] | one core's event loop, and nothing of chat: executor, reactor, timers, wake-ups, sockets; the only folder that knows glommio | |
 //! | [`policy`] | pure: which limits hold for an address and a connection, and when it is throttled or cut | `ids`, `close_reason` |
 //! | [`shard`] | pure: one core's logic | `protocol`, `cows`, `directory`, `metrics`, `ids` |
@@ -78,7 +78,7 @@ pub mod cows;
 pub mod directory;
 pub(crate) mod events;
 pub(crate) mod faults;
-pub mod held;
+pub mod held_bytes;
 pub mod ids;
 pub mod last_words;
 pub mod limits;

@@ -40,13 +40,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("runtime", &[]),
     ("limits", &[]),
     ("faults", &[]),
-    ("held", &[]),
+    ("held_bytes", &[]),
     // Knows nothing of the server but where it listens.
     ("client", &[]),
 ];
 
 /// These import nothing but each other.
-const ANY_MAY_IMPORT: &[&str] = &["limits", "faults", "held"];
+const ANY_MAY_IMPORT: &[&str] = &["limits", "faults", "held_bytes"];
 
 /// Rooms of functions and values: no sockets, files, threads, clocks, waiting.
 const PURE: &[&str] = &["protocol", "cows", "shard", "directory", "policy", "close_reason", "ids"];

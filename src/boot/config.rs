@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cow_dir::{self, CowDirError, Skipped};
+use super::cow_files::{self, CowDirError, Skipped};
 use super::files::{self, FileError};
 use super::invocation::UnknownVariable;
 use super::machine::{self, Cores, MachineError};
@@ -75,7 +75,7 @@ impl Config {
         let cores = machine::cores(args.cores, args.pin)?;
         let connections_max = machine::connections_max(args.connections_max, cores.pins.len())?;
         let bubble = Bubble::new(&args.bubble, args.width).unwrap_or_default();
-        let cow_files = cow_dir::load(&args.cow_dir, &bubble)?;
+        let cow_files = cow_files::load(&args.cow_dir, &bubble)?;
         let mut breeds = Herd::builtin(&bubble)?;
         breeds.extend(cow_files.cows);
         let herd = Herd::new(breeds, args.herd, bubble)?;

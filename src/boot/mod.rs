@@ -4,7 +4,7 @@
 //! cores; `running` supervises them with `watchdog`, and tells `notify` how they are. [`invocation`] and [`signals`] are main's.
 
 pub mod config;
-mod cow_dir;
+mod cow_files;
 mod files;
 pub mod invocation;
 mod machine;

@@ -6,8 +6,8 @@
 //! - [`connection`]: one task per connection, which reads, executes lines and waits for its socket;
 //! - [`delivery`]: one task that takes what other cores send (`pump`), and one that writes what all turns have queued
 //!   (`flush`);
-//! - `housekeeping`: a task that runs however little there is to do, and another that looks at connections that are
-//!   stalled, silent or gone;
+//! - `housekeeping`: a task that runs however little there is to do (it cuts `slow_consumers`), and another that looks at
+//!   connections that are stalled, silent or gone;
 //! - `drain`: the shutdown.
 //!
 //! [`crate::policy`] decides, this room acts. What all turns queue for a connection leaves in one write. No borrow of a
@@ -20,5 +20,6 @@ pub mod delivery;
 mod drain;
 mod housekeeping;
 mod refuse;
+mod slow_consumers;
 mod turn;
 pub(crate) mod worker;

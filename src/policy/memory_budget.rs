@@ -1,7 +1,7 @@
 //! The budget for all that waits, for all connections of all cores together: messages in mailboxes and send queues,
 //! replies, the history, and input that is not executed yet.
 //!
-//! Memory is counted ([`crate::held`]), not length: a message that waits for a thousand connections exists once. (By length
+//! Memory is counted ([`crate::held_bytes`]), not length: a message that waits for a thousand connections exists once. (By length
 //! a yield to 20,000 would be 92 MB, and a paste of 64 would cut readers at full speed.)
 //!
 //! Each core publishes its balance once a beat, and looks at its queues only while the sum is over the budget. So the

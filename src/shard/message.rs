@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use super::rendering::Rendering;
 use crate::cows::{CowId, Herd, small};
 use crate::faults::{self, Point};
-use crate::held::HeldBytes;
+use crate::held_bytes::HeldBytes;
 use crate::protocol::art::Art;
 use crate::protocol::name::Name;
 use crate::protocol::reply::Header;

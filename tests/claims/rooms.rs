@@ -17,8 +17,8 @@ pub mod directory;
 pub mod explored;
 #[path = "../../src/faults.rs"]
 pub mod faults;
-#[path = "../../src/held.rs"]
-pub mod held;
+#[path = "../../src/held_bytes.rs"]
+pub mod held_bytes;
 #[path = "../../src/ids.rs"]
 pub mod ids;
 #[path = "../../src/limits.rs"]

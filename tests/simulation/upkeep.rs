@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use cowchat::close_reason::CloseReason;
-use cowchat::held;
+use cowchat::held_bytes;
 use cowchat::ids::{ConnectionId, ShardId};
 use cowchat::limits::{DRAIN_TIMEOUT, HEARTBEAT, HOUSEKEEPING, SENDQ_GRACE};
 use cowchat::policy::flood::Rate;
@@ -146,7 +146,7 @@ impl World {
     /// While all cores together hold more than the budget, the largest loads are cut.
     fn keep_the_budget(&mut self, core: usize) {
         let now = self.now;
-        let held = self.upkeep[core].held + held::balance() - self.balance;
+        let held = self.upkeep[core].held + held_bytes::balance() - self.balance;
         if !self.upkeep[core].account.publish(held) {
             return;
         }

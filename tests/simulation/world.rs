@@ -8,7 +8,7 @@ use std::time::Duration;
 use cowchat::cows::bubble::Bubble;
 use cowchat::cows::herd::Cow;
 use cowchat::cows::{CowId, Herd};
-use cowchat::held;
+use cowchat::held_bytes;
 use cowchat::ids::{ConnectionId, ShardId};
 use cowchat::limits::SENDQ_MESSAGE_BYTES_MIN;
 use cowchat::metrics::{CoreMetrics, Counter, Metrics};
@@ -176,7 +176,7 @@ impl World {
             some_leave: true,
             limits: upkeep::limits(sendq_bytes_max, queues_bytes_total),
             upkeep: upkeep::of_cores(cores, queues_bytes_total),
-            balance: held::balance(),
+            balance: held_bytes::balance(),
             shards: (0..cores).map(shard).collect(),
             mailboxes: vec![VecDeque::new(); cores],
             random,
@@ -210,7 +210,7 @@ impl World {
             self.stalls[core] -= 1;
             return;
         }
-        self.balance = held::balance();
+        self.balance = held_bytes::balance();
         // Lazy pumps keep frames in the mailboxes for long enough to grow stale.
         match self.random.u8(..100) {
             pump if pump < self.pump_percent => self.pump(core),
@@ -222,7 +222,7 @@ impl World {
         }
         self.flush(core);
         self.beat(core);
-        self.upkeep[core].held += held::balance() - self.balance;
+        self.upkeep[core].held += held_bytes::balance() - self.balance;
         self.check();
     }
 

@@ -27,7 +27,7 @@ use self::send_queue::SendQueue;
 use crate::close_reason::CloseReason;
 use crate::cows::CowId;
 use crate::faults::{self, Point};
-use crate::held::HeldBytes;
+use crate::held_bytes::HeldBytes;
 use crate::ids::{ConnectionId, ConnectionName};
 use crate::limits::SENDQ_MESSAGE_BYTES_MIN;
 use crate::policy::addresses::{ConnectionPermit, Shared};

@@ -12,7 +12,7 @@ use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use crate::faults::{self, Point};
-use crate::held;
+use crate::held_bytes;
 use crate::limits::{READ_BYTES, SENDQ_GRACE, SENDQ_MESSAGE_BYTES_MIN, SENDQ_OVERRUN, WRITE_SLICES_MAX};
 use crate::shard::Payload;
 
@@ -56,7 +56,7 @@ enum Content {
 impl Chunk {
     fn new(content: Content) -> Self {
         let chunk = Chunk(content);
-        held::count(chunk.held_bytes());
+        held_bytes::count(chunk.held_bytes());
         chunk
     }
 
@@ -87,14 +87,14 @@ impl Chunk {
             Content::Own(bytes) if bytes.len() < READ_BYTES => bytes.extend_from_slice(&more),
             _ => return Err(more),
         }
-        held::count(self.held_bytes() - before);
+        held_bytes::count(self.held_bytes() - before);
         Ok(())
     }
 }
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        held::count(-self.held_bytes());
+        held_bytes::count(-self.held_bytes());
     }
 }
 
@@ -355,8 +355,8 @@ mod tests {
 
     #[test]
     fn a_shared_block_counts_as_memory_once_until_it_has_left() {
-        let before = held::balance();
-        let held = || usize::try_from(held::balance() - before).expect("nothing of others is dropped here");
+        let before = held_bytes::balance();
+        let held = || usize::try_from(held_bytes::balance() - before).expect("nothing of others is dropped here");
         let mut queues: Vec<SendQueue> = (0..4).map(|_| SendQueue::default()).collect();
         let shared = payload(1);
         let one = held();
