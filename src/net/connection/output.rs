@@ -21,9 +21,9 @@ impl Connection {
         self.queue.borrow_mut().push_echo(payload);
     }
 
-    pub(crate) fn push_delivery(&self, payload: Payload, bytes_max: usize) -> Result<Fit, QueueFull> {
+    pub(crate) fn push_delivery(&self, payload: Payload, bytes_max: usize, now: Duration) -> Result<Fit, QueueFull> {
         let mut queue = self.queue.borrow_mut();
-        let pushed = queue.push_delivery(payload, bytes_max, self.now());
+        let pushed = queue.push_delivery(payload, bytes_max, now);
         self.mark_backlog(&queue);
         pushed
     }

@@ -3,6 +3,7 @@
 //! Queueing to all is one step that nothing can come between; writing happens afterwards (`flush`).
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::close_reason::CloseReason;
 use crate::faults::{self, Point};
@@ -42,7 +43,7 @@ pub(crate) struct Outflow {
 /// Queues a delivery for every receiver.
 pub(crate) fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
     let mut outflow = Outflow::default();
-    let connections = core.connections();
+    let (connections, now) = (core.connections(), core.now());
     for to in delivery.receivers() {
         // A session ends before its connection is forgotten.
         let receiver = &connections[to.connection.index()];
@@ -50,7 +51,7 @@ pub(crate) fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
         if delivery.author == Some(to.connection) {
             receiver.push_echo(payload.clone());
         } else {
-            match push_or_make_room(core, receiver, payload) {
+            match push_or_make_room(core, receiver, payload, now) {
                 Ok(Fit::Within) => {}
                 Ok(Fit::Over) => {
                     outflow.delivered.is_over = true;
@@ -82,11 +83,11 @@ pub(crate) fn settle_outflow(core: &Core, outflow: Outflow) -> Delivered {
 
 /// Queues a message; if the queue is full, after a write of what the socket takes by now. The error: the receiver takes
 /// nothing, or is broken, and ends.
-fn push_or_make_room(core: &Core, receiver: &Connection, payload: &Payload) -> Result<Fit, Close> {
+fn push_or_make_room(core: &Core, receiver: &Connection, payload: &Payload, now: Duration) -> Result<Fit, Close> {
     let bytes_max = core.limits.sendq_bytes_max;
-    receiver.push_delivery(payload.clone(), bytes_max).or_else(|QueueFull| {
+    receiver.push_delivery(payload.clone(), bytes_max, now).or_else(|QueueFull| {
         // The kernel says what is wrong only once.
         receiver.write_again().map_err(Close::of_write)?;
-        receiver.push_delivery(payload.clone(), bytes_max).map_err(|QueueFull| CloseReason::SlowConsumer.into())
+        receiver.push_delivery(payload.clone(), bytes_max, now).map_err(|QueueFull| CloseReason::SlowConsumer.into())
     })
 }
