@@ -22,20 +22,20 @@ impl WakeUps {
 /// One task's view of its core's wake-ups.
 pub struct Notifications {
     wake_ups: Rc<WakeUps>,
-    /// The count that the task has been told. None at first: something may have been left before the task began.
-    told: Option<u64>,
+    /// The count that the task has seen. None at first: something may have been left before the task began.
+    seen: Option<u64>,
 }
 
 impl Notifications {
     pub(super) fn new(wake_ups: Rc<WakeUps>) -> Self {
-        Notifications { wake_ups, told: None }
+        Notifications { wake_ups, seen: None }
     }
 
     /// Waits for a wake-up since the last call; several count as one. The first call returns at once.
     pub async fn notified(&mut self) {
         poll_fn(|cx| {
             let count = self.wake_ups.count.get();
-            if self.told.replace(count) != Some(count) {
+            if self.seen.replace(count) != Some(count) {
                 return Poll::Ready(());
             }
             let mut waiting = self.wake_ups.waiting.borrow_mut();

@@ -1,7 +1,7 @@
 //! What a core knows of each watched socket, and what the socket's task waits for.
 //!
-//! A poll reports changes only. The poll for input is armed once in a socket's life, the poll for room when the socket is
-//! full for the first time. What the kernel said last is kept until a call on the socket disproves it, or makes it so
+//! A poll reports changes only. The poll for input is armed from the start, and again after a pause in reading; the poll
+//! for room when the socket is full for the first time. What the kernel said last is kept until a call on the socket disproves it, or makes it so
 //! unlikely that the task may go on without asking.
 
 use std::cell::RefCell;
@@ -18,7 +18,7 @@ use super::ring::Submissions;
 #[derive(Default)]
 pub(super) struct Registrations {
     /// Also dropped sockets, until their polls have ended.
-    pub(super) sources: RefCell<Slab<Source>>,
+    pub(super) sources: RefCell<Slab<Registration>>,
     pub(super) submissions: Submissions,
 }
 
@@ -39,7 +39,7 @@ impl Registrations {
         waker
     }
 
-    fn arm(&self, key: usize, source: &mut Source, direction: Direction) {
+    fn arm(&self, key: usize, source: &mut Registration, direction: Direction) {
         if !std::mem::replace(&mut source.is_armed[direction as usize], true) {
             self.submissions.poll(source.socket, direction.events(), direction.of(key));
         }
@@ -59,7 +59,7 @@ pub(crate) enum HangUp {
 
 /// What is known of a socket.
 #[derive(Default)]
-pub(super) struct Source {
+pub(super) struct Registration {
     socket: RawFd,
     /// The socket's task, while it waits.
     waker: Option<Waker>,
@@ -106,7 +106,7 @@ impl Direction {
     }
 }
 
-impl Source {
+impl Registration {
     /// Records what a poll has said. Returns whether the task waits for that.
     fn record(&mut self, events: PollFlags) -> bool {
         let is_broken = events.intersects(PollFlags::ERR | PollFlags::HUP);
@@ -136,14 +136,14 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(super) fn new(registrations: Rc<Registrations>, socket: BorrowedFd<'_>) -> Self {
-        let source = Source { socket: socket.as_raw_fd(), is_writable: true, ..Source::default() };
+        let source = Registration { socket: socket.as_raw_fd(), is_writable: true, ..Registration::default() };
         let key = registrations.sources.borrow_mut().insert(source);
         let watch = Watch { registrations, key };
         watch.with(|source| watch.registrations.arm(key, source, Direction::Read));
         watch
     }
 
-    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Source) -> T) -> T {
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Registration) -> T) -> T {
         act(&mut self.registrations.sources.borrow_mut()[self.key])
     }
 
@@ -166,7 +166,7 @@ impl Watch {
         self.poll(cx, Direction::HangUp, |source| source.hangup > known)
     }
 
-    fn poll(&self, cx: &Context<'_>, direction: Direction, is_ready: impl FnOnce(&Source) -> bool) -> Poll<()> {
+    fn poll(&self, cx: &Context<'_>, direction: Direction, is_ready: impl FnOnce(&Registration) -> bool) -> Poll<()> {
         self.with(|source| {
             let is_ready = is_ready(source);
             source.wants[direction as usize] = !is_ready;

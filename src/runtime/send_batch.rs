@@ -18,7 +18,7 @@ use crate::limits::{RING_SENDS, SEND_RING_PAUSE};
 use crate::runtime::socket::SEND_FLAGS;
 
 /// One send: a socket and its bytes.
-pub(crate) type Send<'s> = (BorrowedFd<'s>, &'s [u8]);
+pub(crate) type SendOp<'s> = (BorrowedFd<'s>, &'s [u8]);
 
 /// A core's ring for sends, while it has one. Between two calls the ring is empty.
 #[derive(Default)]
@@ -45,7 +45,7 @@ impl SendBatch {
     /// When the ring fails. It is closed then, and a send for which `done` was not called was not done.
     pub(crate) fn send_all(
         &mut self,
-        sends: &[Send<'_>],
+        sends: &[SendOp<'_>],
         now: Instant,
         mut done: impl FnMut(usize, io::Result<usize>),
     ) -> io::Result<()> {
@@ -110,7 +110,7 @@ mod tests {
         pairs[5].0.shutdown(std::net::Shutdown::Write).expect("connected");
 
         let texts: Vec<_> = (0..pairs.len()).map(|place| (place as u32).to_ne_bytes()).collect();
-        let sends: Vec<Send<'_>> =
+        let sends: Vec<SendOp<'_>> =
             pairs.iter().zip(&texts).map(|((ours, _), text)| (ours.as_fd(), &text[..])).collect();
         let mut reports = vec![0; pairs.len()];
         let (mut ring, now) = (SendBatch::default(), Instant::now());
