@@ -1,6 +1,6 @@
 //! The last line on stderr: why the program does not start or go on.
 //!
-//! A stopped terminal or a full pipe may take nothing: after [`LOG_PATIENCE`] the process ends without the line.
+//! A stopped terminal or a full pipe may take nothing: after [`LOG_WAIT_MAX`] the process ends without the line.
 
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use std::sync::mpsc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2, write};
 
-use crate::limits::LOG_PATIENCE;
+use crate::limits::LOG_WAIT_MAX;
 
-/// Runs `print`, which writes to stderr, and waits for it for [`LOG_PATIENCE`] at most. A stuck `print` keeps its thread, so
+/// Runs `print`, which writes to stderr, and waits for it for [`LOG_WAIT_MAX`] at most. A stuck `print` keeps its thread, so
 /// this is only for the end of the process.
 pub fn say(print: impl Fn() + Send + Sync + 'static) {
     let print = Arc::new(print);
@@ -21,8 +21,8 @@ pub fn say(print: impl Fn() + Send + Sync + 'static) {
         let _ = done.send(());
     };
     if std::thread::Builder::new().name("last words".to_owned()).spawn(act).is_ok() {
-        let _ = end.recv_timeout(LOG_PATIENCE);
-    } else if is_ready(Timespec::try_from(LOG_PATIENCE).ok()) {
+        let _ = end.recv_timeout(LOG_WAIT_MAX);
+    } else if is_ready(Timespec::try_from(LOG_WAIT_MAX).ok()) {
         // No thread can start, and that may be what `print` says.
         print();
     }

@@ -44,9 +44,12 @@ pub const SAYS_IN_FLIGHT_MAX: u32 = 16;
 /// How long a `say` waits for its receiver: a reader of 1 Mbit/s takes half a queue, 128 KiB, in a second.
 pub const SAY_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// First and longest pause between two checks of the receiver; each doubles. 128 KiB in a millisecond are more than a
+/// First pause between two checks of the receiver; each pause doubles. 128 KiB in a millisecond are more than a
 /// terminal shows. Ten thousand waiting senders cost a core 300,000 checks a second at most.
-pub const SAY_WAIT_LOOKS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(32)];
+pub const SAY_POLL_MIN: Duration = Duration::from_millis(1);
+
+/// Longest pause between two such checks.
+pub const SAY_POLL_MAX: Duration = Duration::from_millis(32);
 
 /// The largest message: a bubble of [`BUBBLE_BYTES_MAX`], a body of [`COW_BODY_BYTES_MAX`] and a header.
 pub const SENDQ_BYTES_MIN: usize = 56 * 1024;
@@ -54,7 +57,7 @@ pub const SENDQ_BYTES_MIN: usize = 56 * 1024;
 /// How long messages may wait for a connection that takes nothing.
 pub const SENDQ_STALL: Duration = Duration::from_secs(10);
 
-/// Shortest [`SENDQ_STALL`]: progress is checked once a second ([`HOUSEKEEPING`]).
+/// Shortest [`SENDQ_STALL`]: progress is checked once a second ([`CONNECTION_CHECK_INTERVAL`]).
 pub const SENDQ_STALL_MIN: Duration = Duration::from_secs(1);
 
 /// How long the last output of a closed session may wait for its peer, also in the kernel. It costs a descriptor only,
@@ -99,7 +102,7 @@ pub const REFUSED_LINGERING_MAX: usize = 3;
 pub const DESCRIPTORS_RESERVED: u64 = 64;
 
 /// Descriptors of each core: 9 of its own (3 rings and an event descriptor of glommio, a ring for readiness, a ring for
-/// sends, its remote waker, its listener, a spare one), and [`REFUSED_LINGERING_MAX`].
+/// sends, its remote waker, its listener, its reserve), and [`REFUSED_LINGERING_MAX`].
 pub const DESCRIPTORS_PER_CORE: u64 = 12;
 
 /// Lockable memory of a core, in bytes: 300 to 400 KiB on Linux 6.18, measured as an unprivileged user; older kernels
@@ -141,7 +144,7 @@ pub const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
 pub const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Shortest [`USER_TIMEOUT`]: three or four retransmissions, since the first comes after a fifth of a second and each
-/// pause doubles. It is checked once a second ([`HOUSEKEEPING`]).
+/// pause doubles. It is checked once a second ([`CONNECTION_CHECK_INTERVAL`]).
 pub const USER_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 
 /// How long a guest may send no line. It holds a descriptor and a kilobyte but no name, so it may look around.
@@ -185,7 +188,7 @@ pub const CONNECT_RATE: u32 = 2;
 /// Longest wait of a connection for its turn, whatever its address has opened before.
 pub const CONNECT_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// Rounds of [`HOUSEKEEPING`] between two log lines about unserved connections of one address.
+/// Rounds of [`CONNECTION_CHECK_INTERVAL`] between two log lines about unserved connections of one address.
 pub const UNSERVED_TOLD_EVERY: u64 = 10;
 
 /// Connections of one IPv4 address or IPv6 network of 64 bits: a household or a class. 64 KiB of replies are 4 MB.
@@ -210,13 +213,13 @@ pub const LOOPBACK: &str = "127.0.0.0/8,::1";
 /// memory of the process. The rest is for the connections, 2 KiB each and up to 256 KiB in the kernel.
 pub const QUEUES_MEMORY_PART: u64 = 4;
 
-/// How long the queues may be over that before the largest is cut: another core's count is up to two of its beats old,
+/// How long the queues may be over that before the largest is cut: another core's count is up to two of its checks old,
 /// and a burst to fast readers is over by then.
 pub const QUEUES_GRACE: Duration = Duration::from_millis(100);
 
-/// Own beats without a beat of another core, after which a core no longer waits for that core to cut the largest queue:
-/// a second, as [`STALL_NOTICED`]. A busy core beats late.
-pub const QUEUES_BEATS_MISSED_MAX: u32 = 20;
+/// Own checks without one of another core, after which a core no longer waits for that core to cut the largest queue:
+/// a second, as [`STALL_NOTICED`]. A busy core checks late.
+pub const QUEUE_CHECKS_MISSED_MAX: u32 = 20;
 
 /// Bytes of one read, into one buffer per core.
 pub const READ_BYTES: usize = 16 * 1024;
@@ -291,9 +294,9 @@ pub const EXECUTOR_PREEMPTION: Duration = Duration::from_secs(100 * 365 * 24 * 3
 pub const IO_MEMORY_BYTES: usize = 64 * 1024;
 
 /// How often a core checks its queues (`net::housekeeping`), which costs 5 us.
-pub const HEARTBEAT: Duration = Duration::from_millis(50);
+pub const QUEUE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Longest time between two polls after which a core still blames a peer for silence: [`HEARTBEAT`] and half of it.
+/// Longest time between two polls after which a core still blames a peer for silence: [`QUEUE_CHECK_INTERVAL`] and half of it.
 pub const POLL_GAP_MAX: Duration = Duration::from_millis(75);
 
 /// How often the watchdog checks the progress of the cores.
@@ -306,10 +309,10 @@ pub const STALL_NOTICED: Duration = Duration::from_secs(1);
 pub const VISITED_AT_ONCE: usize = 256;
 
 /// How often a core looks for connections that are stalled, silent or gone.
-pub const HOUSEKEEPING: Duration = Duration::from_secs(1);
+pub const CONNECTION_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a start waits for the port and lockable memory: a killed process holds them for some milliseconds.
-pub const START_PATIENCE: Duration = Duration::from_secs(1);
+pub const START_RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// Cows of each breed: more than any machine has connections.
 pub const HERD_SIZE_MAX: usize = 1 << 20;
@@ -384,13 +387,13 @@ pub const LOG_EVENTS: usize = 32_768;
 
 /// How long the log's thread waits for more events once it has one: a storm of logins wakes it 100 times a second
 /// instead of once for each line, and no reader notices. Meanwhile come 600 lines, a fiftieth of [`LOG_EVENTS`].
-pub const LOG_GATHERING: Duration = Duration::from_millis(10);
+pub const LOG_BATCHING: Duration = Duration::from_millis(10);
 
 /// Bytes of log lines that leave in one write, if there are as many.
 pub const LOG_WRITE_BYTES: usize = 64 * 1024;
 
 /// How long the end of the process waits for the log: a stuck terminal must not stop that either.
-pub const LOG_PATIENCE: Duration = Duration::from_secs(1);
+pub const LOG_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Cores that an owner word can name (10 bits), see [`crate::directory::Owner`].
 pub const CORES_MAX: usize = 1 << 10;

@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::events::{Event, Kind, Level};
-use crate::limits::{LOG_EVENTS, LOG_GATHERING, LOG_PATIENCE, LOG_WRITE_BYTES};
+use crate::limits::{LOG_BATCHING, LOG_EVENTS, LOG_WAIT_MAX, LOG_WRITE_BYTES};
 
 /// Pause between two tries to hand in the last entry while the queue is full.
 const STOP_RETRY: Duration = Duration::from_millis(10);
@@ -33,7 +33,7 @@ pub struct Log {
     lost: Arc<AtomicU64>,
 }
 
-/// The thread that writes. Dropping it waits until every event is written, for [`LOG_PATIENCE`] at most.
+/// The thread that writes. Dropping it waits until every event is written, for [`LOG_WAIT_MAX`] at most.
 #[derive(Debug)]
 pub struct LogWriter {
     log: Log,
@@ -80,8 +80,8 @@ impl LogWriter {
 
 impl Drop for LogWriter {
     fn drop(&mut self) {
-        let deadline = Instant::now() + LOG_PATIENCE;
-        let mut left = LOG_PATIENCE;
+        let deadline = Instant::now() + LOG_WAIT_MAX;
+        let mut left = LOG_WAIT_MAX;
         // A full queue may be a busy one; only one that stays full is stuck.
         while let Err(TrySendError::Full(_)) = self.log.entries.try_send(Entry::Stop)
             && !left.is_zero()
@@ -97,7 +97,7 @@ impl Drop for LogWriter {
 fn write_all(entries: &Receiver<Entry>, lost: &AtomicU64, lines: &mut Lines) {
     while let Ok(first) = entries.recv() {
         // While this thread is not in `recv`, `emit` wakes no thread.
-        std::thread::park_timeout(LOG_GATHERING);
+        std::thread::park_timeout(LOG_BATCHING);
         let more = std::iter::from_fn(|| entries.try_recv().ok());
         for entry in std::iter::once(first).chain(more) {
             let Entry::Event(at, event) = entry else {

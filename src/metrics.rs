@@ -1,6 +1,6 @@
-//! Counters: one row for each core, written by one thread alone, summed when read.
+//! Counters: one row for each core, summed when read. Each counter has one thread that writes it.
 //!
-//! A core adds to its own cache line with a plain load and store, so counting never slows another core.
+//! A core adds with a plain load and store to lines of its own, so counting never slows another core.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

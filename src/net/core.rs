@@ -20,7 +20,7 @@ use crate::directory::Quota;
 use crate::events::Event;
 use crate::faults::{self, Point};
 use crate::ids::{ConnectionId, ConnectionName, ShardId};
-use crate::limits::{BACKLOG_SENDQ_PART, READ_BYTES, SCARCE_PART, VISITED_AT_ONCE};
+use crate::limits::{BACKLOG_SENDQ_PART, READ_BYTES, VISITED_AT_ONCE};
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter, Metrics};
 use crate::net::connection::{Close, Connection, ConnectionContext};
@@ -229,7 +229,7 @@ impl Core {
         shard::name(&self.shards.herd, cow).to_string()
     }
 
-    /// The time by the core's clock: how long it could have noticed what its connections do.
+    /// The time by the core's clock: that in which it polled its sockets.
     pub(crate) fn now(&self) -> Duration {
         self.reactor.clock.now()
     }
@@ -246,12 +246,6 @@ impl Core {
         let mut shard = self.shard.borrow_mut();
         faults::at(Point::Line, line.bytes.unwrap_or_default());
         shard.on_line_within(from.id, line, quota)
-    }
-
-    /// Whether so few cows are free that quiet sessions must make room.
-    pub(crate) fn lacks_cows(&self) -> bool {
-        let all = self.shards.herd.len();
-        all.saturating_sub(self.shards.directory.claimed()) < all.div_ceil(SCARCE_PART)
     }
 
     /// Uses the shard in a critical section.

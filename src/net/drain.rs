@@ -23,7 +23,7 @@ use crate::runtime::listener::Listening;
 use crate::shard::Frame;
 
 /// How often a step checks whether it is done. A drain happens once, so simple beats quick.
-const LOOK: Duration = Duration::from_millis(1);
+const POLL: Duration = Duration::from_millis(1);
 
 /// Drains one core of a server that drains since `began`; returns when its last connection is closed.
 pub(crate) async fn run(core: &Rc<Core>, listener: &Listening, began: Instant) {
@@ -31,14 +31,14 @@ pub(crate) async fn run(core: &Rc<Core>, listener: &Listening, began: Instant) {
     listener.ignore_new_handshakes();
     let timeout = core.limits.drain_timeout;
     core.reactor.sleep(grace(timeout)).await;
-    let mut is_deaf = empty_and_end(listener, core);
-    let patience = (timeout - timeout / DRAIN_LAST_PART).saturating_sub(began.elapsed());
-    nothing_more_comes(core).or(core.reactor.sleep(patience)).await;
+    let mut is_closed = empty_and_end(listener, core);
+    let wait_max = (timeout - timeout / DRAIN_LAST_PART).saturating_sub(began.elapsed());
+    nothing_more_comes(core).or(core.reactor.sleep(wait_max)).await;
     // No connection opens meanwhile: the listener is empty, or without a descriptor, and then refuses each that waits.
     core.visit_all(|connection| apply::tell_and_end(core, connection, CloseReason::Shutdown)).await;
     until(core, || {
-        is_deaf = is_deaf || empty_and_end(listener, core);
-        is_deaf && core.connections().is_empty() && core.refusing.get() == 0
+        is_closed = is_closed || empty_and_end(listener, core);
+        is_closed && core.connections().is_empty() && core.refusing.get() == 0
     })
     .await;
     // These still hold sockets of connections that are over.
@@ -63,7 +63,7 @@ async fn nothing_more_comes(core: &Rc<Core>) {
 
 async fn until(core: &Core, mut done: impl FnMut() -> bool) {
     while !done() {
-        core.reactor.sleep(LOOK).await;
+        core.reactor.sleep(POLL).await;
     }
 }
 

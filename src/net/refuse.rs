@@ -56,12 +56,26 @@ fn send_refusal(core: &Core, socket: &RawSocket, peer: Option<SocketAddr>, refus
 pub(super) fn refuse(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>, refused: &Refused) {
     send_refusal(core, &socket, peer, refused);
     if core.refusing.get() < REFUSED_LINGERING_MAX {
-        core.refusing.set(core.refusing.get() + 1);
-        let core = Rc::clone(core);
-        let lingering = Rc::clone(&core);
+        let lingering = Lingering::new(Rc::clone(core));
         core.reactor.spawn(async move {
-            close::linger(&lingering, &Socket::new(&lingering.reactor, socket)).await;
-            lingering.refusing.set(lingering.refusing.get() - 1);
+            let core = &lingering.0;
+            close::linger(core, &Socket::new(&core.reactor, socket)).await;
         });
+    }
+}
+
+/// Counts a refused connection that lingers.
+struct Lingering(Rc<Core>);
+
+impl Lingering {
+    fn new(core: Rc<Core>) -> Self {
+        core.refusing.set(core.refusing.get() + 1);
+        Lingering(core)
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        self.0.refusing.set(self.0.refusing.get() - 1);
     }
 }

@@ -9,7 +9,7 @@ use crate::limits::{SENDQ_GRACE, VISITED_AT_ONCE};
 use crate::net::connection::{Close, Connection};
 use crate::net::core::Core;
 
-/// Ends connections that have been over the limit of their send queue for too long; at most a beat late.
+/// Ends connections that have been over the limit of their send queue for too long; at most one check late.
 pub(super) async fn cut(core: &Rc<Core>) {
     let all = core.over_limit.take();
     for some in all.chunks(VISITED_AT_ONCE) {
@@ -17,7 +17,7 @@ pub(super) async fn cut(core: &Rc<Core>) {
         core.reactor.yield_now().await;
     }
     let stays = |connection: &Rc<Connection>| {
-        // The task of one that closes takes care of it.
+        // A closing connection is its own task's.
         connection.is_listed_as_over.set(connection.is_over() && connection.closing().is_none());
         connection.is_listed_as_over.get()
     };

@@ -17,16 +17,16 @@ impl Turn {
         Turn { left: steps, is_large: false, until: Instant::now() + TURN_TIME }
     }
 
-    /// It has queued something for many connections, or more than its limit for one: then its next step is the last,
-    /// so that the receiver can read first.
-    pub(crate) fn mark_large(&mut self, is_over: bool) {
+    /// It has queued much: that is written before the next turn.
+    pub(crate) fn mark_large(&mut self) {
         self.is_large = true;
-        if is_over {
-            self.left = 0;
-        }
     }
 
-    /// Whether what it has queued should be written before the next turn.
+    /// Its present step is the last.
+    pub(crate) fn end_after_this_step(&mut self) {
+        self.left = 0;
+    }
+
     pub(crate) fn is_large(&self) -> bool {
         self.is_large
     }

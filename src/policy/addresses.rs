@@ -72,7 +72,7 @@ struct Table {
     unserved: HashMap<Source, u64>,
 }
 
-/// Up to this many entries are kept, stale or not: about 150 KiB.
+/// Fewer entries than these are never pruned: about 150 KiB.
 const ENTRIES_MIN: usize = 1024;
 
 #[derive(Debug, Default)]

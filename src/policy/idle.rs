@@ -15,6 +15,11 @@ const PAUSED: u32 = u32::MAX;
 pub struct IdleTimer(Cell<u32>);
 
 impl IdleTimer {
+    /// Stopped: the connection has not been read yet, so it is not silent.
+    pub fn paused() -> Self {
+        IdleTimer(Cell::new(PAUSED))
+    }
+
     /// Idle from `now` on.
     pub fn since(now: Duration) -> Self {
         IdleTimer(Cell::new(ticks(now)))

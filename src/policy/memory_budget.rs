@@ -4,14 +4,14 @@
 //! Memory is counted ([`crate::held_bytes`]), not length: a message that waits for a thousand connections exists once. (By length
 //! a yield to 20,000 would be 92 MB, and a paste of 64 would cut readers at full speed.)
 //!
-//! Each core publishes its balance once a beat, and looks at its queues only while the sum is over the budget. So the
-//! excess is at most what is made within [`QUEUES_GRACE`] and two beats.
+//! Each core publishes its balance at each check, and looks at its queues only while the sum is over the budget. So the
+//! excess is at most what is made within [`QUEUES_GRACE`] and two checks.
 //!
 //! The core with the largest queue cuts it, and the others leave it to that core. Cutting a queue that shares much with
-//! others gives little back: the next beat shows the remaining excess. A core that makes no progress cuts nothing. What it
-//! holds still counts, but after [`QUEUES_BEATS_MISSED_MAX`] beats without a report the others ignore its queues.
+//! others gives little back: the next check shows the remaining excess. A core that makes no progress cuts nothing. What it
+//! holds still counts, but after [`QUEUE_CHECKS_MISSED_MAX`] checks without a report the others ignore its queues.
 //!
-//! The beats of two cores are up to 50 ms apart, so what one makes and the other drops within that time may count in full:
+//! The checks of two cores are up to 50 ms apart, so what one makes and the other drops within that time may count in full:
 //! a budget below a few MiB is imprecise.
 
 use std::cell::Cell;
@@ -23,7 +23,7 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 
 use crate::ids::ShardId;
-use crate::limits::{QUEUES_BEATS_MISSED_MAX, QUEUES_GRACE};
+use crate::limits::{QUEUE_CHECKS_MISSED_MAX, QUEUES_GRACE};
 
 /// Cutting a connection gives back at most this multiple of its load: a buffer that grows has up to twice the room.
 const ROOM_FACTOR: u64 = 2;
@@ -37,8 +37,8 @@ struct Report {
     loads: AtomicU64,
     /// Those of its largest connection.
     largest: AtomicU64,
-    /// How often it has reported: once a beat.
-    beats: AtomicU64,
+    /// How often it has reported: once each check.
+    checks: AtomicU64,
 }
 
 /// The budget, and what the cores report.
@@ -65,10 +65,10 @@ impl Budget {
     }
 }
 
-/// The last beat that this core has seen of another, and how often it has looked since and seen no new one.
+/// The last check that this core has seen of another, and how often it has checked since and seen no new one.
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
-    beats: u64,
+    checks: u64,
     missed: u32,
 }
 
@@ -79,7 +79,7 @@ pub struct Account {
     me: ShardId,
     /// Since when all cores together are over the budget, by this core's clock.
     over_since: Cell<Option<Duration>>,
-    /// By core. In looks, not by a clock: while the whole process is stopped no core falls behind.
+    /// By core. In checks, not by a clock: while the whole process is stopped no core falls behind.
     seen: Box<[Cell<Seen>]>,
 }
 
@@ -90,10 +90,10 @@ impl Account {
         Account { budget, me, over_since: Cell::new(None), seen }
     }
 
-    /// Reports what this core holds, once a beat. Returns whether all cores together are over the budget.
+    /// Reports what this core holds, once each check. Returns whether all cores together are over the budget.
     pub fn publish(&self, held: i64) -> bool {
         self.report().held.store(held, Ordering::Relaxed);
-        self.report().beats.fetch_add(1, Ordering::Relaxed);
+        self.report().checks.fetch_add(1, Ordering::Relaxed);
         let is_over = self.budget.excess() > 0;
         if !is_over {
             self.over_since.set(None);
@@ -101,7 +101,7 @@ impl Account {
         is_over
     }
 
-    /// Which of this core's connections to cut at `now`, by their loads in bytes; at most once a beat. None unless the budget
+    /// Which of this core's connections to cut at `now`, by their loads in bytes; at most once each check. None unless the budget
     /// has been exceeded for [`QUEUES_GRACE`], and none if cutting all would not be enough. Otherwise the largest, as many as
     /// the excess takes, but none that is smaller than the largest of another core that makes progress.
     pub fn to_cut<Q>(&self, mut loads: Vec<(Q, u64)>, now: Duration) -> Vec<Q> {
@@ -124,15 +124,15 @@ impl Account {
         cut.map(|(connection, _)| connection).collect()
     }
 
-    /// The largest load on those other cores that have reported lately. Counts as a look at each of them.
+    /// The largest load on those other cores that have reported lately. Counts as a check of each of them.
     fn largest_elsewhere(&self) -> u64 {
         let others =
             self.budget.reports.iter().zip(&self.seen).enumerate().filter(|(core, _)| *core != self.me.index());
         let progressing = others.filter(|(_, (report, seen))| {
-            let (beats, before) = (report.beats.load(Ordering::Relaxed), seen.get());
-            let missed = if beats == before.beats { before.missed.saturating_add(1) } else { 0 };
-            seen.set(Seen { beats, missed });
-            missed < QUEUES_BEATS_MISSED_MAX
+            let (checks, before) = (report.checks.load(Ordering::Relaxed), seen.get());
+            let missed = if checks == before.checks { before.missed.saturating_add(1) } else { 0 };
+            seen.set(Seen { checks, missed });
+            missed < QUEUE_CHECKS_MISSED_MAX
         });
         progressing.map(|(_, (report, _))| report.largest.load(Ordering::Relaxed)).max().unwrap_or(0)
     }
@@ -153,17 +153,17 @@ mod tests {
 
     const LATER: Duration = Duration::from_secs(1);
 
-    /// A beat of a core that holds these queues, which share nothing: the indexes of those that it cuts.
-    fn beat(account: &Account, queues: &[u64], now: Duration) -> Vec<usize> {
+    /// A check of a core that holds these queues, which share nothing: the indexes of those that it cuts.
+    fn check(account: &Account, queues: &[u64], now: Duration) -> Vec<usize> {
         let held: u64 = queues.iter().sum();
         let is_over = account.publish(held as i64);
         if is_over { account.to_cut(queues.iter().copied().enumerate().collect(), now) } else { Vec::new() }
     }
 
-    /// A beat, which cuts nothing yet, and one more when the grace is over.
+    /// A check, which cuts nothing yet, and one more when the grace is over.
     fn cut_later(account: &Account, queues: &[u64]) -> Vec<usize> {
-        assert_eq!(beat(account, queues, Duration::ZERO), [0; 0]);
-        beat(account, queues, LATER)
+        assert_eq!(check(account, queues, Duration::ZERO), [0; 0]);
+        check(account, queues, LATER)
     }
 
     #[test]
@@ -190,52 +190,56 @@ mod tests {
     fn a_moment_over_the_budget_cuts_nothing() {
         let account = &accounts(100, 1)[0];
         let just = QUEUES_GRACE - Duration::from_millis(1);
-        assert_eq!(beat(account, &[200], LATER), [0; 0]);
-        assert_eq!(beat(account, &[200], LATER + just), [0; 0]);
-        assert_eq!(beat(account, &[100], LATER + just), [0; 0], "the moment is over");
-        assert_eq!(beat(account, &[200], LATER + QUEUES_GRACE), [0; 0]);
-        assert_eq!(beat(account, &[200], LATER + 2 * QUEUES_GRACE), [0]);
+        assert_eq!(check(account, &[200], LATER), [0; 0]);
+        assert_eq!(check(account, &[200], LATER + just), [0; 0]);
+        assert_eq!(check(account, &[100], LATER + just), [0; 0], "the moment is over");
+        assert_eq!(check(account, &[200], LATER + QUEUES_GRACE), [0; 0]);
+        assert_eq!(check(account, &[200], LATER + 2 * QUEUES_GRACE), [0]);
     }
 
     #[test]
     fn only_the_core_with_the_largest_queue_cuts() {
         let [one, two] = &accounts(100, 2)[..] else { panic!("two") };
-        let beat_both = |ours: &[u64], theirs: &[u64], now| [beat(one, ours, now), beat(two, theirs, now)];
-        assert_eq!(beat_both(&[70, 10], &[80], Duration::ZERO), [[0; 0], [0; 0]]);
-        assert_eq!(beat_both(&[70, 10], &[80], Duration::ZERO), [[0; 0], [0; 0]], "now each knows the other's largest");
-        assert_eq!(beat_both(&[70, 10], &[80], LATER), [vec![], vec![0]]);
+        let check_both = |ours: &[u64], theirs: &[u64], now| [check(one, ours, now), check(two, theirs, now)];
+        assert_eq!(check_both(&[70, 10], &[80], Duration::ZERO), [[0; 0], [0; 0]]);
+        assert_eq!(
+            check_both(&[70, 10], &[80], Duration::ZERO),
+            [[0; 0], [0; 0]],
+            "now each knows the other's largest"
+        );
+        assert_eq!(check_both(&[70, 10], &[80], LATER), [vec![], vec![0]]);
         // Without that one there is room.
-        assert_eq!(beat_both(&[70, 10], &[], LATER), [[0; 0], [0; 0]]);
+        assert_eq!(check_both(&[70, 10], &[], LATER), [[0; 0], [0; 0]]);
         // Of what is left the largest is on the first core.
-        assert_eq!(beat_both(&[70, 10], &[60], 2 * LATER), [[0; 0], [0; 0]]);
-        assert_eq!(beat_both(&[70, 10], &[60], 2 * LATER), [[0; 0], [0; 0]]);
-        assert_eq!(beat_both(&[70, 10], &[60], 3 * LATER), [vec![0], vec![]]);
+        assert_eq!(check_both(&[70, 10], &[60], 2 * LATER), [[0; 0], [0; 0]]);
+        assert_eq!(check_both(&[70, 10], &[60], 2 * LATER), [[0; 0], [0; 0]]);
+        assert_eq!(check_both(&[70, 10], &[60], 3 * LATER), [vec![0], vec![]]);
     }
 
     #[test]
     fn a_core_without_progress_is_not_waited_for() {
         let [one, two] = &accounts(100, 2)[..] else { panic!("two") };
-        let beat_in_vain = |does_two_beat: bool| {
-            for look in 0..QUEUES_BEATS_MISSED_MAX {
-                if does_two_beat || look == 0 {
-                    beat(two, &[80], Duration::ZERO);
+        let check_in_vain = |does_two_check: bool| {
+            for look in 0..QUEUE_CHECKS_MISSED_MAX {
+                if does_two_check || look == 0 {
+                    check(two, &[80], Duration::ZERO);
                 }
-                assert_eq!(beat(one, &[70, 10], LATER), [0; 0], "look {look}");
+                assert_eq!(check(one, &[70, 10], LATER), [0; 0], "look {look}");
             }
         };
-        beat(two, &[80], Duration::ZERO);
-        beat(one, &[70, 10], Duration::ZERO);
+        check(two, &[80], Duration::ZERO);
+        check(one, &[70, 10], Duration::ZERO);
         // A core that makes progress is left its time.
-        (0..3).for_each(|_| beat_in_vain(true));
-        beat_in_vain(false);
-        assert_eq!(beat(one, &[70, 10], LATER), [0], "80 + 70 + 10: 70 are enough");
+        (0..3).for_each(|_| check_in_vain(true));
+        check_in_vain(false);
+        assert_eq!(check(one, &[70, 10], LATER), [0], "80 + 70 + 10: 70 are enough");
         // What the other core holds counts as before.
-        assert_eq!(beat(one, &[30], LATER), [0]);
-        assert_eq!(beat(one, &[20], LATER), [0; 0], "exactly the budget");
+        assert_eq!(check(one, &[30], LATER), [0]);
+        assert_eq!(check(one, &[20], LATER), [0; 0], "exactly the budget");
         // Once it reports again, it is waited for again.
-        beat(two, &[80], Duration::ZERO);
-        assert_eq!(beat(one, &[30], LATER), [0; 0]);
-        assert_eq!(beat(one, &[30], 2 * LATER), [0; 0]);
+        check(two, &[80], Duration::ZERO);
+        assert_eq!(check(one, &[30], LATER), [0; 0]);
+        assert_eq!(check(one, &[30], 2 * LATER), [0; 0]);
     }
 
     #[test]

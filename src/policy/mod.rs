@@ -1,5 +1,5 @@
-//! What an address and a connection may do, and when. Decisions and arithmetic only: each function gets the time, and
-//! nothing here waits.
+//! What an address and a connection may do, and when. Decisions and arithmetic only: each function gets the time.
+//! Nothing here waits, but for the mutex of [`addresses`].
 
 pub(crate) mod addresses;
 pub(crate) mod admission;

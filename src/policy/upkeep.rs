@@ -1,17 +1,21 @@
-//! What housekeeping decides about a connection when it looks at it, once a second.
+//! What housekeeping decides about a connection when it checks it, once a second.
+//!
+//! [`Condition`] is all that is known here. Times are those of the core's clock, which is told.
 
 use std::time::Duration;
 
 use super::idle::IdleTimer;
 use super::limits::Limits;
 use crate::close_reason::CloseReason;
-use crate::limits::LAST_OUTPUT_STALL;
+use crate::limits::{LAST_OUTPUT_STALL, SCARCE_PART};
 
 /// A connection as housekeeping sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Condition<'c> {
     /// It has ended, and its last output may wait.
     pub is_closing: bool,
+    /// The server drains, which ends every connection at the same moment.
+    pub is_draining: bool,
     /// It has a cow.
     pub is_registered: bool,
     /// It may stay without a login.
@@ -39,6 +43,11 @@ pub enum Verdict {
     Discard,
 }
 
+/// Whether so few of `all` cows are free that quiet sessions must make room.
+pub fn are_scarce(claimed: usize, all: usize) -> bool {
+    all.saturating_sub(claimed) < all.div_ceil(SCARCE_PART)
+}
+
 /// Decides at `now`, by the core's clock. `are_cows_scarce` is called where that matters.
 pub fn verdict(
     limits: &Limits,
@@ -56,6 +65,9 @@ pub fn verdict(
     }
     if connection.is_gone {
         return Verdict::Close(CloseReason::PeerGone);
+    }
+    if connection.is_draining {
+        return Verdict::Keep;
     }
     let is_over = |timer: &IdleTimer, time: Option<Duration>| time.is_some_and(|time| timer.is_for(time, now));
     if !connection.is_registered {
@@ -83,6 +95,7 @@ mod tests {
         let [idle, quiet] = [idle, quiet].map(|time| IdleTimer::since(NOW - time));
         let mut condition = Condition {
             is_closing: false,
+            is_draining: false,
             is_registered: true,
             login_exempt: false,
             is_counted: true,
@@ -109,6 +122,8 @@ mod tests {
         assert_eq!(of(19 * SECOND, SECOND, guest, true), Verdict::Keep);
         assert_eq!(of(21 * SECOND, SECOND, guest, true), Verdict::Close(CloseReason::NotLoggedIn));
         assert_eq!(of(99 * SECOND, SECOND, exempt, true), Verdict::Keep);
+        let draining = |condition: &mut Condition<'_>| condition.is_draining = true;
+        assert_eq!(of(99 * SECOND, 99 * SECOND, draining, true), Verdict::Keep);
         assert_eq!(of(29 * SECOND, SECOND, |_| {}, true), Verdict::Keep);
         assert_eq!(of(31 * SECOND, SECOND, |_| {}, true), Verdict::Close(CloseReason::Idle));
         assert_eq!(of(SECOND, 26 * SECOND, |_| {}, true), Verdict::Close(CloseReason::CowsScarce));
@@ -128,6 +143,12 @@ mod tests {
         assert_eq!(of(SECOND, SECOND, stalled(10 * SECOND), false), Verdict::Close(CloseReason::Stalled));
         assert_eq!(of(99 * SECOND, SECOND, closing(LAST_OUTPUT_STALL - SECOND), false), Verdict::Keep);
         assert_eq!(of(SECOND, SECOND, closing(LAST_OUTPUT_STALL), false), Verdict::Discard);
+    }
+
+    #[test]
+    fn cows_are_scarce_when_less_than_one_in_eight_is_free() {
+        assert_eq!([0, 21, 22, 24].map(|claimed| are_scarce(claimed, 24)), [false, false, true, true]);
+        assert_eq!([5, 6].map(|claimed| are_scarce(claimed, 6)), [false, true]);
     }
 
     #[test]

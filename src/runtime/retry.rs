@@ -4,19 +4,19 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::limits::START_PATIENCE;
+use crate::limits::START_RETRY_MAX;
 
 /// Between two attempts: too short to notice, and some hundred attempts in all.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Tries until the attempt succeeds, or fails otherwise than by `passing`, for [`START_PATIENCE`] at most. For the start:
+/// Tries until the attempt succeeds, or fails otherwise than by `passing`, for [`START_RETRY_MAX`] at most. For the start:
 /// the thread sleeps between attempts.
 ///
 /// # Errors
 /// The error of the last attempt.
 #[expect(clippy::disallowed_methods, reason = "no core runs yet")]
 pub fn on<T>(passing: io::ErrorKind, mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    let patience = Instant::now() + START_PATIENCE;
+    let patience = Instant::now() + START_RETRY_MAX;
     loop {
         match attempt() {
             Err(error) if error.kind() == passing && Instant::now() < patience => std::thread::sleep(PAUSE),

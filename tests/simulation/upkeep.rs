@@ -6,13 +6,13 @@ use std::time::Duration;
 use cowchat::close_reason::CloseReason;
 use cowchat::held_bytes;
 use cowchat::ids::{ConnectionId, ShardId};
-use cowchat::limits::{DRAIN_TIMEOUT, HEARTBEAT, HOUSEKEEPING, SENDQ_GRACE};
+use cowchat::limits::{CONNECTION_CHECK_INTERVAL, DRAIN_TIMEOUT, QUEUE_CHECK_INTERVAL, SENDQ_GRACE};
 use cowchat::policy::flood::Rate;
 use cowchat::policy::idle::IdleTimer;
 use cowchat::policy::limits::Limits;
 use cowchat::policy::memory_budget::{Account, Budget};
 use cowchat::policy::networks::Networks;
-use cowchat::policy::upkeep::{Condition, Verdict, verdict};
+use cowchat::policy::upkeep::{Condition, Verdict, are_scarce, verdict};
 use cowchat::shard::Presence;
 
 use crate::wire::Appetite;
@@ -75,8 +75,8 @@ pub struct Upkeep {
     account: Account,
     /// Bytes made on this core, less those dropped on it.
     pub held: i64,
-    beat_at: Duration,
-    look_at: Duration,
+    check_at: Duration,
+    visit_at: Duration,
 }
 
 pub fn limits(sendq_bytes_max: usize, queues_bytes_total: u64) -> Limits {
@@ -105,23 +105,28 @@ pub fn limits(sendq_bytes_max: usize, queues_bytes_total: u64) -> Limits {
 pub fn of_cores(cores: usize, queues_bytes_total: u64) -> Vec<Upkeep> {
     let budget = Budget::new(queues_bytes_total, cores);
     let account = |core| Account::new(budget.clone(), ShardId::new(core));
-    let upkeep = |core| Upkeep { account: account(core), held: 0, beat_at: HEARTBEAT, look_at: HOUSEKEEPING };
+    let upkeep = |core| Upkeep {
+        account: account(core),
+        held: 0,
+        check_at: QUEUE_CHECK_INTERVAL,
+        visit_at: CONNECTION_CHECK_INTERVAL,
+    };
     (0..cores).map(upkeep).collect()
 }
 
 impl World {
-    /// A core's beat, if it is due.
-    pub fn beat(&mut self, core: usize) {
+    /// A core's check of its queues, and of its connections, if they are due.
+    pub fn check_queues(&mut self, core: usize) {
         let now = self.now;
-        if now < self.upkeep[core].beat_at {
+        if now < self.upkeep[core].check_at {
             return;
         }
-        self.upkeep[core].beat_at = now + HEARTBEAT;
+        self.upkeep[core].check_at = now + QUEUE_CHECK_INTERVAL;
         self.cut_the_slow(core);
         self.keep_the_budget(core);
-        if now >= self.upkeep[core].look_at {
-            self.upkeep[core].look_at = now + HOUSEKEEPING;
-            self.places_on(core).into_iter().for_each(|place| self.look_at(place));
+        if now >= self.upkeep[core].visit_at {
+            self.upkeep[core].visit_at = now + CONNECTION_CHECK_INTERVAL;
+            self.places_on(core).into_iter().for_each(|place| self.visit(place));
         }
     }
 
@@ -164,14 +169,15 @@ impl World {
         self.cut(cut);
     }
 
-    /// A look at one connection, and whether what is decided is right.
-    fn look_at(&mut self, place: Place) {
+    /// Checks one connection, and that the decision is right.
+    fn visit(&mut self, place: Place) {
         let (now, limits) = (self.now, &self.limits);
         let is_full = self.context.directory.claimed() == COWS;
         let Some(connection) = self.connections.get(&place) else { return };
         let timers = &connection.timers;
         let condition = Condition {
             is_closing: connection.wire.is_closing(),
+            is_draining: self.drains[place.0].has_begun(),
             is_registered: connection.session.is_some(),
             login_exempt: false,
             is_counted: true,
@@ -180,14 +186,17 @@ impl World {
             stalled_since: connection.wire.stalled_since(),
             is_gone: false,
         };
-        let verdict = verdict(limits, condition, now, || is_full);
+        let verdict = verdict(limits, condition, now, || are_scarce(self.context.directory.claimed(), COWS));
         let timeout = if condition.is_registered { IDLE_TIMEOUT } else { LOGIN_TIMEOUT };
         let idle = if timers.has_line { Duration::ZERO } else { now - timers.last_line };
         let stalled = connection.wire.waits_in_vain_for(now);
         match verdict {
             Verdict::Keep => {
                 assert!(condition.is_closing || stalled < SENDQ_STALL, "I14: a stalled peer stays");
-                assert!(condition.is_closing || idle < timeout + LATE, "a silent connection stays");
+                assert!(
+                    condition.is_closing || condition.is_draining || idle < timeout + LATE,
+                    "a silent connection stays"
+                );
             }
             Verdict::Close(CloseReason::Stalled) => {
                 assert!(stalled >= SENDQ_STALL, "a peer that takes something is cut");
@@ -201,10 +210,9 @@ impl World {
                     CloseReason::CowsScarce => assert!(is_full && now - timers.last_message >= SCARCE_IDLE),
                     _ => panic!("{reason:?} is not for this peer"),
                 }
-                if !self.drains[place.0].has_begun() {
-                    self.tally.silent += 1;
-                    self.end_with_last_line(place, reason);
-                }
+                assert!(!condition.is_draining, "the drain ends it, with all others");
+                self.tally.silent += 1;
+                self.end_with_last_line(place, reason);
             }
             Verdict::Discard => panic!("nothing here is given up"),
         }

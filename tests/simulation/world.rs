@@ -221,7 +221,7 @@ impl World {
             _ => self.line(place),
         }
         self.flush(core);
-        self.beat(core);
+        self.check_queues(core);
         self.upkeep[core].held += held_bytes::balance() - self.balance;
         self.check();
     }

@@ -101,8 +101,9 @@ fn bytes_cost_as_much_as_lines_whether_they_are_in_one_or_not() {
 
 #[test]
 fn a_new_connection_inherits_the_debt_of_its_address() {
-    let flags = ["--flood-burst", "1", "--flood-rate", "4/s", "--flood-exempt", "none"];
-    let server = Server::with(&flags);
+    let flood = ["--flood-burst", "1", "--flood-rate", "4/s", "--flood-exempt", "none"];
+    // A connection that is not read yet is not silent.
+    let server = Server::with(&[&flood[..], &["--login-timeout", "1s", "--login-exempt", "none"]].concat());
     let mut client = server.connect();
     let began = Instant::now();
     // It counts as eight, which takes two seconds.

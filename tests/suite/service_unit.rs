@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::support::{Client, Scratch, Server, bpf, confine, connect_narrow, serve, wait_until};
 use clap::Parser;
 use cowchat::cli::Cli;
-use cowchat::limits::{DESCRIPTORS_MIN, DRAIN_TIMEOUT, LOG_PATIENCE, STALL_NOTICED, WATCH_INTERVAL};
+use cowchat::limits::{DESCRIPTORS_MIN, DRAIN_TIMEOUT, LOG_WAIT_MAX, STALL_NOTICED, WATCH_INTERVAL};
 
 const UNIT: &str = include_str!("../../ci/cowchat.service");
 
@@ -203,7 +203,7 @@ fn the_container_profile_allows_what_the_server_calls() {
 
 #[test]
 fn its_times_and_limits_fit_the_servers_own() {
-    assert!(seconds("TimeoutStopSec") > DRAIN_TIMEOUT + LOG_PATIENCE, "a drain may take its time");
+    assert!(seconds("TimeoutStopSec") > DRAIN_TIMEOUT + LOG_WAIT_MAX, "a drain may take its time");
     assert!(seconds("WatchdogSec") / 2 > STALL_NOTICED + WATCH_INTERVAL, "a stall is logged before it is fatal");
     assert!(word("LimitNOFILE").parse::<u64>().expect("a number") > DESCRIPTORS_MIN);
     assert_eq!(word("Type"), "notify");

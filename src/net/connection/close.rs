@@ -57,7 +57,7 @@ async fn linger_close(core: &Rc<Core>, connection: &Connection) {
     discard(core, socket).or(arrived).await;
 }
 
-/// Waits until the peer has acknowledged everything, our FIN included; `false` if it stops, or the output was given up.
+/// Waits until the peer has acknowledged everything, our FIN included; `false` if the peer stops acknowledging, or the output was given up.
 async fn all_acked(core: &Core, connection: &Connection) -> bool {
     let mut left = u32::MAX;
     let mut since = core.now();

@@ -168,7 +168,7 @@ impl Connection {
             waker: RefCell::new(None),
             unacknowledged: Cell::new(u32::MAX),
             received: RefCell::default(),
-            idle: IdleTimer::since(now),
+            idle: IdleTimer::paused(),
             quiet: IdleTimer::since(now),
             bucket: Cell::new(admitted.bucket),
             shared: admitted.shared,
@@ -241,7 +241,7 @@ impl Connection {
         }
     }
 
-    fn park(&self, cx: &Context<'_>) {
+    fn store_waker(&self, cx: &Context<'_>) {
         *self.waker.borrow_mut() = Some(cx.waker().clone());
     }
 
@@ -260,7 +260,7 @@ impl Connection {
             match future.as_mut().poll(cx) {
                 Poll::Ready(result) => Poll::Ready(Ok(result)),
                 Poll::Pending => {
-                    self.park(cx);
+                    self.store_waker(cx);
                     Poll::Pending
                 }
             }

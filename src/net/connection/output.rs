@@ -2,11 +2,11 @@
 
 use std::cell::Ref;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::send_queue::{Fit, Progress, QueueFull, SendQueue};
+use super::send_queue::{Fit, QueueFull, SendQueue};
 use super::{Close, Connection};
 use crate::limits::SENDQ_OWN_BYTES;
 use crate::runtime::socket::Socket;
@@ -56,7 +56,7 @@ impl Connection {
         }
         let unacknowledged = self.socket.unacknowledged_bytes();
         if unacknowledged < self.unacknowledged.replace(unacknowledged) {
-            queue.record_progress(self.now());
+            queue.restart_stall(self.now());
         }
         queue.blocked_since()
     }
@@ -83,28 +83,26 @@ impl Connection {
 
     /// The same, also if the socket was full at the last try.
     pub(crate) fn write_again(&self) -> io::Result<()> {
-        let throttled = self.queued_bytes() > SENDQ_OWN_BYTES;
-        let progress = self.write_queued()?;
-        self.wake_writer(progress, throttled);
+        let was_over = self.queued_bytes() > SENDQ_OWN_BYTES;
+        let is_full = self.write_queued(|slices| self.socket.send(slices))?;
+        self.wake_writer(is_full, was_over);
         Ok(())
     }
 
     /// Writes what is queued for the last time: it leaves with the FIN if the socket takes all of it.
     pub(crate) fn write_last(&self) -> io::Result<()> {
-        if self.queue.borrow().blocked_since().is_none()
-            && self.queue.borrow_mut().write_by(self.now(), |slices| self.socket.send_last(slices))?
-                == Progress::Blocked
-        {
-            self.socket.watch.clear_writable();
+        if self.queue.borrow().blocked_since().is_none() {
+            self.write_queued(|slices| self.socket.send_last(slices))?;
         }
         Ok(())
     }
 
-    fn write_queued(&self) -> io::Result<Progress> {
+    /// Whether the socket is full after that.
+    fn write_queued(&self, send: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<bool> {
         let mut queue = self.queue.borrow_mut();
-        let progress = queue.write_by(self.now(), |slices| self.socket.send(slices))?;
-        self.mark_written(&queue, progress);
-        Ok(progress)
+        let is_full = queue.write_by(self.now(), send)?;
+        self.mark_written(&queue, is_full);
+        Ok(is_full)
     }
 
     /// What a batch of sends needs: the queue and the socket, if something waits and the socket may take it.
@@ -116,26 +114,27 @@ impl Connection {
 
     /// A batch has offered the first `offered` bytes of the queue to the socket, with this result.
     pub(crate) fn record_sent(&self, offered: usize, sent: io::Result<usize>) -> io::Result<()> {
-        let throttled = self.queued_bytes() > SENDQ_OWN_BYTES;
         let mut queue = self.queue.borrow_mut();
-        let progress = queue.record_sent(offered, sent, self.now())?;
-        self.mark_written(&queue, progress);
+        let was_over = queue.bytes() > SENDQ_OWN_BYTES;
+        let is_full = queue.record_sent(offered, sent, self.now())?;
+        self.mark_written(&queue, is_full);
+        let is_left = !queue.is_empty();
         drop(queue);
-        self.wake_writer(progress, throttled);
+        self.wake_writer(is_full, was_over);
         // What the batch did not offer.
-        if progress == Progress::Drained && self.queued_bytes() > 0 { self.write_again() } else { Ok(()) }
+        if is_left && !is_full { self.write_again() } else { Ok(()) }
     }
 
-    fn mark_written(&self, queue: &SendQueue, progress: Progress) {
+    fn mark_written(&self, queue: &SendQueue, is_full: bool) {
         self.mark_backlog(queue);
-        if progress == Progress::Blocked {
+        if is_full {
             self.socket.watch.clear_writable();
         }
     }
 
     /// Wakes the connection's task: it has to wait for the socket now, or it waits for the room that there is now.
-    fn wake_writer(&self, progress: Progress, throttled: bool) {
-        if progress == Progress::Blocked || throttled {
+    fn wake_writer(&self, is_full: bool, was_over: bool) {
+        if is_full || was_over {
             self.wake();
         }
     }
@@ -144,7 +143,7 @@ impl Connection {
     pub(super) fn poll_write(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         while self.queued_bytes() > 0 {
             ready!(self.socket.watch.poll_writable(cx));
-            self.write_queued()?;
+            self.write_queued(|slices| self.socket.send(slices))?;
         }
         Poll::Ready(Ok(()))
     }
@@ -160,7 +159,7 @@ impl Connection {
         poll_fn(|cx| {
             let written = self.poll_write(cx);
             if written.is_pending() {
-                self.park(cx);
+                self.store_waker(cx);
             }
             written
         })

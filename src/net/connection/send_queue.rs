@@ -32,15 +32,6 @@ pub enum Fit {
     Over,
 }
 
-/// How far a write got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// Nothing waits any more.
-    Drained,
-    /// The socket takes no more for now.
-    Blocked,
-}
-
 /// A piece that waits. Its memory, but for what is shared, is counted while it lives.
 #[derive(Debug)]
 struct Chunk(Content);
@@ -205,7 +196,7 @@ impl SendQueue {
     }
 
     /// The peer has taken something, although not so much that the socket would take more.
-    pub(crate) fn record_progress(&mut self, now: Duration) {
+    pub(crate) fn restart_stall(&mut self, now: Duration) {
         if let Some(since) = &mut self.blocked_since {
             *since = now;
         }
@@ -216,7 +207,7 @@ impl SendQueue {
         self.chunks.front().map_or(&[], |first| &first.bytes()[self.written..])
     }
 
-    /// Writes what waits by `send`, which takes some of the slices' bytes or would block.
+    /// Writes what waits by `send`, which takes some of the slices' bytes or would block; whether the socket is full.
     ///
     /// # Errors
     /// What `send` gave, but for [`io::ErrorKind::WouldBlock`] and [`io::ErrorKind::Interrupted`].
@@ -224,7 +215,7 @@ impl SendQueue {
         &mut self,
         now: Duration,
         mut send: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-    ) -> io::Result<Progress> {
+    ) -> io::Result<bool> {
         faults::at(Point::Write, self.head());
         while !self.is_empty() {
             let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
@@ -236,22 +227,17 @@ impl SendQueue {
             }
             let offered: usize = slices[..used].iter().map(|slice| slice.len()).sum();
             let sent = send(&slices[..used]);
-            if self.record_sent(offered, sent, now)? == Progress::Blocked {
-                return Ok(Progress::Blocked);
+            if self.record_sent(offered, sent, now)? {
+                return Ok(true);
             }
         }
-        Ok(Progress::Drained)
+        Ok(false)
     }
 
-    /// The first `offered` bytes that wait were offered to the socket, with this result. If it did not block, the caller
-    /// offers what is left.
-    pub(crate) fn record_sent(
-        &mut self,
-        offered: usize,
-        sent: io::Result<usize>,
-        now: Duration,
-    ) -> io::Result<Progress> {
-        let blocked = match sent {
+    /// The first `offered` bytes that wait were offered to the socket, with this result. Whether the socket is full; if it is
+    /// not, the caller offers what is left.
+    pub(crate) fn record_sent(&mut self, offered: usize, sent: io::Result<usize>, now: Duration) -> io::Result<bool> {
+        let is_full = match sent {
             Ok(count) => {
                 self.advance(count);
                 // A socket that takes less than it is offered is full: no need to hear it say so.
@@ -261,10 +247,10 @@ impl SendQueue {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => false,
             Err(error) => return Err(error),
         };
-        if blocked {
+        if is_full {
             self.blocked_since.get_or_insert(now);
         }
-        Ok(if blocked { Progress::Blocked } else { Progress::Drained })
+        Ok(is_full)
     }
 
     /// How many pieces wait: what is given in one slice, at best.
@@ -332,7 +318,7 @@ mod tests {
             writes += 1;
             Ok(slices.iter().map(|slice| slice.len()).sum())
         });
-        assert_eq!((progress.expect("no error"), writes), (Progress::Drained, 1));
+        assert_eq!((progress.expect("no error"), writes), (false, 1));
     }
 
     #[test]
@@ -400,16 +386,16 @@ mod tests {
         let mut queue = SendQueue::default();
         queue.push_reply(b"reply\n".to_vec());
         let block = |_: &[IoSlice<'_>]| Err(io::ErrorKind::WouldBlock.into());
-        assert_eq!(queue.write_by(NOW, block).expect("no error"), Progress::Blocked);
-        assert_eq!(queue.write_by(2 * NOW, block).expect("no error"), Progress::Blocked);
+        assert!(queue.write_by(NOW, block).expect("no error"));
+        assert!(queue.write_by(2 * NOW, block).expect("no error"));
         assert_eq!((queue.blocked_since(), queue.take_written()), (Some(NOW), false), "still the same stall");
         assert_eq!(queue.head(), b"reply\n");
-        queue.record_progress(3 * NOW);
+        queue.restart_stall(3 * NOW);
         assert_eq!(queue.blocked_since(), Some(3 * NOW), "the peer has read, so a new stall begins");
         queue.advance(2);
         assert_eq!((queue.blocked_since(), queue.head()), (None, &b"ply\n"[..]));
         assert!(queue.take_written() && !queue.take_written(), "it is told once");
-        queue.record_progress(NOW);
+        queue.restart_stall(NOW);
         assert_eq!(queue.blocked_since(), None);
         let error = queue.write_by(NOW, |_| Err(io::ErrorKind::ConnectionReset.into())).expect_err("reset");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);

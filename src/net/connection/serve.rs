@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_lite::FutureExt;
 
 use super::close::{close, count_written};
-use super::throttle::{self, Permission};
+use super::throttle::{self, Charge, Permission};
 use super::{Close, Connection};
 use crate::close_reason::CloseReason;
 use crate::events::Event;
@@ -36,8 +36,6 @@ pub(crate) async fn run(core: Rc<Core>, connection: Rc<Connection>) {
 
 /// Serves one connection after this time, since its address connects too often.
 pub(crate) async fn run_later(core: Rc<Core>, connection: Rc<Connection>, wait: Duration) {
-    // It is not read, so it is not silent.
-    connection.idle.pause();
     match throttle::pause(&core, &connection, wait).await {
         Ok(()) => {
             connection.is_served.set(true);
@@ -69,8 +67,8 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
     let mut turn = Turn::of(TURN_LINES);
     let mut open = true;
     loop {
-        while let Some((line, reserved)) = next_allowed(core, connection, &mut lines).await? {
-            let effects = throttle::execute(core, connection, line, reserved);
+        while let Some((line, charge)) = next_allowed(core, connection, &mut lines).await? {
+            let effects = throttle::execute(core, connection, line, charge);
             let outcome = match apply::apply(core, connection, &mut turn, effects) {
                 Applied::Done(outcome) => outcome,
                 Applied::Waits(rest) => rest.await?,
@@ -128,13 +126,13 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
     }
 }
 
-/// The next line that may be executed now, and the bytes reserved for it; `None` if there is none, or the server drains.
+/// The next line that may be executed now, and what it costs; `None` if there is none, or the server drains.
 /// Answers telnet commands on the way.
 async fn next_allowed<'l>(
     core: &Rc<Core>,
     connection: &Rc<Connection>,
     lines: &'l mut LineBuffer,
-) -> Result<Option<(Line<'l>, usize)>, Close> {
+) -> Result<Option<(Line<'l>, Charge)>, Close> {
     while lines.has_more() {
         if lines.has_line() {
             connection.idle.pause();
@@ -156,7 +154,7 @@ async fn next_allowed<'l>(
             continue;
         }
         match throttle::permission(core, connection, lines) {
-            Permission::Now(reserved) => return Ok(lines.next_line().map(|line| (line, reserved))),
+            Permission::Now(charge) => return Ok(lines.next_line().map(|line| (line, charge))),
             Permission::After(wait) => Box::pin(throttle::pause(core, connection, wait)).await?,
             Permission::AfterAddress => Box::pin(throttle::until_address_may_say_more(core, connection)).await?,
         }

@@ -8,7 +8,7 @@
 //! that one receiver gets of their messages.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_lite::FutureExt;
 
@@ -24,12 +24,21 @@ use crate::shard::Effects;
 
 /// Whether the next line may be executed.
 pub(crate) enum Permission {
-    /// This many bytes are reserved of what its address may send, and settled afterwards.
-    Now(usize),
+    /// Now.
+    Now(Charge),
     /// It waits for this long, since its connection has sent too much.
     After(Duration),
     /// It waits until its address may say more.
     AfterAddress,
+}
+
+/// What a line costs.
+#[derive(Clone, Copy)]
+pub(crate) enum Charge {
+    /// Its price. This many bytes are reserved of what its address may send, and settled when it is executed.
+    Line { reserved: usize },
+    /// Nothing: it comes much too soon, and is refused.
+    TooSoon,
 }
 
 pub(crate) fn permission(core: &Core, connection: &Connection, lines: &LineBuffer) -> Permission {
@@ -37,22 +46,25 @@ pub(crate) fn permission(core: &Core, connection: &Connection, lines: &LineBuffe
     let line = lines.peek().and_then(|line| line.bytes.ok()).unwrap_or_default();
     match pace(core, connection) {
         Pace::Now => permission_of_address(core, connection, line),
-        Pace::After(wait) if Throttle::of(line) != Throttle::Exempt => Permission::After(wait),
-        // `quit` never waits; a line that comes much too soon is refused.
-        Pace::After(_) | Pace::TooSoon => Permission::Now(0),
+        // `quit` never waits.
+        _ if Throttle::of(line) == Throttle::Exempt => Permission::Now(Charge::Line { reserved: 0 }),
+        Pace::After(wait) => Permission::After(wait),
+        Pace::TooSoon => Permission::Now(Charge::TooSoon),
     }
 }
 
 /// The messages of an address are bounded together; lines that send none do not wait for them.
 fn permission_of_address(core: &Core, connection: &Connection, line: &[u8]) -> Permission {
-    let (Some(bucket), Some(cow)) = (messages(connection), connection.cow.get()) else { return Permission::Now(0) };
+    let (Some(bucket), Some(cow)) = (messages(connection), connection.cow.get()) else {
+        return Permission::Now(Charge::Line { reserved: 0 });
+    };
     if Throttle::of(line) != Throttle::Speech {
-        return Permission::Now(0);
+        return Permission::Now(Charge::Line { reserved: 0 });
     }
     // A bubble takes three times as many bytes as its text, and that three times as many as an invalid byte.
     let estimate = Header::BYTES_MAX + 9 * line.len() + core.shards.herd.colour(cow.breed()).len();
     let may_go = bucket.try_take(core.server_time(), core.limits.message_rate, Price::of_message(estimate));
-    if may_go { Permission::Now(estimate) } else { Permission::AfterAddress }
+    if may_go { Permission::Now(Charge::Line { reserved: estimate }) } else { Permission::AfterAddress }
 }
 
 /// What the messages of its address are charged to, unless the address is exempt.
@@ -74,8 +86,8 @@ pub(crate) async fn until_address_may_say_more(core: &Rc<Core>, connection: &Con
 /// Waits for `time`. The output of earlier lines does not wait.
 pub(crate) async fn pause(core: &Rc<Core>, connection: &Connection, time: Duration) -> Result<(), Close> {
     flush::end_turn(core);
-    let until = Instant::now() + time;
-    while let left = until.saturating_duration_since(Instant::now())
+    let until = core.server_time() + time;
+    while let left = until.saturating_sub(core.server_time())
         && !left.is_zero()
     {
         wait_beside(core, connection, left).await?;
@@ -83,11 +95,11 @@ pub(crate) async fn pause(core: &Rc<Core>, connection: &Connection, time: Durati
     Ok(())
 }
 
-/// Executes a line that is admitted, or refuses it if it comes much too soon. `reserved` is what [`permission`] has taken.
-pub(crate) fn execute(core: &Core, connection: &Connection, line: Line<'_>, reserved: usize) -> Effects {
-    if pace(core, connection) != Pace::Now && !line.bytes.is_ok_and(|line| Throttle::of(line) == Throttle::Exempt) {
+/// Executes or refuses a line that has its [`permission`], and charges for it.
+pub(crate) fn execute(core: &Core, connection: &Connection, line: Line<'_>, charged: Charge) -> Effects {
+    let Charge::Line { reserved } = charged else {
         return core.with_shard(|shard| shard.on_line_too_soon(connection.id, line));
-    }
+    };
     let effects = core.on_line(connection, line);
     if effects.receivers > 0 || effects.receiver.is_some() {
         connection.quiet.restart(core.now());
@@ -134,7 +146,7 @@ pub(crate) fn is_in_debt(core: &Core, connection: &Connection) -> bool {
     pace(core, connection) != Pace::Now
 }
 
-/// Waits until it has not, or has ended and sends no more.
+/// Waits until the debt is paid, or the peer has half-closed and all its input is read.
 pub(crate) async fn until_it_may_send(core: &Core, connection: &Connection) -> Result<(), Close> {
     loop {
         let wait = connection.bucket.get().wait(core.server_time(), core.limits.flood);

@@ -6,16 +6,15 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::close_reason::CloseReason;
 use crate::cows::CowId;
 use crate::ids::ShardId;
-use crate::limits::{SAY_WAIT_LOOKS, SAY_WAIT_MAX};
+use crate::limits::{SAY_POLL_MAX, SAY_POLL_MIN, SAY_WAIT_MAX};
 use crate::metrics::Counter;
 use crate::net::connection::{Close, Connection, throttle};
 use crate::net::core::Core;
-use crate::net::delivery::fanout::{Delivered, queue_to_all, settle_outflow};
+use crate::net::delivery::fanout::{self, Delivered};
 use crate::net::delivery::{flush, presence};
 use crate::net::turn::Turn;
 use crate::protocol::telnet::Answer;
@@ -36,7 +35,7 @@ pub(crate) fn apply<'a>(
     turn: &'a mut Turn,
     mut effects: Effects,
 ) -> Applied<'a> {
-    let forwarded = std::mem::replace(&mut effects.forward, Forward::Nowhere);
+    let forwarded = std::mem::take(&mut effects.forward);
     if let Some(receiver) = effects.receiver.filter(|&receiver| core.shards.backlogs.is_long(receiver)) {
         return Applied::Waits(Box::pin(async move {
             catch_up(core, connection, receiver).await?;
@@ -61,11 +60,12 @@ pub(crate) fn apply<'a>(
 fn frames(core: &Core, forward: Forward, receiver: Option<CowId>) -> impl Iterator<Item = (ShardId, Frame)> + use<> {
     let (one, others) = match forward {
         Forward::Nowhere => (None, None),
-        Forward::To(shard, Frame::Say { message, author, to, .. }) => {
-            let in_flight = receiver.map(|receiver| InFlight::new(&core.shards.backlogs, receiver));
-            (Some((shard, Frame::Say { message, author, to, in_flight })), None)
+        Forward::To(shard, mut frame) => {
+            if let Frame::Say { in_flight, .. } = &mut frame {
+                *in_flight = receiver.map(|receiver| InFlight::new(&core.shards.backlogs, receiver));
+            }
+            (Some((shard, frame)), None)
         }
-        Forward::To(shard, frame) => (Some((shard, frame)), None),
         Forward::ToOthers(frame) => (None, Some(core.mesh.others().map(move |shard| (shard, frame.clone())))),
     };
     one.into_iter().chain(others.into_iter().flatten())
@@ -93,12 +93,12 @@ fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects
 /// Waits while the receiver of a `say` is far behind, for [`SAY_WAIT_MAX`] at most, so that it has had time to read. If it
 /// did not catch up, no `say` waits for it again before it has. The sender is not read meanwhile.
 async fn catch_up(core: &Rc<Core>, connection: &Connection, receiver: CowId) -> Result<(), Close> {
-    let _waiting = Waiting::new(core);
+    let _waiting = LineWaits::new(core);
     flush::end_turn(core);
     core.metrics.add(Counter::ReceiverWaits, 1);
     // Most receivers were only not written to yet in this turn.
     connection.until_closed_or(core.reactor.yield_now()).await?;
-    let (began, mut pause) = (core.now(), SAY_WAIT_LOOKS[0]);
+    let (began, mut pause) = (core.now(), SAY_POLL_MIN);
     let catch_ups = core.shards.backlogs.catch_ups(receiver);
     // A receiver on another core shows its backlog but does not wake this core.
     while core.shards.backlogs.is_long(receiver) && !core.is_draining() {
@@ -108,14 +108,14 @@ async fn catch_up(core: &Rc<Core>, connection: &Connection, receiver: CowId) -> 
             break;
         }
         connection.until_closed_or(core.reactor.sleep(pause.min(left))).await?;
-        pause = (2 * pause).min(SAY_WAIT_LOOKS[1]);
+        pause = (2 * pause).min(SAY_POLL_MAX);
     }
     Ok(())
 }
 
 /// Hands over frames that found no room, one after the other, as room comes.
 async fn forward(core: &Rc<Core>, connection: &Connection, frames: Vec<(ShardId, Frame)>) -> Result<(), Close> {
-    let _waiting = Waiting::new(core);
+    let _waiting = LineWaits::new(core);
     // What this turn has queued so far does not wait.
     flush::end_turn(core);
     for (to, frame) in frames {
@@ -128,32 +128,28 @@ async fn forward(core: &Rc<Core>, connection: &Connection, frames: Vec<(ShardId,
 }
 
 /// Counts a line that waits, for a receiver or for room, so that a drain knows when the last one is done.
-struct Waiting<'c>(&'c Core);
+struct LineWaits<'c>(&'c Core);
 
-impl<'c> Waiting<'c> {
+impl<'c> LineWaits<'c> {
     fn new(core: &'c Core) -> Self {
         core.lines_waiting.set(core.lines_waiting.get() + 1);
-        Waiting(core)
+        LineWaits(core)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for LineWaits<'_> {
     fn drop(&mut self) {
         self.0.lines_waiting.set(self.0.lines_waiting.get() - 1);
     }
 }
 
-/// Queues what a frame brings for its receivers on this core.
+/// Delivers what a frame brings to its receivers on this core.
 pub(crate) fn deliver(core: &Rc<Core>, frame: Frame) -> Delivered {
-    let now = if matches!(frame, Frame::Presence(_)) {
+    if matches!(frame, Frame::Presence(_)) {
         // A cow that was left here and taken elsewhere: first it leaves, then it joins.
         presence::broadcast_presence(core);
-        core.now()
-    } else {
-        Duration::ZERO
-    };
-    let outflow = core.with_shard(|shard| shard.on_frame(frame, now).map(|delivery| queue_to_all(core, &delivery)));
-    outflow.map_or_else(Delivered::default, |outflow| settle_outflow(core, outflow))
+    }
+    fanout::deliver(core, |shard, now| shard.on_frame(frame, now)).unwrap_or_default()
 }
 
 /// Ends a connection that has not ended yet, with its last line if there is one for this reason. The caller flushes.

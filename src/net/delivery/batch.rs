@@ -11,14 +11,14 @@ use std::time::Instant;
 use crate::limits::RUNS_MAX;
 use crate::net::connection::Connection;
 use crate::net::connection::send_queue::SendQueue;
-use crate::runtime::send_batch::{Send, SendBatch};
+use crate::runtime::send_batch::{SendBatch, SendOp};
 use crate::shard::Payload;
 
 /// Why a connection could not be written to.
 pub(crate) enum Failure {
     Error(io::Error),
     /// A panic, which concerns this connection only.
-    Fault(Box<dyn Any + std::marker::Send>),
+    Fault(Box<dyn Any + Send>),
 }
 
 /// Writes to one connection, and catches a panic.
@@ -29,8 +29,8 @@ pub(crate) fn guarded(write: impl FnOnce() -> io::Result<()>) -> Result<(), Fail
 /// What became of a batch.
 #[derive(Default)]
 pub(crate) struct Sent {
-    /// Connections that several messages were written to which others waited for, too.
-    pub(crate) joined: usize,
+    /// Connections that were sent the bytes of a shared run.
+    pub(crate) shared: usize,
     pub(crate) failed: Vec<(Rc<Connection>, Failure)>,
     /// The ring has failed; another one is set up later.
     pub(crate) has_lost_ring: bool,
@@ -91,7 +91,7 @@ impl Batch {
         let offers: Vec<_> = connections.iter().map(|connection| connection.offer()).collect();
         let plans: Vec<WritePlan> =
             offers.iter().map(|offer| self.plan(offer.as_ref().map(|(queue, _)| &**queue))).collect();
-        let mut sends: Vec<Send<'_>> = Vec::with_capacity(offers.len());
+        let mut sends: Vec<SendOp<'_>> = Vec::with_capacity(offers.len());
         let mut offered = Vec::with_capacity(offers.len());
         let mut vectored = Vec::new();
         for ((connection, offer), plan) in connections.iter().zip(&offers).zip(plans) {
@@ -103,7 +103,7 @@ impl Batch {
                 }
                 WritePlan::Single => queue.head(),
                 WritePlan::Shared(run) => {
-                    outcome.joined += 1;
+                    outcome.shared += 1;
                     &self.runs[run].shared_bytes
                 }
             };

@@ -68,9 +68,9 @@ impl DirtyList {
         until.checked_duration_since(Instant::now())
     }
 
-    /// Opens a batching window after a flush that began at `began` and has joined messages for most connections of many.
-    pub(crate) fn batch_after(&self, connections: usize, joined: usize, began: Instant) {
-        if connections >= RING_SENDS && joined > connections / 2 {
+    /// Opens a batching window after a flush that began at `began` and has shared messages for most connections of many.
+    pub(crate) fn batch_after(&self, connections: usize, shared: usize, began: Instant) {
+        if connections >= RING_SENDS && shared > connections / 2 {
             let window = (began.elapsed() * BATCHING_FLUSHES).min(BATCHING_MAX);
             self.batching_until.set(Some(Instant::now() + window));
         }

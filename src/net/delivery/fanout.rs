@@ -13,7 +13,7 @@ use crate::net::connection::send_queue::{Fit, QueueFull};
 use crate::net::connection::{Close, Connection};
 use crate::net::core::Core;
 use crate::net::turn::Turn;
-use crate::shard::{Delivery, Payload};
+use crate::shard::{Delivery, Payload, Shard};
 
 /// What came of a delivery on one core.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,22 +28,40 @@ impl Delivered {
     /// than its limit for one.
     pub(crate) fn mark(self, turn: &mut Turn) {
         if self.receivers >= RING_SENDS as u64 || self.is_over {
-            turn.mark_large(self.is_over);
+            turn.mark_large();
+        }
+        if self.is_over {
+            // So that the receiver can read first.
+            turn.end_after_this_step();
         }
     }
 }
 
-#[derive(Default)]
-pub(crate) struct Outflow {
-    delivered: Delivered,
-    /// Receivers that could not take it, and end for that.
-    ends: Vec<(Rc<Connection>, Close)>,
+/// Queues what `decide` has the shard deliver here, counts it, and ends the receivers that cannot take it. `None` if the
+/// shard delivers nothing.
+pub(crate) fn deliver(
+    core: &Core,
+    decide: impl for<'s> FnOnce(&'s mut Shard, Duration) -> Option<Delivery<'s>>,
+) -> Option<Delivered> {
+    let mut ends = Vec::new();
+    let now = core.now();
+    let delivered = core.with_shard(|shard| Some(queue_to_all(core, &decide(shard, now)?, now, &mut ends)))?;
+    core.metrics.add(Counter::Deliveries, delivered.receivers);
+    for (receiver, close) in ends {
+        core.end(&receiver, close);
+    }
+    Some(delivered)
 }
 
-/// Queues a delivery for every receiver.
-pub(crate) fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
-    let mut outflow = Outflow::default();
-    let (connections, now) = (core.connections(), core.now());
+/// Queues a delivery for every receiver; those that cannot take it are added to `ends`.
+fn queue_to_all(
+    core: &Core,
+    delivery: &Delivery<'_>,
+    now: Duration,
+    ends: &mut Vec<(Rc<Connection>, Close)>,
+) -> Delivered {
+    let mut delivered = Delivered::default();
+    let connections = core.connections();
     for to in delivery.receivers() {
         // A session ends before its connection is forgotten.
         let receiver = &connections[to.connection.index()];
@@ -54,31 +72,22 @@ pub(crate) fn queue_to_all(core: &Core, delivery: &Delivery<'_>) -> Outflow {
             match push_or_make_room(core, receiver, payload, now) {
                 Ok(Fit::Within) => {}
                 Ok(Fit::Over) => {
-                    outflow.delivered.is_over = true;
+                    delivered.is_over = true;
                     if !receiver.is_listed_as_over.replace(true) {
                         core.over_limit.borrow_mut().push(Rc::clone(receiver));
                     }
                 }
                 Err(close) => {
-                    outflow.ends.push((Rc::clone(receiver), close));
+                    ends.push((Rc::clone(receiver), close));
                     continue;
                 }
             }
         }
-        outflow.delivered.receivers += 1;
+        delivered.receivers += 1;
         core.dirty.add(receiver);
         faults::at(Point::Deliver, payload);
     }
-    outflow
-}
-
-/// Counts what was delivered, and ends the receivers that could not take it.
-pub(crate) fn settle_outflow(core: &Core, outflow: Outflow) -> Delivered {
-    core.metrics.add(Counter::Deliveries, outflow.delivered.receivers);
-    for (receiver, close) in outflow.ends {
-        core.end(&receiver, close);
-    }
-    outflow.delivered
+    delivered
 }
 
 /// Queues a message; if the queue is full, after a write of what the socket takes by now. The error: the receiver takes

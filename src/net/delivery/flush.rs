@@ -71,21 +71,21 @@ pub(crate) async fn flush(core: &Rc<Core>) {
         }
         left -= written.connections;
         all.connections += written.connections;
-        all.joined += written.joined;
+        all.shared += written.shared;
         if left > 0 {
             core.reactor.yield_now().await;
         }
     }
     core.batch.borrow_mut().clear();
     core.dirty.restart_clock();
-    core.dirty.batch_after(all.connections, all.joined, began);
+    core.dirty.batch_after(all.connections, all.shared, began);
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Written {
     connections: usize,
     /// Of these: connections that waited for the same several messages as others.
-    joined: usize,
+    shared: usize,
 }
 
 /// Writes what was queued for the first `most` connections.
@@ -106,7 +106,7 @@ fn write_some(core: &Core, most: usize) -> Written {
     for (connection, failure) in sent.failed {
         end(core, &connection, failure);
     }
-    Written { connections: connections.len(), joined: sent.joined }
+    Written { connections: connections.len(), shared: sent.shared }
 }
 
 /// A failed write ends that connection and no other.

@@ -1,4 +1,5 @@
-//! From what a line or a frame decides to bytes in a socket.
+//! Delivery: `apply` carries out what the shard decides. `mesh`, `outbox` and `pump` take frames between cores; `fanout` and
+//! `presence` queue for the receivers of this core; `dirty`, `flush` and `batch` write what is queued.
 
 pub(crate) mod apply;
 pub(crate) mod batch;

@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use crate::ids::ShardId;
 use crate::net::core::Core;
-use crate::net::delivery::fanout::{queue_to_all, settle_outflow};
-use crate::shard::{Frame, Presence};
+use crate::net::delivery::fanout;
+use crate::shard::{Frame, Presence, Shard};
 
 /// Tells subscribers, here and on other cores, which cows have come and gone. Never waits: what a full mailbox does not
 /// take is sent later, as a number.
@@ -15,9 +15,7 @@ pub(crate) fn broadcast_presence(core: &Rc<Core>) {
         for other in core.mesh.others().filter(|&other| core.shards.demand.has_subscribers(other)) {
             send_presence(core, other, change);
         }
-        let now = core.now();
-        let outflow = core.with_shard(|shard| Some(queue_to_all(core, &shard.on_presence(change, now)?)));
-        outflow.map(|outflow| settle_outflow(core, outflow));
+        fanout::deliver(core, |shard, now| shard.on_presence(change, now));
     }
 }
 
@@ -41,6 +39,5 @@ pub(crate) fn broadcast_pending(core: &Rc<Core>) -> bool {
             send_presence(core, other, change);
         }
     }
-    let outflow = core.with_shard(|shard| shard.on_tick(core.now()).map(|delivery| queue_to_all(core, &delivery)));
-    outflow.map(|outflow| settle_outflow(core, outflow)).is_some()
+    fanout::deliver(core, Shard::on_tick).is_some()
 }
