@@ -36,8 +36,8 @@ fn under(ulimit: &str, command: &Command) -> Command {
 fn refusal(command: Command, code: i32) -> String {
     let Err(said) = Server::spawn(command) else { panic!("it starts") };
     assert!(!said.contains("panicked"), "{said}");
-    let said = said.strip_suffix(&format!(" (exit status: {code})"));
-    said.unwrap_or_else(|| panic!("not exit code {code}: {:?}", said)).to_owned()
+    let refused = said.strip_suffix(&format!(" (exit status: {code})"));
+    refused.unwrap_or_else(|| panic!("not exit code {code}: {said}")).to_owned()
 }
 
 /// A new client, unless it is told that the server is full.
