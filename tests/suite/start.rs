@@ -241,6 +241,12 @@ fn wrong_flags_are_named_together_with_the_fix() {
 #[test]
 fn both_ends_of_each_range_are_allowed() {
     let least = [
+        ["--cores", "1"],
+        ["--width", "10"],
+        ["--herd", "1"],
+        ["--history", "0"],
+        ["--connections-max", "1"],
+        ["--connect-rate", "1/m"],
         ["--line-bytes-max", "16"],
         ["--sendq-bytes-max", SENDQ_BYTES_MIN],
         ["--queues-bytes-total", SENDQ_BYTES_MIN],
@@ -256,7 +262,12 @@ fn both_ends_of_each_range_are_allowed() {
         ["--keepalive", "1s"],
         ["--user-timeout", "5s"],
     ];
+    // Without the highest --cores, which needs 512 MiB of locked memory, and --connections-max, which needs descriptors.
     let most = [
+        ["--width", "400"],
+        ["--herd", "1048576"],
+        ["--history", "10000"],
+        ["--connect-rate", "1000000/s"],
         ["--line-bytes-max", "65536"],
         ["--sendq-bytes-max", "1GiB"],
         ["--queues-bytes-total", "18446744073709551615"],
@@ -274,7 +285,7 @@ fn both_ends_of_each_range_are_allowed() {
     ];
     let times =
         [["--sendq-stall", "1s", "--drain-timeout", "1ms"], ["--sendq-stall", "1440m", "--drain-timeout", "1440m"]];
-    for (flags, times) in [least, most].iter().zip(times) {
+    for (flags, times) in [&least[..], &most].into_iter().zip(times) {
         let server = Server::started(serve(&[&flags.concat()[..], &times].concat()));
         assert_eq!(server.connect().ask("who"), NO_USERS);
     }
