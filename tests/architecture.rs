@@ -63,9 +63,16 @@ const IMPURE: &[&[&str]] = &[
     &["TcpListener"],
     &["UdpSocket"],
     &["Instant"],
+    &["ToSocketAddrs"],
     &["SystemTime"],
     &["async"],
     &["await"],
+    &["rustix"],
+    &["libc"],
+    &["socket2"],
+    &["io_uring"],
+    &["glommio"],
+    &["flume"],
 ];
 
 /// Crates that only one room may know.
@@ -552,6 +559,13 @@ fn a_clock_in_a_pure_room_is_seen() {
     assert_eq!(broken("src/cows/art.rs", "use std::{fs,\nnet::TcpStream};"), 2);
     assert_eq!(broken("src/directory/mod.rs", "fn f() { std::thread::current(); }"), 1);
     assert_eq!(broken("src/protocol/line.rs", "async fn next() {\nread().await }"), 2);
+    assert_eq!(broken("src/policy/idle.rs", "use std::net::{IpAddr, ToSocketAddrs};"), 1);
+    assert_eq!(broken("src/policy/idle.rs", "fn f() { rustix::time::clock_gettime(id); }"), 1);
+    assert_eq!(broken("src/shard/mod.rs", "fn f() { unsafe { libc::getpid() } }"), 1);
+    assert_eq!(broken("src/policy/liveness.rs", "use socket2::SockRef;"), 1);
+    assert_eq!(broken("src/ids.rs", "use io_uring::IoUring;"), 1);
+    assert_eq!(broken("src/shard/mod.rs", "fn f() -> glommio::Task<()> {}"), 1);
+    assert_eq!(broken("src/directory/mod.rs", "use flume::Sender;"), 1);
     assert_eq!(broken("src/net/core.rs", "use std::time::Instant;"), 0);
     assert_eq!(broken("src/shard/mod.rs", "use std::time::Duration;\nuse std::io::Write;"), 0);
     assert_eq!(broken("src/shard/mod.rs", "#[cfg(test)]\nmod tests { use std::thread; }"), 0);
