@@ -1,7 +1,7 @@
 //! The watchdog: which cores make progress.
 //!
 //! It is told what each core's progress is and what time it is, and says what has changed. It knows no threads and no
-//! clock; `server` acts on its word.
+//! clock; `running` acts on its word.
 
 use std::time::{Duration, Instant};
 

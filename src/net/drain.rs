@@ -6,7 +6,7 @@
 //! 4. When all cores have: the last line to every connection, flushed, then FIN.
 //! 5. Linger until each peer's end (`connection::close`), and close.
 //!
-//! `boot::server` ends the process at the deadline. The other cores wait for a stalled core until a part of the time is
+//! `boot::running` ends the process at the deadline. The other cores wait for a stalled core until a part of the time is
 //! left, so its peers alone lose their last line.
 
 use std::rc::Rc;

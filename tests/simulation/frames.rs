@@ -30,7 +30,7 @@ impl World {
         Ok(())
     }
 
-    /// What `net::delivery::presence::tell_changes` does: to other cores if there is room, later as a number otherwise.
+    /// What `net::delivery::presence::broadcast_presence` does: to other cores if there is room, later as a number otherwise.
     pub fn tell(&mut self, core: usize, change: Presence) {
         if self.drains[core].has_begun() {
             return;
