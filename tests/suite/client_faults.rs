@@ -173,8 +173,8 @@ impl Stage {
             assert!(number < YIELDS_MAX, "it is never cut");
             let reply = self.near.ask(&format!("yield {number}"));
             let message = message("aya", false, &number.to_string());
-            for listener in late.iter_mut().chain([&mut self.far]) {
-                listener.expect(&message);
+            for receiver in late.iter_mut().chain([&mut self.far]) {
+                receiver.expect(&message);
             }
             if reply == "Sent to 3 cows" {
                 break;
@@ -210,7 +210,7 @@ fn resets_in_a_line(stage: &mut Stage, mut client: Client) {
 
 fn vanishes(stage: &mut Stage, client: Client) {
     let client = client.logged_in("mew");
-    client.go_deaf();
+    client.drop_incoming();
     stage.yield_until_cut();
 }
 

@@ -17,21 +17,21 @@ use crate::support::{
 #[derive(Debug, PartialEq)]
 enum Read {
     Reply(String),
-    Message { from: String, to_you: bool, text: String },
+    Message { from: String, private: bool, text: String },
 }
 
 /// Reads one reply or one whole message of a one-line bubble, which must be charasay's to the byte.
 fn read(client: &mut Client) -> Read {
     let line = client.read_line();
     let Some((from, rest)) = line.split_once(" says") else { return Read::Reply(line) };
-    let to_you = rest == " to you:";
+    let private = rest == " to you:";
     client.read_line();
     let middle = client.read_line();
     let text = middle.strip_prefix("<  ").and_then(|rest| rest.strip_suffix("  >")).expect("a bubble of one line");
     let drawn = picture(from, text);
     let body = drawn.splitn(3, '\n').nth(2).expect("three lines of bubble");
     client.expect(body);
-    Read::Message { from: from.to_owned(), to_you, text: text.to_owned() }
+    Read::Message { from: from.to_owned(), private, text: text.to_owned() }
 }
 
 /// A client sends `count` lines, in turn a say to the next in the ring and a yield, and reads what is due to it: a reply
@@ -51,10 +51,10 @@ fn talk(mut client: Client, me: usize, cows: &[&str], count: usize) {
         let due = count + (cows.len() - 1) * yields + (count - yields);
         let mut last: HashMap<String, usize> = HashMap::new();
         for _ in 0..due {
-            let Read::Message { from, to_you, text } = read(&mut client) else { continue };
+            let Read::Message { from, private, text } = read(&mut client) else { continue };
             let number: usize = text.parse().expect("a number");
-            assert_eq!(to_you, number.is_multiple_of(2), "{from}'s {number}");
-            assert!(!to_you || from == before, "{from}'s {number} is not for {}", cows[me]);
+            assert_eq!(private, number.is_multiple_of(2), "{from}'s {number}");
+            assert!(!private || from == before, "{from}'s {number} is not for {}", cows[me]);
             let previous = last.insert(from.clone(), number);
             assert!(previous < Some(number), "{from}'s {number} comes after {previous:?}");
             // The neighbour's messages come without a gap, those of the others are every second one.
@@ -118,8 +118,8 @@ fn numbered_messages_arrive_once_in_order_and_none_is_lost() {
                         continue;
                     };
                     let from = number(from);
-                    let to_you = next[from].is_multiple_of(2);
-                    let expected = format!("{}: {}", if to_you { " to you" } else { "" }, next[from]);
+                    let private = next[from].is_multiple_of(2);
+                    let expected = format!("{}: {}", if private { " to you" } else { "" }, next[from]);
                     assert_eq!(said, expected, "what {} reads of {}", name(me), name(from));
                     next[from] += if from == before { 1 } else { 2 };
                     if (read[from].fetch_add(1, Relaxed) + 1).is_multiple_of(AHEAD / 2 * talkers) {

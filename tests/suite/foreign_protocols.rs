@@ -26,12 +26,12 @@ fn a_web_page_neither_logs_in_nor_speaks() {
     ];
     for request in &requests {
         for split in [0, 1, request.len() / 2] {
-            let mut stranger = server.connect();
-            let name = server.name_of(&stranger);
+            let mut client = server.connect();
+            let name = server.name_of(&client);
             let (first, rest) = request.split_at(split);
-            stranger.send_raw(first.as_bytes());
-            stranger.send_raw(rest.as_bytes());
-            let said = stranger.read_to_end();
+            client.send_raw(first.as_bytes());
+            client.send_raw(rest.as_bytes());
+            let said = client.read_to_end();
             assert_eq!(said.trim_end(), REFUSED, "{request:?}");
             assert_eq!(said.ends_with("\r\n"), request.contains("\r\n"), "{request:?}");
             server.log_event("closed", &[("connection", &name), ("reason", "wrong_protocol")]);
@@ -45,11 +45,11 @@ fn a_web_page_neither_logs_in_nor_speaks() {
 fn a_tls_handshake_is_refused_before_a_line_ends() {
     let server = Server::start();
     for length in [2, 9, CLIENT_HELLO.len()] {
-        let mut stranger = server.connect();
-        let name = server.name_of(&stranger);
-        stranger.send_raw(&CLIENT_HELLO[..1]);
-        stranger.send_raw(&CLIENT_HELLO[1..length]);
-        assert_eq!(stranger.read_to_end(), REFUSED.to_owned() + "\n");
+        let mut client = server.connect();
+        let name = server.name_of(&client);
+        client.send_raw(&CLIENT_HELLO[..1]);
+        client.send_raw(&CLIENT_HELLO[1..length]);
+        assert_eq!(client.read_to_end(), REFUSED.to_owned() + "\n");
         server.log_event("closed", &[("connection", &name), ("reason", "wrong_protocol")]);
     }
     assert_eq!(server.connect().ask("who"), NO_USERS);

@@ -1,8 +1,8 @@
 //! From bytes to replies: however a conversation is cut into writes, the answer is the same.
 //!
 //! Owns what is promised about lines: LF, CR LF, CR NUL and telnet; half-close; the limit on a line's length and flat
-//! memory below it; netcat and the seed's own client. The last part needs no socket: it feeds a `LineBuffer` and a `Shard`
-//! arbitrary bytes and looks at every byte that would reach a terminal.
+//! memory below it; netcat, and a client that reads a reply by one recv. The last part needs no socket: it feeds a
+//! `LineBuffer` and a `Shard` arbitrary bytes and looks at every byte that would reach a terminal.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -463,8 +463,8 @@ fn an_interactive_netcat_logs_in_gets_a_message_and_quits() {
     assert_eq!((printed.as_str(), status.success()), ("", true));
 }
 
-/// The seed's netcat: `s.sendall(msg)`, then `print(s.recv(1024).rstrip().decode())`.
-fn seed_client(address: SocketAddr, lines: &[&str]) -> Vec<String> {
+/// A client in a few lines of Python: `s.sendall(msg)`, then `print(s.recv(1024).rstrip().decode())`.
+fn recv_client(address: SocketAddr, lines: &[&str]) -> Vec<String> {
     let mut socket = TcpStream::connect(address).expect("the server accepts");
     socket.set_read_timeout(Some(GUARD)).expect("a TCP socket");
     let mut ask = |line: &&str| {
@@ -477,7 +477,7 @@ fn seed_client(address: SocketAddr, lines: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn the_seeds_own_client_reads_each_reply_with_one_recv() {
+fn a_reply_arrives_whole_for_a_client_with_one_recv() {
     let server = Server::start();
     let mut ferris = server.login("ferris");
     let long = "x".repeat(5000);
@@ -501,7 +501,7 @@ fn the_seeds_own_client_reads_each_reply_with_one_recv() {
         ("привет", "error: unknown command привет (try help)"),
         ("quit", "Goodbye."),
     ];
-    let printed = seed_client(server.address, &table.map(|(line, _)| line));
+    let printed = recv_client(server.address, &table.map(|(line, _)| line));
     assert_eq!(printed, table.map(|(_, reply)| reply));
     ferris.expect_message("tux", true, "hi there");
     ferris.expect_message("tux", false, "good morning");
@@ -539,10 +539,10 @@ impl Stage {
         let cow = |name: &str| Cow { name: name.to_owned(), colour: body.to_owned(), plain: body.to_owned() };
         let herd = Herd::new(vec![cow("ferris"), cow("tux")], 2, Bubble::default()).expect("two breeds");
         let core = ShardId::new(0);
-        let common =
+        let context =
             ShardContext::new(Arc::new(herd), 1, Rules { line_bytes_max, history_messages: 2, ..Rules::default() })
                 .expect("memory");
-        let shard = Shard::new(core, common, CoreMetrics::new(Metrics::new(1), core));
+        let shard = Shard::new(core, context, CoreMetrics::new(Metrics::new(1), core));
         let mut stage = Stage { shard, lines: LineBuffer::new(line_bytes_max), told: Vec::new(), over: false };
         let effects = stage.shard.on_line(ConnectionId::new(Stage::FERRIS), (&b"login ferris"[..]).into());
         assert_eq!(effects.reply, b"Logged in as ferris\n");

@@ -64,7 +64,7 @@ fn a_numbered_cow_has_one_spelling_and_none_is_past_the_last() {
 }
 
 #[test]
-fn a_herd_of_one_is_exactly_the_seed() {
+fn a_herd_of_one_has_no_cow_with_a_number() {
     for flags in [&[][..], &["--herd", "1"]] {
         let server = Server::with(flags);
         let mut client = server.connect();

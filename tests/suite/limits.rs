@@ -321,10 +321,10 @@ fn an_idle_user_is_told_so_and_frees_its_cow() {
         scope.spawn(move || (&asker).write_all(questions.as_bytes()).expect("the server reads on"));
         for core in [0, 1] {
             let mut idle = server.login_on(core, "tux");
-            let mut numbered = server.connect_on(core);
-            assert_eq!(numbered.ask("1 login ferris"), "1 Logged in as ferris");
+            let mut tagged = server.connect_on(core);
+            assert_eq!(tagged.ask("1 login ferris"), "1 Logged in as ferris");
             assert_eq!(idle.read_to_end(), "* closed: idle\n");
-            assert_eq!(numbered.read_to_end(), "0 * closed: idle\n");
+            assert_eq!(tagged.read_to_end(), "0 * closed: idle\n");
             assert_eq!(server.log_event("closed", &[("cow", "tux")]).field("reason"), "idle");
         }
         for _ in 0..5_000 {
@@ -465,7 +465,7 @@ fn loopback_is_exempt_unless_a_flag_says_otherwise() {
 /// A user of that cow dies without a word; waits until the server has noticed that it does not acknowledge a message.
 fn lose_a_peer(server: &Server, cow: &str, sender: &mut Client) {
     let gone = server.login(cow);
-    gone.go_deaf();
+    gone.drop_incoming();
     assert_eq!(sender.ask(&format!("say {cow} are you there?")), format!("Sent to {cow}"));
     assert_eq!(server.log_event("closed", &[("cow", cow)]).field("reason"), "peer_gone");
     drop(server.login(cow));
@@ -566,7 +566,7 @@ fn a_closed_window_is_gone_only_if_its_peer_is() {
     let _stays = login_and_stop_reading(&server, "mew");
     for _ in 0..3 {
         let gone = login_and_stop_reading(&server, "tux");
-        gone.go_deaf();
+        gone.drop_incoming();
         let closed = server.log_event("closed", &[("connection", &server.name_of(&gone))]);
         assert!(closed.is("closed", &[("cow", "tux"), ("reason", "peer_gone")]), "{closed:?}");
         assert_eq!(server.connect().ask("who"), "Registered users: mew");
@@ -578,7 +578,7 @@ fn an_idle_peer_that_answers_no_probe_is_gone() {
     let server = Server::with(&["--keepalive", "1s", "--user-timeout", "off"]);
     let mut stays = server.login("ferris");
     let gone = server.login("tux");
-    gone.go_deaf();
+    gone.drop_incoming();
     assert_eq!(server.log_event("closed", &[("cow", "tux")]).field("reason"), "peer_gone");
     assert_eq!(stays.ask("who"), "Registered users: ferris", "a peer whose kernel answers probes stays");
 }

@@ -9,18 +9,18 @@ use std::time::Instant;
 use crate::support::{Client, LAST_LINE, SENDQ_BYTES_MIN, Server, connect_narrow, message};
 
 /// A user on that core, with notices on.
-fn listener(server: &Server, core: usize, cow: &str) -> Client {
+fn subscriber(server: &Server, core: usize, cow: &str) -> Client {
     let mut client = server.login_on(core, cow);
     assert_eq!(client.ask("notify on"), "Notices are on");
     client
 }
 
 /// One on each core; neither is told of the other's login.
-fn listeners(server: &Server, cows: [&str; 2]) -> [Client; 2] {
+fn subscribers(server: &Server, cows: [&str; 2]) -> [Client; 2] {
     let mut cores = 0..;
-    let mut listeners = cows.map(|cow| server.login_on(cores.next().expect("a core"), cow));
-    listeners.iter_mut().for_each(|listener| assert_eq!(listener.ask("notify on"), "Notices are on"));
-    listeners
+    let mut subscribers = cows.map(|cow| server.login_on(cores.next().expect("a core"), cow));
+    subscribers.iter_mut().for_each(|subscriber| assert_eq!(subscriber.ask("notify on"), "Notices are on"));
+    subscribers
 }
 
 #[test]
@@ -28,37 +28,37 @@ fn every_login_and_way_to_leave_is_told_on_both_cores() {
     let ways: [fn(Client); 3] = [Client::quit, |client| client.half_close(), Client::reset];
     for core in [0, 1] {
         let server = Server::start();
-        let mut listeners = [listener(&server, core, "tux"), listener(&server, core, "aya")];
+        let mut subscribers = [subscriber(&server, core, "tux"), subscriber(&server, core, "aya")];
         // aya is not told of its own login.
-        listeners[0].expect("* aya has joined\n");
+        subscribers[0].expect("* aya has joined\n");
         for way in ways {
             let mew = server.login_on(0, "mew");
-            listeners.iter_mut().for_each(|listener| listener.expect("* mew has joined\n"));
+            subscribers.iter_mut().for_each(|subscriber| subscriber.expect("* mew has joined\n"));
             way(mew);
-            listeners.iter_mut().for_each(|listener| listener.expect("* mew has left\n"));
+            subscribers.iter_mut().for_each(|subscriber| subscriber.expect("* mew has left\n"));
         }
-        listeners.iter_mut().for_each(|listener| assert_eq!(listener.ask("who"), "Registered users: aya, tux"));
+        subscribers.iter_mut().for_each(|subscriber| assert_eq!(subscriber.ask("who"), "Registered users: aya, tux"));
     }
 }
 
 #[test]
 fn a_slow_consumer_that_is_cut_has_left() {
     let server = Server::with(&["--sendq-bytes-max", SENDQ_BYTES_MIN]);
-    let mut listeners = listeners(&server, ["tux", "aya"]);
+    let mut subscribers = subscribers(&server, ["tux", "aya"]);
     let _slow = connect_narrow(server.address).logged_in("kirby");
-    listeners.iter_mut().for_each(|listener| listener.expect("* kirby has joined\n"));
+    subscribers.iter_mut().for_each(|subscriber| subscriber.expect("* kirby has joined\n"));
     let mut talker = server.login("mew");
-    listeners.iter_mut().for_each(|listener| listener.expect("* mew has joined\n"));
+    subscribers.iter_mut().for_each(|subscriber| subscriber.expect("* mew has joined\n"));
     // Many times what the kernel and twice the limit take.
     assert!((0..10_000).any(|_| talker.ask("say kirby moo") != "Sent to kirby"), "it is not cut");
-    listeners.iter_mut().for_each(|listener| listener.expect("* kirby has left\n"));
+    subscribers.iter_mut().for_each(|subscriber| subscriber.expect("* kirby has left\n"));
 }
 
 #[test]
 fn notices_are_off_until_asked_for_and_off_again_when_asked() {
     for core in [0, 1] {
         let server = Server::start();
-        let mut witness = listener(&server, core, "aya");
+        let mut witness = subscriber(&server, core, "aya");
         let mut tux = server.login_on(core, "tux");
         witness.expect("* tux has joined\n");
         let mew = server.login_on(0, "mew");
@@ -85,7 +85,7 @@ fn notices_are_off_until_asked_for_and_off_again_when_asked() {
 fn guests_neither_get_notices_nor_cause_any() {
     let server = Server::start();
     for core in [0, 1] {
-        let mut witness = listener(&server, core, "aya");
+        let mut witness = subscriber(&server, core, "aya");
         let mut guest = server.connect_on(core);
         assert_eq!(guest.ask("notify on"), "error: login first");
         assert_eq!(guest.ask("notify maybe"), "error: login first");
@@ -120,12 +120,12 @@ fn the_next_connection_has_notices_off() {
     let server = Server::start();
     for core in [0, 1] {
         for _ in 0..5 {
-            listener(&server, core, "tux").quit();
+            subscriber(&server, core, "tux").quit();
         }
         // More than there were before, so that the server uses their places again.
         let cows = ["cow", "eevee", "ferris", "kirby", "mew", "nemo", "pikachu", "psyduck", "togepi", "tux"];
         let mut clients: Vec<Client> = cows.iter().map(|cow| server.login_on(core, cow)).collect();
-        let mut witness = listener(&server, core, "aya");
+        let mut witness = subscriber(&server, core, "aya");
         clients.remove(0).quit();
         witness.expect("* cow has left\n");
         for client in &mut clients {
@@ -144,7 +144,7 @@ fn the_next_connection_has_notices_off() {
 #[test]
 fn a_login_is_told_before_all_it_says_and_a_leave_after() {
     let server = Server::start();
-    let mut tux = listener(&server, 0, "tux");
+    let mut tux = subscriber(&server, 0, "tux");
     for core in [0, 1] {
         let mut mew = server.connect_on(core);
         mew.send_raw(b"login mew\nsay tux hi\nyield moo\nsay tux bye\nquit\n");
@@ -175,15 +175,15 @@ fn notices_begin_with_zero_after_an_id_and_number_the_cow() {
 #[test]
 fn a_drain_is_no_matter_of_notices() {
     let mut server = Server::with(&["--herd", "20"]);
-    let mut listeners = listeners(&server, ["tux", "aya"]);
+    let mut subscribers = subscribers(&server, ["tux", "aya"]);
     // All have been told of all logins before the end begins.
     let cows = ["mew", "mew#2", "mew#3", "mew#4", "mew#5", "mew#6", "mew#7", "mew#8"];
     let clients: Vec<Client> = cows.iter().enumerate().map(|(n, cow)| server.login_on(n % 2, cow)).collect();
-    for listener in &mut listeners {
-        cows.iter().for_each(|cow| listener.expect(&format!("* {cow} has joined\n")));
+    for subscriber in &mut subscribers {
+        cows.iter().for_each(|cow| subscriber.expect(&format!("* {cow} has joined\n")));
     }
     server.signal("TERM");
-    for mut client in listeners.into_iter().chain(clients) {
+    for mut client in subscribers.into_iter().chain(clients) {
         assert_eq!(client.read_to_end(), LAST_LINE);
     }
     assert_eq!(server.wait().code(), Some(0));
@@ -207,10 +207,10 @@ fn read_notice(client: &mut Client) -> (usize, usize, Option<String>) {
 }
 
 /// Reads notices until this many have joined and left: each is counted once, and the lines are not too many.
-fn read_storm(listener: &mut Client, began: Instant, [joined, left, named_min]: [usize; 3]) {
+fn read_storm(subscriber: &mut Client, began: Instant, [joined, left, named_min]: [usize; 3]) {
     let (mut sums, mut lines, mut names) = ((0, 0), 0, Vec::new());
     while sums != (joined, left) {
-        let (more_joined, more_left, name) = read_notice(listener);
+        let (more_joined, more_left, name) = read_notice(subscriber);
         sums = (sums.0 + more_joined, sums.1 + more_left);
         assert!(sums.0 <= joined && sums.1 <= left, "{sums:?} of {joined} and {left}");
         lines += 1;
@@ -231,15 +231,15 @@ fn read_storm(listener: &mut Client, began: Instant, [joined, left, named_min]: 
 fn a_storm_is_told_in_ten_lines_a_second_and_counts_each_once() {
     const STORM: usize = 300;
     let server = Server::with(&["--herd", "300"]);
-    let mut listeners = listeners(&server, ["aya", "aya#2"]);
+    let mut subscribers = subscribers(&server, ["aya", "aya#2"]);
     let mut clients: Vec<Client> = (0..STORM).map(|_| server.connect()).collect();
     // When they leave, the lines of that second may have been used up.
     for (line, storm) in [("login tux#", [STORM, 0, 10]), ("quit", [0, STORM, 0])] {
         let began = Instant::now();
         clients.iter_mut().for_each(|client| client.send(line));
         thread::scope(|scope| {
-            for listener in &mut listeners {
-                scope.spawn(move || read_storm(listener, began, storm));
+            for subscriber in &mut subscribers {
+                scope.spawn(move || read_storm(subscriber, began, storm));
             }
         });
         for client in &mut clients {
@@ -247,7 +247,7 @@ fn a_storm_is_told_in_ten_lines_a_second_and_counts_each_once() {
             assert!(reply.starts_with("Logged in as tux") || reply == "Goodbye.", "{reply}");
         }
     }
-    for listener in &mut listeners {
-        assert_eq!(listener.ask("who"), "Registered users: aya, aya#2", "and nothing more is told");
+    for subscriber in &mut subscribers {
+        assert_eq!(subscriber.ask("who"), "Registered users: aya, aya#2", "and nothing more is told");
     }
 }

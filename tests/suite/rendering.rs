@@ -16,8 +16,8 @@ use cowchat::cows::{Herd, small};
 const ARTS: [&str; 4] = ["color", "plain", "small", "off"];
 
 /// A one-line message as it is delivered in this art with the header on.
-fn message_in(art: &str, from: &str, to_you: bool, text: &str) -> String {
-    let whole = message(from, to_you, text);
+fn message_in(art: &str, from: &str, private: bool, text: &str) -> String {
+    let whole = message(from, private, text);
     // The header and three lines of bubble, then the body.
     let body_at = whole.match_indices('\n').nth(3).expect("four lines").0 + 1;
     let bubble = &whole[..body_at];
@@ -152,7 +152,7 @@ fn without_headers_only_a_line_without_picture_names_its_sender() {
         };
         assert_eq!(own_block(&mut client, "tux", "hi"), expected, "{art}");
     }
-    // Once it is numbered it is told in every art.
+    // Once its connection is tagged, every art names the sender.
     assert_eq!(client.ask("1 who"), "1 Registered users: tux");
     for art in ARTS {
         choose(&mut client, art);

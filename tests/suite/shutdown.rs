@@ -31,8 +31,8 @@ fn client_that_never_reads(server: &Server) -> Client {
 }
 
 /// `message` with each of `numbers` in the place of the zeros in its text; charasay is too slow to draw them all.
-fn messages(from: &str, to_you: bool, numbers: std::ops::Range<u32>) -> String {
-    let template = message(from, to_you, "message 00000");
+fn messages(from: &str, private: bool, numbers: std::ops::Range<u32>) -> String {
+    let template = message(from, private, "message 00000");
     numbers.map(|number| template.replace("message 00000", &format!("message {number:05}"))).collect()
 }
 
@@ -157,7 +157,7 @@ fn a_client_that_never_reads_delays_a_drain_to_its_timeout() {
     let mut flags = PATIENT;
     flags[5] = "500ms";
     let mut server = Server::with(&flags);
-    let _deaf = client_that_never_reads(&server);
+    let _unread = client_that_never_reads(&server);
     let mut witness = server.login("tux");
     server.signal("TERM");
     assert_eq!(witness.read_to_end(), LAST_LINE, "the others do not wait for it");
@@ -204,7 +204,7 @@ fn a_second_signal_ends_a_drain_at_once() {
         [("TERM", "TERM", 143), ("INT", "INT", 130), ("INT", "TERM", 143), ("HUP", "TERM", 143)]
     {
         let mut server = Server::with(&PATIENT);
-        let _deaf = client_that_never_reads(&server);
+        let _unread = client_that_never_reads(&server);
         let mut witness = server.login("tux");
         server.signal(first);
         server.log_event("draining", &[("cause", &format!("SIG{first}"))]);
@@ -267,7 +267,7 @@ fn a_server_that_was_told_to_outlive_its_terminal_does() {
 #[test]
 fn after_the_last_line_new_connections_are_refused() {
     let server = Server::with(&PATIENT);
-    let _deaf = client_that_never_reads(&server);
+    let _unread = client_that_never_reads(&server);
     let mut witnesses = [server.connect_on(0), server.connect_on(1)];
     server.signal("TERM");
     for witness in &mut witnesses {

@@ -844,7 +844,7 @@ fn out_of_memory_it_ends_at_once_with_its_log_read_or_not() {
         drop(command);
         let address = server.read_announcement();
         // What this peer does not read takes memory.
-        let _deaf = connect_narrow(address).logged_in("kirby");
+        let _unread = connect_narrow(address).logged_in("kirby");
         let sender = Client::connect(address).logged_in("nemo");
         set_soft_limit(server.pid(), Resource::As, 1024 * kib_of(server.pid(), "VmSize"));
         let says = format!("say kirby {}\n", "moo ".repeat(900)).repeat(100);

@@ -72,8 +72,8 @@ fn a_russian_sentence_does_not_silence_it() {
     telnet.wait_for("Logged in as tux\r\n");
     telnet.types("say ferris яблоко у реки, Ü и σ\n");
     telnet.wait_for("Sent to ferris\r\n");
-    let heard = ferris.read_line();
-    assert!(heard.starts_with("tux says to you: ") && heard.contains("блоко"), "{heard}");
+    let received = ferris.read_line();
+    assert!(received.starts_with("tux says to you: ") && received.contains("блоко"), "{received}");
     telnet.types("who\n");
     telnet.wait_for("Registered users: ferris, tux\r\n");
 }

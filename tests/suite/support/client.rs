@@ -87,8 +87,8 @@ impl Client {
     }
 
     /// Reads the next message, which must be this one.
-    pub fn expect_message(&mut self, from: &str, to_you: bool, text: &str) {
-        self.expect(&message(from, to_you, text));
+    pub fn expect_message(&mut self, from: &str, private: bool, text: &str) {
+        self.expect(&message(from, private, text));
     }
 
     /// Everything until the connection ends, in whatever way.
@@ -147,7 +147,7 @@ impl Client {
 
     /// From now on the client's kernel drops whatever arrives, as if the cable had been pulled: it acknowledges nothing
     /// and answers no probe.
-    pub fn go_deaf(&self) {
+    pub fn drop_incoming(&self) {
         // Classic BPF, linux/filter.h: BPF_RET | BPF_K, keep 0 bytes.
         let keep_nothing = [SockFilter::new(0x06, 0, 0, 0)];
         SockRef::from(self.stream()).attach_filter(&keep_nothing).expect("a filter of one's own socket");

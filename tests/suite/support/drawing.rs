@@ -17,8 +17,8 @@ pub fn numbered(breed: &str, number: usize) -> String {
 }
 
 /// A message as it is delivered with the header on.
-pub fn message(from: &str, to_you: bool, text: &str) -> String {
-    let header = if to_you { "says to you" } else { "says" };
+pub fn message(from: &str, private: bool, text: &str) -> String {
+    let header = if private { "says to you" } else { "says" };
     format!("{from} {header}:\n{}", picture(from, text))
 }
 
