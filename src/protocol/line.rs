@@ -310,6 +310,10 @@ mod tests {
         let mut buffer = LineBuffer::new(64);
         buffer.feed(&b"\xff\xf6\n".repeat(1000));
         assert!(buffer.capacity_bytes() >= 1000 * (1 + size_of::<(usize, Answer)>()), "{}", buffer.capacity_bytes());
+        // One answer of 15,000 bytes.
+        let mut buffer = LineBuffer::new(64);
+        buffer.feed(&[b"who\n", &b"\xff\xfd\x06".repeat(5000)[..]].concat());
+        assert!((15_000..=33_000).contains(&buffer.capacity_bytes()), "{}", buffer.capacity_bytes());
     }
 
     #[test]

@@ -166,7 +166,8 @@ impl Telnet {
 
     /// The heap bytes of the answers that wait.
     pub(super) fn capacity_bytes(&self) -> usize {
-        self.pending.capacity() * size_of::<(usize, Answer)>()
+        let spilled = |(_, Answer(answer)): &(_, _)| if answer.spilled() { answer.capacity() } else { 0 };
+        self.pending.capacity() * size_of::<(usize, Answer)>() + self.pending.iter().map(spilled).sum::<usize>()
     }
 
     /// The input forgets its first `taken` bytes.
