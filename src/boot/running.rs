@@ -54,7 +54,7 @@ impl Drainer {
     }
 }
 
-/// A server whose cores run.
+/// A server whose cores run. Dropping it drains them and does not wait for that.
 #[derive(Debug)]
 pub struct Running {
     pub(super) address: SocketAddr,
@@ -194,6 +194,13 @@ impl Running {
             stale: total(Counter::StaleFrames),
             ended: CloseReason::ALL.into_iter().filter_map(count).collect(),
         });
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let began = Instant::now();
+        self.cores.iter().for_each(|core| core.drain(began));
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`Running::wait`] supervises the cores on the caller's thread until a drain is asked for or a core ends. Signals,
 //! stdout and the thread that writes the log are the caller's.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -20,12 +21,15 @@ use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::net::core::CoreContext;
 use crate::net::delivery::mesh::Mesh;
-use crate::net::worker::{self, CoreSpec};
+use crate::net::worker::{self, CoreSpec, CoreThread, Report};
 use crate::policy::addresses::Addresses;
 use crate::policy::limits::Limits;
 use crate::policy::memory_budget::Budget;
 use crate::runtime::listener;
 use crate::shard;
+
+/// Takes a core's reports, on the core's thread.
+type Notify = Box<dyn Fn(Report) + Send>;
 
 /// A server that has not started.
 #[derive(Debug)]
@@ -52,6 +56,15 @@ impl Server {
     /// # Errors
     /// When the port is taken, a core cannot start, or memory is lacking.
     pub fn start(self, log: Log) -> Result<Running, ServerError> {
+        self.start_by(worker::start, log)
+    }
+
+    /// The same; `start` starts a core.
+    fn start_by(
+        self,
+        start: impl Fn(CoreSpec, CoreContext, Notify) -> io::Result<CoreThread>,
+        log: Log,
+    ) -> Result<Running, ServerError> {
         let Server { config, wakes, waking } = self;
         log_oddities(&config, &log);
         let metrics = Metrics::new(config.cores.pins.len());
@@ -60,19 +73,29 @@ impl Server {
             .map_err(|error| ServerError::Bind { address: config.listen, error })?;
         let manager = ServiceManager::from_environment();
         let mesh = Mesh::build(config.cores.pins.len(), config.mailbox_frames)?;
-        let mut cores = Vec::new();
+        let limits = Arc::clone(&config.limits);
+        // Before the first core: if another one cannot start, its drop drains those that have.
+        let mut running = Running {
+            address,
+            limits,
+            cores: Vec::new(),
+            wakes,
+            waking,
+            log,
+            metrics,
+            manager,
+            cause: None,
+            status: None,
+        };
         for ((listener, (mesh, inbox)), &cpu) in listeners.into_iter().zip(mesh).zip(&config.cores.pins) {
-            let spec = CoreSpec { id: ShardId::new(cores.len()), cpu, listener, mesh, inbox };
-            let wakes = wakes.clone();
-            let report = move |report| {
-                // The supervisor is gone when the process is about to exit.
+            let spec = CoreSpec { id: ShardId::new(running.cores.len()), cpu, listener, mesh, inbox };
+            let wakes = running.wakes.clone();
+            let notify = move |report| {
+                // The supervisor is gone when a start has failed, or the process is about to exit.
                 let _ = wakes.send(Wake::Core(report));
             };
-            cores.push(worker::start(spec, context.clone(), report)?);
+            running.cores.push(start(spec, context.clone(), Box::new(notify))?);
         }
-        let limits = Arc::clone(&config.limits);
-        let mut running =
-            Running { address, limits, cores, wakes, waking, log, metrics, manager, cause: None, status: None };
         running.wait_until_ready()?;
         if running.cause.is_none() {
             let status = status(address, &config);
@@ -131,6 +154,7 @@ fn status(address: SocketAddr, config: &Config) -> String {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
+    use std::time::Duration;
 
     use clap::Parser;
 
@@ -138,13 +162,26 @@ mod tests {
     use crate::cli::{Cli, Mode};
     use crate::log::LogWriter;
 
+    /// How long a test waits before it fails.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
     /// A server on a free port of this machine, not started.
     fn server() -> (Server, LogWriter) {
-        let cli = Cli::parse_from(["cowchat", "serve", "--listen", "127.0.0.1:0", "--cores", "1", "--log", "error"]);
+        let serve = ["cowchat", "serve", "--listen", "127.0.0.1:0", "--cores", "1", "--log", "error"];
+        let cli = Cli::parse_from(serve.into_iter().chain(["--drain-timeout", "1s"]));
         let Mode::Serve(args) = cli.mode else { panic!("serve") };
         let config = Config::new(&args, Vec::new()).expect("a machine with io_uring");
         let writer = LogWriter::start(config.log).expect("a thread");
         (Server::new(config), writer)
+    }
+
+    fn logged_in(address: SocketAddr) -> TcpStream {
+        let mut client = TcpStream::connect(address).expect("it accepts");
+        client.set_read_timeout(Some(PATIENCE)).expect("an open socket");
+        client.write_all(b"login tux\n").expect("it reads");
+        let mut greeting = [0; 3];
+        client.read_exact(&mut greeting).expect("it answers");
+        client
     }
 
     #[test]
@@ -153,10 +190,7 @@ mod tests {
         let running = server.start(writer.log()).expect("a free port");
         let [address] = *running.addresses() else { panic!("one address") };
         assert!(running.status().is_some_and(|status| status.starts_with(&format!("listening on {address} (1 core,"))));
-        let mut client = TcpStream::connect(address).expect("it accepts");
-        client.write_all(b"login tux\n").expect("it reads");
-        let mut greeting = [0; 3];
-        client.read_exact(&mut greeting).expect("it answers");
+        let mut client = logged_in(address);
         running.drain("a test");
         running.wait().expect("no core fails");
         let mut rest = String::new();
@@ -172,5 +206,39 @@ mod tests {
         let running = server.start(writer.log()).expect("a free port");
         assert_eq!(running.status(), None);
         running.wait().expect("no core fails");
+    }
+
+    #[test]
+    fn a_server_that_is_dropped_drains() {
+        let (server, writer) = server();
+        let running = server.start(writer.log()).expect("a free port");
+        let mut client = logged_in(running.addresses()[0]);
+        drop(running);
+        let mut rest = String::new();
+        client.read_to_string(&mut rest).expect("the end, and no reset");
+        assert!(rest.ends_with("* the server is shutting down\n"), "{rest}");
+    }
+
+    #[test]
+    fn an_error_half_way_through_the_start_ends_the_cores() {
+        let (mut server, writer) = server();
+        server.config.cores.pins = vec![None; 2];
+        let (end, ended) = mpsc::channel();
+        let start_first = |spec: CoreSpec, context, notify: Notify| {
+            if spec.id != ShardId::new(0) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let end = end.clone();
+            let notify = move |report| {
+                if let Report::Ended(..) = &report {
+                    end.send(()).expect("the test waits");
+                }
+                notify(report);
+            };
+            worker::start(spec, context, notify)
+        };
+        let error = server.start_by(start_first, writer.log()).expect_err("a core cannot start");
+        assert!(matches!(error, ServerError::Start(_)), "{error}");
+        ended.recv_timeout(PATIENCE).expect("the other core ends");
     }
 }
