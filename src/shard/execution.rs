@@ -114,16 +114,17 @@ impl<'s> Execution<'s> {
         let herd = &self.context.herd;
         // In a herd of one there are no numbers.
         let any = any_of(text).filter(|_| herd.size() > 1).and_then(|breed| herd.breed(breed));
-        let from = self.from;
-        let cow = if let Some(breed) = any {
-            let permit = self.permit()?;
-            let cow = self.roster.join(from, permit, |claims| claims.claim_any(breed, from));
-            cow.ok_or(Refusal::EveryTaken(herd.name(breed)))?
-        } else {
-            let cow = self.find(text)?;
-            let permit = self.permit()?;
-            self.roster.join(from, permit, |claims| claims.claim(cow, from)).ok_or(Refusal::Taken(self.name(cow)))?
+        let (breed, one) = match any {
+            Some(breed) => (breed, None),
+            None => self.find(text).map(|cow| (cow.breed(), Some(cow)))?,
         };
+        let (from, permit) = (self.from, self.permit()?);
+        let cow = self.roster.join(from, permit, |claims| match one {
+            Some(cow) => claims.claim(cow, from),
+            None => claims.claim_any(breed, from),
+        });
+        let taken = || one.map_or(Refusal::EveryTaken(herd.name(breed)), |cow| Refusal::Taken(self.name(cow)));
+        let cow = cow.ok_or_else(taken)?;
         self.effects.outcome = Outcome::LoggedIn(cow);
         Ok(Reply::LoggedIn(self.name(cow)))
     }

@@ -364,6 +364,21 @@ fn the_cow_quota_of_an_address_holds_over_all_cores() {
 }
 
 #[test]
+fn the_cow_quota_of_an_address_holds_for_any_cow_of_a_breed() {
+    let server = Server::with(&["--herd", "2", "--cows-per-address", "1", "--address-exempt", "127.0.0.1"]);
+    let _holders = ["tux", "tux#2"].map(|cow| server.login(cow));
+    let mut guests = [2, 2].map(|last| connect_from(last, server.address));
+    assert_eq!(guests[0].ask("login tux#"), "error: every tux is taken", "which takes nothing of the quota");
+    assert_eq!(guests[0].ask("login nobody#"), "error: no cow named nobody# (try cows)");
+    assert_eq!(guests[0].ask("login cow#"), "Logged in as cow");
+    for name in ["cow#", "cow#2", "mew"] {
+        assert_eq!(guests[1].ask(&format!("login {name}")), "error: too many cows from your address (max 1)");
+    }
+    assert_eq!(guests[0].ask("quit"), "Goodbye.");
+    assert_eq!(guests[1].ask("login mew#"), "Logged in as mew");
+}
+
+#[test]
 fn while_cows_are_scarce_a_silent_user_makes_room() {
     let server = Server::with(&["--scarce-idle", "2s", "--address-exempt", "127.0.0.1"]);
     let cows = all_cows();
