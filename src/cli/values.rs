@@ -36,7 +36,11 @@ pub(super) fn whole<T: TryFrom<usize>>(range: RangeInclusive<usize>) -> impl Par
 
 /// A number of bytes, with or without a unit.
 pub(super) fn bytes<T: TryFrom<usize>>(range: RangeInclusive<usize>) -> impl Parse<T> {
-    let read = |text: &str| text.parse::<ByteSize>().ok()?.as_u64().try_into().ok();
+    let read = |text: &str| {
+        // bytesize reads a size that is too large as the largest.
+        let size = || text.parse::<ByteSize>().ok()?.as_u64().try_into().ok().filter(|&size| size < usize::MAX);
+        text.parse().ok().or_else(size)
+    };
     number(range, "number of bytes such as 262144 or 256KiB,", read, show_bytes)
 }
 
@@ -178,6 +182,10 @@ mod tests {
         let bad = ["", "57343", "55KiB", "2GB", "12x", "KiB", "-1", "1e9", "99999999999999999999"];
         let advice = "use a number of bytes such as 262144 or 256KiB, from 56KiB to 1GiB";
         check(bytes::<usize>(57_344..=1 << 30), &good, &bad, advice);
+        let good = [("18446744073709551615", u64::MAX), ("15EiB", 15 << 60)];
+        let bad = ["16EiB", "15.9999999999999999EiB", "18446744073709551616", "18446744073709551616B", "1e30", "99EB"];
+        let advice = "use a number of bytes such as 262144 or 256KiB, from 1";
+        check(bytes::<u64>(1..=usize::MAX), &good, &bad, advice);
     }
 
     #[test]
