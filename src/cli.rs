@@ -58,8 +58,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", env = "COWCHAT_CORES", value_parser = whole::<usize>(1..=limits::CORES_MAX))]
     pub cores: Option<usize>,
 
-    /// Pin each core to a CPU; auto pins if there are as many cores as CPUs, since another server would choose the same
-    /// ones
+    /// Whether each core stays on one CPU; auto pins if there are as many cores as CPUs
     #[arg(long, value_name = "WHEN", env = "COWCHAT_PIN", default_value = "auto", value_enum)]
     pub pin: Pin,
 
@@ -106,7 +105,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BYTES", env = "COWCHAT_SENDQ_BYTES_MAX", default_value = show_bytes(limits::SENDQ_BYTES_MAX), value_parser = bytes::<usize>(limits::SENDQ_BYTES_MIN..=1 << 30))]
     pub sendq_bytes_max: usize,
 
-    /// How long they may wait while the connection takes nothing, as 10s or 2m (1s to 1day)
+    /// How long messages of other senders may wait while a connection takes nothing, as 10s or 2m (1s to 1day); then it is
+    /// cut
     #[arg(long, value_name = "TIME", env = "COWCHAT_SENDQ_STALL", default_value = show_time(limits::SENDQ_STALL), value_parser = time(limits::SENDQ_STALL_MIN))]
     pub sendq_stall: Duration,
 
@@ -140,8 +140,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "LINES", env = "COWCHAT_FLOOD_BURST", default_value_t = limits::FLOOD_BURST, value_parser = whole::<u32>(1..=limits::FLOOD_LINES_MAX))]
     pub flood_burst: u32,
 
-    /// Lines of one connection beyond those, a second or a minute, as 5/s or 30/m (1/m to 1000000/s); the connection is
-    /// not read until there is room
+    /// Lines of one connection after those of --flood-burst, a second or a minute, as 5/s or 30/m (1/m to 1000000/s); a
+    /// connection that sends more is not read until there is room
     #[arg(long, value_name = "RATE", env = "COWCHAT_FLOOD_RATE", default_value = show_rate(limits::FLOOD_RATE), value_parser = rate)]
     pub flood_rate: LineRate,
 
