@@ -85,7 +85,7 @@ impl Herd {
     /// A herd of `size` cows of each breed, which speak in this bubble.
     ///
     /// # Errors
-    /// When a name is invalid or occurs twice, or the herd is empty or too large.
+    /// When a name is invalid or occurs twice, `size` is 0, or the herd is too large.
     pub fn new(mut breeds: Vec<Cow>, size: u32, bubble: Bubble) -> Result<Self, HerdError> {
         breeds.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(bad) = breeds.iter().find(|cow| !is_name(&cow.name)) {

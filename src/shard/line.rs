@@ -30,7 +30,8 @@ impl Shard {
         self.answer(from, line, false, quota)
     }
 
-    /// Refuses a line that came too soon. It has no other effect.
+    /// Refuses a line that came too soon: its command has no effect, but its id and line end count, and a client of another
+    /// protocol is told so.
     pub fn on_line_too_soon(&mut self, from: ConnectionId, line: Line<'_>) -> Effects {
         self.metrics.add(Counter::LinesTooSoon, 1);
         self.answer(from, line, true, None)
