@@ -19,7 +19,7 @@ use cowchat::{client, last_words, panics};
 static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
-    // If it fails, such a write ends the process, as it does by default.
+    // If it fails, a write beyond that limit ends the process, as it does by default.
     let _ = signals::survive_file_size_limit();
     let invocation = match Invocation::read() {
         Ok(invocation) => invocation,
