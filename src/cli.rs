@@ -9,10 +9,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use values::LineRate;
 use values::{
-    DAY, address, art, bytes, or_off, rate, seconds_or_off, show_bytes, show_rate, show_time, switch, time, whole,
+    CONNECTIONS_PER_ADDRESS_ALLOWED, DAY, DRAIN_TIMEOUT_MIN, LINE_BYTES_ALLOWED, MAILBOX_FRAMES_ALLOWED,
+    SENDQ_BYTES_ALLOWED, address, art, bubble, bytes, level, or_off, rate, seconds_or_off, show_bytes, show_rate,
+    show_time, switch, time, whole,
 };
 
-use crate::cows::bubble::Bubble;
+use crate::cows::bubble::BubbleKind;
+use crate::events::Level;
 use crate::limits;
 use crate::policy::networks::Networks;
 use crate::protocol::art::Art;
@@ -72,8 +75,8 @@ pub struct ServeArgs {
     pub art: Art,
 
     /// The frame around a text
-    #[arg(long, value_name = "KIND", env = "COWCHAT_BUBBLE", default_value = Bubble::NAMES[0], value_parser = Bubble::NAMES)]
-    pub bubble: String,
+    #[arg(long, value_name = "KIND", env = "COWCHAT_BUBBLE", default_value = BubbleKind::NAMES[0], value_parser = bubble())]
+    pub bubble: BubbleKind,
 
     /// Where texts in bubbles are wrapped, in columns (10 to 400)
     #[arg(long, value_name = "COLUMNS", env = "COWCHAT_WIDTH", default_value_t = limits::BUBBLE_COLUMNS, value_parser = whole::<usize>(limits::BUBBLE_COLUMNS_ALLOWED))]
@@ -97,12 +100,12 @@ pub struct ServeArgs {
     pub cow_dir: Vec<PathBuf>,
 
     /// Longest input line, in bytes (16 to 64KiB)
-    #[arg(long, value_name = "BYTES", env = "COWCHAT_LINE_BYTES_MAX", default_value = show_bytes(limits::LINE_BYTES_MAX), value_parser = bytes::<usize>(16..=65_536))]
+    #[arg(long, value_name = "BYTES", env = "COWCHAT_LINE_BYTES_MAX", default_value = show_bytes(limits::LINE_BYTES_MAX), value_parser = bytes::<usize>(LINE_BYTES_ALLOWED))]
     pub line_bytes_max: usize,
 
     /// Messages of other senders that may wait for one connection, in bytes (56KiB to 1GiB); a connection that is further
     /// behind for 100 ms, or twice as far at any time, is cut
-    #[arg(long, value_name = "BYTES", env = "COWCHAT_SENDQ_BYTES_MAX", default_value = show_bytes(limits::SENDQ_BYTES_MAX), value_parser = bytes::<usize>(limits::SENDQ_BYTES_MIN..=1 << 30))]
+    #[arg(long, value_name = "BYTES", env = "COWCHAT_SENDQ_BYTES_MAX", default_value = show_bytes(limits::SENDQ_BYTES_MAX), value_parser = bytes::<usize>(SENDQ_BYTES_ALLOWED))]
     pub sendq_bytes_max: usize,
 
     /// How long messages of other senders may wait while a connection takes nothing, as 10s or 2m (1s to 1day); then it is
@@ -155,7 +158,7 @@ pub struct ServeArgs {
 
     /// Connections of one IPv4 address, or of one IPv6 network of 64 bits, over all cores (1 to 1048576) [default: 64, but
     /// no more than half of --connections-max]
-    #[arg(long, value_name = "N", env = "COWCHAT_CONNECTIONS_PER_ADDRESS", value_parser = whole::<usize>(1..=1 << 20))]
+    #[arg(long, value_name = "N", env = "COWCHAT_CONNECTIONS_PER_ADDRESS", value_parser = whole::<usize>(CONNECTIONS_PER_ADDRESS_ALLOWED))]
     pub connections_per_address: Option<usize>,
 
     /// Cows that the connections of one address may hold together (1 to 67108864) [default: half of all, at least 8]
@@ -183,16 +186,16 @@ pub struct ServeArgs {
     pub user_timeout: TimeOrOff,
 
     /// Messages of other cores that may wait for one core before their senders are throttled, in frames (1 to 1048576)
-    #[arg(long, value_name = "N", env = "COWCHAT_MAILBOX_FRAMES", default_value_t = limits::MAILBOX_FRAMES, value_parser = whole::<usize>(1..=1 << 20))]
+    #[arg(long, value_name = "N", env = "COWCHAT_MAILBOX_FRAMES", default_value_t = limits::MAILBOX_FRAMES, value_parser = whole::<usize>(MAILBOX_FRAMES_ALLOWED))]
     pub mailbox_frames: usize,
 
     /// How long a shutdown may take, as 10s, 500ms or 2m (1ms to 1day)
-    #[arg(long, value_name = "TIME", env = "COWCHAT_DRAIN_TIMEOUT", default_value = show_time(limits::DRAIN_TIMEOUT), value_parser = time(Duration::from_millis(1)))]
+    #[arg(long, value_name = "TIME", env = "COWCHAT_DRAIN_TIMEOUT", default_value = show_time(limits::DRAIN_TIMEOUT), value_parser = time(DRAIN_TIMEOUT_MIN))]
     pub drain_timeout: Duration,
 
     /// Least important events to log to stderr
-    #[arg(long, value_name = "LEVEL", env = "COWCHAT_LOG", default_value = "info", value_parser = ["error", "warn", "info"])]
-    pub log: String,
+    #[arg(long, value_name = "LEVEL", env = "COWCHAT_LOG", default_value = "info", value_parser = level())]
+    pub log: Level,
 }
 
 /// A time, or `None` for `off`. An alias, since clap takes an `Option` for a flag that may be left out.

@@ -21,7 +21,7 @@ use charasay::bubbles::BubbleType;
 use charasay::{Chara, format_character};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
-use cowchat::cows::bubble::Bubble;
+use cowchat::cows::bubble::{Bubble, BubbleKind};
 use cowchat::cows::{CowId, Herd};
 use cowchat::directory::{Claims, Directory};
 use cowchat::ids::{ConnectionId, ShardId};
@@ -148,7 +148,7 @@ fn scripts(c: &mut Criterion) {
     let wide = SCRIPTS.into_iter().filter(|(name, _)| WORST_WIDE.contains(name));
     let wide = wide.map(|script| (script, LINE_BYTES_MAX, *BUBBLE_COLUMNS_ALLOWED.end()));
     for ((name, piece), bytes, columns) in usual.chain(wide) {
-        let bubble = Bubble::new("cowsay", columns).expect("a kind");
+        let bubble = Bubble::new(BubbleKind::default(), columns);
         let cows = Herd::builtin(&bubble).expect("charasay's cows are a bubble and a body");
         let herd = Herd::new(cows, 1, bubble).expect("24 names");
         let [tux, _] = two_cows(&herd);

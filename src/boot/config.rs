@@ -74,7 +74,7 @@ impl Config {
     pub fn new(args: &ServeArgs, unknown_variables: Vec<UnknownVariable>) -> Result<Self, ConfigError> {
         let cores = machine::cores(args.cores, args.pin)?;
         let connections_max = machine::connections_max(args.connections_max, cores.pins.len())?;
-        let bubble = Bubble::new(&args.bubble, args.width).unwrap_or_default();
+        let bubble = Bubble::new(args.bubble, args.width);
         let cow_files = cow_files::load(&args.cow_dir, &bubble)?;
         let mut breeds = Herd::builtin(&bubble)?;
         breeds.extend(cow_files.cows);
@@ -117,11 +117,7 @@ impl Config {
             motd: args.motd.as_deref().map(read_motd).transpose()?,
             keepalive: args.keepalive,
             mailbox_frames: args.mailbox_frames,
-            log: match args.log.as_str() {
-                "error" => Level::Error,
-                "warn" => Level::Warn,
-                _ => Level::Info,
-            },
+            log: args.log,
         })
     }
 }

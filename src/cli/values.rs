@@ -10,11 +10,20 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
+use crate::cows::bubble::BubbleKind;
+use crate::events::Level;
 use crate::limits;
 use crate::protocol::art::Art;
 
 /// The longest time that a flag takes.
 pub(super) const DAY: Duration = Duration::from_hours(24);
+
+// The bounds that only a flag has; `limits` has those that something else relies on.
+pub(super) const LINE_BYTES_ALLOWED: RangeInclusive<usize> = 16..=64 * 1024;
+pub(super) const SENDQ_BYTES_ALLOWED: RangeInclusive<usize> = limits::SENDQ_BYTES_MIN..=1 << 30;
+pub(super) const CONNECTIONS_PER_ADDRESS_ALLOWED: RangeInclusive<usize> = 1..=1 << 20;
+pub(super) const MAILBOX_FRAMES_ALLOWED: RangeInclusive<usize> = 1..=1 << 20;
+pub(super) const DRAIN_TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// At least one line in a second or a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +121,19 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
 pub(super) fn art() -> impl TypedValueParser<Value = Art> {
     let names = PossibleValuesParser::new(Art::ALL.map(Art::name));
     names.map(|name| Art::from_name(&name).unwrap_or_default())
+}
+
+pub(super) fn bubble() -> impl TypedValueParser<Value = BubbleKind> {
+    let names = PossibleValuesParser::new(BubbleKind::NAMES);
+    names.map(|name| BubbleKind::from_name(&name).unwrap_or_default())
+}
+
+pub(super) fn level() -> impl TypedValueParser<Value = Level> {
+    PossibleValuesParser::new(["error", "warn", "info"]).map(|name| match name.as_str() {
+        "error" => Level::Error,
+        "warn" => Level::Warn,
+        _ => Level::Info,
+    })
 }
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {

@@ -29,12 +29,13 @@ fn body(chara: &Chara, bubble: &Bubble) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cows::bubble::BubbleKind;
     use crate::cows::cow_file::{self, Kind};
 
     #[test]
     fn bubble_and_body_are_what_charasay_draws() {
         for (name, columns) in [("cowsay", 40), ("ascii", 30), ("round", 100), ("unicode", 40), ("think", 40)] {
-            let bubble = Bubble::new(name, columns).expect("a kind");
+            let bubble = Bubble::new(BubbleKind::from_name(name).expect("a kind"), columns);
             // All cows in one kind, two in each other kind: kind and cow do not depend on each other.
             let cows = if name == "cowsay" { &BUILTIN_NAMES[..] } else { &["tux", "cow"] };
             for cow in cows {
@@ -54,7 +55,7 @@ mod tests {
         let source = "# moo\n$x = \"\\e[49m  \"; #reset\n$t = \"$thoughts \";\n$a = \"\\e[48;5;16m  \";\n$aB=\"\\e[48;2;1;2;3m  \";\n\n\
                       $the_chara = <<EOC\n  $t\n   $t $a$aB$x\n      $a moo\\e[0m $a$x.\nEOC\n";
         for (name, thoughts) in [("cowsay", "\\"), ("think", "o")] {
-            let bubble = Bubble::new(name, 40).expect("a kind");
+            let bubble = Bubble::new(BubbleKind::from_name(name).expect("a kind"), 40);
             let drawn = body(&Chara::Raw(source.to_owned()), &bubble).expect("charasay draws");
             let read = cow_file::parse(source, Kind::Chara, thoughts).expect("it is read");
             assert_eq!(read.colour, drawn + "\x1b[0m");

@@ -16,6 +16,28 @@ const LINES_INLINE: usize = 16;
 /// Columns of an upper or lower edge beyond those of the text.
 const EDGE_COLUMNS: usize = 4;
 
+/// A kind of bubble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BubbleKind(BubbleType);
+
+impl BubbleKind {
+    /// The names of the kinds.
+    pub const NAMES: [&str; 5] = ["cowsay", "ascii", "round", "unicode", "think"];
+
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let kinds = [BubbleType::Cowsay, BubbleType::Ascii, BubbleType::Round, BubbleType::Unicode, BubbleType::Think];
+        let place = Self::NAMES.iter().position(|known| *known == name)?;
+        Some(BubbleKind(kinds[place]))
+    }
+}
+
+impl Default for BubbleKind {
+    fn default() -> Self {
+        BubbleKind(BubbleType::Cowsay)
+    }
+}
+
 /// How a server draws its bubbles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bubble {
@@ -61,18 +83,8 @@ pub struct Layout<'b> {
 }
 
 impl Bubble {
-    /// The names of the kinds.
-    pub const NAMES: [&str; 5] = ["cowsay", "ascii", "round", "unicode", "think"];
-
-    /// A bubble of this kind whose texts are wrapped at `columns`; `None` if there is no such kind.
-    pub fn new(name: &str, columns: usize) -> Option<Self> {
-        let kinds = [BubbleType::Cowsay, BubbleType::Ascii, BubbleType::Round, BubbleType::Unicode, BubbleType::Think];
-        let place = Self::NAMES.iter().position(|known| *known == name)?;
-        Some(Bubble::learn(kinds[place], columns))
-    }
-
-    /// Learns the bubble from what charasay draws.
-    fn learn(kind: BubbleType, columns: usize) -> Self {
+    /// A bubble whose texts are wrapped at `columns`, learned from what charasay draws.
+    pub fn new(BubbleKind(kind): BubbleKind, columns: usize) -> Self {
         let one = charasay_draws(kind, "x", columns);
         let three = charasay_draws(kind, "x\nx\nx", columns);
         let rows: Vec<&str> = three.split_inclusive('\n').collect();
@@ -107,7 +119,7 @@ impl Bubble {
 
 impl Default for Bubble {
     fn default() -> Self {
-        Bubble::learn(BubbleType::Cowsay, BUBBLE_COLUMNS)
+        Bubble::new(BubbleKind::default(), BUBBLE_COLUMNS)
     }
 }
 
@@ -193,14 +205,18 @@ mod tests {
     use proptest::prelude::*;
     use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+    fn bubble(name: &str, columns: usize) -> Bubble {
+        Bubble::new(BubbleKind::from_name(name).expect("a kind"), columns)
+    }
+
     #[test]
     fn the_five_kinds_look_different() {
-        let drawn = Bubble::NAMES.map(|name| Bubble::new(name, 40).expect("a kind").draw("hi"));
+        let drawn = BubbleKind::NAMES.map(|name| bubble(name, 40).draw("hi"));
         for (at, bubble) in drawn.iter().enumerate() {
             assert!(!drawn[..at].contains(bubble), "{bubble}");
         }
-        assert_eq!(Bubble::new("cowsay", 40), Some(Bubble::default()));
-        assert_eq!(Bubble::new("square", 40), None);
+        assert_eq!(bubble("cowsay", 40), Bubble::default());
+        assert_eq!(BubbleKind::from_name("square"), None);
     }
 
     #[test]
@@ -208,7 +224,7 @@ mod tests {
         let mut largest = 0;
         for columns in [10, 11, 12, 13, 40, 41, 400] {
             // Of the five kinds this has the longest sides.
-            let bubble = Bubble::new("round", columns).expect("a kind");
+            let bubble = bubble("round", columns);
             // Bytes that become three when made safe, and words that fill lines badly: two that just do not fit.
             let units = ["x", "я", "世", "e\u{301}\u{302}"].map(str::as_bytes);
             for unit in units.into_iter().chain([&b"\xff."[..], b"\xff.\xff.\xff"]) {
@@ -246,8 +262,8 @@ mod tests {
                 // charasay wraps by the sum of the characters' widths, which may exceed the line's width.
                 let sum = |line: &&str| line.chars().filter_map(UnicodeWidthChar::width).sum::<usize>();
                 let room = lines.iter().map(sum).max().unwrap_or(0).max(columns);
-                for name in Bubble::NAMES {
-                    let bubble = Bubble::new(name, columns).expect("a kind");
+                for name in BubbleKind::NAMES {
+                    let bubble = bubble(name, columns);
                     let drawn = bubble.draw(&text);
                     prop_assert_eq!(&drawn, &charasay_draws(bubble.kind, &lines.join("\n"), room));
                     prop_assert_eq!(bubble.lay_out(&text).bytes(), drawn.len());
@@ -259,7 +275,7 @@ mod tests {
         fn all_lines_of_a_bubble_are_equally_wide(text in text(), columns in 8_usize..=60) {
             let text = sanitize(text.as_bytes());
             if !is_blank(&text) {
-                let bubble = Bubble::new("cowsay", columns).expect("a kind").draw(&text);
+                let bubble = bubble("cowsay", columns).draw(&text);
                 let widths: Vec<usize> = bubble.lines().map(UnicodeWidthStr::width).collect();
                 prop_assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "{:?}\n{}", widths, bubble);
                 prop_assert!(widths[0] <= columns + EDGE_COLUMNS + 2, "{:?}\n{}", widths, bubble);
