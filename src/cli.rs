@@ -108,8 +108,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "BYTES", env = "COWCHAT_SENDQ_BYTES_MAX", default_value = show_bytes(limits::SENDQ_BYTES_MAX), value_parser = bytes::<usize>(SENDQ_BYTES_ALLOWED))]
     pub sendq_bytes_max: usize,
 
-    /// How long messages of other senders may wait while a connection takes nothing, as 10s or 2m (1s to 1day); then it is
-    /// cut
+    /// How long messages of other senders may wait for a connection that takes nothing before it is cut, as 10s or 2m (1s to
+    /// 1day)
     #[arg(long, value_name = "TIME", env = "COWCHAT_SENDQ_STALL", default_value = show_time(limits::SENDQ_STALL), value_parser = time(limits::SENDQ_STALL_MIN))]
     pub sendq_stall: Duration,
 
