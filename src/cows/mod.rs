@@ -6,9 +6,10 @@
 pub mod art;
 pub mod bubble;
 pub mod cow_file;
+pub mod half;
 pub mod herd;
-mod plain;
-mod sgr;
+pub mod plain;
+pub mod sgr;
 pub mod small;
 mod wrap;
 

@@ -4,7 +4,7 @@
 //! on a light terminal and in chalk on a dark one, and every painted cell leaves a mark on both. Cells are replaced one for
 //! one, so the pointer, columns and rows stay where they were.
 
-use super::sgr::{Colours, Rgb, cells};
+use super::sgr::{Colours, Rgb, cells, halves};
 
 /// From a picture's darkest colour to its lightest. No blank, or the lightest would vanish; no `\`, which is the pointer's.
 /// More steps are hard to tell apart.
@@ -14,7 +14,7 @@ const RAMP: &[u8; 8] = b"#%*+=-:.";
 /// by its luminance; every other visible character stays, in the same row and column.
 ///
 /// Has no control character but LF, no blanks at the end of a line, and no LF at its end.
-pub(super) fn shade(body: &str) -> String {
+pub fn shade(body: &str) -> String {
     let lights = || cells(body).filter_map(|(character, colours)| luminance_of_pixel(character, colours));
     let darkest = lights().min().unwrap_or_default();
     // One more than the span, so that the lightest colour falls on the last step and not beyond it.
@@ -35,19 +35,14 @@ pub(super) fn shade(body: &str) -> String {
 
 /// Of 255000, as ITU-R BT.601 weighs the three; `None` if nothing is painted here by colours alone. A block that fills a part
 /// of its cell shows both colours.
-fn luminance_of_pixel(character: char, Colours { foreground, background }: Colours) -> Option<usize> {
+fn luminance_of_pixel(character: char, colours: Colours) -> Option<usize> {
     let luminance = |colour: Rgb| {
         let [red, green, blue] = colour.map(usize::from);
         299 * red + 587 * green + 114 * blue
     };
-    match character {
-        ' ' => background.map(luminance),
-        '\u{2588}' => foreground.map(luminance),
-        '\u{2580}'..='\u{2590}' | '\u{2594}'..='\u{259f}' => match (foreground, background) {
-            (Some(foreground), Some(background)) => Some((luminance(foreground) + luminance(background)) / 2),
-            (one, other) => one.or(other).map(luminance),
-        },
-        _ => None,
+    match halves(character, colours).map(|half| half.map(luminance)) {
+        [Some(one), Some(other)] => Some((one + other) / 2),
+        [one, other] => one.or(other),
     }
 }
 

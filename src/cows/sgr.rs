@@ -1,5 +1,9 @@
 //! What a body is made of: LF, visible characters and SGR sequences (ECMA-48 8.3.117), so nothing that moves a cursor.
 
+use std::fmt::Write;
+
+use unicode_width::UnicodeWidthChar;
+
 /// Red, green and blue.
 pub(super) type Rgb = [u8; 3];
 
@@ -50,6 +54,65 @@ pub(super) fn cells(body: &str) -> impl Iterator<Item = (char, Colours)> {
         }
         Token::Character(character) => (character == '\n' || !character.is_control()).then_some((character, colours)),
     })
+}
+
+/// How large a body is on a terminal that does not wrap it: columns, of its widest row, and rows.
+pub fn size(body: &str) -> (usize, usize) {
+    let (mut columns, mut column) = (0, 0);
+    for (character, _) in cells(body) {
+        column = if character == '\n' { 0 } else { column + character.width().unwrap_or_default() };
+        columns = columns.max(column);
+    }
+    (columns, body.lines().count())
+}
+
+/// What the halves of a cell show by colours alone: nothing, if they show a visible character. Of a block that fills a part
+/// of its cell, that part counts as the first half.
+pub(super) fn halves(character: char, Colours { foreground, background }: Colours) -> [Option<Rgb>; 2] {
+    match character {
+        ' ' => [background; 2],
+        '\u{2588}' => [foreground; 2],
+        '\u{2580}'..='\u{2590}' | '\u{2594}'..='\u{259f}' => [foreground, background],
+        _ => [None; 2],
+    }
+}
+
+/// The shortest SGR sequence that turns `from` into `to`; nothing if they are the same.
+pub(super) fn change(from: Colours, to: Colours) -> String {
+    if from == to {
+        return String::new();
+    }
+    let mut sgr = String::from("\x1b[");
+    if to != Colours::default() {
+        let (foreground, background) = (from.foreground != to.foreground, from.background != to.background);
+        if foreground {
+            push_colour(&mut sgr, 30, to.foreground);
+        }
+        if foreground && background {
+            sgr.push(';');
+        }
+        if background {
+            push_colour(&mut sgr, 40, to.background);
+        }
+    }
+    sgr.push('m');
+    sgr
+}
+
+/// Appends the parameters of a colour: by its number if it is one of the 240 that all palettes have in common.
+fn push_colour(out: &mut String, base: u8, colour: Option<Rgb>) {
+    let (extended, own) = (base + 8, base + 9);
+    let written = match colour {
+        None => write!(out, "{own}"),
+        Some(colour) => match (16..=255).find(|&index| palette(index) == colour) {
+            Some(index) => write!(out, "{extended};5;{index}"),
+            None => {
+                let [red, green, blue] = colour;
+                write!(out, "{extended};2;{red};{green};{blue}")
+            }
+        },
+    };
+    written.expect("writing to memory does not fail");
 }
 
 impl Colours {
@@ -133,6 +196,34 @@ mod tests {
             assert!(!is_colour_only(body), "{body:?}");
             assert!(!is_colour_only(&format!("\x1b[1mmoo{body} moo")), "{body:?}");
         }
+    }
+
+    #[test]
+    fn a_size_is_in_columns_and_rows_of_a_terminal() {
+        for (body, expected) in [
+            ("", (0, 0)),
+            ("moo", (3, 1)),
+            ("\x1b[48;5;16m  \x1b[49m \n\n a", (3, 3)),
+            ("牛😀\ne\u{301}", (4, 2)),
+            ("мoo\r\n", (3, 1)),
+        ] {
+            assert_eq!(size(body), expected, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_colours_is_what_it_says() {
+        let colours = [None, Some([0, 0, 0]), Some([255, 135, 0]), Some([1, 2, 3]), Some([205, 0, 0])];
+        let all =
+            || colours.iter().flat_map(|&foreground| colours.map(|background| Colours { foreground, background }));
+        for from in all() {
+            for to in all() {
+                let body = format!("{}a{}b", change(Colours::default(), from), change(from, to));
+                assert!(is_colour_only(&body), "{body:?}");
+                assert_eq!(cells(&body).collect::<Vec<_>>(), [('a', from), ('b', to)], "{body:?}");
+            }
+        }
+        assert_eq!(change(Colours::default(), Colours { foreground: colours[2], background: None }), "\x1b[38;5;208m");
     }
 
     #[test]
