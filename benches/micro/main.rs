@@ -126,7 +126,7 @@ fn draw(c: &mut Criterion) {
             b.iter(|| format_character(black_box(text), &chara, BUBBLE_COLUMNS, BubbleType::Cowsay).map(|s| s.len()));
         });
     }
-    for art in [Art::Color, Art::Small] {
+    for art in [Art::Color, Art::Half, Art::Small] {
         let rendering = Rendering::of(art);
         for bytes in TEXT_BYTES {
             let text = repeated(TEXTS[3], bytes);

@@ -104,13 +104,15 @@ fn cow(path: &Path, kind: Kind, bubble: &Bubble, origins: &BTreeMap<String, Path
     if origins.len() == COW_FILES_MAX {
         return Err(SkipReason::TooMany);
     }
-    let Picture { colour, plain } = cow_file::parse(&read(path)?, kind, bubble.thoughts())?;
-    // A client that ends its lines in CR LF receives a CR before each LF.
-    let bytes = colour.len() + memchr::memchr_iter(b'\n', colour.as_bytes()).count();
+    let Picture { colour, half, plain } = cow_file::parse(&read(path)?, kind, bubble.thoughts())?;
+    // A client that ends its lines in CR LF receives a CR before each LF. Half a picture whose colours are all mixed takes more
+    // bytes than the whole one.
+    let bytes_of = |body: &str| body.len() + memchr::memchr_iter(b'\n', body.as_bytes()).count();
+    let bytes = bytes_of(&colour).max(bytes_of(&half));
     if bytes > COW_BODY_BYTES_MAX {
         return Err(SkipReason::BodyTooLarge(bytes));
     }
-    Ok(Cow { name: name.to_owned(), colour, plain })
+    Ok(Cow { name: name.to_owned(), colour, half, plain })
 }
 
 fn read(path: &Path) -> Result<String, SkipReason> {

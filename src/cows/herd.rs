@@ -3,8 +3,10 @@
 //! A herd has *breeds*, each with a picture: `tux`, `sheep`. Each breed has equally many cows, numbered from 1, and each cow
 //! has a name of its own, which `protocol::name` spells.
 
+use super::art;
 use super::bubble::Bubble;
-use super::{art, plain};
+use super::half::halve;
+use super::plain::shade;
 use crate::limits::HERD_COWS_MAX;
 
 /// A cow of the herd. Ids are ordered as names are listed: by breed, then by number.
@@ -54,6 +56,8 @@ pub struct Cow {
     pub name: String,
     /// Its body, which stands below the bubble, in colour and without an LF at its end.
     pub colour: String,
+    /// That body at half its width and height.
+    pub half: String,
     /// Its body without colour.
     pub plain: String,
 }
@@ -107,8 +111,8 @@ impl Herd {
     pub fn builtin(bubble: &Bubble) -> Result<Vec<Cow>, HerdError> {
         let cow = |name: &'static str| {
             let colour = art::builtin_body(name, bubble).ok_or(HerdError::NoBody(name))?;
-            let plain = plain::shade(&colour);
-            Ok(Cow { name: name.to_owned(), colour, plain })
+            let (half, plain) = (halve(&colour), shade(&colour));
+            Ok(Cow { name: name.to_owned(), colour, half, plain })
         };
         art::BUILTIN_NAMES.into_iter().map(cow).collect()
     }
@@ -160,6 +164,11 @@ impl Herd {
         &self.breeds[breed.index()].colour
     }
 
+    /// That body at half its width and height.
+    pub fn half(&self, breed: Breed) -> &str {
+        &self.breeds[breed.index()].half
+    }
+
     /// Their body without colour.
     pub fn plain(&self, breed: Breed) -> &str {
         &self.breeds[breed.index()].plain
@@ -179,7 +188,12 @@ mod tests {
     use super::*;
 
     fn herd(names: &[&str], size: u32) -> Result<Herd, HerdError> {
-        let cow = |name: &&str| Cow { name: (*name).to_owned(), colour: "moo".to_owned(), plain: "moo".to_owned() };
+        let cow = |name: &&str| Cow {
+            name: (*name).to_owned(),
+            colour: "moo".to_owned(),
+            half: "moo".to_owned(),
+            plain: "moo".to_owned(),
+        };
         Herd::new(names.iter().map(cow).collect(), size, Bubble::default())
     }
 

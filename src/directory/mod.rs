@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_contested_cow_belongs_to_its_holder_until_the_release() {
-        let seed = Cow { name: "cow".to_owned(), colour: String::new(), plain: String::new() };
+        let seed = Cow { name: "cow".to_owned(), colour: String::new(), half: String::new(), plain: String::new() };
         let herd = Herd::new(vec![seed], 1, Bubble::default()).expect("one name");
         let cow = herd.find("cow", 1).expect("the cow");
         let threads = 3;

@@ -97,7 +97,7 @@ mod tests {
     /// The only core of a server that has one cow.
     fn core(reactor: &Rc<Reactor>) -> Rc<Core> {
         let limits = Limits { sendq_bytes_max: 1 << 16, queues_bytes_total: 1 << 20, ..Limits::of_tests() };
-        let cow = Cow { name: "tux".to_owned(), colour: String::new(), plain: String::new() };
+        let cow = Cow { name: "tux".to_owned(), colour: String::new(), half: String::new(), plain: String::new() };
         let herd = Arc::new(Herd::new(vec![cow], 1, Bubble::default()).expect("a herd"));
         let (mesh, _inbox) = Mesh::build(1, 1).expect("a descriptor").remove(0);
         let context = CoreContext {

@@ -6,6 +6,8 @@ pub enum Art {
     /// The sender's cow in colour.
     #[default]
     Color,
+    /// The sender's cow in colour at half its width and height, by block characters.
+    Half,
     /// The sender's cow in characters.
     Plain,
     /// The same little cow for every sender.
@@ -16,12 +18,13 @@ pub enum Art {
 
 impl Art {
     /// All styles, in the order of the usage.
-    pub const ALL: [Art; 4] = [Art::Color, Art::Plain, Art::Small, Art::Off];
+    pub const ALL: [Art; 5] = [Art::Color, Art::Half, Art::Plain, Art::Small, Art::Off];
 
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Art::Color => "color",
+            Art::Half => "half",
             Art::Plain => "plain",
             Art::Small => "small",
             Art::Off => "off",

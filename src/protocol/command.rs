@@ -31,7 +31,7 @@ pub enum Command<'a> {
     Yield(&'a str),
     /// `quit`.
     Quit,
-    /// `art color|plain|small|off`.
+    /// `art color|half|plain|small|off`.
     Art(Art),
     /// `notify on|off`.
     Notify(bool),
@@ -104,16 +104,16 @@ struct Row {
 const COMMANDS: [Row; 10] = {
     use {Gate::*, Listed::*, Throttle::*};
     [
-        row("who",     "who [PREFIX]",               Any,     Help,    Line,   parse_who),
-        row("cows",    "cows",                       Any,     Help,    Line,   |_| Some(Command::Cows)),
-        row("login",   "login COW",                  Guest,   Help,    Line,   parse_login),
-        row("say",     "say COW TEXT",               Session, Help,    Speech, parse_say),
-        row("yield",   "yield TEXT",                 Session, Help,    Speech, parse_yield),
-        row("quit",    "quit",                       Any,     Help,    Exempt, |_| Some(Command::Quit)),
-        row("help",    "help, help all",             Any,     All,     Line,   parse_help),
-        row("art",     "art color|plain|small|off",  Any,     All,     Line,   parse_art),
-        row("notify",  "notify on|off",              Session, All,     Line,   parse_notify),
-        row("history", "history [N]",                Session, History, Line,   parse_history),
+        row("who",     "who [PREFIX]",                   Any,     Help,    Line,   parse_who),
+        row("cows",    "cows",                           Any,     Help,    Line,   |_| Some(Command::Cows)),
+        row("login",   "login COW",                      Guest,   Help,    Line,   parse_login),
+        row("say",     "say COW TEXT",                   Session, Help,    Speech, parse_say),
+        row("yield",   "yield TEXT",                     Session, Help,    Speech, parse_yield),
+        row("quit",    "quit",                           Any,     Help,    Exempt, |_| Some(Command::Quit)),
+        row("help",    "help, help all",                 Any,     All,     Line,   parse_help),
+        row("art",     "art color|half|plain|small|off", Any,     All,     Line,   parse_art),
+        row("notify",  "notify on|off",                  Session, All,     Line,   parse_notify),
+        row("history", "history [N]",                    Session, History, Line,   parse_history),
     ]
 };
 
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn words_that_do_not_fit_the_usage_are_refused() {
         for (usage, lines) in [
-            ("art color|plain|small|off", &["art Plain", "art plain off"][..]),
+            ("art color|half|plain|small|off", &["art Plain", "art plain off"][..]),
             ("notify on|off", &["notify on off"]),
             ("history [N]", &["history +1", "history 1.5"]),
             ("say COW TEXT", &["say sheep ", "say sheep ''", "say sheep \u{3000}"]),

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use super::rendering::Rendering;
-use crate::cows::{CowId, Herd, small};
+use crate::cows::{Breed, CowId, Herd, small};
 use crate::faults::{self, Point};
 use crate::held_bytes::HeldBytes;
 use crate::protocol::art::Art;
@@ -24,6 +24,17 @@ pub(super) const INTO_MEMORY: &str = "writing to memory does not fail";
 /// The name of a cow.
 pub fn name(herd: &Herd, cow: CowId) -> Name<'_> {
     Name { breed: herd.name(cow.breed()), number: cow.number() }
+}
+
+/// The picture of this breed in this art, if that has pictures: all that stands below a bubble, without an LF at its end.
+pub(super) fn body(herd: &Herd, breed: Breed, art: Art) -> Option<&str> {
+    match art {
+        Art::Color => Some(herd.colour(breed)),
+        Art::Half => Some(herd.half(breed)),
+        Art::Plain => Some(herd.plain(breed)),
+        Art::Small => Some(small::BODY),
+        Art::Off => None,
+    }
 }
 
 /// How messages look on this server.
@@ -59,17 +70,12 @@ impl MessageBody {
         let herd = drawing.herd;
         let header = Header { name: name(herd, self.sender), private };
         let tag = rendering.tag();
-        let body = match rendering.art {
-            Art::Color => herd.colour(self.sender.breed()),
-            Art::Plain => herd.plain(self.sender.breed()),
-            Art::Small => small::BODY,
-            Art::Off => {
-                let mut block = with_room_for(self.text.len());
-                write!(block, "{tag}{header} ").expect(INTO_MEMORY);
-                block.push_str(&self.text);
-                block.push('\n');
-                return block;
-            }
+        let Some(body) = body(herd, self.sender.breed(), rendering.art) else {
+            let mut block = with_room_for(self.text.len());
+            write!(block, "{tag}{header} ").expect(INTO_MEMORY);
+            block.push_str(&self.text);
+            block.push('\n');
+            return block;
         };
         faults::at(Point::Draw, self.text.as_bytes());
         let bubble = herd.bubble().lay_out(&self.text);
@@ -86,7 +92,9 @@ impl MessageBody {
     /// Bytes of the block, at most, in any rendering. A bubble takes three times the bytes of its text at most: around
     /// words of six columns in lines of ten.
     fn bytes_at_most(&self, herd: &Herd) -> usize {
-        Header::BYTES_MAX + 3 * self.text.len() + herd.colour(self.sender.breed()).len()
+        let breed = self.sender.breed();
+        let body = Art::ALL.into_iter().filter_map(|art| body(herd, breed, art)).map(str::len).max();
+        Header::BYTES_MAX + 3 * self.text.len() + body.unwrap_or_default()
     }
 
     /// The bytes of memory that it takes.

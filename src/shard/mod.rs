@@ -156,6 +156,11 @@ impl Shard {
 fn herd_of(names: &[&str], size: u32) -> Herd {
     use crate::cows::bubble::Bubble;
     use crate::cows::herd::Cow;
-    let cow = |name: &&str| Cow { name: (*name).to_owned(), colour: "C".to_owned(), plain: "P".to_owned() };
+    let cow = |name: &&str| Cow {
+        name: (*name).to_owned(),
+        colour: "C".to_owned(),
+        half: "H".to_owned(),
+        plain: "P".to_owned(),
+    };
     Herd::new(names.iter().map(cow).collect(), size, Bubble::default()).expect("distinct names")
 }

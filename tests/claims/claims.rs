@@ -96,7 +96,12 @@ fn run(
 
 /// A herd of `size` cows of each of these breeds.
 fn herd(breeds: &[&str], size: u32) -> Herd {
-    let cow = |name: &&str| Cow { name: (*name).to_owned(), colour: String::new(), plain: String::new() };
+    let cow = |name: &&str| Cow {
+        name: (*name).to_owned(),
+        colour: String::new(),
+        half: String::new(),
+        plain: String::new(),
+    };
     Herd::new(breeds.iter().map(cow).collect(), size, Bubble::default()).expect("names of their own")
 }
 

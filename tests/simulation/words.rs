@@ -39,6 +39,7 @@ pub fn check_rendering(block: &[u8], rendering: Rendering, token: Token) {
     let is = |what: &str| text.contains(what);
     match rendering.art {
         Art::Color => assert!(is("COLOUR") && is("<  <"), "{text}"),
+        Art::Half => assert!(is("HALF") && is("<  <"), "{text}"),
         Art::Plain => assert!(is("PLAIN") && is("<  <"), "{text}"),
         Art::Small => assert!(is(",n___n,") && is("<  <"), "{text}"),
         Art::Off => assert!(text.lines().count() == 1 && !is("<  <"), "{text}"),

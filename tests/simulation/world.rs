@@ -159,7 +159,12 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let cores = random.usize(1..=4);
-        let cow = |n| Cow { name: format!("cow{n}"), colour: "COLOUR".to_owned(), plain: "PLAIN".to_owned() };
+        let cow = |n| Cow {
+            name: format!("cow{n}"),
+            colour: "COLOUR".to_owned(),
+            half: "HALF".to_owned(),
+            plain: "PLAIN".to_owned(),
+        };
         let herd = Herd::new((0..BREEDS).map(cow).collect(), HERD_SIZE as u32, Bubble::default());
         let rules = Rules { line_bytes_max: 100, history_messages: HISTORY, ..Rules::default() };
         let context = ShardContext::new(Arc::new(herd.expect("distinct names")), cores, rules).expect("memory");

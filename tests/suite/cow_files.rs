@@ -12,6 +12,7 @@ use std::process::Command;
 use crate::support::{Client, SENDQ_BYTES_MIN, Scratch, Server, count_of, serve};
 use charasay::bubbles::{BubbleType, SpeechBubble};
 use cowchat::cows::cow_file::{self, Kind};
+use cowchat::cows::half::halve;
 use cowchat::limits::{COW_BODY_BYTES_MAX, COW_FILE_BYTES_MAX, COW_FILES_MAX};
 use unicode_width::UnicodeWidthChar;
 
@@ -132,7 +133,7 @@ fn a_chara_file_is_drawn_as_by_charasay_and_ends_uncoloured() {
 }
 
 #[test]
-fn a_thinking_cow_has_its_pointer_and_plain_art_no_colours() {
+fn a_thinking_cow_has_its_pointer_in_each_art() {
     let chara = "$a = \"\\e[48;5;16m  \";\n$the_chara = <<EOC\n  $t\n $a$x moo\nEOC\n";
     let cows = Cows::new(&[("moo.cow", "$the_cow = <<EOC;\n$thoughts moo \nEOC\n"), ("night.chara", chara)]);
     let server = Server::with(&["--cow-dir", cows.path(), "--bubble", "think"]);
@@ -141,6 +142,8 @@ fn a_thinking_cow_has_its_pointer_and_plain_art_no_colours() {
     for (art, cow, body) in [
         ("color", "moo", "o moo "),
         ("color", "night", "  o \n \u{1b}[48;5;16m  \u{1b}[49m   moo\u{1b}[0m"),
+        ("half", "moo", "o moo "),
+        ("half", "night", "\x1b[38;5;16m▄▄ \x1b[mmo"),
         ("plain", "moo", "o moo "),
         ("plain", "night", "  o\n ##   moo"),
     ] {
@@ -251,10 +254,17 @@ fn only_regular_files_are_opened() {
 
 #[test]
 fn files_and_pictures_have_a_largest_size() {
-    let cow = |body: usize| format!("$the_cow = <<EOC;\n{}\nEOC\n", "x".repeat(body));
+    let cow = |body: &str| format!("$the_cow = <<EOC;\n{body}\nEOC\n");
+    let wide = "x".repeat(COW_BODY_BYTES_MAX + 1);
+    // Each half of a cell is a mixture, which only 24 bits can name.
+    let [upper, lower] = [[1, 2, 3, 4], [5, 6, 1, 4]].map(|row| row.map(|colour| format!("\x1b[4{colour}m ")).concat());
+    let mixed = format!("{}\n{}", upper.repeat(500), lower.repeat(500));
+    let mixed_bytes = halve(&format!("{mixed}\x1b[0m")).len();
+    assert!(mixed.len() < COW_BODY_BYTES_MAX && mixed_bytes > COW_BODY_BYTES_MAX, "{mixed_bytes}");
     let cows = Cows::new(&[
-        ("most.cow", &cow(COW_BODY_BYTES_MAX)),
-        ("wide.cow", &cow(COW_BODY_BYTES_MAX + 1)),
+        ("most.cow", &cow(&wide[1..])),
+        ("wide.cow", &cow(&wide)),
+        ("mixed.cow", &cow(&mixed)),
         ("good.cow", MOO),
     ]);
     let comment = |bytes: usize| format!("{MOO}#{}", "x".repeat(bytes - MOO.len() - 1));
@@ -269,6 +279,12 @@ fn files_and_pictures_have_a_largest_size() {
         &[
             ("wide.cow", "its picture has 32769 bytes, 32768 are the most: draw it smaller or with fewer colours"),
             ("longer.cow", "it is larger than 65536 bytes: make it smaller"),
+            (
+                "mixed.cow",
+                &format!(
+                    "its picture has {mixed_bytes} bytes, 32768 are the most: draw it smaller or with fewer colours"
+                ),
+            ),
         ],
     );
 }

@@ -535,8 +535,8 @@ impl Stage {
     const LINE_BYTES_MAX: usize = 64;
 
     fn new(line_bytes_max: usize) -> Stage {
-        let body = "    \\\n     \\  (a cow)";
-        let cow = |name: &str| Cow { name: name.to_owned(), colour: body.to_owned(), plain: body.to_owned() };
+        let body = || "    \\\n     \\  (a cow)".to_owned();
+        let cow = |name: &str| Cow { name: name.to_owned(), colour: body(), half: body(), plain: body() };
         let herd = Herd::new(vec![cow("ferris"), cow("tux")], 2, Bubble::default()).expect("two breeds");
         let core = ShardId::new(0);
         let context =
@@ -638,7 +638,7 @@ fn with_lf(lines: &[u8]) -> String {
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     let commands = concat!(
         "login tux\n|login ferris\n|say ferris |say tux |yield |who\n|cows\r\n|help\n|quit\n|login tux|WHO |say|'|\"| |\t|",
-        "login tux#\n|login ferris#\n|say ferris#2 |who tux#|help all\n|art off\n|art small\n|art plain\n|art |",
+        "login tux#\n|login ferris#\n|say ferris#2 |who tux#|help all\n|art off\n|art small\n|art plain\n|art half\n|art |",
         "notify on\n|notify |history\n|history 1\n|12 |007 |123456789012345678 |1234567890123456789 "
     );
     let command = one_of(commands);

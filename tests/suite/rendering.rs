@@ -13,7 +13,7 @@ use cowchat::cows::bubble::Bubble;
 use cowchat::cows::herd::Cow;
 use cowchat::cows::{Herd, small};
 
-const ARTS: [&str; 4] = ["color", "plain", "small", "off"];
+const ARTS: [&str; 5] = ["color", "half", "plain", "small", "off"];
 
 /// A one-line message as it is delivered in this art with the header on.
 fn message_in(art: &str, from: &str, private: bool, text: &str) -> String {
@@ -23,16 +23,17 @@ fn message_in(art: &str, from: &str, private: bool, text: &str) -> String {
     let bubble = &whole[..body_at];
     match art {
         "color" => whole,
-        "plain" => format!("{bubble}{}\n", plain_body(from)),
+        "half" => format!("{bubble}{}\n", builtin(from).half),
+        "plain" => format!("{bubble}{}\n", builtin(from).plain),
         "small" => format!("{bubble}{}\n", small::BODY),
         _ => format!("{} {text}\n", whole.lines().next().expect("a header")),
     }
 }
 
-/// The body of a built-in cow without colour.
-fn plain_body(cow: &str) -> &'static str {
+/// A built-in cow.
+fn builtin(cow: &str) -> &'static Cow {
     static COWS: LazyLock<Vec<Cow>> = LazyLock::new(|| Herd::builtin(&Bubble::default()).expect("charasay's cows"));
-    &COWS.iter().find(|known| known.name == cow).expect("a built-in cow").plain
+    COWS.iter().find(|known| known.name == cow).expect("a built-in cow")
 }
 
 /// What a message to oneself looks like: the block alone.
@@ -65,9 +66,11 @@ fn each_art_is_what_it_is_called_for_every_cow() {
             choose(&mut client, art);
             own_block(&mut client, cow, "hi")
         });
-        let [color, plain, small, off] = &blocks;
+        let [color, half, plain, small, off] = &blocks;
         assert_eq!(*color, message(cow, true, "hi"), "byte for byte what charasay draws");
         assert_eq!(*off, format!("{cow} says to you: hi\n"));
+        assert_eq!(*half, message_in("half", cow, true, "hi"));
+        assert!(half.len() * 100 < color.len() * 65, "{cow}: {} of {} bytes", half.len(), color.len());
         for block in [plain, small, off] {
             let printable = |byte: u8| byte == b'\n' || (b' '..=b'~').contains(&byte);
             assert!(block.bytes().all(printable), "{cow}: {block}");
@@ -127,7 +130,7 @@ fn the_default_art_holds_until_another_is_chosen() {
             let mut client = server.login_on(core, "mew");
             assert_eq!(own_block(&mut client, "mew", "hi"), message_in(art, "mew", true, "hi"));
             for bad in ["art", "art colour", "art Plain", "art plain off"] {
-                assert_eq!(client.ask(bad), "error: usage: art color|plain|small|off");
+                assert_eq!(client.ask(bad), "error: usage: art color|half|plain|small|off");
             }
             assert_eq!(own_block(&mut client, "mew", "hi"), message_in(art, "mew", true, "hi"));
             let other = if art == "small" { "off" } else { "small" };

@@ -215,7 +215,7 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--width", "401"], "--width", number),
         (&["--history", "10001"], "--history", "use a whole number from 0 to 10000"),
         (&["--history", "-1"], "--history", number),
-        (&["--art", "colour"], "--art", "possible values: color, plain, small, off"),
+        (&["--art", "colour"], "--art", "possible values: color, half, plain, small, off"),
         (&["--bubble", "square"], "--bubble", "possible values: cowsay, ascii, round, unicode, think"),
         (&["--motd", "/nosuch"], "--motd", "/nosuch, cannot be read: No such file"),
         (&["--motd", "/"], "--motd", "/, is no regular file"),
@@ -340,7 +340,7 @@ fn an_empty_environment_variable_sets_nothing() {
 fn a_wrong_environment_variable_is_refused_by_its_own_name() {
     for (variable, value, flag, fix) in [
         ("COWCHAT_CORES", "zero", "--cores", "use a whole number from 1 to 1024"),
-        ("COWCHAT_ART", "blue", "--art", "possible values: color, plain, small, off"),
+        ("COWCHAT_ART", "blue", "--art", "possible values: color, half, plain, small, off"),
         ("COWCHAT_NO_HEADER", "maybe", "--no-header", "true or false"),
         ("COWCHAT_MOTD", "/nosuch", "--motd", "No such file"),
         ("COWCHAT_QUEUES_BYTES_TOTAL", "1", "--queues-bytes-total", "ask for at least that"),
@@ -884,7 +884,7 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
     expect("cores", &["[default: one for each CPU that the process may use, or fewer if"]);
     expect("pin", &["[default: auto]", "[possible values: auto, on, off]"]);
     expect("no-header", &[]);
-    expect("art", &["[default: color]", "[possible values: color, plain, small, off]"]);
+    expect("art", &["[default: color]", "[possible values: color, half, plain, small, off]"]);
     expect("bubble", &["[default: cowsay]", "[possible values: cowsay, ascii, round, unicode, think]"]);
     expect("width", &["in columns", "[default: 40]"]);
     expect("herd", &["<N>", "[default: 1]"]);

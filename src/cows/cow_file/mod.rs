@@ -15,6 +15,7 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthChar;
 
+use super::half::halve;
 use super::plain::shade;
 use super::sgr::{Token, tokens};
 use perl::{Value, value_of};
@@ -67,6 +68,8 @@ impl Kind {
 pub struct Picture {
     /// As the file says, with its colours.
     pub colour: String,
+    /// That at half its width and height.
+    pub half: String,
     /// Without colours: what these paint in ASCII characters.
     pub plain: String,
 }
@@ -100,7 +103,8 @@ pub fn parse(source: &str, kind: Kind, thoughts: &str) -> Result<Picture, CowFil
     if plain.trim().is_empty() {
         return Err(error(from, Problem::Blank));
     }
-    Ok(Picture { colour, plain })
+    let half = halve(&colour);
+    Ok(Picture { colour, half, plain })
 }
 
 /// `text` with blanks for its tabs, and no colour at its end; or the row and value of its first control character that is
