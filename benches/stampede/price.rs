@@ -56,7 +56,8 @@ const TRICKLE_PAUSE: Duration = Duration::from_micros(400);
 const HELPS: u32 = 2000;
 
 /// Lines that get a reply.
-const QUESTIONS: [&str; 9] = ["", "help all", "who", "who x", "cows", "login x", "say x x", "art color", "history"];
+const QUESTIONS: [&str; 10] =
+    ["", "help all", "who", "who x", "cows", "login x", "say x x", "art color", "show mew", "history"];
 
 /// Prints a row for each input, the last for yields to `receivers`.
 #[expect(clippy::disallowed_methods, reason = "a byte comes by itself only after a pause")]

@@ -33,6 +33,8 @@ pub enum Command<'a> {
     Quit,
     /// `art color|half|plain|small|off`.
     Art(Art),
+    /// `show COW [ART]`; without an art the connection's own.
+    Show(&'a str, Option<Art>),
     /// `notify on|off`.
     Notify(bool),
     /// `history [N]`; without a number all that there is.
@@ -101,19 +103,20 @@ struct Row {
 
 /// Every command, in the order of `help all`.
 #[rustfmt::skip]
-const COMMANDS: [Row; 10] = {
+const COMMANDS: [Row; 11] = {
     use {Gate::*, Listed::*, Throttle::*};
     [
-        row("who",     "who [PREFIX]",                   Any,     Help,    Line,   parse_who),
-        row("cows",    "cows",                           Any,     Help,    Line,   |_| Some(Command::Cows)),
-        row("login",   "login COW",                      Guest,   Help,    Line,   parse_login),
-        row("say",     "say COW TEXT",                   Session, Help,    Speech, parse_say),
-        row("yield",   "yield TEXT",                     Session, Help,    Speech, parse_yield),
-        row("quit",    "quit",                           Any,     Help,    Exempt, |_| Some(Command::Quit)),
-        row("help",    "help, help all",                 Any,     All,     Line,   parse_help),
-        row("art",     "art color|half|plain|small|off", Any,     All,     Line,   parse_art),
-        row("notify",  "notify on|off",                  Session, All,     Line,   parse_notify),
-        row("history", "history [N]",                    Session, History, Line,   parse_history),
+        row("who",     "who [PREFIX]",                          Any,     Help,    Line,   parse_who),
+        row("cows",    "cows",                                  Any,     Help,    Line,   |_| Some(Command::Cows)),
+        row("login",   "login COW",                             Guest,   Help,    Line,   parse_login),
+        row("say",     "say COW TEXT",                          Session, Help,    Speech, parse_say),
+        row("yield",   "yield TEXT",                            Session, Help,    Speech, parse_yield),
+        row("quit",    "quit",                                  Any,     Help,    Exempt, |_| Some(Command::Quit)),
+        row("help",    "help, help all",                        Any,     All,     Line,   parse_help),
+        row("art",     "art color|half|plain|small|off",        Any,     All,     Line,   parse_art),
+        row("show",    "show COW [color|half|plain|small|off]", Any,     All,     Line,   parse_show),
+        row("notify",  "notify on|off",                         Session, All,     Line,   parse_notify),
+        row("history", "history [N]",                           Session, History, Line,   parse_history),
     ]
 };
 
@@ -213,6 +216,15 @@ fn parse_art(rest: &str) -> Option<Command<'_>> {
     Art::from_name(rest.trim_matches(' ')).map(Command::Art)
 }
 
+fn parse_show(rest: &str) -> Option<Command<'_>> {
+    let mut words = rest.split(' ').filter(|word| !word.is_empty());
+    match (words.next()?, words.next(), words.next()) {
+        (cow, None, _) => Some(Command::Show(cow, None)),
+        (cow, Some(art), None) => Some(Command::Show(cow, Some(Art::from_name(art)?))),
+        _ => None,
+    }
+}
+
 fn parse_notify(rest: &str) -> Option<Command<'_>> {
     match rest.trim_matches(' ') {
         "on" => Some(Command::Notify(true)),
@@ -307,6 +319,7 @@ mod tests {
     fn words_that_do_not_fit_the_usage_are_refused() {
         for (usage, lines) in [
             ("art color|half|plain|small|off", &["art Plain", "art plain off"][..]),
+            ("show COW [color|half|plain|small|off]", &["show", "show tux Plain", "show tux off off"]),
             ("notify on|off", &["notify on off"]),
             ("history [N]", &["history +1", "history 1.5"]),
             ("say COW TEXT", &["say sheep ", "say sheep ''", "say sheep \u{3000}"]),

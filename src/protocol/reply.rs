@@ -38,6 +38,8 @@ pub enum Reply<'a> {
     Goodbye,
     /// To `art`.
     ArtIs(Art),
+    /// To `show`: the cow, and how many lines of its picture follow.
+    Picture(Name<'a>, usize),
     /// To `notify`.
     NoticesAre(bool),
     /// To `history`: how many messages follow.
@@ -104,6 +106,8 @@ impl Display for Reply<'_> {
             Reply::SentToCows(count) => write!(f, "Sent to {count} cows"),
             Reply::Goodbye => f.write_str("Goodbye."),
             Reply::ArtIs(art) => write!(f, "Art is {}", art.name()),
+            Reply::Picture(cow, 1) => write!(f, "{cow}: 1 line"),
+            Reply::Picture(cow, lines) => write!(f, "{cow}: {lines} lines"),
             Reply::NoticesAre(on) => write!(f, "Notices are {}", if *on { "on" } else { "off" }),
             Reply::History(1) => f.write_str("History: 1 message"),
             Reply::History(count) => write!(f, "History: {count} messages"),

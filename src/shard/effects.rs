@@ -14,7 +14,7 @@ pub struct Effects {
     pub receiver: Option<CowId>,
     /// A frame for other cores. This may wait for room.
     pub forward: Forward,
-    /// For the sender: one line, LF included, and after `History:` its blocks.
+    /// For the sender: one line, LF included, and what follows the reply to `history` or `show`.
     pub reply: Vec<u8>,
     /// For the receivers on this core, by [`super::Shard::on_frame`].
     pub local: Option<Frame>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::effects::{Effects, Forward, Frame, Outcome};
 use super::history::History;
-use super::message::{Message, name};
+use super::message::{Message, body, name};
 use super::rendering::Rendering;
 use super::roster::Roster;
 use super::{Shard, ShardContext};
@@ -14,6 +14,7 @@ use crate::directory::{CowPermit, Owner, Quota};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits::WHO_NAMES_MAX;
 use crate::metrics::{CoreMetrics, Counter};
+use crate::protocol::art::Art;
 use crate::protocol::command::{Command, Extensions, Standing};
 use crate::protocol::name::{Name, Prefix, any_of};
 use crate::protocol::refusal::Refusal;
@@ -72,6 +73,7 @@ impl<'s> Execution<'s> {
                 self.roster.set_rendering(self.from, Rendering { art, ..rendering });
                 Ok(Reply::ArtIs(art))
             }
+            Command::Show(name, art) => self.show(name, art),
             Command::Notify(on) => {
                 self.roster.set_subscribed(self.from, on);
                 Ok(Reply::NoticesAre(on))
@@ -175,6 +177,22 @@ impl<'s> Execution<'s> {
         self.effects.local = Some(frame);
         self.effects.receivers = others;
         Ok(Reply::SentToCows(others))
+    }
+
+    fn show<'a>(&mut self, text: &'a str, art: Option<Art>) -> Result<Reply<'a>, Refusal<'a>>
+    where
+        's: 'a,
+    {
+        let cow = self.find(text)?;
+        let rendering = self.roster.rendering(self.from);
+        let body = body(&self.context.herd, cow.breed(), art.unwrap_or(rendering.art));
+        // The picture of a file may end in empty lines.
+        let body = body.unwrap_or_default().trim_end_matches('\n');
+        let lines = body.lines().count();
+        if lines > 0 {
+            self.blocks.push(rendering.end_lines(format!("{body}\n")));
+        }
+        Ok(Reply::Picture(self.name(cow), lines))
     }
 
     fn history<'a>(&mut self, count: Option<usize>) -> Result<Reply<'a>, Refusal<'a>> {

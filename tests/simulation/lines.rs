@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use cowchat::cows::small;
 use cowchat::ids::ConnectionId;
 use cowchat::protocol::art::Art;
 use cowchat::protocol::line::{Line, LineTooLong};
@@ -70,6 +71,7 @@ impl World {
                     self.tell(place.0, Presence::Left(cow));
                 }
             }
+            98..99 => self.show(place, cow),
             _ => self.expect_reply(place, "", HELP),
         }
     }
@@ -112,6 +114,28 @@ impl World {
         let art = Art::ALL[self.random.usize(..Art::ALL.len())];
         self.expect_reply(place, &format!("art {}", art.name()), &format!("Art is {}", art.name()));
         self.connection(place).rendering.art = art;
+    }
+
+    fn show(&mut self, place: Place, cow: usize) {
+        let named = Some(Art::ALL[self.random.usize(..Art::ALL.len())]).filter(|_| self.random.bool());
+        let line = named.map_or(String::new(), |art| format!(" {}", art.name()));
+        let effects = self.execute(place, &format!("show {}{line}", name_of(cow)));
+        let connection = self.connection(place);
+        connection.wire.push_reply(&effects.reply);
+        let picture = match named.unwrap_or(connection.rendering.art) {
+            Art::Color => "COLOUR\n",
+            Art::Half => "HALF\n",
+            Art::Plain => "PLAIN\n",
+            Art::Small => &format!("{}\n", small::BODY),
+            Art::Off => "",
+        };
+        let lines = match picture.lines().count() {
+            1 => "1 line".to_owned(),
+            count => format!("{count} lines"),
+        };
+        let text = std::str::from_utf8(&effects.reply).expect("replies are UTF-8");
+        assert_eq!(without_id(text), format!("{}: {lines}\n{picture}", name_of(cow)));
+        assert!(matches!(effects.forward, Forward::Nowhere) && effects.local.is_none(), "it sends nothing");
     }
 
     fn notify(&mut self, place: Place, session: Option<SessionId>) {

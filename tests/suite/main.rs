@@ -23,6 +23,7 @@ mod readers;
 mod rendering;
 mod server_faults;
 mod service_unit;
+mod show;
 mod shutdown;
 mod start;
 mod support;

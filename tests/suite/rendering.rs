@@ -4,14 +4,11 @@
 //! whichever core it is, from the reply to its request on; a connection that has never sent an id sees none.
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 
-use crate::support::{Client, HELP, LAST_LINE, NO_USERS, Server, all_cows, filled, message, picture};
+use crate::support::{Client, HELP, LAST_LINE, NO_USERS, Server, all_cows, builtin, filled, message, picture};
 use charasay::bubbles::BubbleType;
 use charasay::{Chara, format_character};
-use cowchat::cows::bubble::Bubble;
-use cowchat::cows::herd::Cow;
-use cowchat::cows::{Herd, small};
+use cowchat::cows::small;
 
 const ARTS: [&str; 5] = ["color", "half", "plain", "small", "off"];
 
@@ -28,12 +25,6 @@ fn message_in(art: &str, from: &str, private: bool, text: &str) -> String {
         "small" => format!("{bubble}{}\n", small::BODY),
         _ => format!("{} {text}\n", whole.lines().next().expect("a header")),
     }
-}
-
-/// A built-in cow.
-fn builtin(cow: &str) -> &'static Cow {
-    static COWS: LazyLock<Vec<Cow>> = LazyLock::new(|| Herd::builtin(&Bubble::default()).expect("charasay's cows"));
-    COWS.iter().find(|known| known.name == cow).expect("a built-in cow")
 }
 
 /// What a message to oneself looks like: the block alone.

@@ -5,10 +5,19 @@ use std::sync::{LazyLock, Mutex};
 
 use charasay::bubbles::BubbleType;
 use charasay::{Chara, format_character};
+use cowchat::cows::Herd;
+use cowchat::cows::bubble::Bubble;
+use cowchat::cows::herd::Cow;
 
 /// Names of all cows, sorted.
 pub fn all_cows() -> Vec<&'static str> {
     charasay::BUILTIN_CHARA.to_vec()
+}
+
+/// A built-in cow with its pictures.
+pub fn builtin(cow: &str) -> &'static Cow {
+    static COWS: LazyLock<Vec<Cow>> = LazyLock::new(|| Herd::builtin(&Bubble::default()).expect("charasay's cows"));
+    COWS.iter().find(|known| known.name == cow).expect("a built-in cow")
 }
 
 /// The name of a breed's cow of this number.

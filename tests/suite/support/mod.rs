@@ -12,7 +12,7 @@ mod server;
 use std::time::{Duration, Instant};
 
 pub use client::{Client, ask_at_once, connect_from, connect_narrow, say_bytes};
-pub use drawing::{all_cows, filled, message, numbered, picture};
+pub use drawing::{all_cows, builtin, filled, message, numbered, picture};
 pub use log_line::LogLine;
 pub use process::{
     Guarded, Scratch, bpf, confine, cores, cowchat, full_pipe, kib_of, restore_limit, serve, set_soft_limit,
