@@ -104,7 +104,7 @@ fn push_colour(out: &mut String, base: u8, colour: Option<Rgb>) {
     let (extended, own) = (base + 8, base + 9);
     let written = match colour {
         None => write!(out, "{own}"),
-        Some(colour) => match (16..=255).find(|&index| palette(index) == colour) {
+        Some(colour) => match index_of(colour) {
             Some(index) => write!(out, "{extended};5;{index}"),
             None => {
                 let [red, green, blue] = colour;
@@ -156,8 +156,6 @@ const BASICS: [u32; 16] = [
 
 /// A colour of xterm's palette: 16 basics, a cube of 6x6x6, 24 greys without black and white.
 fn palette(index: u8) -> Rgb {
-    // The cube's steps are 0, 95, 135, 175, 215, 255.
-    let step = |level: u8| if level == 0 { 0 } else { 55 + 40 * level };
     match index {
         0..16 => {
             let [_, rgb @ ..] = BASICS[usize::from(index)].to_be_bytes();
@@ -168,6 +166,20 @@ fn palette(index: u8) -> Rgb {
             [step(place / 36), step(place / 6 % 6), step(place % 6)]
         }
         232..=255 => [8 + 10 * (index - 232); 3],
+    }
+}
+
+/// The cube's steps: 0, 95, 135, 175, 215, 255.
+fn step(level: u8) -> u8 {
+    if level == 0 { 0 } else { 55 + 40 * level }
+}
+
+/// The place of a colour among the cube and the greys, if it is one of them.
+fn index_of(colour: Rgb) -> Option<u8> {
+    let level = |part: u8| (0..6).find(|&level| step(level) == part);
+    match colour.map(level) {
+        [Some(red), Some(green), Some(blue)] => Some(16 + 36 * red + 6 * green + blue),
+        _ => (232..=255).find(|&index| palette(index) == colour),
     }
 }
 
@@ -240,5 +252,7 @@ mod tests {
         ] {
             assert_eq!(palette(index), colour, "{index}");
         }
+        assert!((16..=255).all(|index| index_of(palette(index)) == Some(index)));
+        assert_eq!([[1, 0, 0], [255, 135, 1], [8, 8, 9], [205, 0, 0]].map(index_of), [None; 4]);
     }
 }
