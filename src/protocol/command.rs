@@ -166,6 +166,11 @@ impl Throttle {
     }
 }
 
+/// The first words of all commands, in lower case.
+pub fn words() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|row| row.word)
+}
+
 /// The reply to `help`.
 pub(super) fn write_help(f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str("commands: ")?;
