@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 pub use values::LineRate;
 use values::{
     CONNECTIONS_PER_ADDRESS_ALLOWED, DAY, DRAIN_TIMEOUT_MIN, LINE_BYTES_ALLOWED, MAILBOX_FRAMES_ALLOWED,
     SENDQ_BYTES_ALLOWED, address, art, bubble, bytes, level, or_off, rate, seconds_or_off, show_bytes, show_rate,
-    show_time, switch, time, whole,
+    show_time, switch, time, time_format, whole,
 };
 
 use crate::cows::bubble::BubbleKind;
@@ -43,7 +43,7 @@ pub struct Cli {
 pub enum Mode {
     /// Run the server
     Serve(Box<ServeArgs>),
-    /// Talk to a server: lines from stdin go to the server, its output goes to stdout
+    /// Chat with a server; in a pipe, lines from stdin go to it and its output goes to stdout
     Connect(ConnectArgs),
 }
 
@@ -217,10 +217,45 @@ pub enum Pin {
 /// Arguments of `cowchat connect`.
 #[derive(Debug, Args)]
 pub struct ConnectArgs {
-    /// Where the server listens: host and port
-    #[arg(value_name = "ADDR", env = "COWCHAT_CONNECT", default_value = "127.0.0.1:1337")]
+    /// Where the server listens: a host, and a port unless it is 1337
+    #[arg(value_name = "HOST[:PORT]", env = "COWCHAT_CONNECT", default_value = "127.0.0.1:1337")]
     pub address: String,
+
+    /// Log in as this cow, and again after each new connection
+    #[arg(long, value_name = "COW", env = "COWCHAT_COW", help_heading = AT_TERMINAL)]
+    pub cow: Option<String>,
+
+    /// Use colours; auto does unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", env = "COWCHAT_COLOR", default_value = "auto", help_heading = AT_TERMINAL)]
+    pub color: ColorChoice,
+
+    /// The time before each message, as in strftime(3)
+    #[arg(long, value_name = "FORMAT", env = "COWCHAT_TIME", default_value = "%H:%M", value_parser = time_format(), help_heading = AT_TERMINAL)]
+    pub time: String,
+
+    /// Show no times
+    #[arg(long, env = "COWCHAT_NO_TIME", value_parser = switch, help_heading = AT_TERMINAL)]
+    pub no_time: bool,
+
+    /// Ring no bell; without this flag a private message rings it, and one that names your cow
+    #[arg(long, env = "COWCHAT_NO_BELL", value_parser = switch, help_heading = AT_TERMINAL)]
+    pub no_bell: bool,
+
+    /// Keep no typed lines in the state directory for the next time; lines to one cow are never kept
+    #[arg(long, env = "COWCHAT_NO_HISTORY", value_parser = switch, help_heading = AT_TERMINAL)]
+    pub no_history: bool,
+
+    /// Do not show when cows join and leave
+    #[arg(long, env = "COWCHAT_QUIET", value_parser = switch, help_heading = AT_TERMINAL)]
+    pub quiet: bool,
+
+    /// Append all that is shown to this file, without pictures and colours
+    #[arg(long, value_name = "FILE", env = "COWCHAT_CONNECT_LOG", help_heading = AT_TERMINAL)]
+    pub log: Option<PathBuf>,
 }
+
+/// In a pipe these flags have no effect.
+const AT_TERMINAL: &str = "At a terminal";
 
 #[cfg(test)]
 mod tests {

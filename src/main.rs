@@ -11,9 +11,10 @@ use cowchat::boot::config::{Config, ConfigError};
 use cowchat::boot::invocation::{Invocation, without_controls};
 use cowchat::boot::server::{Server, ServerError};
 use cowchat::boot::{raise_limits, signals};
-use cowchat::cli::Mode;
+use cowchat::cli::{ConnectArgs, Mode};
+use cowchat::client::{Address, Client, Options};
 use cowchat::log::LogWriter;
-use cowchat::{client, last_words, panics};
+use cowchat::{last_words, panics};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
@@ -46,9 +47,27 @@ fn run(invocation: &Invocation) -> anyhow::Result<()> {
             raise_limits();
             serve(Config::new(args, invocation.unknown_variables())?)?;
         }
-        Mode::Connect(args) => client::run(&args.address)?,
+        Mode::Connect(args) => connect(args)?,
     }
     Ok(())
+}
+
+/// Talks to a server until the user leaves. A signal leaves the terminal as it was.
+fn connect(args: &ConnectArgs) -> anyhow::Result<()> {
+    let client = Client::new(Options {
+        address: Address::new(&args.address),
+        cow: args.cow.clone(),
+        color: args.color,
+        time: (!args.no_time).then(|| args.time.clone()),
+        bell: !args.no_bell,
+        history: !args.no_history,
+        quiet: args.quiet,
+        log: args.log.clone(),
+    });
+    if let Some(stop) = client.stop() {
+        signals::watch(move |_| stop.stop())?;
+    }
+    Ok(client.run()?)
 }
 
 /// Runs a server until a signal asks it to stop.

@@ -41,8 +41,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("faults", &[]),
     ("held_bytes", &[]),
-    // Knows nothing of the server but where it listens.
-    ("client", &[]),
+    // Knows nothing of the server but its protocol.
+    ("client", &["cows", "protocol"]),
 ];
 
 /// These import nothing but each other.
@@ -378,13 +378,15 @@ fn tests_that_are_none<'s>(script: &'s str, files: &[File]) -> Vec<&'s str> {
     words.filter(is_none).collect()
 }
 
-/// Flags that cannot be set by the environment variable of their name.
+/// Flags that cannot be set by the environment variable of their name, or that of their command and name.
 fn flags_without_variable(command: &clap::Command) -> Vec<String> {
     let own = command.get_arguments().filter(|flag| !flag.is_global_set());
     let lacking = own.filter_map(|flag| {
         let name = flag.get_long().filter(|name| !matches!(*name, "help" | "version"))?;
-        let variable = format!("COWCHAT_{}", name.to_uppercase().replace('-', "_"));
-        (flag.get_env() != Some(variable.as_ref())).then(|| format!("{} --{name}", command.get_name()))
+        let variable = |name: &str| format!("COWCHAT_{}", name.to_uppercase().replace('-', "_"));
+        let variables = [variable(name), variable(&format!("{} {name}", command.get_name())).replace(' ', "_")];
+        let has_one = variables.iter().any(|variable| flag.get_env() == Some(variable.as_ref()));
+        (!has_one).then(|| format!("{} --{name}", command.get_name()))
     });
     lacking.chain(command.get_subcommands().flat_map(flags_without_variable)).collect()
 }

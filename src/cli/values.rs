@@ -123,6 +123,14 @@ pub(super) fn art() -> impl TypedValueParser<Value = Art> {
     names.map(|name| Art::from_name(&name).unwrap_or_default())
 }
 
+/// How a time looks, as in strftime(3).
+pub(super) fn time_format() -> impl Parse<String> {
+    |text: &str| match jiff::fmt::strtime::format(text, &jiff::ZonedDateTime::now()) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{error} (use conversions of strftime(3), such as %H:%M)")),
+    }
+}
+
 pub(super) fn bubble() -> impl TypedValueParser<Value = BubbleKind> {
     let names = PossibleValuesParser::new(BubbleKind::NAMES);
     names.map(|name| BubbleKind::from_name(&name).unwrap_or_default())

@@ -158,7 +158,7 @@ fn without_a_server_it_says_so_and_what_to_do() {
 fn a_wrong_address_is_named_with_a_right_one() {
     // A part of a name has 63 bytes at most, so no name server is asked for this one.
     let unknown = format!("{}:1337", "x".repeat(64));
-    for address in ["localhost", "127.0.0.1", "127.0.0.1:cow", "", &unknown] {
+    for address in ["127.0.0.1:cow", "127.0.0.1:", "", &unknown] {
         let (printed, complaint, code) = run(cowchat().args(["connect", address]), b"who\n");
         assert_eq!((printed.as_str(), code), ("", Some(1)), "{address:?}");
         assert!(complaint.starts_with(&format!("cowchat: cannot find {address}: ")), "{complaint}");

@@ -1,0 +1,278 @@
+//! One chat without sockets and terminal: lines in, effects out.
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A conversation, and the time.
+struct Chat {
+    conversation: Conversation,
+    now: Duration,
+}
+
+impl Chat {
+    fn new(cow: Option<&str>) -> Self {
+        let wishes = Wishes { cow: cow.map(str::to_owned), quiet: false };
+        Chat { conversation: Conversation::new("here".to_owned(), wishes), now: Duration::ZERO }
+    }
+
+    /// Logged in as tux, on a server that answers ids.
+    fn as_tux() -> Self {
+        let mut chat = Chat::new(Some("tux"));
+        assert_eq!(chat.connect(), ["> 1 art off"]);
+        assert_eq!(chat.receive("1 Art is off"), ["> 2 cows", "> 3 login tux"]);
+        let welcome = "| - here: 2 cows are free. login COW to join (Tab lists them), /help";
+        assert_eq!(chat.receive("2 Available cow names: aya, tux"), [welcome]);
+        let logged_in = ["> 4 notify on", "> 5 history 20", "| Logged in as tux"];
+        assert_eq!(chat.receive("3 Logged in as tux"), logged_in);
+        assert_eq!(chat.receive("4 Notices are on"), [""; 0]);
+        assert_eq!(chat.receive("5 error: history is off"), [""; 0]);
+        assert_eq!(chat.conversation.prompt(), "tux> ");
+        chat
+    }
+
+    fn connect(&mut self) -> Vec<String> {
+        self.conversation.connected(self.now);
+        self.effects()
+    }
+
+    fn receive(&mut self, line: &str) -> Vec<String> {
+        self.conversation.on_line(line.as_bytes(), self.now);
+        self.effects()
+    }
+
+    fn type_in(&mut self, line: &str) -> Vec<String> {
+        self.conversation.on_typed(line);
+        self.effects()
+    }
+
+    fn lose(&mut self) -> Vec<String> {
+        self.conversation.disconnected("it closed the connection");
+        self.effects()
+    }
+
+    fn wait(&mut self, time: Duration) -> Vec<String> {
+        self.now += time;
+        self.conversation.on_time(self.now);
+        self.effects()
+    }
+
+    fn effects(&mut self) -> Vec<String> {
+        let written = |effect| match effect {
+            Effect::Show(item) => {
+                let drawn = matches!(item, Item::Message { picture: Some(_), .. } | Item::Cow { .. });
+                format!("|{} {}", if drawn { "^" } else { "" }, item.transcript())
+            }
+            Effect::Send(line) => format!("> {line}"),
+            other => format!("{other:?}"),
+        };
+        self.conversation.take_effects().into_iter().map(written).collect()
+    }
+}
+
+#[test]
+fn a_message_waits_for_its_picture_and_all_keep_their_order() {
+    let mut chat = Chat::as_tux();
+    assert_eq!(chat.receive("0 ferris says: one"), ["> 6 show ferris color"]);
+    assert_eq!(chat.receive("0 ferris#2 says: two"), [""; 0]);
+    assert_eq!(chat.receive("0 * aya has joined"), [""; 0]);
+    assert_eq!(chat.receive("6 ferris: 2 lines"), [""; 0]);
+    assert_eq!(chat.receive("\x1b[41m  \x1b[m"), [""; 0]);
+    let all = ["|^ ferris says: one", "|^ ferris#2 says: two", "| * aya has joined"];
+    assert_eq!(chat.receive("0 ferris says to you: part of the picture"), all);
+    assert_eq!(chat.receive("0 ferris says: three"), ["|^ ferris says: three"], "it is asked for once");
+}
+
+#[test]
+fn a_message_waits_for_a_second_at_most() {
+    let mut chat = Chat::as_tux();
+    chat.receive("0 ferris says: one");
+    assert_eq!(chat.conversation.deadline(), Some(PICTURE_WAIT_MAX));
+    assert_eq!(chat.wait(PICTURE_WAIT_MAX / 2), [""; 0]);
+    assert_eq!(chat.wait(PICTURE_WAIT_MAX / 2), ["| ferris says: one"]);
+    assert_eq!(chat.conversation.deadline(), None);
+    assert_eq!(chat.receive("6 error: unknown command show (try help)"), [""; 0]);
+    assert_eq!(chat.receive("0 ferris says: two"), ["| ferris says: two"], "there is no picture");
+}
+
+#[test]
+fn one_line_at_a_time_waits_for_its_reply() {
+    let mut chat = Chat::as_tux();
+    assert_eq!(chat.type_in("one"), ["| > one", "> 6 yield one"]);
+    assert_eq!(chat.type_in("say aya two"), [""; 0]);
+    assert_eq!(chat.type_in("'three'"), [""; 0]);
+    assert_eq!(chat.receive("6 Sent to 1 cow"), ["| Sent to 1 cow", "| > say aya two", "> 7 say aya two"]);
+    let next = ["| error: cow aya is not logged in", "| > 'three'", "> 8 yield \"'three'\""];
+    assert_eq!(chat.receive("7 error: cow aya is not logged in"), next);
+    assert_eq!(chat.type_in("four"), [""; 0]);
+    assert_eq!(chat.conversation.drop_typed(), 1);
+    assert_eq!(chat.receive("8 Sent to 1 cow"), ["| Sent to 1 cow"]);
+}
+
+#[test]
+fn private_messages_and_the_own_name_ring() {
+    let mut chat = Chat::as_tux();
+    chat.conversation.art = Some(Art::Small);
+    assert_eq!(chat.type_in("/r hi"), ["| > /r hi", "| - no cow has written to you alone yet"]);
+    assert_eq!(chat.receive("0 aya says to you: hi"), ["Bell", "| aya says to you: hi"]);
+    assert_eq!(chat.receive("0 aya says: hey, Tux!"), ["Bell", "| aya says: hey, Tux!"]);
+    for text in ["tuxedo", "tux#2", "hello"] {
+        assert_eq!(chat.receive(&format!("0 mew says: {text}")), [format!("| mew says: {text}")]);
+    }
+    assert_eq!(chat.type_in("/r \"yes\""), ["| > /r \"yes\"", "> 6 say aya '\"yes\"'"]);
+}
+
+#[test]
+fn messages_from_before_are_neither_drawn_nor_ring() {
+    let mut chat = Chat::as_tux();
+    chat.type_in("history 2");
+    assert_eq!(chat.receive("6 History: 2 messages"), [""; 0]);
+    assert_eq!(chat.receive("0 aya says: tux"), ["| (before) aya says: tux"]);
+    assert_eq!(chat.receive("0 aya says: two"), ["| (before) aya says: two"]);
+    assert_eq!(chat.receive("0 aya says: three"), ["> 7 show aya color"]);
+}
+
+#[test]
+fn a_guest_is_told_to_log_in() {
+    let mut chat = Chat::new(None);
+    chat.connect();
+    assert_eq!(chat.receive("1 Art is off"), ["> 2 cows"]);
+    assert_eq!(chat.type_in("who"), ["| > who", "> 3 who"]);
+    let told = chat.type_in("hello");
+    assert_eq!(told, [""; 0], "the line before is not answered yet");
+    let told = chat.receive("3 Registered users: (none)");
+    assert!(matches!(&told[..], [_, typed, advice] if typed == "| > hello" && advice.contains("login")), "{told:?}");
+}
+
+#[test]
+fn after_a_lost_connection_the_same_cow_logs_in() {
+    let mut chat = Chat::as_tux();
+    assert_eq!(
+        chat.lose(),
+        ["| - here has gone away: it closed the connection. Connecting again", "ConnectAfter(500ms)"]
+    );
+    assert_eq!(chat.conversation.prompt(), "tux (offline)> ");
+    assert_eq!(chat.lose(), ["ConnectAfter(1s)"], "a connection that fails is told once");
+    let kept = chat.type_in("hello");
+    assert_eq!(kept.last().map(String::as_str), Some("Keep(\"hello\")"), "{kept:?}");
+    assert_eq!(chat.type_in(""), ["ConnectAfter(0ns)"]);
+    chat.connect();
+    assert_eq!(chat.receive("6 Art is off"), ["> 7 cows", "> 8 login tux"]);
+    chat.receive("7 Available cow names: aya");
+    assert_eq!(chat.receive("8 error: cow tux is already taken"), ["| error: cow tux is already taken", "> 9 cows"]);
+    assert_eq!(chat.receive("9 Available cow names: aya"), ["| - free: aya"]);
+    assert_eq!(chat.conversation.prompt(), "> ");
+    for pause in ["500ms", "1s", "2s", "4s", "8s", "16s", "30s", "30s"] {
+        assert_eq!(chat.lose().last(), Some(&format!("ConnectAfter({pause})")));
+    }
+}
+
+#[test]
+fn lines_that_wait_are_sent_after_the_next_login() {
+    let mut chat = Chat::as_tux();
+    chat.type_in("one");
+    chat.type_in("two");
+    let lost = chat.lose();
+    assert!(lost.iter().any(|line| line.contains("not answered")), "{lost:?}");
+    assert!(lost.iter().any(|line| line.contains("Ctrl-C")), "{lost:?}");
+    chat.connect();
+    assert_eq!(chat.receive("7 Art is off"), ["> 8 cows", "> 9 login tux"]);
+    chat.receive("8 Available cow names: tux");
+    let sent = chat.receive("9 Logged in as tux");
+    assert!(sent.contains(&"> 12 yield two".to_owned()), "{sent:?}");
+}
+
+#[test]
+fn a_session_that_ends_for_its_silence_is_not_begun_again() {
+    let mut chat = Chat::as_tux();
+    assert_eq!(chat.receive("0 * closed: idle"), ["| * closed: idle"]);
+    assert_eq!(chat.lose(), ["| - here has ended the session. Enter connects again"]);
+    assert_eq!(chat.type_in(""), ["ConnectAfter(0ns)"]);
+}
+
+#[test]
+fn to_leave_is_to_quit_and_the_second_time_at_once() {
+    let mut chat = Chat::as_tux();
+    assert_eq!(chat.type_in("/exit"), ["| > /exit", "> 6 quit"]);
+    assert_eq!(chat.receive("6 Goodbye."), ["| Goodbye."]);
+    assert_eq!(chat.lose(), ["Exit"]);
+    let mut chat = Chat::as_tux();
+    chat.conversation.leave();
+    chat.conversation.leave();
+    assert_eq!(chat.effects(), ["> 6 quit", "Exit"]);
+    let mut chat = Chat::as_tux();
+    chat.lose();
+    chat.conversation.leave();
+    assert_eq!(chat.effects(), ["Exit"]);
+}
+
+#[test]
+fn a_server_without_ids_is_shown_as_it_is() {
+    let mut chat = Chat::new(Some("tux"));
+    chat.connect();
+    assert_eq!(chat.receive("welcome"), [""; 0]);
+    let known = chat.receive("error: unknown command 1");
+    assert_eq!(known.first().map(String::as_str), Some("| welcome"));
+    assert_eq!(known.last().map(String::as_str), Some("> login tux"));
+    assert_eq!(chat.receive("Logged in as tux"), ["| Logged in as tux"]);
+    assert_eq!(chat.conversation.prompt(), "tux> ");
+    assert_eq!(chat.receive("\x1b[2J\x1b[31ma\rb\x07"), ["| [2Jab"], "nothing moves the cursor");
+    assert_eq!(chat.type_in("hello"), ["| > hello", "> yield hello"]);
+    assert_eq!(chat.type_in("who"), ["| > who", "> who"], "nothing waits");
+}
+
+#[test]
+fn what_is_no_chat_is_told() {
+    let mut chat = Chat::new(None);
+    chat.connect();
+    chat.receive("HTTP/1.1 400 Bad Request\r");
+    chat.receive("Connection: close\r");
+    assert_eq!(chat.lose(), ["Fail(NoChat(\"HTTP/1.1 400 Bad Request\"))"]);
+    let mut chat = Chat::new(None);
+    chat.connect();
+    assert_eq!(chat.conversation.deadline(), Some(GREETING_WAIT_MAX));
+    assert_eq!(chat.wait(GREETING_WAIT_MAX), ["Fail(Silent)"]);
+    let mut chat = Chat::new(None);
+    chat.connect();
+    chat.receive("error: server is full");
+    assert_eq!(chat.lose(), ["Fail(TurnedAway(\"server is full\"))"]);
+    // Later it may be a restart.
+    let mut chat = Chat::as_tux();
+    chat.lose();
+    chat.connect();
+    chat.receive("error: server is full");
+    let lost = chat.lose();
+    assert!(lost[0].contains("server is full"), "{lost:?}");
+    chat.connect();
+    assert_eq!(chat.wait(GREETING_WAIT_MAX), ["Close"]);
+}
+
+#[test]
+fn names_are_asked_for_once_a_second() {
+    let mut chat = Chat::as_tux();
+    chat.now += SECOND;
+    assert_eq!(chat.conversation.complete("show a", chat.now), None);
+    assert_eq!(chat.effects(), ["> 6 cows", "> 7 who"]);
+    assert_eq!(chat.conversation.complete("show a", chat.now), None, "they are on their way");
+    assert_eq!(chat.receive("6 Available cow names: aya"), [""; 0]);
+    assert_eq!(chat.receive("7 Registered users: abe, tux"), ["Complete"]);
+    let found = Some((5, vec!["abe".to_owned(), "aya".to_owned()]));
+    assert_eq!(chat.conversation.complete("show a", chat.now), found);
+    chat.now += SECOND;
+    assert_eq!(chat.conversation.complete("login ", chat.now), None);
+    assert_eq!(chat.effects(), ["> 8 cows"]);
+    assert_eq!(chat.receive("8 error: slow down"), ["Complete"]);
+    assert_eq!(chat.conversation.complete("login ", chat.now), Some((6, vec!["aya".to_owned()])));
+}
+
+#[test]
+fn show_draws_the_picture_that_it_fetches() {
+    let mut chat = Chat::as_tux();
+    assert_eq!(chat.type_in("show aya"), ["| > show aya", "> 6 show aya color"]);
+    chat.receive("6 aya: 1 line");
+    assert_eq!(chat.receive("\x1b[41m  \x1b[m"), ["|^ (aya)"]);
+    assert_eq!(chat.receive("0 aya says: hi"), ["|^ aya says: hi"], "it is known now");
+    assert_eq!(chat.type_in("show nosuch"), ["| > show nosuch", "> 7 show nosuch color"]);
+    let refused = "no cow named nosuch (try cows)";
+    assert_eq!(chat.receive(&format!("7 error: {refused}")), [format!("| error: {refused}")]);
+}

@@ -1,0 +1,153 @@
+//! What happens outside of the chat's own thread: keys, connections, lines of the server, signals. A thread waits for each
+//! and tells it.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::TcpStream;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::Instant;
+
+use crossterm::event;
+
+use super::address::Address;
+use super::error::ClientError;
+
+/// Events that may wait. The threads that send them wait, too, so a server is read as fast as the terminal shows.
+const EVENTS_MAX: usize = 256;
+
+/// Bytes of one line of the server at most: `who` lists 1000 names of 43 bytes. A longer one is cut into several.
+const LINE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Something that has happened.
+pub(super) enum Event {
+    /// A key, a paste, or another size of the window.
+    Terminal(event::Event),
+    /// The terminal can be read no more.
+    TerminalGone(io::Error),
+    /// There is a connection.
+    Connected(TcpStream),
+    /// A line of the server, without its LF.
+    Line(Vec<u8>),
+    /// The connection has ended, or could not be made.
+    Disconnected(ClientError),
+    /// A signal asks the client to end.
+    Stop,
+}
+
+/// Where events arrive, in the order in which they were told.
+pub(super) struct Events {
+    sender: SyncSender<Event>,
+    receiver: Receiver<Event>,
+}
+
+/// Ends an interactive client.
+pub struct Stop(SyncSender<Event>);
+
+impl Stop {
+    /// Has the client leave its terminal as it was, and end.
+    pub fn stop(&self) {
+        // One that has ended needs no event.
+        let _ = self.0.send(Event::Stop);
+    }
+}
+
+impl Events {
+    pub(super) fn new() -> Self {
+        let (sender, receiver) = sync_channel(EVENTS_MAX);
+        Events { sender, receiver }
+    }
+
+    pub(super) fn stop(&self) -> Stop {
+        Stop(self.sender.clone())
+    }
+
+    /// Waits for the next event, until `deadline` if there is one; `None` if it is over.
+    pub(super) fn next(&self, deadline: Option<Instant>) -> Option<Event> {
+        match deadline {
+            // `self` has a sender, so the channel is open.
+            None => self.receiver.recv().ok(),
+            Some(at) => self.receiver.recv_timeout(at.saturating_duration_since(Instant::now())).ok(),
+        }
+    }
+
+    /// The next event that has already happened.
+    pub(super) fn next_now(&self) -> Option<Event> {
+        self.receiver.try_recv().ok()
+    }
+
+    /// Tells what happens at the terminal from now on.
+    ///
+    /// # Errors
+    /// When there can be no thread more.
+    pub(super) fn watch_terminal(&self) -> io::Result<()> {
+        let events = self.sender.clone();
+        spawn("keys", move || {
+            loop {
+                let (event, is_last) = match event::read() {
+                    Ok(event) => (Event::Terminal(event), false),
+                    Err(error) => (Event::TerminalGone(error), true),
+                };
+                // The client has ended.
+                if events.send(event).is_err() || is_last {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// Connects, and tells how that has ended.
+    ///
+    /// # Errors
+    /// When there can be no thread more.
+    pub(super) fn connect(&self, address: &Address) -> io::Result<()> {
+        let (address, events) = (address.clone(), self.sender.clone());
+        spawn("connect", move || {
+            let event = address.connect().map_or_else(Event::Disconnected, Event::Connected);
+            // The client has ended.
+            let _ = events.send(event);
+        })
+    }
+
+    /// Tells the lines that arrive on `stream`, and its end.
+    ///
+    /// # Errors
+    /// When there can be no thread more.
+    pub(super) fn watch_server(&self, stream: TcpStream, address: &Address) -> io::Result<()> {
+        let (address, events) = (address.to_string(), self.sender.clone());
+        spawn("server", move || {
+            let error = read_lines(stream, |line| events.send(Event::Line(line)).is_ok());
+            // The client has ended.
+            let _ = events.send(Event::Disconnected(ClientError::Broken { address, error }));
+        })
+    }
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Events")
+    }
+}
+
+/// Gives each line of `stream` to `tell` until that returns false. Returns why there are no more.
+fn read_lines(stream: TcpStream, tell: impl Fn(Vec<u8>) -> bool) -> io::Error {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = Vec::new();
+        match reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
+            Ok(0) => return io::Error::new(io::ErrorKind::UnexpectedEof, "it closed the connection"),
+            Ok(_) => {
+                line.pop_if(|last| *last == b'\n');
+                if !tell(line) {
+                    return io::ErrorKind::BrokenPipe.into();
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return error,
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
+}

@@ -1,0 +1,67 @@
+//! What the client shows: one item is one thing that happened, not drawn yet.
+
+use std::rc::Rc;
+
+use super::picture::Picture;
+
+/// One thing to show above the typed line.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Item {
+    /// A line of the client's own.
+    Status(String),
+    /// A line of the client's own that asks the user to do something else.
+    Problem(String),
+    /// A reply to what the user typed.
+    Reply(String),
+    /// A refusal, without `error: `.
+    Refusal(String),
+    /// A user has joined or left, or another notice of the server.
+    Notice(String),
+    /// A line that the user typed.
+    Typed(String),
+    /// A message.
+    Message {
+        /// Its sender.
+        sender: String,
+        /// Whether it is for this user only.
+        private: bool,
+        /// What was said.
+        text: String,
+        /// The sender's picture, if the server has one.
+        picture: Option<Rc<Picture>>,
+    },
+    /// A message from before: it is not drawn.
+    Past {
+        /// Its sender.
+        sender: String,
+        /// What was said.
+        text: String,
+    },
+    /// A cow alone, as `show` asks for it.
+    Cow {
+        /// Its name.
+        name: String,
+        /// Its picture.
+        picture: Rc<Picture>,
+    },
+    /// A line of a server whose lines the client cannot tell apart. May have colours.
+    Raw(String),
+}
+
+impl Item {
+    /// The item as one line of a transcript, without colours and pictures.
+    pub(super) fn transcript(&self) -> String {
+        match self {
+            Item::Status(text) | Item::Problem(text) => format!("- {text}"),
+            Item::Reply(text) | Item::Notice(text) => text.clone(),
+            Item::Refusal(text) => format!("error: {text}"),
+            Item::Typed(text) => format!("> {text}"),
+            Item::Message { sender, private, text, .. } => {
+                format!("{sender} says{}: {text}", if *private { " to you" } else { "" })
+            }
+            Item::Past { sender, text } => format!("(before) {sender} says: {text}"),
+            Item::Cow { name, .. } => format!("({name})"),
+            Item::Raw(text) => super::picture::without_colours(text),
+        }
+    }
+}

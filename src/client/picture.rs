@@ -1,0 +1,64 @@
+//! A cow's picture in all its forms, from the lines of the server.
+
+use crate::cows::half::halve;
+use crate::cows::plain::shade;
+use crate::cows::sgr::{keep_colours, size};
+use crate::cows::small;
+use crate::protocol::art::Art;
+
+/// A picture in one form: what stands below a bubble, without an LF at its end, and how many columns and rows it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Form {
+    body: String,
+    size: (usize, usize),
+}
+
+/// The forms of one picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Picture {
+    color: Form,
+    half: Form,
+    plain: Form,
+}
+
+impl Form {
+    fn new(body: String) -> Self {
+        let size = size(&body);
+        Form { body, size }
+    }
+}
+
+impl Picture {
+    /// The picture of this body, which is in colour and has passed [`colours_only`].
+    pub(super) fn new(color: String) -> Self {
+        let [half, plain] = [halve(&color), shade(&color)].map(Form::new);
+        Picture { color: Form::new(color), half, plain }
+    }
+
+    /// The body in this style, and its columns and rows; `None` for [`Art::Off`]. Without a picture there is the small cow.
+    pub(super) fn form(picture: Option<&Self>, art: Art) -> Option<(&str, (usize, usize))> {
+        let form = match art {
+            Art::Off => return None,
+            Art::Small => return Some((small::BODY, size(small::BODY))),
+            Art::Color => &picture?.color,
+            Art::Half => &picture?.half,
+            Art::Plain => &picture?.plain,
+        };
+        Some((&form.body, form.size))
+    }
+
+    /// The lines of the server.
+    pub(super) fn colour(&self) -> &str {
+        &self.color.body
+    }
+}
+
+/// A line of a server without what could move the cursor: visible characters and colours stay.
+pub(super) fn colours_only(line: &[u8]) -> String {
+    keep_colours(&String::from_utf8_lossy(line))
+}
+
+/// The same without colours.
+pub(super) fn without_colours(text: &str) -> String {
+    shade(text)
+}
