@@ -19,8 +19,8 @@ use super::line::Line;
 #[derive(Debug)]
 pub(super) struct Screen {
     abilities: Abilities,
-    /// Columns of the typed row as it is drawn.
-    drawn: usize,
+    /// Column of the cursor in the typed row as it is drawn.
+    cursor: usize,
 }
 
 /// Whether a user sits in front of stdin and stdout, at a terminal that can move its cursor.
@@ -35,7 +35,7 @@ impl Screen {
     /// # Errors
     /// When the terminal refuses.
     pub(super) fn new(abilities: Abilities) -> io::Result<Self> {
-        let screen = Screen { abilities, drawn: 0 };
+        let screen = Screen { abilities, cursor: 0 };
         start()?;
         Ok(screen)
     }
@@ -68,13 +68,13 @@ impl Screen {
         }
         out.queue(cursor::MoveToColumn(u16::try_from(prompt_columns + cursor).unwrap_or(u16::MAX)))?;
         out.queue(EndSynchronizedUpdate)?;
-        self.drawn = prompt_columns + line.width(&visible);
+        self.cursor = prompt_columns + cursor;
         write(&out)
     }
 
-    /// Erases the typed row. In a window that has become narrower it may be several.
+    /// Erases the typed row. In a window that has become narrower it may be several, and the cursor stands in one of them.
     fn erase(&self, columns: usize, out: &mut Vec<u8>) -> io::Result<()> {
-        let rows_above = self.drawn.saturating_sub(1) / columns.max(1);
+        let rows_above = self.cursor / columns.max(1);
         if rows_above > 0 {
             out.queue(cursor::MoveUp(u16::try_from(rows_above).unwrap_or(u16::MAX)))?;
         }
@@ -89,7 +89,7 @@ impl Screen {
     pub(super) fn clear(&mut self) -> io::Result<()> {
         let mut out = Vec::new();
         out.queue(Clear(ClearType::All))?.queue(cursor::MoveTo(0, 0))?;
-        self.drawn = 0;
+        self.cursor = 0;
         write(&out)
     }
 
@@ -108,7 +108,7 @@ impl Screen {
     pub(super) fn suspend(&mut self) -> io::Result<()> {
         self.leave();
         kill_current_process_group(Signal::TSTP)?;
-        self.drawn = 0;
+        self.cursor = 0;
         start()
     }
 
