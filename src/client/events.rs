@@ -9,6 +9,8 @@ use std::thread;
 use std::time::Instant;
 
 use crossterm::event;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use super::address::Address;
 use super::error::ClientError;
@@ -76,11 +78,18 @@ impl Events {
         self.receiver.try_recv().ok()
     }
 
-    /// Tells what happens at the terminal from now on.
+    /// Tells what happens at the terminal from now on, and its end. crossterm does not tell the end: it tries again for ever.
     ///
     /// # Errors
     /// When there can be no thread more.
     pub(super) fn watch_terminal(&self) -> io::Result<()> {
+        let events = self.sender.clone();
+        spawn("terminal", move || {
+            let stdin = io::stdin();
+            // Without a flag it waits for a hangup or an error.
+            while poll(&mut [PollFd::new(&stdin, PollFlags::empty())], None) == Err(Errno::INTR) {}
+            let _ = events.send(Event::TerminalGone(io::Error::new(io::ErrorKind::BrokenPipe, "it is gone")));
+        })?;
         let events = self.sender.clone();
         spawn("keys", move || {
             loop {
