@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crossterm::event;
+use socket2::{SockRef, TcpKeepalive};
 
 use super::conversation::{Conversation, Effect, Wishes};
 use super::drawing::{Abilities, Drawing};
@@ -19,6 +20,16 @@ use super::screen::Screen;
 
 /// Events to take in before the screen is drawn again: more than arrive between two frames of a terminal.
 const EVENTS_DRAWN_TOGETHER: usize = 100;
+
+/// How long the server may take nothing of a line. The client waits, since one line at a time is on its way.
+const SEND_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long a connection is silent before the kernel asks the server's machine whether it is still there, and how often it
+/// asks then: nine times. So a network that is gone is told after two minutes.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(30);
+
+/// See [`KEEPALIVE_TIME`].
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Chats until the user leaves.
 ///
@@ -186,6 +197,9 @@ impl Chat {
 
     fn connected(&mut self, stream: TcpStream) -> Result<(), ClientError> {
         let broken = |error| ClientError::Broken { address: self.options.address.to_string(), error };
+        stream.set_write_timeout(Some(SEND_WAIT_MAX)).map_err(broken)?;
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL);
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive).map_err(broken)?;
         self.server = Some(stream.try_clone().map_err(broken)?);
         self.events.watch_server(stream, &self.options.address).map_err(broken)?;
         self.is_connecting = false;
