@@ -28,3 +28,4 @@ mod shutdown;
 mod start;
 mod support;
 mod telnet;
+mod terminal_typing;

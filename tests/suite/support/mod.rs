@@ -5,19 +5,25 @@
 
 mod client;
 mod drawing;
+mod listener;
 mod log_line;
 mod process;
+mod screen;
 mod server;
+mod terminal;
 
 use std::time::{Duration, Instant};
 
 pub use client::{Client, ask_at_once, connect_from, connect_narrow, say_bytes};
 pub use drawing::{all_cows, builtin, filled, message, numbered, picture};
+pub use listener::Listener;
 pub use log_line::LogLine;
 pub use process::{
     Guarded, Scratch, bpf, confine, cores, cowchat, full_pipe, kib_of, restore_limit, serve, set_soft_limit,
 };
+pub use screen::Screen;
 pub use server::Server;
+pub use terminal::{Key, Terminal};
 
 /// After this long a wait counts as a hang. No test passes or fails by how long anything takes below it.
 pub const GUARD: Duration = Duration::from_secs(60);

@@ -1,10 +1,11 @@
 //! Processes: how the program is started, what its process is allowed, and what it leaves.
 
-#![expect(unsafe_code, reason = "a child is changed between fork and exec")]
+#![expect(unsafe_code, reason = "a child is changed between fork and exec, and a descriptor is borrowed")]
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
 use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -113,7 +114,11 @@ impl Guarded {
     /// The same with this stderr.
     pub fn spawn_with_stderr(command: &mut Command, stderr: Stdio) -> Guarded {
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr);
-        let child = piped.spawn().expect("the binary runs");
+        Guarded::over(piped.spawn().expect("the binary runs"))
+    }
+
+    /// A child that runs already.
+    pub fn over(child: Child) -> Guarded {
         let (sender, over) = mpsc::channel();
         let pid = child.id().to_string();
         thread::spawn(move || {
@@ -153,6 +158,13 @@ impl Drop for Guarded {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Another descriptor of the file that has this one.
+pub(super) fn duplicate(descriptor: RawFd) -> File {
+    // SAFETY: the caller has it open during this call.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    borrowed.try_clone_to_owned().expect("a descriptor").into()
 }
 
 /// A pipe that takes no byte more until its reader reads.
