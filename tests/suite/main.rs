@@ -28,4 +28,5 @@ mod shutdown;
 mod start;
 mod support;
 mod telnet;
+mod terminal_connection;
 mod terminal_typing;
