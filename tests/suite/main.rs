@@ -29,4 +29,5 @@ mod start;
 mod support;
 mod telnet;
 mod terminal_connection;
+mod terminal_drawing;
 mod terminal_typing;
