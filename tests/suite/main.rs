@@ -30,4 +30,5 @@ mod support;
 mod telnet;
 mod terminal_connection;
 mod terminal_drawing;
+mod terminal_pictures;
 mod terminal_typing;
