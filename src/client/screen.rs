@@ -19,6 +19,8 @@ use super::line::Line;
 #[derive(Debug)]
 pub(super) struct Screen {
     abilities: Abilities,
+    /// Whether a narrower window wraps the rows that it has.
+    has_reflow: bool,
     /// Column of the cursor in the typed row as it is drawn.
     cursor: usize,
 }
@@ -35,7 +37,7 @@ impl Screen {
     /// # Errors
     /// When the terminal refuses.
     pub(super) fn new(abilities: Abilities) -> io::Result<Self> {
-        let screen = Screen { abilities, cursor: 0 };
+        let screen = Screen { abilities, has_reflow: has_reflow(), cursor: 0 };
         start()?;
         Ok(screen)
     }
@@ -74,7 +76,7 @@ impl Screen {
 
     /// Erases the typed row. In a window that has become narrower it may be several, and the cursor stands in one of them.
     fn erase(&self, columns: usize, out: &mut Vec<u8>) -> io::Result<()> {
-        let rows_above = self.cursor / columns.max(1);
+        let rows_above = if self.has_reflow { self.cursor / columns.max(1) } else { 0 };
         if rows_above > 0 {
             out.queue(cursor::MoveUp(u16::try_from(rows_above).unwrap_or(u16::MAX)))?;
         }
@@ -125,6 +127,15 @@ impl Drop for Screen {
     fn drop(&mut self) {
         self.leave();
     }
+}
+
+/// xterm, the Linux console and GNU screen cut the rows of a window that becomes narrower. tmux, which sets TERM like screen,
+/// and the others wrap them.
+fn has_reflow() -> bool {
+    let has = |name| std::env::var_os(name).is_some();
+    let is_old =
+        std::env::var("TERM").is_ok_and(|term| ["linux", "screen", "vt"].iter().any(|old| term.starts_with(old)));
+    has("TMUX") || !(is_old || has("XTERM_VERSION"))
 }
 
 fn start() -> io::Result<()> {
