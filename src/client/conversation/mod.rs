@@ -155,6 +155,8 @@ pub(super) struct Conversation {
     arriving: Option<Arriving>,
     /// Messages from before that follow.
     past: usize,
+    /// They were asked for: once is enough, however often the client connects.
+    has_past: bool,
     /// Items that wait for a picture, or behind one that does, and since when.
     held: VecDeque<Item>,
     held_since: Duration,
@@ -189,6 +191,7 @@ impl Conversation {
             pictures: HashMap::new(),
             arriving: None,
             past: 0,
+            has_past: false,
             held: VecDeque::new(),
             held_since: Duration::ZERO,
             greeting: Vec::new(),

@@ -131,7 +131,9 @@ impl Conversation {
                     if !self.wishes.quiet {
                         self.ask("notify on", Asked::Silent);
                     }
-                    self.ask(&format!("history {HISTORY_MESSAGES}"), Asked::Silent);
+                    if !std::mem::replace(&mut self.has_past, true) {
+                        self.ask(&format!("history {HISTORY_MESSAGES}"), Asked::Silent);
+                    }
                 }
             }
             _ => {}
