@@ -40,7 +40,7 @@
 //! | [`events`], [`log`], [`metrics`] | what is told to the operator, the thread that writes it, counters | `close_reason`, `ids` |
 //! | [`close_reason`], [`ids`] | why a connection ended; how cores and connections are called | `protocol` |
 //! | [`panics`], [`allocator`], [`last_words`] | what a panic, a failed allocation and the end of the process say | |
-//! | [`client`] | `cowchat connect`, which knows nothing of the server | |
+//! | [`client`] | `cowchat connect`, which knows nothing of the server; the only folder that knows a terminal | `protocol`, `cows` |
 //!
 //! Pure means: no socket, file, thread or clock, and no `await`; time is told. The simulation in `tests/` runs any
 //! number of shards in one thread for that reason. [`faults`] is where tests have the server panic or stall; a release
@@ -68,6 +68,8 @@
 //! - **send queue**: the bounded output of a connection; **slow consumer**: a connection beyond that bound
 //! - **turn**: what a task does before others run; **flush**: one write for each connection that turns have queued for
 //! - **drain**: the shutdown, which has a deadline
+//! - **item**: one thing that the client shows, not drawn yet; **form**: a picture in one style, with its size;
+//!   **transcript**: the items as lines of a file
 
 pub mod allocator;
 pub mod boot;

@@ -84,6 +84,9 @@ const OWNED_CRATES: &[(&str, &str)] = &[
     ("shuttle", "directory"),
     ("sd_notify", "boot"),
     ("signal_hook", "boot"),
+    ("crossterm", "client"),
+    ("rustyline", "client"),
+    ("etcetera", "client"),
 ];
 
 /// Lines of code in a file of src/ at most, tests apart.
