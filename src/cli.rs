@@ -284,14 +284,17 @@ mod tests {
         let mut command = Cli::command();
         // It also asserts that the command line is consistent.
         command.build();
-        let serve = command.find_subcommand("serve").expect("a subcommand");
-        let flags: Vec<_> = serve.get_arguments().filter(|arg| arg.get_id() != "help").filter_map(documented).collect();
         let page = include_str!("../docs/OPERATING.md");
-        let (_, table) = page.split_once("| flag | default | what |\n|---|---|---|\n").expect("a table of flags");
-        let rows = table.lines().take_while(|line| line.starts_with('|')).map(|line| {
-            let mut cells = line.split('|').map(|cell| cell.trim().to_owned()).skip(1);
-            (cells.next().expect("a flag"), cells.next().expect("a default"))
-        });
-        assert_eq!(rows.collect::<Vec<_>>(), flags);
+        let mut tables = page.split("| flag | default | what |\n|---|---|---|\n").skip(1);
+        for name in ["serve", "connect"] {
+            let command = command.find_subcommand(name).expect("a subcommand");
+            let flags = command.get_arguments().filter(|arg| arg.get_id() != "help").filter_map(documented);
+            let table = tables.next().expect("a table of flags for each subcommand");
+            let rows = table.lines().take_while(|line| line.starts_with('|')).map(|line| {
+                let mut cells = line.split('|').map(|cell| cell.trim().to_owned()).skip(1);
+                (cells.next().expect("a flag"), cells.next().expect("a default"))
+            });
+            assert_eq!(rows.collect::<Vec<_>>(), flags.collect::<Vec<_>>(), "{name}");
+        }
     }
 }
