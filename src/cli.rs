@@ -10,7 +10,7 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 pub use values::LineRate;
 use values::{
     CONNECTIONS_PER_ADDRESS_ALLOWED, DAY, DRAIN_TIMEOUT_MIN, LINE_BYTES_ALLOWED, MAILBOX_FRAMES_ALLOWED,
-    SENDQ_BYTES_ALLOWED, address, art, bubble, bytes, level, or_off, rate, seconds_or_off, show_bytes, show_rate,
+    SENDQ_BYTES_ALLOWED, address, art, bubble, bytes, cow, level, or_off, rate, seconds_or_off, show_bytes, show_rate,
     show_time, switch, time, time_format, whole,
 };
 
@@ -222,7 +222,7 @@ pub struct ConnectArgs {
     pub address: String,
 
     /// Log in as this cow, and again after each new connection
-    #[arg(long, value_name = "COW", env = "COWCHAT_COW", help_heading = AT_TERMINAL)]
+    #[arg(long, value_name = "COW", env = "COWCHAT_COW", value_parser = cow, help_heading = AT_TERMINAL)]
     pub cow: Option<String>,
 
     /// Use colours; auto does unless NO_COLOR is set

@@ -64,8 +64,10 @@ fn connect(args: &ConnectArgs) -> anyhow::Result<()> {
         quiet: args.quiet,
         log: args.log.clone(),
     });
-    if let Some(stop) = client.stop() {
-        signals::watch(move |_| stop.stop())?;
+    if let Some(handle) = client.handle() {
+        let resumed = handle.clone();
+        signals::watch(move |_| handle.stop(), Client::restore_terminal)?;
+        signals::watch_resume(move || resumed.resume())?;
     }
     Ok(client.run()?)
 }
@@ -75,7 +77,7 @@ fn serve(config: Config) -> Result<(), ServerError> {
     let level = config.log;
     let server = Server::new(config);
     let drainer = server.drainer();
-    signals::watch(move |signal| drainer.drain(signal))?;
+    signals::watch(move |signal| drainer.drain(signal), || {})?;
     // When it is dropped, it writes what is left.
     let writer = LogWriter::start(level)?;
     panics::log_to(writer.log());

@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
@@ -25,12 +25,15 @@ pub fn survive_file_size_limit() -> io::Result<()> {
     flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
-/// Calls `on_first` with the name of the first signal to stop, and exits on the second. Call it before there are other threads: they
+/// Calls `on_first` with the name of the first signal to stop. On the second it calls `before_exit`, and exits. Call it before there are other threads: they
 /// inherit which signals are blocked.
 ///
 /// # Errors
 /// When the signals cannot be caught.
-pub fn watch(on_first: impl FnOnce(&'static str) + Send + 'static) -> io::Result<()> {
+pub fn watch(
+    on_first: impl FnOnce(&'static str) + Send + 'static,
+    before_exit: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
     unblock(&[SIGTERM, SIGINT, SIGHUP])?;
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     // nohup starts a server that outlives its terminal.
@@ -43,11 +46,22 @@ pub fn watch(on_first: impl FnOnce(&'static str) + Send + 'static) -> io::Result
             on_first(signal_name(first).unwrap_or("a signal"));
         }
         if let Some(second) = signals.find(|signal| *signal != SIGHUP) {
+            before_exit();
             // By the shell's convention.
             std::process::exit(128 + second);
         }
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(watch).map(drop)
+}
+
+/// Calls `on_resume` each time the process goes on after it was stopped (SIGCONT).
+///
+/// # Errors
+/// When the signal cannot be caught.
+pub fn watch_resume(on_resume: impl Fn() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGCONT])?;
+    let watch = move || signals.forever().for_each(|_| on_resume());
+    std::thread::Builder::new().name("resume".to_owned()).spawn(watch).map(drop)
 }
 
 /// Lets this thread, and threads that it starts, receive these signals. A process inherits the mask of its parent.

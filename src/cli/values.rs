@@ -123,9 +123,16 @@ pub(super) fn art() -> impl TypedValueParser<Value = Art> {
     names.map(|name| Art::from_name(&name).unwrap_or_default())
 }
 
+/// One word, as cows' names are.
+pub(super) fn cow(text: &str) -> Result<String, String> {
+    let is_word = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+    if is_word { Ok(text.to_owned()) } else { Err("use a cow's name, such as tux or tux#2".to_owned()) }
+}
+
 /// How a time looks, as in strftime(3).
 pub(super) fn time_format() -> impl Parse<String> {
     |text: &str| match jiff::fmt::strtime::format(text, &jiff::ZonedDateTime::now()) {
+        Ok(time) if time.contains(char::is_control) => Err("use a format without control characters".to_owned()),
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(format!("{error} (use conversions of strftime(3), such as %H:%M)")),
     }

@@ -1,18 +1,17 @@
 //! The loop of the client at a terminal: events in, effects out.
 
-use std::io::Write;
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crossterm::event;
 use socket2::{SockRef, TcpKeepalive};
 
-use super::conversation::{Conversation, Effect, Wishes};
+use super::conversation::{Conversation, Effect, Wishes, lines};
 use super::drawing::{Abilities, Drawing};
 use super::editor::{Editor, Key};
 use super::error::ClientError;
-use super::events::{Event, Events};
+use super::events::{Connection, Event, Events};
 use super::files::{History, Transcript};
 use super::item::Item;
 use super::options::Options;
@@ -21,8 +20,8 @@ use super::screen::Screen;
 /// Events to take in before the screen is drawn again: more than arrive between two frames of a terminal.
 const EVENTS_DRAWN_TOGETHER: usize = 100;
 
-/// How long the server may take nothing of a line. The client waits, since one line at a time is on its way.
-const SEND_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Ids of lines begin above this, so that no line of a greeting begins with one.
+const IDS_FROM: u64 = 1_337_000_000;
 
 /// How long a connection is silent before the kernel asks the server's machine whether it is still there, and how often it
 /// asks then: nine times. So a network that is gone is told after two minutes.
@@ -36,40 +35,45 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// # Errors
 /// When the first connection fails or leads to no chat, or the terminal is gone.
 pub(super) fn run(options: Options, events: Events) -> Result<(), ClientError> {
-    let stream = options.address.connect()?;
     let open =
         |path: &PathBuf| Transcript::open(path).map_err(|error| ClientError::Transcript { path: path.clone(), error });
     let transcript = options.log.as_ref().map(open).transpose()?;
-    let abilities = Abilities { color: has_color(options.color), utf8: has_utf8() };
+    let abilities = Abilities { colour: has_colour(options.color), utf8: has_utf8() };
     let history = if options.history { History::load() } else { Ok(History::in_memory()) };
     let (history, trouble) = history.map_or_else(|trouble| (History::in_memory(), Some(trouble)), |it| (it, None));
     let wishes = Wishes { cow: options.cow.clone(), quiet: options.quiet };
     let mut chat = Chat {
         screen: Screen::new(abilities).map_err(ClientError::Terminal)?,
         abilities,
-        conversation: Conversation::new(options.address.to_string(), wishes),
+        conversation: Conversation::new(options.address.to_string(), wishes, IDS_FROM),
         editor: Editor::new(history),
         transcript,
         events,
         server: None,
+        has_connected: false,
         connect_at: None,
         is_connecting: false,
+        rings: false,
         began: Instant::now(),
         out: String::new(),
         options,
     };
     chat.report(trouble);
     chat.events.watch_terminal().map_err(ClientError::Terminal)?;
-    chat.connected(stream)?;
+    chat.connect()?;
     chat.run()
 }
 
-/// Whether to use colours: as the user says, or unless NO_COLOR is set and not empty.
-fn has_color(choice: clap::ColorChoice) -> bool {
+/// Whether to use colours: as the user says, or unless NO_COLOR is set and not empty, or the terminal is one of DEC's, which
+/// have none.
+fn has_colour(choice: clap::ColorChoice) -> bool {
     match choice {
         clap::ColorChoice::Always => true,
         clap::ColorChoice::Never => false,
-        clap::ColorChoice::Auto => std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        clap::ColorChoice::Auto => {
+            let has_none = std::env::var("TERM").is_ok_and(|term| term.starts_with("vt"));
+            std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && !has_none
+        }
     }
 }
 
@@ -89,11 +93,14 @@ struct Chat {
     transcript: Option<Transcript>,
     options: Options,
     events: Events,
-    /// Writes to the server.
-    server: Option<TcpStream>,
+    server: Option<Connection>,
+    /// There was a connection: from now on the client connects again.
+    has_connected: bool,
     /// When to connect again.
     connect_at: Option<Instant>,
     is_connecting: bool,
+    /// The bell rings with the next drawing.
+    rings: bool,
     /// The conversation counts time from here.
     began: Instant,
     /// What is printed above the typed line with the next drawing.
@@ -112,15 +119,19 @@ impl Chat {
             }
             self.draw()?;
             let deadlines = self.conversation.deadline().map(|at| self.began + at).into_iter().chain(self.connect_at);
-            match self.events.next(deadlines.min()) {
-                Some(event) => self.on_event(event)?,
-                None => self.on_time()?,
+            if let Some(event) = self.events.next(deadlines.min()) {
+                self.on_event(event)?;
             }
+            // Also while events never end.
+            self.on_time()?;
         }
     }
 
     fn draw(&mut self) -> Result<(), ClientError> {
-        let (out, prompt) = (std::mem::take(&mut self.out), self.conversation.prompt());
+        let (mut out, prompt) = (std::mem::take(&mut self.out), self.conversation.prompt());
+        if std::mem::take(&mut self.rings) {
+            out.push('\x07');
+        }
         self.screen.draw(&out, &prompt, self.editor.line()).map_err(ClientError::Terminal)
     }
 
@@ -134,15 +145,13 @@ impl Chat {
             Event::TerminalGone(error) => return Err(ClientError::Terminal(error)),
             Event::Connected(stream) => self.connected(stream)?,
             Event::Line(line) => self.conversation.on_line(&line, self.now()),
+            Event::Disconnected(error) if !self.has_connected => return Err(error),
             Event::Disconnected(error) => {
                 (self.server, self.is_connecting) = (None, false);
-                self.conversation.disconnected(&error.reason());
+                self.conversation.disconnected(&error.reason(), self.now());
             }
-            Event::Stop => {
-                self.conversation.leave();
-                // A signal does not wait for the server.
-                self.conversation.leave();
-            }
+            Event::Continued => self.screen.resume().map_err(ClientError::Terminal)?,
+            Event::Stop => self.conversation.stop(),
         }
         Ok(())
     }
@@ -150,14 +159,21 @@ impl Chat {
     fn on_key(&mut self, event: event::Event) -> Result<(), ClientError> {
         match self.editor.key(event) {
             None => {}
-            Some(Key::Lines(lines)) => lines.iter().for_each(|line| self.typed(line)),
+            Some(Key::Lines(lines)) => {
+                lines.iter().for_each(|line| self.typed(line));
+                let trouble = self.editor.save();
+                self.report(trouble.err());
+            }
             Some(Key::Complete) => self.complete(),
-            Some(Key::Interrupt(was_empty)) => match self.conversation.drop_typed() {
+            Some(Key::Full) => {
+                self.show(&Item::Problem("the line is full: what is beyond its end is left out".to_owned()))
+            }
+            Some(Key::Interrupt { was_empty }) => match self.conversation.drop_typed() {
                 0 if was_empty => self.show(&Item::Status("Ctrl-D or /quit leaves".to_owned())),
                 0 => {}
-                dropped => self.show(&Item::Status(format!("{dropped} lines were not sent"))),
+                dropped => self.show(&Item::Status(format!("{} not sent", lines(dropped)))),
             },
-            Some(Key::Leave) => self.conversation.leave(),
+            Some(Key::Leave) => self.conversation.leave(self.now()),
             Some(Key::Clear) => self.screen.clear().map_err(ClientError::Terminal)?,
             Some(Key::Suspend) => self.screen.suspend().map_err(ClientError::Terminal)?,
         }
@@ -165,11 +181,8 @@ impl Chat {
     }
 
     fn typed(&mut self, line: &str) {
-        if !line.trim().is_empty() {
-            let trouble = self.editor.remember(line);
-            self.report(trouble.err());
-        }
-        self.conversation.on_typed(line);
+        self.editor.remember(line.trim_end());
+        self.conversation.on_typed(line, self.now());
     }
 
     fn complete(&mut self) {
@@ -186,23 +199,26 @@ impl Chat {
 
     fn on_time(&mut self) -> Result<(), ClientError> {
         self.conversation.on_time(self.now());
-        if self.connect_at.is_some_and(|at| at <= Instant::now()) {
-            self.connect_at = None;
-            if !std::mem::replace(&mut self.is_connecting, true) {
-                self.events.connect(&self.options.address).map_err(ClientError::Terminal)?;
-            }
+        if self.connect_at.take_if(|at| *at <= Instant::now()).is_some() {
+            self.connect()?;
+        }
+        Ok(())
+    }
+
+    /// Connects in the background, if it does not yet.
+    fn connect(&mut self) -> Result<(), ClientError> {
+        if !std::mem::replace(&mut self.is_connecting, true) {
+            self.events.connect(&self.options.address).map_err(ClientError::Terminal)?;
         }
         Ok(())
     }
 
     fn connected(&mut self, stream: TcpStream) -> Result<(), ClientError> {
         let broken = |error| ClientError::Broken { address: self.options.address.to_string(), error };
-        stream.set_write_timeout(Some(SEND_WAIT_MAX)).map_err(broken)?;
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL);
         SockRef::from(&stream).set_tcp_keepalive(&keepalive).map_err(broken)?;
-        self.server = Some(stream.try_clone().map_err(broken)?);
-        self.events.watch_server(stream, &self.options.address).map_err(broken)?;
-        self.is_connecting = false;
+        self.server = Some(self.events.watch_server(stream, &self.options.address).map_err(broken)?);
+        (self.has_connected, self.is_connecting, self.connect_at) = (true, false, None);
         self.conversation.connected(self.now());
         Ok(())
     }
@@ -219,11 +235,9 @@ impl Chat {
                 match effect {
                     Effect::Show(item) => self.show(&item),
                     Effect::Send(line) => lines += &(line + "\n"),
-                    Effect::Keep(line) => self.editor.line().set(&line),
                     Effect::Complete if self.editor.takes_names() => self.complete(),
                     Effect::Complete => {}
-                    Effect::Bell if self.options.bell => self.screen.ring().map_err(ClientError::Terminal)?,
-                    Effect::Bell => {}
+                    Effect::Bell => self.rings |= self.options.bell,
                     Effect::ConnectAfter(pause) => {
                         // From half of it to all of it, so that the users of one server do not come back at one moment.
                         let pause = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
@@ -231,13 +245,13 @@ impl Chat {
                     }
                     Effect::Close => self.close(),
                     Effect::Exit => is_over = true,
-                    Effect::Fail(failure) => return Err(ClientError::of(failure, &self.options.address.to_string())),
+                    Effect::Fail(failure) => {
+                        return Err(ClientError::of(failure, &self.options.address.to_string()));
+                    }
                 }
             }
-            if let Some(mut server) = self.server.as_ref()
-                && server.write_all(lines.as_bytes()).is_err()
-            {
-                // The thread that reads says so.
+            if !lines.is_empty() && self.server.as_ref().is_some_and(|server| !server.send(lines)) {
+                // It takes nothing.
                 self.close();
             }
             if is_over {
@@ -250,10 +264,10 @@ impl Chat {
         }
     }
 
+    /// Ends the connection. The thread that reads tells the end.
     fn close(&self) {
         if let Some(server) = &self.server {
-            // One that is closed already needs no more.
-            let _ = server.shutdown(Shutdown::Both);
+            server.close();
         }
     }
 

@@ -3,10 +3,14 @@
 //! No text is cut: what is wider than the window is wrapped, by the bubble or by the terminal. Without colours replies,
 //! messages to all and private messages still differ by their words.
 
-use super::item::Item;
+use unicode_width::UnicodeWidthStr;
+
+use super::item::{Item, said, says};
 use super::picture::{Picture, without_colours};
 use crate::cows::bubble::{Bubble, BubbleKind};
+use crate::cows::plain::shade;
 use crate::cows::small;
+use crate::cows::wrap::wrap;
 use crate::limits::BUBBLE_COLUMNS_ALLOWED;
 use crate::protocol::art::Art;
 
@@ -16,11 +20,17 @@ const BUBBLE_EDGES: usize = 6;
 /// Columns and rows of a terminal that does not tell them.
 const DEFAULT_SIZE: (usize, usize) = (80, 24);
 
+/// What stands before the further rows of a text without a bubble.
+const INDENT: &str = "  ";
+
+/// Columns of such a row at least, in however narrow a window.
+const COLUMNS_MIN: usize = 2;
+
 /// What can be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Abilities {
     /// Colours.
-    pub(super) color: bool,
+    pub(super) colour: bool,
     /// Characters beyond ASCII.
     pub(super) utf8: bool,
 }
@@ -74,8 +84,11 @@ impl Drawing<'_> {
             Item::Reply(text) => self.paint(GREEN, text),
             Item::Notice(text) => self.stamped(&self.paint(DIM, text)),
             Item::Typed(text) => self.paint(BOLD, &format!("{}{text}", self.prompt)),
-            Item::Past { sender, text } => self.paint(DIM, &format!("{sender} said: {text}")),
-            Item::Raw(text) if self.abilities.color => format!("{text}\x1b[m"),
+            Item::Past { sender, text } => {
+                let said = said(sender);
+                return self.paint(DIM, &self.folded(&said, said.width(), text)) + "\n";
+            }
+            Item::Raw(text) if self.abilities.colour => format!("{text}\x1b[m"),
             Item::Raw(text) => without_colours(text),
             Item::Cow { name, picture } => return self.cow(name, picture),
             Item::Message { sender, private, text, picture } => {
@@ -87,9 +100,12 @@ impl Drawing<'_> {
 
     fn message(&self, sender: &str, private: bool, text: &str, picture: Option<&Picture>) -> String {
         let style = if private { PRIVATE } else { PUBLIC };
-        let says = self.stamped(&self.paint(style, &format!("{sender} says{}:", if private { " to you" } else { "" })));
+        let says = says(sender, private);
+        let stamp_columns = if self.time.is_empty() { 0 } else { self.time.width() + 1 };
+        let says_columns = stamp_columns + says.width();
+        let says = self.stamped(&self.paint(style, &says));
         let columns = self.window.columns.saturating_sub(BUBBLE_EDGES).min(*BUBBLE_COLUMNS_ALLOWED.end());
-        let has_room = BUBBLE_COLUMNS_ALLOWED.contains(&columns);
+        let has_room = BUBBLE_COLUMNS_ALLOWED.contains(&columns) && !text.trim().is_empty();
         let bubble = has_room.then(|| Bubble::new(BubbleKind::default(), columns).draw(text));
         let drawn = bubble.and_then(|bubble| {
             // The lines above: of the sender, and of the bubble.
@@ -101,12 +117,22 @@ impl Drawing<'_> {
             };
             Some(format!("{says}\n{bubble}{}\n", self.ended(body)))
         });
-        drawn.unwrap_or_else(|| format!("{says} {text}\n"))
+        drawn.unwrap_or_else(|| self.folded(&says, says_columns, text) + "\n")
+    }
+
+    /// `text` after `head`, which takes `head_columns`. Further rows are indented, so that no sender can make one that looks
+    /// like the beginning of another message.
+    fn folded(&self, head: &str, head_columns: usize, text: &str) -> String {
+        let columns = self.window.columns.saturating_sub(INDENT.len()).max(COLUMNS_MIN);
+        let room = columns.saturating_sub(head_columns);
+        let mut rows = wrap(text, columns).peekable();
+        let first = rows.next_if(|row| row.width() <= room).map_or(String::new(), |row| format!(" {row}"));
+        rows.fold(format!("{head}{first}"), |drawn, row| format!("{drawn}\n{INDENT}{row}"))
     }
 
     /// A cow whose picture the user has asked for: if no form fits, the smallest, of which the window shows the end.
     fn cow(&self, name: &str, picture: &Picture) -> String {
-        let smallest = if self.abilities.color { Art::Half } else { Art::Plain };
+        let smallest = if self.abilities.colour { Art::Half } else { Art::Plain };
         let body = self.fitting(Some(picture), 1).filter(|body| *body != small::BODY);
         let body = body.or_else(|| Some(Picture::form(Some(picture), self.art.unwrap_or(smallest))?.0));
         let name = self.paint(PUBLIC, &format!("{name}:"));
@@ -116,11 +142,11 @@ impl Drawing<'_> {
     /// The largest form that the terminal can show, that is no wider than the window, and that leaves `rows_above` and the
     /// typed line in it.
     fn fitting<'p>(&self, picture: Option<&'p Picture>, rows_above: usize) -> Option<&'p str> {
-        let Abilities { color, utf8 } = self.abilities;
+        let Abilities { colour, utf8 } = self.abilities;
         let can_show = |art: &Art| match art {
-            Art::Color => color,
-            Art::Half => color && utf8,
-            Art::Plain => !color,
+            Art::Color => colour,
+            Art::Half => colour && utf8,
+            Art::Plain => !colour,
             Art::Small | Art::Off => true,
         };
         let forms = Art::ALL.into_iter().filter(can_show).filter_map(|art| Picture::form(picture, art));
@@ -130,7 +156,7 @@ impl Drawing<'_> {
 
     /// A body as this terminal shows it, without colours at its end.
     fn ended(&self, body: &str) -> String {
-        if self.abilities.color { format!("{body}\x1b[m") } else { without_colours(body) }
+        if self.abilities.colour { format!("{body}\x1b[m") } else { shade(body) }
     }
 
     fn stamped(&self, text: &str) -> String {
@@ -138,7 +164,7 @@ impl Drawing<'_> {
     }
 
     fn paint(&self, Style(style): Style, text: &str) -> String {
-        if self.abilities.color { format!("\x1b[{style}m{text}\x1b[m") } else { text.to_owned() }
+        if self.abilities.colour { format!("\x1b[{style}m{text}\x1b[m") } else { text.to_owned() }
     }
 }
 
@@ -146,13 +172,11 @@ impl Drawing<'_> {
 mod tests {
     use std::rc::Rc;
 
-    use unicode_width::UnicodeWidthStr;
-
     use super::*;
     use crate::cows::Herd;
 
-    const ALL: Abilities = Abilities { color: true, utf8: true };
-    const NONE: Abilities = Abilities { color: false, utf8: false };
+    const ALL: Abilities = Abilities { colour: true, utf8: true };
+    const NONE: Abilities = Abilities { colour: false, utf8: false };
 
     fn drawing(columns: u16, rows: u16, abilities: Abilities) -> Drawing<'static> {
         Drawing { abilities, window: Window::new(columns, rows), art: None, prompt: "tux> ", time: "12:34" }
@@ -176,7 +200,7 @@ mod tests {
                     let drawn = drawing(columns, rows, abilities).draw(&message(text, Some(Rc::clone(&picture))));
                     let plain = without_colours(&drawn);
                     assert!(plain.lines().count() < usize::from(rows), "{columns}x{rows}: {drawn}");
-                    // The terminal wraps the first line, which has the text if nothing else fits.
+                    // The terminal wraps the first line, if the window is narrower than the sender's name.
                     let widest = plain.lines().skip(1).map(UnicodeWidthStr::width).max().unwrap_or(0);
                     assert!(widest <= usize::from(columns), "{columns}x{rows}: {drawn}");
                     let letters = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
@@ -206,7 +230,7 @@ mod tests {
             assert!(drawn.contains(form), "{art:?} in {columns}x{rows}:\n{drawn}");
         }
         let drawn = drawing(80, 8, ALL).draw(&message("moo", Some(Rc::clone(picture))));
-        assert_eq!(without_colours(&drawn), "12:34 remilia-scarlet says to you: moo");
+        assert_eq!(without_colours(&drawn), "12:34 remilia-scarlet says to you: moo\n");
         let drawn = drawing(200, 90, Abilities { utf8: false, ..ALL }).draw(&message("moo", None));
         assert!(drawn.contains(small::BODY), "without a picture it is the small cow:\n{drawn}");
     }
@@ -220,6 +244,19 @@ mod tests {
             match Picture::form(Some(picture), art) {
                 Some((form, _)) => assert!(drawn.contains(form), "{art:?}:\n{drawn}"),
                 None => assert_eq!(drawn.lines().count(), 1, "{drawn}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_cannot_look_like_another_message() {
+        for (columns, rows) in [(60, 4), (30, 5), (8, 4), (1, 1)] {
+            let text = format!("hi{}12:34 mew says to you: my key", " ".repeat(60));
+            let item = Item::Past { sender: "tux".to_owned(), text: text.clone() };
+            for item in [message(&text, None), item] {
+                let drawn = drawing(columns, rows, NONE).draw(&item);
+                assert!(drawn.lines().skip(1).all(|row| row.starts_with(INDENT)), "{drawn}");
+                assert_eq!(drawn.matches("my").count(), 1, "{drawn}");
             }
         }
     }

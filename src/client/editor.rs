@@ -18,8 +18,13 @@ pub(super) enum Key {
     Lines(Vec<String>),
     /// Tab.
     Complete,
-    /// Ctrl-C: the line is empty now. Whether it was before.
-    Interrupt(bool),
+    /// Ctrl-C: the line is empty now.
+    Interrupt {
+        /// It was before.
+        was_empty: bool,
+    },
+    /// The line has no room for what was typed or pasted.
+    Full,
     /// Ctrl-D in an empty line.
     Leave,
     /// Ctrl-L.
@@ -46,11 +51,16 @@ impl Editor {
     }
 
     /// Keeps a line that was typed, to recall it.
+    pub(super) fn remember(&mut self, line: &str) {
+        self.history.add(line, Input::is_private(line));
+    }
+
+    /// Writes what is to be recalled the next time.
     ///
     /// # Errors
     /// When its file cannot be written.
-    pub(super) fn remember(&mut self, line: &str) -> Result<(), String> {
-        self.history.add(line, Input::is_private(line))
+    pub(super) fn save(&mut self) -> Result<(), String> {
+        self.history.save()
     }
 
     /// Takes in what has happened at the terminal.
@@ -95,12 +105,18 @@ impl Editor {
         let mut lines: Vec<&str> = text.split('\n').collect();
         let last = lines.pop().unwrap_or_default();
         let mut typed = Vec::new();
+        let mut has_room = true;
         for line in lines {
-            self.line.insert(line);
+            has_room &= self.line.insert(line);
             typed.push(self.line.take());
         }
-        self.line.insert(last);
-        (!typed.is_empty()).then_some(Key::Lines(typed))
+        has_room &= self.line.insert(last);
+        match typed[..] {
+            // A line that is too long for the editor is too long for the server, which says so.
+            _ if !has_room && typed.is_empty() => Some(Key::Full),
+            [] => None,
+            _ => Some(Key::Lines(typed)),
+        }
     }
 
     fn press(&mut self, KeyEvent { code, modifiers, .. }: KeyEvent) -> Option<Key> {
@@ -125,7 +141,9 @@ impl Editor {
             KeyCode::Char('b') if alt => line.word_left(),
             KeyCode::Char('f') if alt => line.word_right(),
             KeyCode::Char('d') if alt => line.kill(&Movement::ForwardWord(1, At::AfterEnd, Word::Emacs)),
-            KeyCode::Char(character) if !alt => line.insert(character.encode_utf8(&mut [0; 4])),
+            KeyCode::Char(character) if !alt => {
+                return (!line.insert(character.encode_utf8(&mut [0; 4]))).then_some(Key::Full);
+            }
             _ => {}
         }
         None
@@ -137,7 +155,7 @@ impl Editor {
         match letter {
             'a' => line.home(),
             'b' => line.left(),
-            'c' => return Some(Key::Interrupt(line.take().is_empty())),
+            'c' => return Some(Key::Interrupt { was_empty: line.take().is_empty() }),
             'd' if line.text().is_empty() => return Some(Key::Leave),
             'd' => line.delete(),
             'e' => line.end(),

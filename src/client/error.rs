@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use super::conversation::Failure;
 
+/// Characters of a line that an error shows.
+const SAID_MAX: usize = 80;
+
 /// Why there is no conversation, or no more of it.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
@@ -34,7 +37,7 @@ impl ClientError {
     pub(super) fn of(failure: Failure, address: &str) -> Self {
         let address = address.to_owned();
         match failure {
-            Failure::NoChat(said) => ClientError::NoChat { address, said },
+            Failure::NoChat(said) => ClientError::NoChat { address, said: said.chars().take(SAID_MAX).collect() },
             Failure::Silent => ClientError::Silent { address },
             Failure::TurnedAway(reason) => ClientError::TurnedAway { address, reason },
         }

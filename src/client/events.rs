@@ -2,8 +2,10 @@
 //! and tells it.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Read};
-use std::net::TcpStream;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
@@ -19,7 +21,10 @@ use super::error::ClientError;
 const EVENTS_MAX: usize = 256;
 
 /// Bytes of one line of the server at most: `who` lists 1000 names of 43 bytes. A longer one is cut into several.
-const LINE_BYTES_MAX: u64 = 1024 * 1024;
+const LINE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Batches of lines that may wait, beside the kernel's buffers, for a server that does not read.
+const BATCHES_MAX: usize = 64;
 
 /// Something that has happened.
 pub(super) enum Event {
@@ -33,6 +38,8 @@ pub(super) enum Event {
     Line(Vec<u8>),
     /// The connection has ended, or could not be made.
     Disconnected(ClientError),
+    /// The process was stopped, and goes on.
+    Continued,
     /// A signal asks the client to end.
     Stop,
 }
@@ -41,27 +48,58 @@ pub(super) enum Event {
 pub(super) struct Events {
     sender: SyncSender<Event>,
     receiver: Receiver<Event>,
+    must_stop: Arc<AtomicBool>,
 }
 
-/// Ends an interactive client.
-pub struct Stop(SyncSender<Event>);
+/// A connection to the server, written by a thread of its own.
+pub(super) struct Connection {
+    stream: TcpStream,
+    batches: SyncSender<String>,
+}
 
-impl Stop {
+impl Connection {
+    /// Sends `lines`, without waiting. Returns false if too many wait already.
+    pub(super) fn send(&self, lines: String) -> bool {
+        self.batches.try_send(lines).is_ok()
+    }
+
+    /// Ends it.
+    pub(super) fn close(&self) {
+        // One that is closed already needs no more.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// Tells an interactive client of signals.
+#[derive(Clone)]
+pub struct Handle {
+    must_stop: Arc<AtomicBool>,
+    events: SyncSender<Event>,
+}
+
+impl Handle {
     /// Has the client leave its terminal as it was, and end.
     pub fn stop(&self) {
-        // One that has ended needs no event.
-        let _ = self.0.send(Event::Stop);
+        self.must_stop.store(true, Ordering::Relaxed);
+        // If so many events wait that this one finds no room, the client does not sleep.
+        let _ = self.events.try_send(Event::Stop);
+    }
+
+    /// The process was stopped, and its shell has changed the terminal's mode.
+    pub fn resume(&self) {
+        // A client that has ended needs no event.
+        let _ = self.events.send(Event::Continued);
     }
 }
 
 impl Events {
     pub(super) fn new() -> Self {
         let (sender, receiver) = sync_channel(EVENTS_MAX);
-        Events { sender, receiver }
+        Events { sender, receiver, must_stop: Arc::default() }
     }
 
-    pub(super) fn stop(&self) -> Stop {
-        Stop(self.sender.clone())
+    pub(super) fn handle(&self) -> Handle {
+        Handle { must_stop: Arc::clone(&self.must_stop), events: self.sender.clone() }
     }
 
     /// Waits for the next event, until `deadline` if there is one; `None` if it is over.
@@ -75,7 +113,8 @@ impl Events {
 
     /// The next event that has already happened.
     pub(super) fn next_now(&self) -> Option<Event> {
-        self.receiver.try_recv().ok()
+        // It does not stand behind the others.
+        if self.must_stop.load(Ordering::Relaxed) { Some(Event::Stop) } else { self.receiver.try_recv().ok() }
     }
 
     /// Tells what happens at the terminal from now on, and its end. crossterm does not tell the end: it tries again for ever.
@@ -118,17 +157,24 @@ impl Events {
         })
     }
 
-    /// Tells the lines that arrive on `stream`, and its end.
+    /// Tells the lines that arrive on `stream`, and its end. Writes what the connection is given.
     ///
     /// # Errors
-    /// When there can be no thread more.
-    pub(super) fn watch_server(&self, stream: TcpStream, address: &Address) -> io::Result<()> {
+    /// When there can be no thread or descriptor more.
+    pub(super) fn watch_server(&self, stream: TcpStream, address: &Address) -> io::Result<Connection> {
+        let (batches, to_write) = sync_channel::<String>(BATCHES_MAX);
+        let (reader, mut writer) = (stream.try_clone()?, stream.try_clone()?);
+        spawn("writer", move || {
+            // A connection that fails is told by the thread that reads.
+            while to_write.recv().is_ok_and(|lines| writer.write_all(lines.as_bytes()).is_ok()) {}
+        })?;
         let (address, events) = (address.to_string(), self.sender.clone());
-        spawn("server", move || {
-            let error = read_lines(stream, |line| events.send(Event::Line(line)).is_ok());
+        spawn("reader", move || {
+            let error = read_lines(reader, |line| events.send(Event::Line(line)).is_ok());
             // The client has ended.
             let _ = events.send(Event::Disconnected(ClientError::Broken { address, error }));
-        })
+        })?;
+        Ok(Connection { stream, batches })
     }
 }
 

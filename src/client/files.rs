@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 use etcetera::base_strategy::Xdg;
+use rustix::fs::OFlags;
 use rustyline::error::ReadlineError;
 use rustyline::history::{FileHistory, History as _};
 
@@ -42,6 +43,10 @@ impl History {
         let mut file = FileHistory::new();
         let loaded = file.set_max_len(HISTORY_LINES_MAX).and_then(|()| {
             path.parent().map_or(Ok(()), fs::create_dir_all)?;
+            // To open a pipe would wait for its other end.
+            if fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
+                return Err(io::Error::new(ErrorKind::InvalidInput, "it is no file").into());
+            }
             match file.load(&path) {
                 Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::NotFound => Ok(()),
                 loaded => loaded,
@@ -52,20 +57,28 @@ impl History {
         Ok(History { at: lines.len(), lines, file: Some((file, path)), typed: String::new() })
     }
 
-    /// Adds a line that was typed. A private one is not written.
-    ///
-    /// # Errors
-    /// When the file cannot be written: nothing more is then.
-    pub(super) fn add(&mut self, line: &str, is_private: bool) -> Result<(), String> {
-        if self.lines.last().is_none_or(|last| last != line) {
+    /// Adds a line that was typed, unless it is blank. A private one is not written.
+    pub(super) fn add(&mut self, line: &str, is_private: bool) {
+        if !line.is_empty() && self.lines.last().is_none_or(|last| last != line) {
             self.lines.push(line.to_owned());
+            if let Some((file, _)) = self.file.as_mut().filter(|_| !is_private) {
+                // It fails for a file only, and this is memory.
+                let _ = file.add(line);
+            }
         }
         if self.lines.len() > HISTORY_LINES_MAX {
             self.lines.remove(0);
         }
         self.at = self.lines.len();
-        let Some((file, path)) = self.file.as_mut().filter(|_| !is_private) else { return Ok(()) };
-        let written = file.add(line).and_then(|_| file.append(path)).map_err(|error| unusable(path, &error));
+    }
+
+    /// Writes the lines that were added.
+    ///
+    /// # Errors
+    /// When the file cannot be written: nothing more is then.
+    pub(super) fn save(&mut self) -> Result<(), String> {
+        let Some((file, path)) = &mut self.file else { return Ok(()) };
+        let written = file.append(path).map_err(|error| unusable(path, &error));
         if written.is_err() {
             self.file = None;
         }
@@ -113,7 +126,9 @@ impl Transcript {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        // A pipe without a reader is an error, and one that is full, too: the chat does not wait for it.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path)?;
         Ok(Transcript { path: path.to_owned(), file: Some(file) })
     }
 

@@ -86,7 +86,8 @@ impl<'a> Input<'a> {
     /// Whether the line is for one user, so that it must not outlive this session.
     pub(super) fn is_private(typed: &str) -> bool {
         match Input::parse(typed) {
-            Input::Answer(_) => true,
+            // It may be a mistyped one.
+            Input::Answer(_) | Input::Refused(_) => true,
             Input::Command(line) => line.starts_with("say ") || line == "say",
             _ => false,
         }
@@ -162,7 +163,7 @@ mod tests {
 
     #[test]
     fn only_lines_to_one_user_are_private() {
-        for private in ["say tux hi", "/say tux hi", "/r hi", "SAY tux hi"] {
+        for private in ["say tux hi", "/say tux hi", "/r hi", "SAY tux hi", "/sya tux hi"] {
             assert!(Input::is_private(private), "{private}");
         }
         for public in ["hello", "/yield hi", "who", " say tux hi", "login tux"] {

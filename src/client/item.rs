@@ -57,11 +57,21 @@ impl Item {
             Item::Refusal(text) => format!("error: {text}"),
             Item::Typed(text) => format!("> {text}"),
             Item::Message { sender, private, text, .. } => {
-                format!("{sender} says{}: {text}", if *private { " to you" } else { "" })
+                format!("{} {text}", says(sender, *private))
             }
-            Item::Past { sender, text } => format!("(before) {sender} says: {text}"),
+            Item::Past { sender, text } => format!("{} {text}", said(sender)),
             Item::Cow { name, .. } => format!("({name})"),
             Item::Raw(text) => super::picture::without_colours(text),
         }
     }
+}
+
+/// What stands before a message.
+pub(super) fn says(sender: &str, private: bool) -> String {
+    format!("{sender} says{}:", if private { " to you" } else { "" })
+}
+
+/// What stands before a message from before.
+pub(super) fn said(sender: &str) -> String {
+    format!("{sender} said:")
 }

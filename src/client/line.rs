@@ -6,6 +6,8 @@ use rustyline::line_buffer::{ChangeListener, DeleteListener, Direction, LineBuff
 use rustyline::{At, GraphemeClusterMode, Movement, Word};
 use unicode_segmentation::UnicodeSegmentation;
 
+use crate::protocol::character::is_invisible;
+
 /// Bytes of a typed line at most: far more than a server takes.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
@@ -59,7 +61,8 @@ impl Line {
 
     /// Replaces the line; the cursor stands at its end.
     pub(super) fn set(&mut self, text: &str) {
-        self.buffer.update(text, text.len(), &mut Ignored);
+        self.buffer.update("", 0, &mut Ignored);
+        self.insert(text);
     }
 
     /// Takes the line, which is empty then.
@@ -69,14 +72,13 @@ impl Line {
         text
     }
 
-    /// Inserts what was typed or pasted. A TAB becomes a blank, and other control characters are left out.
-    pub(super) fn insert(&mut self, text: &str) {
-        for character in text.chars().map(|character| if character == '\t' { ' ' } else { character }) {
-            if !character.is_control() {
-                // A line that is full takes no more.
-                let _ = self.buffer.insert(character, 1, &mut Ignored);
-            }
-        }
+    /// Inserts what was typed, pasted or recalled. A TAB or LF becomes a blank, and characters that control or that nobody sees are left out.
+    /// Returns whether there was room for all of it.
+    pub(super) fn insert(&mut self, text: &str) -> bool {
+        let blank = |character| if matches!(character, '\t' | '\n') { ' ' } else { character };
+        let mut characters =
+            text.chars().map(blank).filter(|character| !character.is_control() && !is_invisible(*character));
+        characters.all(|character| self.buffer.insert(character, 1, &mut Ignored).is_some())
     }
 
     /// Replaces what stands between `start` and the cursor.
@@ -137,23 +139,22 @@ impl Line {
         text.graphemes(true).map(|grapheme| usize::from(self.widths.width(grapheme))).sum()
     }
 
-    /// The part of the line that `columns` columns show, with the cursor in it, and the cursor's column.
-    pub(super) fn visible(&mut self, columns: usize) -> (&str, usize) {
+    /// The part of the line that `columns` columns show: what stands before the cursor, and after it.
+    pub(super) fn visible(&mut self, columns: usize) -> (&str, &str) {
         let cursor = self.buffer.pos();
         let text = self.buffer.as_str();
         // The cursor takes a column, too.
         let room = columns.saturating_sub(1);
         let width = |text: &str| text.graphemes(true).map(|grapheme| usize::from(self.widths.width(grapheme))).sum();
-        let mut first = self.first.min(cursor);
-        if !text.is_char_boundary(first) || width(&text[first..cursor]) > room {
-            // A third of the row stands before the cursor then.
-            first = suffix(&text[..cursor], room / 3, &width);
-        } else if width(text) <= room {
-            first = 0;
-        }
-        self.first = first;
-        let end = first + prefix_bytes(&text[first..], room, &width);
-        (&text[first..end], width(&text[first..cursor]))
+        let before = |columns| suffix(&text[..cursor], columns, &width);
+        // A third of the row is context, if there is so much, and no columns stay free at its end.
+        let (least, most) = (before(room), before(room / 3).min(suffix(text, room, &width)));
+        self.first = match self.first.min(cursor) {
+            first if first < least || !text.is_char_boundary(first) => before(2 * room / 3),
+            first => first.min(most).max(least),
+        };
+        let end = self.first + prefix_bytes(&text[self.first..], room, &width);
+        (&text[self.first..cursor], &text[cursor..end.max(cursor)])
     }
 }
 
@@ -188,19 +189,25 @@ mod tests {
         let all = line.text().to_owned();
         for _ in 0..=all.graphemes(true).count() {
             for columns in [1, 2, 3, 10, 30, 80] {
-                let cursor = line.buffer.pos();
-                let before = line.before_cursor().to_owned();
-                let (visible, column) = line.visible(columns);
-                let visible = visible.to_owned();
-                let width = line.width(&visible);
-                assert!(width <= columns && column < columns.max(1), "{visible:?} {column} of {columns}");
-                let shown_before = &all[line.first..cursor];
-                assert!(before.ends_with(shown_before), "{before:?} {shown_before:?}");
-                assert!(all[line.first..].starts_with(visible.as_str()));
+                let (before, after) = line.visible(columns);
+                let shown = [before, after].map(str::to_owned);
+                let [before, after] = &shown;
+                assert!(line.before_cursor().ends_with(before), "{shown:?}");
+                assert!(all[line.before_cursor().len()..].starts_with(after), "{shown:?}");
+                let width = line.width(&shown.concat());
+                assert!(width < columns.max(1), "{shown:?} in {columns}");
+                // Of a line that does not fit, no column but one half of a wide character stays free.
+                assert!(width + 2 >= columns || shown.concat() == all, "{shown:?} in {columns}");
+                assert!(before.is_empty() == line.before_cursor().is_empty() || columns < 9, "{shown:?} in {columns}");
             }
             line.left();
         }
-        assert_eq!(line.visible(80).0, all, "all of it, if it fits");
+        line.end();
+        line.visible(10);
+        line.kill(&Movement::BackwardWord(2, Word::Big));
+        let (before, after) = line.visible(10);
+        assert_eq!((before.graphemes(true).count(), after), (9, ""), "a row is filled after much is erased");
+        assert_eq!(line.visible(80), ("", all.as_str()), "all of it, if it fits");
     }
 
     #[test]

@@ -28,7 +28,7 @@ mod screen;
 pub use address::Address;
 pub use error::ClientError;
 use events::Events;
-pub use events::Stop;
+pub use events::Handle;
 pub use options::Options;
 
 /// A client that has not connected yet.
@@ -44,9 +44,14 @@ impl Client {
         Client { options, chat: screen::is_at_terminal().then(Events::new) }
     }
 
-    /// What ends an interactive client, so that it leaves the terminal as it was; `None` in a pipe.
-    pub fn stop(&self) -> Option<Stop> {
-        self.chat.as_ref().map(Events::stop)
+    /// What tells an interactive client of signals; `None` in a pipe.
+    pub fn handle(&self) -> Option<Handle> {
+        self.chat.as_ref().map(Events::handle)
+    }
+
+    /// Gives the terminal of an interactive client the mode that it had, for a process that must end at once.
+    pub fn restore_terminal() {
+        screen::restore();
     }
 
     /// Talks to the server until the user leaves, or in a pipe until the server closes the connection.

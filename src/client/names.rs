@@ -5,12 +5,16 @@ use std::time::Duration;
 use super::input::ALIASES;
 use crate::protocol::art::Art;
 use crate::protocol::command::words;
+use crate::protocol::name::{Name, Prefix};
 
 /// How old a list of names may be.
 const AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Names of one run (`tux#2-5000`) to offer.
-const RUN_NAMES_MAX: u32 = 20;
+const RUN_NAMES_MAX: usize = 20;
+
+/// Names to offer.
+const NAMES_MAX: usize = 10_000;
 
 /// Where the names of a completion come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +41,18 @@ pub(super) struct Names {
 #[derive(Debug, Default)]
 struct List {
     names: Vec<String>,
+    /// They begin so.
+    prefix: String,
+    /// All that begin so.
+    is_complete: bool,
     told: Option<Duration>,
 }
 
 impl List {
-    fn is_fresh(&self, now: Duration) -> bool {
-        self.told.is_some_and(|told| now.saturating_sub(told) < AGE_MAX)
+    /// Whether it has the names that begin with `prefix` and is at most [`AGE_MAX`] old.
+    fn has(&self, prefix: &str, now: Duration) -> bool {
+        let has_all = prefix.starts_with(&self.prefix) && self.is_complete || prefix == self.prefix;
+        has_all && self.told.is_some_and(|told| now.saturating_sub(told) < AGE_MAX)
     }
 }
 
@@ -58,6 +68,7 @@ pub(super) fn wanted(before_cursor: &str) -> (usize, Source) {
         "login" | "name" if is_first_argument => Source::Free,
         "show" if is_first_argument => Source::All,
         "art" if is_first_argument => Source::Arts,
+        "show" => Source::Arts,
         "notify" if is_first_argument => Source::OnOff,
         "help" if is_first_argument => Source::HelpAll,
         _ => Source::Registered,
@@ -66,53 +77,65 @@ pub(super) fn wanted(before_cursor: &str) -> (usize, Source) {
 }
 
 impl Names {
-    /// The lines to send, so that names from `source` are fresh.
-    pub(super) fn stale(&self, source: Source, now: Duration) -> Vec<&'static str> {
+    /// The lines to send, so that the names from `source` with this prefix are known.
+    pub(super) fn stale(&self, source: Source, prefix: &str, now: Duration) -> Vec<String> {
         let (free, registered) = match source {
             Source::Free => (true, false),
             Source::All => (true, true),
-            Source::FirstWord | Source::Registered => (false, true),
+            // A command needs no names.
+            Source::FirstWord => (false, !words().any(|word| word.starts_with(prefix))),
+            Source::Registered => (false, true),
             _ => (false, false),
         };
-        let lists = [(free, &self.free, "cows"), (registered, &self.registered, "who")];
-        lists.into_iter().filter(|(wanted, list, _)| *wanted && !list.is_fresh(now)).map(|(_, _, line)| line).collect()
+        let free = (free && !self.free.has(prefix, now)).then(|| "cows".to_owned());
+        let who = || format!("who {prefix}").trim_end().to_owned();
+        free.into_iter().chain((registered && !self.registered.has(prefix, now)).then(who)).collect()
     }
 
     /// The reply to `cows`.
-    pub(super) fn tell_free(&mut self, names: &[&str], now: Duration) {
-        self.free = List { names: names.iter().flat_map(|name| expanded(name)).collect(), told: Some(now) };
+    pub(super) fn set_free(&mut self, items: &[&str], now: Duration) {
+        let names = items.iter().take(NAMES_MAX).map(|item| (*item).to_owned()).collect();
+        self.free = List { names, prefix: String::new(), is_complete: true, told: Some(now) };
     }
 
-    /// The reply to `who`.
-    pub(super) fn tell_registered(&mut self, names: &[&str], now: Duration) {
-        self.registered = List { names: names.iter().map(|name| (*name).to_owned()).collect(), told: Some(now) };
+    /// The reply to `who PREFIX`, and whether it has all names.
+    pub(super) fn set_registered(&mut self, names: &[&str], prefix: String, is_complete: bool, now: Duration) {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        self.registered = List { names, prefix, is_complete, told: Some(now) };
     }
 
-    /// The names that are known count as told now: the server does not tell them.
-    pub(super) fn keep(&mut self, now: Duration) {
-        (self.free.told, self.registered.told) = (Some(now), Some(now));
+    /// The server does not tell the names with this prefix now: those that are known must do.
+    pub(super) fn keep(&mut self, prefix: &str, now: Duration) {
+        for list in [&mut self.free, &mut self.registered] {
+            (list.told, list.prefix) = (Some(now), prefix.to_owned());
+        }
     }
 
     /// The names from `source` that begin with `prefix`, sorted.
     pub(super) fn matching(&self, source: Source, prefix: &str) -> Vec<String> {
-        let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let mut names: Vec<String> = match source {
             Source::FirstWord => words().map(str::to_owned).chain(self.registered.names.iter().cloned()).collect(),
             Source::Slash => {
                 let words = words().chain(ALIASES.iter().map(|(alias, _)| *alias)).chain(["r"]);
                 words.map(|word| format!("/{word}")).collect()
             }
-            Source::Free => self.free.names.clone(),
+            Source::Free => self.free(prefix),
             Source::Registered => self.registered.names.clone(),
-            Source::All => self.free.names.iter().chain(&self.registered.names).cloned().collect(),
-            Source::Arts => own(&Art::ALL.map(Art::name)).into_iter().chain(["auto".to_owned()]).collect(),
-            Source::OnOff => own(&["on", "off"]),
-            Source::HelpAll => own(&["all"]),
+            Source::All => self.free(prefix).into_iter().chain(self.registered.names.iter().cloned()).collect(),
+            Source::Arts => owned(&Art::ALL.map(Art::name)).into_iter().chain(["auto".to_owned()]).collect(),
+            Source::OnOff => owned(&["on", "off"]),
+            Source::HelpAll => owned(&["all"]),
         };
         names.retain(|name| name.starts_with(prefix));
-        names.sort();
+        names.sort_by(|one, other| order(one).cmp(&order(other)));
         names.dedup();
         names
+    }
+
+    /// The free cows whose names begin with `prefix`, some of each run.
+    fn free(&self, prefix: &str) -> Vec<String> {
+        self.free.names.iter().flat_map(|item| matching(item, prefix)).collect()
     }
 }
 
@@ -125,13 +148,18 @@ pub(super) fn count(item: &str) -> Option<usize> {
     }
 }
 
-/// The names that an item of the reply to `cows` stands for, or some of many.
-fn expanded(item: &str) -> Vec<String> {
-    if let Some((breed, first, last)) = run(item) {
-        let last = last.min(first.saturating_add(RUN_NAMES_MAX - 1));
-        return (first..=last).map(|number| format!("{breed}#{number}")).collect();
-    }
-    vec![item.strip_suffix("...").unwrap_or(item).to_owned()]
+/// The names that an item of the reply to `cows` stands for and that begin with `prefix`, or some of many.
+fn matching(item: &str, prefix: &str) -> Vec<String> {
+    let Some((breed, first, last)) = run(item) else {
+        return vec![item.strip_suffix("...").unwrap_or(item).to_owned()];
+    };
+    let numbers = Prefix::new(prefix).numbers_of(breed, last).flatten().filter(|number| *number >= first);
+    numbers.take(RUN_NAMES_MAX).map(|number| Name { breed, number }.to_string()).collect()
+}
+
+/// Names are listed by breed and number, and other words by their letters.
+fn order(name: &str) -> (&str, u32) {
+    Name::parse(name).map_or((name, 0), |Name { breed, number }| (breed, number))
 }
 
 /// `tux#2-20` as its breed and both numbers.
@@ -157,6 +185,7 @@ mod tests {
             ("hello fer", (6, Source::Registered)),
             ("show x", (5, Source::All)),
             ("art ", (4, Source::Arts)),
+            ("show tux ", (9, Source::Arts)),
             ("login tux again", (10, Source::Registered)),
         ] {
             assert_eq!(wanted(line), wants, "{line}");
@@ -167,20 +196,41 @@ mod tests {
     fn lists_are_asked_for_when_they_are_a_second_old() {
         let mut names = Names::default();
         let second = Duration::from_secs(1);
-        assert_eq!(names.stale(Source::All, second), ["cows", "who"]);
-        names.tell_free(&["aya", "tux#2-4", "tux#..."], second);
-        assert_eq!(names.stale(Source::Free, second + second / 2), [""; 0]);
-        assert_eq!(names.stale(Source::Free, second + second), ["cows"]);
-        assert_eq!(names.stale(Source::Arts, second), [""; 0]);
-        assert_eq!(names.matching(Source::Free, "tux"), ["tux#", "tux#2", "tux#3", "tux#4"]);
-        names.tell_registered(&["ferris", "aya"], second);
+        assert_eq!(names.stale(Source::All, "", second), ["cows", "who"]);
+        names.set_free(&["aya", "tux#2-4", "tux#..."], second);
+        assert_eq!(names.stale(Source::Free, "t", second + second / 2), [""; 0]);
+        assert_eq!(names.stale(Source::Free, "t", second + second), ["cows"]);
+        assert_eq!(names.stale(Source::Arts, "", second), [""; 0]);
+        assert_eq!(names.matching(Source::Free, "tux"), ["tux#2", "tux#3", "tux#4", "tux#"]);
+        names.set_registered(&["ferris", "aya"], String::new(), true, second);
         assert_eq!(names.matching(Source::All, "a"), ["aya"], "each name once");
         assert_eq!(names.matching(Source::Slash, "/n"), ["/name", "/notify"]);
     }
 
     #[test]
+    fn of_many_names_those_with_the_prefix_are_asked_for() {
+        let (mut names, now) = (Names::default(), Duration::ZERO);
+        assert_eq!(names.stale(Source::Registered, "tu", now), ["who tu"]);
+        names.set_registered(&["tux"], "tu".to_owned(), true, now);
+        assert_eq!(names.stale(Source::Registered, "tux", now), [""; 0], "it has all that begin with tu");
+        assert_eq!(names.stale(Source::Registered, "f", now), ["who f"]);
+        names.set_registered(&["tux"], "t".to_owned(), false, now);
+        assert_eq!(names.stale(Source::Registered, "t", now), [""; 0]);
+        assert_eq!(names.stale(Source::Registered, "tu", now), ["who tu"], "it has some of them");
+        assert_eq!(names.stale(Source::FirstWord, "l", now), [""; 0], "login is a command");
+        assert_eq!(names.stale(Source::FirstWord, "x", now), ["who x"]);
+    }
+
+    #[test]
     fn runs_of_free_names_count_as_their_cows() {
         assert_eq!(["aya", "tux#4", "tux#2-20", "tux#..."].map(count), [Some(1), Some(1), Some(19), None]);
-        assert_eq!(expanded("tux#2-5000").len(), RUN_NAMES_MAX as usize);
+        assert_eq!(matching("tux#2-5000", "t").len(), RUN_NAMES_MAX);
+        assert_eq!(
+            matching("tux#2-5000", "tux#499"),
+            [
+                "tux#499", "tux#4990", "tux#4991", "tux#4992", "tux#4993", "tux#4994", "tux#4995", "tux#4996",
+                "tux#4997", "tux#4998", "tux#4999"
+            ]
+        );
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::cows::half::halve;
 use crate::cows::plain::shade;
-use crate::cows::sgr::{keep_colours, size};
+use crate::cows::sgr::{Token, size, tokens};
 use crate::cows::small;
 use crate::protocol::art::Art;
+use crate::protocol::text::sanitize;
 
 /// A picture in one form: what stands below a bubble, without an LF at its end, and how many columns and rows it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +17,7 @@ struct Form {
 /// The forms of one picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Picture {
-    color: Form,
+    colour: Form,
     half: Form,
     plain: Form,
 }
@@ -30,9 +31,9 @@ impl Form {
 
 impl Picture {
     /// The picture of this body, which is in colour and has passed [`colours_only`].
-    pub(super) fn new(color: String) -> Self {
-        let [half, plain] = [halve(&color), shade(&color)].map(Form::new);
-        Picture { color: Form::new(color), half, plain }
+    pub(super) fn new(colour: String) -> Self {
+        let [half, plain] = [halve(&colour), shade(&colour)].map(Form::new);
+        Picture { colour: Form::new(colour), half, plain }
     }
 
     /// The body in this style, and its columns and rows; `None` for [`Art::Off`]. Without a picture there is the small cow.
@@ -40,7 +41,7 @@ impl Picture {
         let form = match art {
             Art::Off => return None,
             Art::Small => return Some((small::BODY, size(small::BODY))),
-            Art::Color => &picture?.color,
+            Art::Color => &picture?.colour,
             Art::Half => &picture?.half,
             Art::Plain => &picture?.plain,
         };
@@ -49,16 +50,32 @@ impl Picture {
 
     /// The lines of the server.
     pub(super) fn colour(&self) -> &str {
-        &self.color.body
+        &self.colour.body
     }
 }
 
-/// A line of a server without what could move the cursor: visible characters and colours stay.
+/// A line of a server without what could move the cursor or hide: of its control characters only those of colours stay.
 pub(super) fn colours_only(line: &[u8]) -> String {
-    keep_colours(&String::from_utf8_lossy(line))
+    let line = String::from_utf8_lossy(line);
+    let mut safe = String::with_capacity(line.len());
+    let mut text = String::new();
+    for token in tokens(&line) {
+        match token {
+            Token::Character(character) => text.push(character),
+            Token::Sgr(parameters) => {
+                safe += &sanitize(std::mem::take(&mut text).as_bytes());
+                safe.extend(["\x1b[", parameters, "m"]);
+            }
+        }
+    }
+    safe + &sanitize(text.as_bytes())
 }
 
 /// The same without colours.
 pub(super) fn without_colours(text: &str) -> String {
-    shade(text)
+    let characters = tokens(text).filter_map(|token| match token {
+        Token::Character(character) => Some(character),
+        Token::Sgr(_) => None,
+    });
+    characters.collect()
 }

@@ -7,10 +7,11 @@ use std::io::{self, IsTerminal, Write};
 
 use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
 use crossterm::terminal::{
-    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, disable_raw_mode, enable_raw_mode, size,
+    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, disable_raw_mode, enable_raw_mode,
 };
 use crossterm::{QueueableCommand, cursor, style};
 use rustix::process::{Signal, kill_current_process_group};
+use rustix::termios::tcgetwinsize;
 
 use super::drawing::{Abilities, Window};
 use super::line::Line;
@@ -27,7 +28,7 @@ pub(super) struct Screen {
 
 /// Whether a user sits in front of stdin and stdout, at a terminal that can move its cursor.
 pub(super) fn is_at_terminal() -> bool {
-    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term.is_empty() || term == "dumb");
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     io::stdin().is_terminal() && io::stdout().is_terminal() && !is_dumb
 }
 
@@ -44,8 +45,8 @@ impl Screen {
 
     /// The size of the window now.
     pub(super) fn window(&self) -> Window {
-        let (columns, rows) = size().unwrap_or_default();
-        Window::new(columns, rows)
+        let size = tcgetwinsize(io::stdout());
+        size.map_or_else(|_| Window::new(0, 0), |size| Window::new(size.ws_col, size.ws_row))
     }
 
     /// Prints `text`, whose lines end in LF, above the typed line, and draws that line as it is now.
@@ -58,19 +59,22 @@ impl Screen {
         out.queue(BeginSynchronizedUpdate)?;
         self.erase(columns, &mut out)?;
         out.extend(text.replace('\n', "\r\n").bytes());
-        // A prompt that leaves no room for a line is none.
-        let prompt = if 2 * line.width(prompt) > columns { "> " } else { prompt };
+        // A prompt leaves room for a line.
+        let has_room = |prompt: &&str| 2 * line.width(prompt) <= columns;
+        let prompt = [prompt, "> "].into_iter().find(has_room).unwrap_or_default();
         let prompt_columns = line.width(prompt);
-        let (visible, cursor) = line.visible(columns.saturating_sub(prompt_columns));
-        let visible = visible.to_owned();
-        if self.abilities.color {
-            write!(out, "\x1b[1m{prompt}\x1b[m{visible}")?;
+        let (before, after) = line.visible(columns.saturating_sub(prompt_columns));
+        let (before, after) = (before.to_owned(), after.to_owned());
+        if self.abilities.colour {
+            write!(out, "\x1b[1m{prompt}\x1b[m{before}")?;
         } else {
-            write!(out, "{prompt}{visible}")?;
+            write!(out, "{prompt}{before}")?;
         }
-        out.queue(cursor::MoveToColumn(u16::try_from(prompt_columns + cursor).unwrap_or(u16::MAX)))?;
-        out.queue(EndSynchronizedUpdate)?;
-        self.cursor = prompt_columns + cursor;
+        // The terminal itself knows best how wide it draws an emoji.
+        out.queue(cursor::SavePosition)?;
+        out.extend(after.bytes());
+        out.queue(cursor::RestorePosition)?.queue(EndSynchronizedUpdate)?;
+        self.cursor = (prompt_columns + line.width(&before)).min(columns - 1);
         write(&out)
     }
 
@@ -95,14 +99,6 @@ impl Screen {
         write(&out)
     }
 
-    /// Rings the terminal's bell.
-    ///
-    /// # Errors
-    /// When the terminal is gone.
-    pub(super) fn ring(&self) -> io::Result<()> {
-        write(b"\x07")
-    }
-
     /// Stops the process, as Ctrl-Z does in a terminal that is not in raw mode. Returns when it goes on.
     ///
     /// # Errors
@@ -110,17 +106,37 @@ impl Screen {
     pub(super) fn suspend(&mut self) -> io::Result<()> {
         self.leave();
         kill_current_process_group(Signal::TSTP)?;
+        self.resume()
+    }
+
+    /// The process was stopped, and goes on: the shell has changed the mode meanwhile, and the cursor's row is another.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub(super) fn resume(&mut self) -> io::Result<()> {
+        // crossterm takes the mode for the one that it has set.
+        restore();
         self.cursor = 0;
         start()
     }
 
-    /// Leaves the typed row and raw mode.
+    /// Leaves raw mode, and then the typed row.
     fn leave(&self) {
+        restore();
         let mut out = Vec::new();
-        let erased = self.erase(self.window().columns, &mut out).and_then(|()| write(&out));
-        // A terminal that is gone needs no mode.
-        let _ = erased.and_then(|()| stop());
+        let erased = self.erase(self.window().columns, &mut out).and_then(|()| {
+            out.queue(DisableBracketedPaste)?.queue(style::ResetColor)?;
+            write(&out)
+        });
+        // A terminal that is gone needs nothing.
+        let _ = erased;
     }
+}
+
+/// Gives the terminal the mode that it had. Does not wait for it.
+pub(super) fn restore() {
+    // A terminal that is gone needs no mode.
+    let _ = disable_raw_mode();
 }
 
 impl Drop for Screen {
@@ -143,13 +159,6 @@ fn start() -> io::Result<()> {
     let mut out = Vec::new();
     out.queue(EnableBracketedPaste)?;
     write(&out)
-}
-
-fn stop() -> io::Result<()> {
-    let mut out = Vec::new();
-    out.queue(DisableBracketedPaste)?.queue(style::ResetColor)?;
-    write(&out)?;
-    disable_raw_mode()
 }
 
 fn write(bytes: &[u8]) -> io::Result<()> {

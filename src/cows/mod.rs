@@ -11,6 +11,6 @@ pub mod herd;
 pub mod plain;
 pub mod sgr;
 pub mod small;
-mod wrap;
+pub mod wrap;
 
 pub use herd::{Breed, CowId, Herd};

@@ -16,14 +16,15 @@ pub(super) struct Colours {
 
 /// A piece of a picture.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Token<'a> {
+pub enum Token<'a> {
+    /// A visible or control character.
     Character(char),
     /// What stands between `ESC [` and `m`.
     Sgr(&'a str),
 }
 
 /// The pieces of a picture. What looks like an SGR sequence and is none comes as its characters.
-pub(super) fn tokens(mut rest: &str) -> impl Iterator<Item = Token<'_>> {
+pub fn tokens(mut rest: &str) -> impl Iterator<Item = Token<'_>> {
     std::iter::from_fn(move || {
         if let Some((parameters, after)) = leading_sgr(rest) {
             rest = after;
@@ -54,20 +55,6 @@ pub(super) fn cells(body: &str) -> impl Iterator<Item = (char, Colours)> {
         }
         Token::Character(character) => (character == '\n' || !character.is_control()).then_some((character, colours)),
     })
-}
-
-/// `text` without any control character but LF and those of SGR sequences, so that it can do no more to a terminal than
-/// colour it.
-pub fn keep_colours(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    for token in tokens(text) {
-        match token {
-            Token::Sgr(parameters) => kept.extend(["\x1b[", parameters, "m"]),
-            Token::Character(character) if character == '\n' || !character.is_control() => kept.push(character),
-            Token::Character(_) => {}
-        }
-    }
-    kept
 }
 
 /// How large a body is on a terminal that does not wrap it: columns, of its widest row, and rows.
@@ -215,14 +202,12 @@ mod tests {
     fn only_sgr_sequences_and_lf_are_colour() {
         for body in ["", "moo", "a\nb", "\x1b[m", "\x1b[0m", "\x1b[48;5;1m  \x1b[49m", "\x1b[;;m", "муу▀"] {
             assert!(is_colour_only(body), "{body:?}");
-            assert_eq!(keep_colours(body), body);
         }
         let others = "\x1b|\x1b[|\x1b[1|\x1b[1;|\x1b[2J|\x1b[?25m|\x1b[>4m|\x1b[38:5:1m|\x1b[1 m|\x1b]0;m|\x1b\x1b[1m|\x1bm|\
                       \r|\t|\x07|\x7f|\0|\u{9b}1m|\u{85}";
         for body in others.split('|') {
             assert!(!is_colour_only(body), "{body:?}");
             assert!(!is_colour_only(&format!("\x1b[1mmoo{body} moo")), "{body:?}");
-            assert!(is_colour_only(&keep_colours(&format!("\x1b[1mmoo{body} moo"))), "{body:?}");
         }
     }
 

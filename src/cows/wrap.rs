@@ -28,6 +28,11 @@ pub(super) struct Line<'t> {
     pub(super) width: usize,
 }
 
+/// The lines of `text`, which is sanitized, each of at most `columns` columns, which are at least 2.
+pub fn wrap(text: &str, columns: usize) -> impl Iterator<Item = &str> {
+    Lines::of(text, columns).map(|line| line.text)
+}
+
 /// The lines of a text.
 #[derive(Debug, Clone)]
 pub(super) struct Lines<'t> {

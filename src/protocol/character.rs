@@ -24,7 +24,7 @@ pub(super) fn joins_its_base(character: char) -> bool {
 /// Invisible characters that are no combining marks: Unicode's Default_Ignorable_Code_Point without the variation selectors,
 /// which count as marks, and without the two joiners (`joiner.rs`); also interlinear annotations, the format controls of
 /// hieroglyphs, the note without a head, and noncharacters.
-pub(super) fn is_invisible(character: char) -> bool {
+pub fn is_invisible(character: char) -> bool {
     matches!(u32::from(character), 0xfdd0..=0xfdef)
         || u32::from(character) & 0xfffe == 0xfffe
         || matches!(character,

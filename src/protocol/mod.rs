@@ -1,7 +1,7 @@
 #![doc = include_str!("PROTOCOL.md")]
 
 pub mod art;
-mod character;
+pub mod character;
 pub mod command;
 mod escape;
 pub mod foreign;

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::support::{Key, Listener, Server, Terminal, wait_until};
+use crate::support::{Key, Listener, Scratch, Server, Terminal, wait_until};
 
 /// A window in which no line of these tests wraps.
 const WIDE: (u16, u16) = (200, 24);
@@ -43,7 +43,7 @@ fn it_leaves_when_the_server_goes_away_meanwhile() {
         let mut peer = listener.accept_chat();
         terminal.wait_for_text("1 cow is free");
         leave(&mut terminal);
-        assert_eq!(peer.read_line(), "3 quit", "{way}");
+        assert_eq!(peer.read_command(), "quit", "{way}");
         drop(peer);
         terminal.expect_end(0);
     }
@@ -56,7 +56,7 @@ fn a_second_ctrl_d_does_not_wait_for_the_server() {
     let mut peer = listener.accept_chat();
     terminal.wait_for_text("1 cow is free");
     terminal.press(Key::Ctrl('d'));
-    assert_eq!(peer.read_line(), "3 quit");
+    assert_eq!(peer.read_command(), "quit");
     terminal.press(Key::Ctrl('d'));
     terminal.expect_end(0);
 }
@@ -111,20 +111,29 @@ fn it_says_so_if_its_cow_is_taken_meanwhile_and_lists_free_ones() {
 }
 
 #[test]
-fn a_line_typed_while_there_is_no_server_is_kept() {
+fn lines_typed_without_a_server_are_sent_after_the_next_login() {
     let server = start_at("127.0.18.4:0");
+    let address = server.address.to_string();
     let mut terminal = Terminal::start(server.address, &[], WIDE).connected().logged_in("tux");
     drop(server);
     terminal.wait_for_typed("tux (offline)> ");
     terminal.enter("hello");
-    terminal.wait_for(|screen| screen.has("the line stays here") && screen.typed() == "tux (offline)> hello");
-    terminal.press(Key::Ctrl('u'));
-    terminal.press(Key::Ctrl('d'));
-    terminal.expect_end(0);
+    terminal.wait_for(|screen| screen.has("the line waits for the next login") && screen.typed() == "tux (offline)> ");
+    terminal.paste("one\ntwo\nthree");
+    terminal.wait_for(|screen| screen.count("waits for the next login") == 3 && screen.typed().ends_with("> three"));
+    terminal.signal("STOP");
+    let server = start_at(&address);
+    let mut ferris = server.login("ferris");
+    assert_eq!(ferris.ask("art off"), "Art is off");
+    terminal.signal("CONT");
+    for text in ["hello", "one", "two"] {
+        assert_eq!(ferris.read_line(), format!("tux says: {text}"));
+    }
+    terminal.wait_for_typed("tux> three");
 }
 
 #[test]
-fn put_out_for_its_silence_it_comes_back_when_the_user_does() {
+fn closed_for_its_silence_it_comes_back_when_the_user_does() {
     let server = Server::with(&["--idle-timeout", "1s"]);
     let mut terminal = Terminal::start(server.address, &["--quiet"], WIDE).connected().logged_in("tux");
     let is_offline = |typed: &str| typed == "tux (offline)> ";
@@ -132,6 +141,46 @@ fn put_out_for_its_silence_it_comes_back_when_the_user_does() {
     assert!(screen.has("* closed: idle"), "why");
     terminal.press(Key::Enter);
     terminal.wait_for(|screen| screen.count("Logged in as tux") == 2);
+}
+
+#[test]
+fn after_a_stop_from_outside_keys_arrive_at_once() {
+    let server = Server::start();
+    let mut terminal = Terminal::at(&server, &[]).logged_in("tux");
+    terminal.signal("STOP");
+    // A shell gives the terminal its own mode meanwhile.
+    terminal.reset_mode();
+    terminal.signal("CONT");
+    terminal.wait_for(|screen| screen.brackets_pastes());
+    wait_until(|| !terminal.is_cooked(), "the client's mode");
+    terminal.type_in("half");
+    terminal.wait_for_typed("tux> half");
+}
+
+#[test]
+fn a_greeting_may_begin_with_a_number_or_an_error() {
+    let scratch = Scratch::new();
+    let greeting = scratch.join("motd");
+    std::fs::write(&greeting, "1 Be kind\nerrors? write to us\nerror: none\n").expect("a file of the test's own");
+    let server = Server::with(&["--motd", &greeting.to_string_lossy()]);
+    let terminal = Terminal::at(&server, &[]).logged_in("tux");
+    let screen = terminal.screen();
+    assert!(screen.has("1 Be kind") && screen.has("error: none") && screen.has("free"), "{:#?}", screen.rows());
+}
+
+#[test]
+fn a_server_that_floods_and_does_not_answer_is_shown_and_left() {
+    let listener = Listener::new();
+    let mut terminal = Terminal::start(listener.address(), &[], WIDE);
+    let mut peer = listener.accept_chat();
+    terminal.wait_for_text("1 cow is free");
+    // Its picture never comes, and messages never end.
+    for n in 1..=3000 {
+        peer.client.send(&format!("0 ferris says: {n}."));
+    }
+    terminal.wait_for_text("3000.");
+    terminal.press(Key::Ctrl('d'));
+    terminal.expect_end(0);
 }
 
 #[test]
@@ -163,8 +212,8 @@ fn a_server_that_is_no_chat_is_named_by_what_it_said() {
     ] {
         let listener = Listener::new();
         let mut terminal = Terminal::start(listener.address(), &[], WIDE);
-        let mut peer = listener.accept_greeted();
-        peer.send_raw(said.as_bytes());
+        let mut peer = listener.accept();
+        peer.client.send_raw(said.as_bytes());
         drop(peer);
         let words = last_words(&mut terminal, 1);
         assert!(words.starts_with(&format!("cowchat: {} ", listener.address())) && words.contains(named), "{words}");
@@ -256,10 +305,10 @@ fn no_line_of_a_chat_moves_the_cursor() {
         let mut peer = listener.accept_chat();
         terminal.wait_for_text("1 cow is free");
         terminal.type_in("half typed");
-        peer.send_raw(EVIL.map(wrap).concat().as_bytes());
+        peer.client.send_raw(EVIL.map(wrap).concat().as_bytes());
         expect_harmless(&terminal, "> half typed");
         // A message is drawn with a cow, so only its text is looked for.
-        peer.send(&format!("0 ferris says: {}", EVIL[..9].concat()));
+        peer.client.send(&format!("0 ferris says: {}", EVIL[..9].concat()));
         let screen = terminal.wait_for(|screen| screen.has("9.") && screen.has("ferris says:"));
         assert_eq!((screen.typed().as_str(), screen.bells), ("> half typed", 0));
         assert!(screen.brackets_pastes() && screen.count("1 cow is free") == 1);

@@ -186,6 +186,41 @@ fn an_unreadable_history_is_one_line_and_the_chat_goes_on() {
 }
 
 #[test]
+fn a_hostile_history_moves_nothing() {
+    let server = Server::start();
+    let state = Scratch::new();
+    fs::create_dir_all(state.join("cowchat")).expect("a folder of the test's own");
+    let lines = ["#V2", "hello\\nquit", "evil \x1b[2J\x1b[1;1H\x1b]0;t\x07", &"x".repeat(100_000)].join("\n");
+    fs::write(state.join("cowchat/history"), lines).expect("a file of the test's own");
+    let env = [("XDG_STATE_HOME", state.path())];
+    let mut terminal = Terminal::with_env(server.address, &["--cow", "tux"], (200, 24), &env);
+    terminal.wait_for_typed("tux> ");
+    terminal.press(Key::Up);
+    terminal.wait_for(|screen| screen.typed().ends_with("xxx"));
+    terminal.press(Key::Up);
+    let screen = terminal.wait_for(|screen| screen.typed().starts_with("tux> evil"));
+    assert!(screen.has("cows are free") && screen.bells == 0, "nothing is cleared");
+    terminal.press(Key::Up);
+    terminal.wait_for_typed("tux> hello quit");
+}
+
+#[test]
+fn a_long_line_shows_what_stands_before_the_cursor() {
+    let server = Server::start();
+    let mut terminal = Terminal::start(server.address, &[], (80, 24)).connected().logged_in("tux");
+    let line: String = (0..60).map(|n| format!("{n:03}.")).collect();
+    terminal.type_in(&line);
+    terminal.wait_for(|screen| screen.typed().ends_with("059."));
+    for _ in 0..80 {
+        terminal.press(Key::Backspace);
+    }
+    let screen = terminal.wait_for(|screen| screen.typed().ends_with("039."));
+    assert!(screen.typed().chars().count() > 70, "{:?}", screen.typed());
+    terminal.press(Key::Home);
+    terminal.wait_for(|screen| screen.typed().starts_with("tux> 000.001.") && screen.cursor().1 == 5);
+}
+
+#[test]
 fn a_pasted_text_goes_out_line_by_line_at_the_allowed_rate() {
     let server = Server::with(&["--flood-exempt", "none", "--flood-rate", "100/s"]);
     let mut ferris = reader(&server);
@@ -208,20 +243,21 @@ fn ctrl_c_drops_what_is_left_of_a_paste() {
     let mut peer = listener.accept_chat();
     terminal.wait_for_text("1 cow is free");
     terminal.enter("login tux");
-    assert_eq!(peer.read_line(), "3 login tux");
-    peer.send("3 Logged in as tux");
-    assert_eq!(peer.read_line(), "4 notify on");
-    assert_eq!(peer.read_line(), "5 history 20");
-    peer.send_raw(b"4 Notices are on\n5 error: no history\n");
+    assert_eq!(peer.read_command(), "login tux");
+    peer.reply("Logged in as tux");
+    assert_eq!(peer.read_command(), "notify on");
+    peer.reply("Notices are on");
+    assert_eq!(peer.read_command(), "history 20");
+    peer.reply("error: no history");
     terminal.paste(&(1..=40).map(|n| format!("line {n}\n")).collect::<String>());
     // The second waits for the reply to the first.
-    assert_eq!(peer.read_line(), "6 yield line 1");
+    assert_eq!(peer.read_command(), "yield line 1");
     terminal.wait_for(|screen| screen.typed() == "tux> " && screen.has("tux> line 1"));
     terminal.press(Key::Ctrl('c'));
-    terminal.wait_for_text("- 39 lines were not sent");
-    peer.send("6 Sent to 1 cow");
+    terminal.wait_for_text("- 39 lines not sent");
+    peer.reply("Sent to 1 cow");
     terminal.enter("hello");
-    assert_eq!(peer.read_line(), "7 yield hello");
+    assert_eq!(peer.read_command(), "yield hello");
 }
 
 #[test]

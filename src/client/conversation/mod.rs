@@ -4,25 +4,22 @@
 //! - Each connection begins with `art off` under a request id. A server that repeats the id tells replies, messages and
 //!   notices apart; the lines of any other server are shown as they are.
 //! - One line of the user's at a time waits for its reply, so a paste goes out at the rate that the server allows.
-//! - A message waits for its sender's picture, [`PICTURE_WAIT_MAX`] at most. All items keep their order.
+//! - A message waits for its sender's picture, for a second at most. All items keep their order.
 
+mod gallery;
 mod received;
 #[cfg(test)]
 mod tests;
 mod typed;
 
-use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
+use std::collections::VecDeque;
 use std::time::Duration;
+
+use gallery::Gallery;
 
 use super::item::Item;
 use super::names::{Names, wanted};
-use super::picture::Picture;
 use crate::protocol::art::Art;
-
-/// How long a message waits for its sender's picture. If the server throttles, the answer comes later, and the message is
-/// drawn with the small cow.
-const PICTURE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// How long a server may take to answer the first line: as long as a connection may take.
 const GREETING_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -30,7 +27,10 @@ const GREETING_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Messages to ask for after a login.
 const HISTORY_MESSAGES: usize = 20;
 
-/// First pause before connecting again; each pause doubles.
+/// How long the server may take to answer `quit`.
+const LEAVE_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// First pause before connecting again; each pause doubles, until a connection has lasted for the longest one.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 
 /// Longest pause before connecting again.
@@ -43,8 +43,6 @@ pub(super) enum Effect {
     Show(Item),
     /// Send this line, which has no LF.
     Send(String),
-    /// Put this line, which was typed, back into the editor.
-    Keep(String),
     /// The names that a completion waits for have arrived.
     Complete,
     /// Ring the bell.
@@ -81,7 +79,7 @@ pub(super) struct Wishes {
 
 /// Where the client stands with the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum Stage {
     /// There is no connection.
     Offline,
     /// The first line is not answered yet.
@@ -101,8 +99,8 @@ enum Asked {
     Welcome,
     /// Free names, after a login that was refused.
     Alternatives,
-    /// Names, for a completion.
-    Names,
+    /// Names that begin so, for a completion.
+    Names(String),
     /// A login of the client's own.
     Login,
     /// The picture of this breed, for messages.
@@ -115,15 +113,6 @@ enum Asked {
     Typed,
 }
 
-/// What the client knows of a breed's picture.
-#[derive(Debug)]
-enum Known {
-    Asked,
-    Picture(Rc<Picture>),
-    /// The server has none.
-    Nothing,
-}
-
 /// The lines of a picture that are on their way.
 #[derive(Debug)]
 struct Arriving {
@@ -132,74 +121,85 @@ struct Arriving {
     lines_missing: usize,
 }
 
+/// Messages from before that are on their way.
+#[derive(Debug)]
+struct Past {
+    /// The user has asked for them. Otherwise those that were seen before are left out.
+    is_typed: bool,
+    /// Sender and text.
+    messages: Vec<(String, String)>,
+    missing: usize,
+}
+
 /// What the client knows of the chat.
 #[derive(Debug)]
 pub(super) struct Conversation {
     /// Where the server is.
     place: String,
     wishes: Wishes,
-    standing: Standing,
-    /// The name that the server has given, also while there is no connection.
+    stage: Stage,
+    /// The name to log in as on the next connection: the last one that the server has given.
     cow: Option<String>,
     /// The server has accepted the login on this connection.
     is_registered: bool,
     /// The sender of the last private message.
     last_private: Option<String>,
+    /// Sender and text of the last message to all.
+    last_public: Option<(String, String)>,
     names: Names,
     art: Option<Art>,
     last_id: u64,
     asked: VecDeque<(u64, Asked)>,
     /// Lines of the user's that wait for the reply to the line before.
     typed: VecDeque<String>,
-    pictures: HashMap<String, Known>,
+    /// Lines of the user's that wait for the next login.
+    waiting: VecDeque<String>,
+    gallery: Gallery,
     arriving: Option<Arriving>,
-    /// Messages from before that follow.
-    past: usize,
-    /// They were asked for: once is enough, however often the client connects.
-    has_past: bool,
-    /// Items that wait for a picture, or behind one that does, and since when.
-    held: VecDeque<Item>,
-    held_since: Duration,
+    past: Option<Past>,
     /// What the server has said before it answered the first line.
     greeting: Vec<String>,
+    greeting_bytes: usize,
     /// Why the server has no room for this connection.
     turned_away: Option<String>,
     connected_since: Duration,
     /// A chat has answered at this address.
     is_known: bool,
     /// The server has closed the session for its silence: the user asks for the next one.
-    is_put_out: bool,
-    is_leaving: bool,
+    is_closed_idle: bool,
+    leaving_since: Option<Duration>,
     pause: Duration,
     effects: Vec<Effect>,
 }
 
 impl Conversation {
-    pub(super) fn new(place: String, wishes: Wishes) -> Self {
+    /// No connection yet to the server at `place`. The ids of lines begin above `last_id`, which no line of a greeting should
+    /// begin with.
+    pub(super) fn new(place: String, wishes: Wishes, last_id: u64) -> Self {
         Conversation {
             place,
+            stage: Stage::Offline,
+            cow: wishes.cow.clone(),
             wishes,
-            standing: Standing::Offline,
-            cow: None,
             is_registered: false,
             last_private: None,
+            last_public: None,
             names: Names::default(),
             art: None,
-            last_id: 0,
+            last_id,
             asked: VecDeque::new(),
             typed: VecDeque::new(),
-            pictures: HashMap::new(),
+            waiting: VecDeque::new(),
+            gallery: Gallery::default(),
             arriving: None,
-            past: 0,
-            has_past: false,
-            held: VecDeque::new(),
-            held_since: Duration::ZERO,
+            past: None,
             greeting: Vec::new(),
+            greeting_bytes: 0,
             turned_away: None,
             connected_since: Duration::ZERO,
             is_known: false,
-            is_put_out: false,
-            is_leaving: false,
+            is_closed_idle: false,
+            leaving_since: None,
             pause: PAUSE_MIN,
             effects: Vec::new(),
         }
@@ -207,6 +207,7 @@ impl Conversation {
 
     /// What there is to do since the last call.
     pub(super) fn take_effects(&mut self) -> Vec<Effect> {
+        self.let_out();
         std::mem::take(&mut self.effects)
     }
 
@@ -218,9 +219,10 @@ impl Conversation {
     /// What stands before the typed line.
     pub(super) fn prompt(&self) -> String {
         let cow = self.cow.as_deref().unwrap_or_default();
-        match self.standing {
-            Standing::Offline if cow.is_empty() => "(offline)> ".to_owned(),
-            Standing::Offline => format!("{cow} (offline)> "),
+        match self.stage {
+            Stage::Offline | Stage::Greeting if !self.is_known => "(connecting)> ".to_owned(),
+            Stage::Offline if cow.is_empty() => "(offline)> ".to_owned(),
+            Stage::Offline => format!("{cow} (offline)> "),
             _ if self.is_registered => format!("{cow}> "),
             _ => "> ".to_owned(),
         }
@@ -228,43 +230,48 @@ impl Conversation {
 
     /// There is a connection now.
     pub(super) fn connected(&mut self, now: Duration) {
-        self.standing = Standing::Greeting;
+        self.stage = Stage::Greeting;
         self.connected_since = now;
-        self.greeting.clear();
-        self.is_put_out = false;
+        (self.greeting, self.greeting_bytes) = (Vec::new(), 0);
+        self.is_closed_idle = false;
         self.ask("art off", Asked::Greeting);
     }
 
     /// The connection has ended, or could not be made: why.
-    pub(super) fn disconnected(&mut self, reason: &str) {
-        self.let_go();
-        let before = std::mem::replace(&mut self.standing, Standing::Offline);
-        if self.is_leaving {
-            return self.effects.push(Effect::Exit);
+    pub(super) fn disconnected(&mut self, reason: &str, now: Duration) {
+        self.gallery.forget_asked();
+        let before = std::mem::replace(&mut self.stage, Stage::Offline);
+        if self.leaving_since.is_some() {
+            return self.effect(Effect::Exit);
         }
-        if before == Standing::Greeting && !self.is_known {
+        if before == Stage::Greeting && !self.is_known {
             return self.fail();
         }
         let is_unanswered = self.asked.drain(..).any(|(_, asked)| asked == Asked::Typed);
-        (self.arriving, self.past, self.is_registered) = (None, 0, false);
+        (self.arriving, self.past, self.is_registered) = (None, None, false);
+        self.waiting.append(&mut self.typed);
         let place = &self.place;
         match before {
             // It was said when the connection ended.
-            Standing::Offline => {}
-            _ if self.is_put_out => self.status(format!("{place} has ended the session. Enter connects again")),
+            Stage::Offline => {}
+            _ if self.is_closed_idle => self.status(format!("{place} has ended the session. Enter connects again")),
             _ => {
                 let reason = self.turned_away.take().unwrap_or_else(|| reason.to_owned());
                 self.status(format!("{place} has gone away: {reason}. Connecting again"));
+                if !self.waiting.is_empty() {
+                    let waiting = lines(self.waiting.len());
+                    self.status(format!("until the next login {waiting} will wait. Ctrl-C drops them"));
+                }
             }
         }
         if is_unanswered {
             self.status("the last line was sent, but not answered".to_owned());
         }
-        if !self.typed.is_empty() {
-            self.status(format!("{} lines wait for the next login. Ctrl-C drops them", self.typed.len()));
+        if before != Stage::Offline && now >= self.connected_since + PAUSE_MAX {
+            self.pause = PAUSE_MIN;
         }
-        if !self.is_put_out {
-            self.effects.push(Effect::ConnectAfter(self.pause));
+        if !self.is_closed_idle {
+            self.effect(Effect::ConnectAfter(self.pause));
             self.pause = (2 * self.pause).min(PAUSE_MAX);
         }
     }
@@ -272,23 +279,30 @@ impl Conversation {
     /// The first connection leads to no chat.
     fn fail(&mut self) {
         let said = self.greeting.first().cloned().map_or(Failure::Silent, Failure::NoChat);
-        self.effects.push(Effect::Fail(self.turned_away.take().map_or(said, Failure::TurnedAway)));
+        let failure = self.turned_away.take().map_or(said, Failure::TurnedAway);
+        self.effect(Effect::Fail(failure));
     }
 
     /// When [`Conversation::on_time`] has something to do.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        let greeting = (self.standing == Standing::Greeting).then(|| self.connected_since + GREETING_WAIT_MAX);
-        let held = (!self.held.is_empty()).then(|| self.held_since + PICTURE_WAIT_MAX);
-        greeting.into_iter().chain(held).min()
+        let greeting = (self.stage == Stage::Greeting).then(|| self.connected_since + GREETING_WAIT_MAX);
+        let leaving = self.leaving_since.map(|since| since + LEAVE_WAIT_MAX);
+        greeting.into_iter().chain(leaving).chain(self.gallery.deadline()).min()
     }
 
     /// It is `now`.
     pub(super) fn on_time(&mut self, now: Duration) {
-        if !self.held.is_empty() && now >= self.held_since + PICTURE_WAIT_MAX {
-            self.let_go();
+        self.gallery.on_time(now);
+        if self.leaving_since.is_some_and(|since| now >= since + LEAVE_WAIT_MAX) {
+            self.effect(Effect::Exit);
         }
-        if self.standing == Standing::Greeting && now >= self.connected_since + GREETING_WAIT_MAX {
-            if self.is_known { self.effects.push(Effect::Close) } else { self.fail() }
+        if self.stage == Stage::Greeting && now >= self.connected_since + GREETING_WAIT_MAX {
+            match self.is_known {
+                // A server that refuses the first line without repeating it.
+                _ if self.greeting.iter().any(|line| line.starts_with("error")) => self.settle(false, now),
+                true => self.effect(Effect::Close),
+                false => self.fail(),
+            }
         }
     }
 
@@ -296,14 +310,15 @@ impl Conversation {
     /// [`Effect::Complete`] comes with them.
     pub(super) fn complete(&mut self, before_cursor: &str, now: Duration) -> Option<(usize, Vec<String>)> {
         let (start, source) = wanted(before_cursor);
-        let stale = if self.standing == Standing::Tagged { self.names.stale(source, now) } else { Vec::new() };
-        if !stale.is_empty() {
-            if !self.is_asked(&Asked::Names) {
-                stale.into_iter().for_each(|line| self.ask(line, Asked::Names));
-            }
-            return None;
+        let prefix = &before_cursor[start..];
+        let stale = if self.stage == Stage::Tagged { self.names.stale(source, prefix, now) } else { Vec::new() };
+        if stale.is_empty() {
+            return Some((start, self.names.matching(source, prefix)));
         }
-        Some((start, self.names.matching(source, &before_cursor[start..])))
+        if !self.asked.iter().any(|(_, asked)| matches!(asked, Asked::Names(_))) {
+            stale.into_iter().for_each(|line| self.ask(&line, Asked::Names(prefix.to_owned())));
+        }
+        None
     }
 
     fn is_asked(&self, what: &Asked) -> bool {
@@ -311,11 +326,11 @@ impl Conversation {
     }
 
     fn ask(&mut self, line: &str, asked: Asked) {
-        if self.standing == Standing::Untagged {
-            return self.effects.push(Effect::Send(line.to_owned()));
+        if self.stage == Stage::Untagged {
+            return self.effect(Effect::Send(line.to_owned()));
         }
         self.last_id += 1;
-        self.effects.push(Effect::Send(format!("{} {line}", self.last_id)));
+        self.effect(Effect::Send(format!("{} {line}", self.last_id)));
         self.asked.push_back((self.last_id, asked));
     }
 
@@ -323,13 +338,22 @@ impl Conversation {
         self.show(Item::Status(text));
     }
 
-    /// Shows `item` after all that is held.
     fn show(&mut self, item: Item) {
-        if self.held.is_empty() { self.effects.push(Effect::Show(item)) } else { self.held.push_back(item) }
+        self.gallery.show(item);
     }
 
-    /// Shows all that is held, without the pictures that have not come.
-    fn let_go(&mut self) {
-        self.effects.extend(self.held.drain(..).map(Effect::Show));
+    /// Adds an effect after all that is shown before.
+    fn effect(&mut self, effect: Effect) {
+        self.let_out();
+        self.effects.push(effect);
     }
+
+    fn let_out(&mut self) {
+        self.effects.extend(self.gallery.take_ready().into_iter().map(Effect::Show));
+    }
+}
+
+/// `count` lines, in words.
+pub(super) fn lines(count: usize) -> String {
+    format!("{count} line{}", if count == 1 { "" } else { "s" })
 }

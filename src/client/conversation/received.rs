@@ -1,10 +1,10 @@
 //! What comes of a line of the server.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Arriving, Asked, Conversation, Effect, HISTORY_MESSAGES, Known, PAUSE_MIN, Standing};
+use super::gallery::{Outcome, breed_of};
+use super::{Arriving, Asked, Conversation, Effect, HISTORY_MESSAGES, Past, Stage};
 use crate::client::item::Item;
 use crate::client::names::count;
 use crate::client::picture::{Picture, colours_only};
@@ -13,32 +13,38 @@ use crate::protocol::reply::{SERVER_IS_FULL, TOO_MANY_FROM_ADDRESS};
 use crate::protocol::server_line::{Answer, Incoming, ServerLine};
 use crate::protocol::text::sanitize;
 
-/// Pictures to keep. A server has a few dozen breeds.
-const PICTURES_MAX: usize = 1000;
+/// Bytes before the first answer to keep: a greeting has 64 KiB, and a CR for each LF.
+const GREETING_BYTES_MAX: usize = 128 * 1024;
 
-/// Lines before the first answer to keep: a greeting has 64 KiB.
-const GREETING_LINES_MAX: usize = 1000;
+/// Lines of a picture at most: one of 32 KiB has fewer.
+const PICTURE_LINES_MAX: usize = 32 * 1024;
+
+/// Bytes of a picture at most.
+const PICTURE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Messages of a history at most.
+const HISTORY_MAX: usize = 10_000;
 
 /// How the last line of a session begins that the server ends for its silence.
-const PUT_OUT: &str = "* closed: ";
+const CLOSED: &str = "* closed: ";
 
 impl Conversation {
     /// The server has sent a line, without its LF.
     pub(in crate::client) fn on_line(&mut self, line: &[u8], now: Duration) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if let Some(arriving) = self.arriving.take() {
-            return self.on_picture_line(arriving, line);
+            return self.on_picture_line(arriving, line, now);
         }
         let safe = sanitize(line);
-        match (self.standing, ServerLine::parse(&safe)) {
-            (Standing::Greeting, ServerLine::Reply { id, answer }) if id == self.last_id => {
-                self.settle(Answer::parse(answer) == Answer::ArtIs(Art::Off.name()));
+        match (self.stage, ServerLine::parse(&safe)) {
+            (Stage::Greeting, ServerLine::Reply { id, answer }) if id == self.last_id => {
+                self.settle(Answer::parse(answer) == Answer::ArtIs(Art::Off.name()), now);
             }
-            (Standing::Greeting, _) => self.on_greeting(line, &safe),
-            (Standing::Tagged, ServerLine::Reply { id, answer }) => self.on_reply(id, answer, now),
-            (Standing::Tagged, ServerLine::Message(message)) => self.on_message(message, now),
-            (Standing::Tagged, ServerLine::Notice(notice)) => {
-                self.is_put_out |= notice.starts_with(PUT_OUT);
+            (Stage::Greeting, _) => self.on_greeting(line, &safe, now),
+            (Stage::Tagged, ServerLine::Reply { id, answer }) => self.on_reply(id, answer, now),
+            (Stage::Tagged, ServerLine::Message(message)) => self.on_message(message, now),
+            (Stage::Tagged, ServerLine::Notice(notice)) => {
+                self.is_closed_idle |= notice.starts_with(CLOSED);
                 self.show(Item::Notice(notice.to_owned()));
             }
             _ => {
@@ -49,92 +55,109 @@ impl Conversation {
     }
 
     /// A line before the answer to the first one.
-    fn on_greeting(&mut self, line: &[u8], safe: &str) {
+    fn on_greeting(&mut self, line: &[u8], safe: &str, now: Duration) {
+        let id = self.last_id.to_string();
         if [SERVER_IS_FULL, TOO_MANY_FROM_ADDRESS].iter().any(|text| text.trim_end() == safe) {
             self.turned_away = safe.strip_prefix("error: ").map(str::to_owned);
-        } else if safe.starts_with("error") {
+        } else if safe.split(' ').any(|word| word == id) {
             // A server without ids takes the id for a command.
-            self.settle(false);
-        } else if self.greeting.len() < GREETING_LINES_MAX {
+            self.settle(false, now);
+        } else if self.greeting_bytes < GREETING_BYTES_MAX {
+            self.greeting_bytes += line.len() + 1;
             self.greeting.push(colours_only(line));
         }
     }
 
     /// It is a chat, with request ids or without.
-    fn settle(&mut self, is_tagged: bool) {
+    pub(super) fn settle(&mut self, is_tagged: bool, now: Duration) {
         self.asked.clear();
-        (self.is_known, self.pause) = (true, PAUSE_MIN);
+        let is_back = std::mem::replace(&mut self.is_known, true) && self.cow.is_some();
         for line in std::mem::take(&mut self.greeting) {
             self.show(Item::Raw(line));
         }
         if is_tagged {
-            self.standing = Standing::Tagged;
-            self.ask("cows", Asked::Welcome);
+            self.stage = Stage::Tagged;
+            if is_back {
+                self.status(format!("{} is back", self.place));
+            } else {
+                self.ask("cows", Asked::Welcome);
+            }
         } else {
-            self.standing = Standing::Untagged;
+            self.stage = Stage::Untagged;
             self.status(format!("{} knows no request ids, so its lines are shown as they come", self.place));
         }
-        if let Some(cow) = self.cow.take().or_else(|| self.wishes.cow.clone()) {
+        if let Some(cow) = self.cow.clone() {
             self.ask(&format!("login {cow}"), Asked::Login);
         }
-        self.send_typed();
+        self.send_typed(now);
     }
 
     fn on_reply(&mut self, id: u64, text: &str, now: Duration) {
-        // Replies come in order.
-        while self.asked.front().is_some_and(|(asked_id, _)| *asked_id < id) {
-            self.asked.pop_front();
-        }
-        if self.asked.front().is_none_or(|(asked_id, _)| *asked_id != id) {
+        let Some(place) = self.asked.iter().position(|(asked_id, _)| *asked_id == id) else {
             return self.show(Item::Raw(format!("{id} {text}")));
+        };
+        // Replies come in order: those before have been lost.
+        for (_, asked) in self.asked.drain(..place) {
+            if let Asked::Picture(breed) = asked {
+                self.gallery.forget(&breed);
+            }
         }
         let Some((_, asked)) = self.asked.pop_front() else { return };
         let answer = Answer::parse(text);
         self.learn(&answer, now);
         match (asked, answer) {
-            (asked, Answer::Picture(lines_missing)) => {
+            (asked, Answer::Picture(lines_missing)) if lines_missing <= PICTURE_LINES_MAX => {
                 let arriving = Arriving { asked, body: String::new(), lines_missing };
-                if lines_missing > 0 { self.arriving = Some(arriving) } else { self.on_picture(arriving) }
+                if lines_missing > 0 { self.arriving = Some(arriving) } else { self.on_picture(arriving, now) }
             }
-            (Asked::Typed | Asked::Silent, Answer::History(messages)) if messages > 0 => self.past = messages,
+            (asked @ (Asked::Typed | Asked::Silent), Answer::History(missing @ 1..=HISTORY_MAX)) => {
+                self.past = Some(Past { is_typed: asked == Asked::Typed, messages: Vec::new(), missing });
+            }
             (Asked::Welcome, Answer::Available(names)) => self.welcome(&names),
             (Asked::Alternatives, Answer::Available(names)) => self.status(format!("free: {}", names.join(", "))),
-            (Asked::Names, answer) => {
-                if !matches!(answer, Answer::Available(_) | Answer::Registered(..)) {
-                    self.names.keep(now);
+            (Asked::Names(prefix), answer) => {
+                match answer {
+                    Answer::Available(names) => self.names.set_free(&names, now),
+                    Answer::Registered(names, more) => self.names.set_registered(&names, prefix, more == 0, now),
+                    _ => self.names.keep(&prefix, now),
                 }
-                if !self.is_asked(&Asked::Names) {
-                    self.effects.push(Effect::Complete);
+                if !self.asked.iter().any(|(_, asked)| matches!(asked, Asked::Names(_))) {
+                    self.effect(Effect::Complete);
                 }
             }
             (Asked::Login, Answer::Refused(refusal)) => {
+                self.cow = None;
                 self.show(Item::Refusal(refusal.to_owned()));
                 self.ask("cows", Asked::Alternatives);
             }
-            (Asked::Picture(breed), _) => self.on_body(&breed, None),
-            (Asked::Typed | Asked::Show(_), Answer::Refused(refusal)) => self.show(Item::Refusal(refusal.to_owned())),
-            (Asked::Typed | Asked::Login, _) => self.show(Item::Reply(text.to_owned())),
+            (Asked::Picture(breed), _) => self.gallery.learn(&breed, None),
+            (Asked::Typed | Asked::Show(_), Answer::Refused(refusal)) => {
+                self.show(Item::Refusal(refusal.to_owned()));
+                if refusal.starts_with("usage: ") {
+                    self.status("to send such a line as text, type a blank before it".to_owned());
+                }
+            }
+            (Asked::Typed | Asked::Show(_) | Asked::Login, _) => self.show(Item::Reply(text.to_owned())),
             _ => {}
         }
-        self.send_typed();
+        self.send_typed(now);
     }
 
     /// Takes from an answer what it says, for whatever line it is.
     fn learn(&mut self, answer: &Answer<'_>, now: Duration) {
         match answer {
-            Answer::Available(names) => self.names.tell_free(names, now),
-            Answer::Registered(names, _) => self.names.tell_registered(names, now),
+            Answer::Available(names) => self.names.set_free(names, now),
             Answer::LoggedIn(cow) => {
                 self.cow = Some((*cow).to_owned());
                 self.is_registered = true;
-                if self.standing == Standing::Tagged {
+                if self.stage == Stage::Tagged {
                     if !self.wishes.quiet {
                         self.ask("notify on", Asked::Silent);
                     }
-                    if !std::mem::replace(&mut self.has_past, true) {
-                        self.ask(&format!("history {HISTORY_MESSAGES}"), Asked::Silent);
-                    }
+                    self.ask(&format!("history {HISTORY_MESSAGES}"), Asked::Silent);
                 }
+                self.waiting.append(&mut self.typed);
+                std::mem::swap(&mut self.waiting, &mut self.typed);
             }
             _ => {}
         }
@@ -144,97 +167,83 @@ impl Conversation {
         let known: usize = names.iter().filter_map(|name| count(name)).sum();
         let more = if names.iter().any(|name| count(name).is_none()) { "more than " } else { "" };
         let are = if known == 1 { "cow is" } else { "cows are" };
-        self.status(format!("{}: {more}{known} {are} free. login COW to join (Tab lists them), /help", self.place));
+        let next = if self.cow.is_none() { ". login COW to join (Tab lists them)" } else { "" };
+        self.status(format!("{}: {more}{known} {are} free{next}, /help", self.place));
     }
 
     fn on_message(&mut self, message: Incoming<'_>, now: Duration) {
         let Incoming { sender, private, text } = message;
         let (sender, text) = (sender.to_owned(), text.to_owned());
-        if self.past > 0 {
-            self.past -= 1;
-            return self.show(Item::Past { sender, text });
+        if let Some(past) = &mut self.past {
+            past.messages.push((sender, text));
+            past.missing -= 1;
+            if past.missing == 0 {
+                self.show_past();
+            }
+            return;
         }
         if private {
             self.last_private = Some(sender.clone());
+        } else {
+            self.last_public = Some((sender.clone(), text.clone()));
         }
         if private || self.cow.as_deref().is_some_and(|cow| mentions(&text, cow)) {
-            self.effects.push(Effect::Bell);
+            self.effect(Effect::Bell);
+        }
+        if matches!(self.art, Some(Art::Small | Art::Off)) {
+            return self.show(Item::Message { sender, private, text, picture: None });
         }
         let breed = breed_of(&sender).to_owned();
-        let is_drawn = !matches!(self.art, Some(Art::Small | Art::Off));
-        let picture = match self.pictures.get(&breed) {
-            Some(Known::Picture(picture)) => Some(Rc::clone(picture)),
-            Some(Known::Nothing) => None,
-            _ if !is_drawn => None,
-            known => {
-                if known.is_none() {
-                    if self.pictures.len() >= PICTURES_MAX {
-                        self.pictures.clear();
-                    }
-                    self.ask(&format!("show {breed} color"), Asked::Picture(breed.clone()));
-                    self.pictures.insert(breed, Known::Asked);
-                }
-                if self.held.is_empty() {
-                    self.held_since = now;
-                }
-                return self.held.push_back(Item::Message { sender, private, text, picture: None });
-            }
-        };
-        self.show(Item::Message { sender, private, text, picture });
-    }
-
-    fn on_picture_line(&mut self, mut arriving: Arriving, line: &[u8]) {
-        arriving.body.push_str(&colours_only(line));
-        arriving.lines_missing -= 1;
-        if arriving.lines_missing > 0 {
-            arriving.body.push('\n');
-            self.arriving = Some(arriving);
-        } else {
-            self.on_picture(arriving);
+        if self.gallery.show_message(sender, private, text, now) == Outcome::Ask {
+            self.ask(&format!("show {breed} color"), Asked::Picture(breed));
         }
     }
 
-    fn on_picture(&mut self, Arriving { asked, body, .. }: Arriving) {
+    /// Shows the messages from before; of those that the user has not asked for, what came after the last one seen.
+    fn show_past(&mut self) {
+        let Some(Past { is_typed, messages, .. }) = self.past.take() else { return };
+        let seen = self.last_public.as_ref().filter(|_| !is_typed);
+        let new = seen.and_then(|seen| messages.iter().rposition(|message| message == seen)).map_or(0, |last| last + 1);
+        if let Some(last) = messages.last() {
+            self.last_public = Some(last.clone());
+        }
+        for (sender, text) in messages.into_iter().skip(new) {
+            self.show(Item::Past { sender, text });
+        }
+    }
+
+    fn on_picture_line(&mut self, mut arriving: Arriving, line: &[u8], now: Duration) {
+        if arriving.body.len() < PICTURE_BYTES_MAX {
+            arriving.body.push_str(&colours_only(line));
+            arriving.body.push('\n');
+        }
+        arriving.lines_missing -= 1;
+        if arriving.lines_missing > 0 {
+            self.arriving = Some(arriving);
+        } else {
+            self.on_picture(arriving, now);
+        }
+    }
+
+    fn on_picture(&mut self, Arriving { asked, mut body, .. }: Arriving, now: Duration) {
+        body.pop();
         let picture = (!body.is_empty()).then(|| Rc::new(Picture::new(body)));
         match (asked, picture) {
-            (Asked::Picture(breed), picture) => self.on_body(&breed, picture),
+            (Asked::Picture(breed), picture) => self.gallery.learn(&breed, picture),
             (Asked::Show(name), Some(picture)) => {
-                self.pictures.insert(breed_of(&name).to_owned(), Known::Picture(Rc::clone(&picture)));
+                self.gallery.learn(breed_of(&name), Some(Rc::clone(&picture)));
                 self.show(Item::Cow { name, picture });
             }
             (_, Some(picture)) => picture.colour().lines().for_each(|line| self.show(Item::Raw(line.to_owned()))),
             (_, None) => {}
         }
-        self.send_typed();
+        self.send_typed(now);
     }
-
-    /// The picture of `breed` has come, or there is none: shows the messages that waited for it.
-    fn on_body(&mut self, breed: &str, picture: Option<Rc<Picture>>) {
-        for item in &mut self.held {
-            if let Item::Message { sender, picture: missing, .. } = item
-                && breed_of(sender) == breed
-            {
-                missing.clone_from(&picture);
-            }
-        }
-        self.pictures.insert(breed.to_owned(), picture.map_or(Known::Nothing, Known::Picture));
-        let ready = self.held.iter().take_while(|item| !is_awaited(&self.pictures, item)).count();
-        self.effects.extend(self.held.drain(..ready).map(Effect::Show));
-    }
-}
-
-/// Whether `item` is a message whose picture is on its way.
-fn is_awaited(pictures: &HashMap<String, Known>, item: &Item) -> bool {
-    let Item::Message { sender, .. } = item else { return false };
-    matches!(pictures.get(breed_of(sender)), Some(Known::Asked))
-}
-
-fn breed_of(name: &str) -> &str {
-    name.split_once('#').map_or(name, |(breed, _)| breed)
 }
 
 /// Whether `cow` is a word of `text`.
 fn mentions(text: &str, cow: &str) -> bool {
-    let is_part = |character: char| character.is_alphanumeric() || matches!(character, '#' | '-' | '_');
-    text.split(|character| !is_part(character)).any(|word| word.eq_ignore_ascii_case(cow))
+    let is_part = |character: char| character.is_alphanumeric() || matches!(character, '#' | '-' | '_' | '.');
+    let mut words = text.split(|character| !is_part(character));
+    words.any(|word| word.trim_end_matches('.').eq_ignore_ascii_case(cow))
 }

@@ -13,7 +13,7 @@ struct Chat {
 impl Chat {
     fn new(cow: Option<&str>) -> Self {
         let wishes = Wishes { cow: cow.map(str::to_owned), quiet: false };
-        Chat { conversation: Conversation::new("here".to_owned(), wishes), now: Duration::ZERO }
+        Chat { conversation: Conversation::new("here".to_owned(), wishes, 0), now: Duration::ZERO }
     }
 
     /// Logged in as tux, on a server that answers ids.
@@ -21,7 +21,7 @@ impl Chat {
         let mut chat = Chat::new(Some("tux"));
         assert_eq!(chat.connect(), ["> 1 art off"]);
         assert_eq!(chat.receive("1 Art is off"), ["> 2 cows", "> 3 login tux"]);
-        let welcome = "| - here: 2 cows are free. login COW to join (Tab lists them), /help";
+        let welcome = "| - here: 2 cows are free, /help";
         assert_eq!(chat.receive("2 Available cow names: aya, tux"), [welcome]);
         let logged_in = ["> 4 notify on", "> 5 history 20", "| Logged in as tux"];
         assert_eq!(chat.receive("3 Logged in as tux"), logged_in);
@@ -42,12 +42,12 @@ impl Chat {
     }
 
     fn type_in(&mut self, line: &str) -> Vec<String> {
-        self.conversation.on_typed(line);
+        self.conversation.on_typed(line, self.now);
         self.effects()
     }
 
     fn lose(&mut self) -> Vec<String> {
-        self.conversation.disconnected("it closed the connection");
+        self.conversation.disconnected("it closed the connection", self.now);
         self.effects()
     }
 
@@ -87,9 +87,9 @@ fn a_message_waits_for_its_picture_and_all_keep_their_order() {
 fn a_message_waits_for_a_second_at_most() {
     let mut chat = Chat::as_tux();
     chat.receive("0 ferris says: one");
-    assert_eq!(chat.conversation.deadline(), Some(PICTURE_WAIT_MAX));
-    assert_eq!(chat.wait(PICTURE_WAIT_MAX / 2), [""; 0]);
-    assert_eq!(chat.wait(PICTURE_WAIT_MAX / 2), ["| ferris says: one"]);
+    assert_eq!(chat.conversation.deadline(), Some(gallery::PICTURE_WAIT_MAX));
+    assert_eq!(chat.wait(gallery::PICTURE_WAIT_MAX / 2), [""; 0]);
+    assert_eq!(chat.wait(gallery::PICTURE_WAIT_MAX / 2), ["| ferris says: one"]);
     assert_eq!(chat.conversation.deadline(), None);
     assert_eq!(chat.receive("6 error: unknown command show (try help)"), [""; 0]);
     assert_eq!(chat.receive("0 ferris says: two"), ["| ferris says: two"], "there is no picture");
@@ -116,7 +116,8 @@ fn private_messages_and_the_own_name_ring() {
     assert_eq!(chat.type_in("/r hi"), ["| > /r hi", "| - no cow has written to you alone yet"]);
     assert_eq!(chat.receive("0 aya says to you: hi"), ["Bell", "| aya says to you: hi"]);
     assert_eq!(chat.receive("0 aya says: hey, Tux!"), ["Bell", "| aya says: hey, Tux!"]);
-    for text in ["tuxedo", "tux#2", "hello"] {
+    assert_eq!(chat.receive("0 aya says: hello tux."), ["Bell", "| aya says: hello tux."]);
+    for text in ["tuxedo", "tux#2", "hello", "tux.2"] {
         assert_eq!(chat.receive(&format!("0 mew says: {text}")), [format!("| mew says: {text}")]);
     }
     assert_eq!(chat.type_in("/r \"yes\""), ["| > /r \"yes\"", "> 6 say aya '\"yes\"'"]);
@@ -127,8 +128,8 @@ fn messages_from_before_are_neither_drawn_nor_ring() {
     let mut chat = Chat::as_tux();
     chat.type_in("history 2");
     assert_eq!(chat.receive("6 History: 2 messages"), [""; 0]);
-    assert_eq!(chat.receive("0 aya says: tux"), ["| (before) aya says: tux"]);
-    assert_eq!(chat.receive("0 aya says: two"), ["| (before) aya says: two"]);
+    assert_eq!(chat.receive("0 aya says: tux"), [""; 0]);
+    assert_eq!(chat.receive("0 aya says: two"), ["| aya said: tux", "| aya said: two"]);
     assert_eq!(chat.receive("0 aya says: three"), ["> 7 show aya color"]);
 }
 
@@ -147,39 +148,115 @@ fn a_guest_is_told_to_log_in() {
 #[test]
 fn after_a_lost_connection_the_same_cow_logs_in() {
     let mut chat = Chat::as_tux();
-    assert_eq!(
-        chat.lose(),
-        ["| - here has gone away: it closed the connection. Connecting again", "ConnectAfter(500ms)"]
-    );
+    let gone = "| - here has gone away: it closed the connection. Connecting again";
+    assert_eq!(chat.lose(), [gone, "ConnectAfter(500ms)"]);
     assert_eq!(chat.conversation.prompt(), "tux (offline)> ");
     assert_eq!(chat.lose(), ["ConnectAfter(1s)"], "a connection that fails is told once");
-    let kept = chat.type_in("hello");
-    assert_eq!(kept.last().map(String::as_str), Some("Keep(\"hello\")"), "{kept:?}");
     assert_eq!(chat.type_in(""), ["ConnectAfter(0ns)"]);
     chat.connect();
-    assert_eq!(chat.receive("6 Art is off"), ["> 7 cows", "> 8 login tux"]);
-    chat.receive("7 Available cow names: aya");
-    assert_eq!(chat.receive("8 error: cow tux is already taken"), ["| error: cow tux is already taken", "> 9 cows"]);
-    assert_eq!(chat.receive("9 Available cow names: aya"), ["| - free: aya"]);
+    assert_eq!(chat.receive("6 Art is off"), ["| - here is back", "> 7 login tux"]);
+    // The connection may break before the login is answered.
+    assert_eq!(chat.lose(), [gone, "ConnectAfter(2s)"]);
+    chat.connect();
+    assert_eq!(chat.receive("8 Art is off"), ["| - here is back", "> 9 login tux"]);
+    assert_eq!(chat.receive("9 error: cow tux is already taken"), ["| error: cow tux is already taken", "> 10 cows"]);
+    assert_eq!(chat.receive("10 Available cow names: aya"), ["| - free: aya"]);
     assert_eq!(chat.conversation.prompt(), "> ");
-    for pause in ["500ms", "1s", "2s", "4s", "8s", "16s", "30s", "30s"] {
+    for pause in ["4s", "8s", "16s", "30s", "30s"] {
         assert_eq!(chat.lose().last(), Some(&format!("ConnectAfter({pause})")));
     }
+    chat.connect();
+    chat.now += PAUSE_MAX;
+    assert_eq!(chat.lose().last().map(String::as_str), Some("ConnectAfter(500ms)"), "it has lasted");
 }
 
 #[test]
-fn lines_that_wait_are_sent_after_the_next_login() {
+fn lines_wait_for_the_next_login_that_succeeds() {
     let mut chat = Chat::as_tux();
     chat.type_in("one");
     chat.type_in("two");
     let lost = chat.lose();
     assert!(lost.iter().any(|line| line.contains("not answered")), "{lost:?}");
     assert!(lost.iter().any(|line| line.contains("Ctrl-C")), "{lost:?}");
+    assert!(chat.type_in("three")[0].contains("waits"));
     chat.connect();
-    assert_eq!(chat.receive("7 Art is off"), ["> 8 cows", "> 9 login tux"]);
-    chat.receive("8 Available cow names: tux");
-    let sent = chat.receive("9 Logged in as tux");
-    assert!(sent.contains(&"> 11 yield two".to_owned()), "{sent:?}");
+    assert_eq!(chat.receive("7 Art is off"), ["| - here is back", "> 8 login tux"]);
+    chat.receive("8 error: cow tux is already taken");
+    assert_eq!(chat.type_in("login aya"), ["| > login aya", "> 10 login aya"]);
+    let sent = chat.receive("10 Logged in as aya");
+    assert_eq!(sent[2..], ["| Logged in as aya", "| > two", "> 13 yield two"]);
+    assert_eq!(chat.receive("13 Sent to 1 cow"), ["| Sent to 1 cow", "| > three", "> 14 yield three"]);
+    chat.lose();
+    chat.type_in("four");
+    assert_eq!(chat.conversation.drop_typed(), 1);
+    chat.type_in("login mew");
+    chat.connect();
+    assert_eq!(chat.receive("15 Art is off"), ["| - here is back", "> 16 login mew"]);
+}
+
+#[test]
+fn after_a_lost_connection_only_new_messages_are_shown() {
+    let mut chat = Chat::as_tux();
+    chat.conversation.art = Some(Art::Off);
+    chat.receive("0 aya says: one");
+    let reconnect = |chat: &mut Chat| {
+        chat.lose();
+        chat.connect();
+        let id = chat.conversation.last_id;
+        chat.receive(&format!("{id} Art is off"));
+        chat.receive(&format!("{} Logged in as tux", id + 1));
+        id + 3
+    };
+    let id = reconnect(&mut chat);
+    chat.receive(&format!("{id} History: 3 messages"));
+    chat.receive("0 mew says: zero");
+    chat.receive("0 aya says: one");
+    assert_eq!(chat.receive("0 aya says: two"), ["| aya said: two"]);
+    chat.type_in("mine");
+    let id = reconnect(&mut chat);
+    chat.receive(&format!("{id} History: 2 messages"));
+    chat.receive("0 aya says: two");
+    assert_eq!(chat.receive("0 tux says: mine"), [""; 0]);
+}
+
+#[test]
+fn a_picture_on_its_way_is_asked_for_again() {
+    let mut chat = Chat::as_tux();
+    chat.receive("0 ferris says: one");
+    let lost = chat.lose();
+    assert_eq!(lost[0], "| ferris says: one");
+    chat.connect();
+    chat.receive("7 Art is off");
+    chat.receive("8 Logged in as tux");
+    assert_eq!(chat.receive("0 ferris says: two"), ["> 11 show ferris color"]);
+    // A reply that skips it: it does not come any more.
+    chat.type_in("who");
+    assert_eq!(chat.receive("12 Registered users: tux"), ["| ferris says: two", "| > who", "| Registered users: tux"]);
+    assert_eq!(chat.receive("0 ferris says: three"), ["> 13 show ferris color"]);
+}
+
+#[test]
+fn a_greeting_may_begin_with_a_number_or_an_error() {
+    let mut chat = Chat::new(None);
+    chat.connect();
+    assert_eq!(chat.receive("errors? write to us"), [""; 0]);
+    assert_eq!(chat.receive("7 rules"), [""; 0]);
+    assert_eq!(chat.receive("1 Art is off"), ["| errors? write to us", "| 7 rules", "> 2 cows"]);
+    let welcome = "| - here: more than 4 cows are free. login COW to join (Tab lists them), /help";
+    assert_eq!(chat.receive("2 Available cow names: aya, tux#2-4, tux#..."), [welcome]);
+}
+
+#[test]
+fn absurd_counts_swallow_nothing() {
+    let mut chat = Chat::as_tux();
+    chat.type_in("show aya");
+    let absurd = format!("aya: {} lines", usize::MAX);
+    assert_eq!(chat.receive(&format!("6 {absurd}")), [format!("| {absurd}")]);
+    chat.type_in("history");
+    let absurd = format!("History: {} messages", usize::MAX);
+    assert_eq!(chat.receive(&format!("7 {absurd}")), [format!("| {absurd}")]);
+    chat.conversation.art = Some(Art::Off);
+    assert_eq!(chat.receive("0 aya says: hi"), ["| aya says: hi"]);
 }
 
 #[test]
@@ -197,13 +274,40 @@ fn to_leave_is_to_quit_and_the_second_time_at_once() {
     assert_eq!(chat.receive("6 Goodbye."), ["| Goodbye."]);
     assert_eq!(chat.lose(), ["Exit"]);
     let mut chat = Chat::as_tux();
-    chat.conversation.leave();
-    chat.conversation.leave();
+    chat.conversation.leave(chat.now);
+    assert_eq!(chat.effects(), ["> 6 quit"]);
+    assert_eq!(chat.wait(LEAVE_WAIT_MAX), ["Exit"], "the server does not answer");
+    let mut chat = Chat::as_tux();
+    chat.conversation.leave(chat.now);
+    chat.conversation.leave(chat.now);
     assert_eq!(chat.effects(), ["> 6 quit", "Exit"]);
     let mut chat = Chat::as_tux();
     chat.lose();
-    chat.conversation.leave();
+    chat.conversation.leave(chat.now);
     assert_eq!(chat.effects(), ["Exit"]);
+}
+
+#[test]
+fn to_quit_waits_for_the_lines_before() {
+    let mut chat = Chat::as_tux();
+    chat.type_in("one");
+    chat.type_in("two");
+    chat.type_in("quit");
+    chat.receive("6 Sent to 1 cow");
+    assert_eq!(chat.receive("7 Sent to 1 cow"), ["| Sent to 1 cow", "| > quit", "> 8 quit"]);
+    let mut chat = Chat::as_tux();
+    chat.type_in("one");
+    chat.type_in("two");
+    chat.conversation.leave(chat.now);
+    assert_eq!(chat.effects(), ["| - 1 line not sent", "> 7 quit"]);
+}
+
+#[test]
+fn a_usage_error_says_how_to_send_the_line_as_text() {
+    let mut chat = Chat::as_tux();
+    chat.type_in("who am i");
+    let told = chat.receive("6 error: usage: who [PREFIX]");
+    assert!(told.len() == 2 && told[1].contains("a blank before it"), "{told:?}");
 }
 
 #[test]
@@ -211,12 +315,12 @@ fn a_server_without_ids_is_shown_as_it_is() {
     let mut chat = Chat::new(Some("tux"));
     chat.connect();
     assert_eq!(chat.receive("welcome"), [""; 0]);
-    let known = chat.receive("error: unknown command 1");
+    let known = chat.receive("error: unknown command 1 (try help)");
     assert_eq!(known.first().map(String::as_str), Some("| welcome"));
     assert_eq!(known.last().map(String::as_str), Some("> login tux"));
     assert_eq!(chat.receive("Logged in as tux"), ["| Logged in as tux"]);
     assert_eq!(chat.conversation.prompt(), "tux> ");
-    assert_eq!(chat.receive("\x1b[2J\x1b[31ma\rb\x07"), ["| [2Jab"], "nothing moves the cursor");
+    assert_eq!(chat.receive("\x1b[2J\x1b[31ma\rb\x07"), ["| a b"], "nothing moves the cursor");
     assert_eq!(chat.type_in("hello"), ["| > hello", "> yield hello"]);
     assert_eq!(chat.type_in("who"), ["| > who", "> who"], "nothing waits");
 }
@@ -232,6 +336,11 @@ fn what_is_no_chat_is_told() {
     chat.connect();
     assert_eq!(chat.conversation.deadline(), Some(GREETING_WAIT_MAX));
     assert_eq!(chat.wait(GREETING_WAIT_MAX), ["Fail(Silent)"]);
+    let mut chat = Chat::new(None);
+    chat.connect();
+    chat.receive("error: what?");
+    let settled = chat.wait(GREETING_WAIT_MAX);
+    assert_eq!(settled[0], "| error: what?", "it refuses without repeating: {settled:?}");
     let mut chat = Chat::new(None);
     chat.connect();
     chat.receive("error: server is full");
@@ -252,10 +361,10 @@ fn names_are_asked_for_once_a_second() {
     let mut chat = Chat::as_tux();
     chat.now += SECOND;
     assert_eq!(chat.conversation.complete("show a", chat.now), None);
-    assert_eq!(chat.effects(), ["> 6 cows", "> 7 who"]);
+    assert_eq!(chat.effects(), ["> 6 cows", "> 7 who a"]);
     assert_eq!(chat.conversation.complete("show a", chat.now), None, "they are on their way");
     assert_eq!(chat.receive("6 Available cow names: aya"), [""; 0]);
-    assert_eq!(chat.receive("7 Registered users: abe, tux"), ["Complete"]);
+    assert_eq!(chat.receive("7 Registered users: abe"), ["Complete"]);
     let found = Some((5, vec!["abe".to_owned(), "aya".to_owned()]));
     assert_eq!(chat.conversation.complete("show a", chat.now), found);
     chat.now += SECOND;

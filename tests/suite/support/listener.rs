@@ -21,31 +21,51 @@ impl Listener {
         self.0.local_addr().expect("a bound socket")
     }
 
-    /// The next client that connects, seen from the server's side.
-    pub fn accept(&self) -> Client {
-        Client::over(self.0.accept().expect("a client connects").0)
-    }
-
-    /// The next client, which has sent its first line.
-    pub fn accept_greeted(&self) -> Client {
-        let mut peer = self.accept();
-        assert_eq!(peer.read_line(), "1 art off");
+    /// The next client that connects, which has sent its first line.
+    pub fn accept(&self) -> Peer {
+        let client = Client::over(self.0.accept().expect("a client connects").0);
+        let mut peer = Peer { client, id: String::new() };
+        assert_eq!(peer.read_command(), "art off");
         peer
     }
 
     /// The next client, which has found a chat where tux is free.
-    pub fn accept_chat(&self) -> Client {
-        let mut peer = self.accept_greeted();
-        peer.send("1 Art is off");
-        assert_eq!(peer.read_line(), "2 cows");
-        peer.send("2 Available cow names: tux");
+    pub fn accept_chat(&self) -> Peer {
+        let mut peer = self.accept();
+        peer.reply("Art is off");
+        assert_eq!(peer.read_command(), "cows");
+        peer.reply("Available cow names: tux");
         peer
     }
 
     /// The next client, which has found a chat without request ids.
     pub fn accept_without_ids(&self) -> Client {
-        let mut peer = self.accept_greeted();
-        peer.send("error: unknown command 1");
-        peer
+        let Peer { mut client, id } = self.accept();
+        client.send(&format!("error: unknown command {id}"));
+        client
+    }
+}
+
+/// A client that sends request ids, seen from the server's side.
+pub struct Peer {
+    pub client: Client,
+    /// Of the last line.
+    id: String,
+}
+
+impl Peer {
+    /// The next line without its id.
+    pub fn read_command(&mut self) -> String {
+        let line = self.client.read_line();
+        let (id, command) = line.split_once(' ').expect("an id and a command");
+        assert!(!id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit()), "{line}");
+        id.clone_into(&mut self.id);
+        command.to_owned()
+    }
+
+    /// The reply to the last line.
+    pub fn reply(&mut self, reply: &str) {
+        let line = format!("{} {reply}", self.id);
+        self.client.send(&line);
     }
 }

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use super::process::duplicate;
 use super::screen::{Display, Screen};
@@ -46,6 +47,9 @@ impl Key {
         }
     }
 }
+
+/// Keys arrive by lines, are echoed, and some are signals.
+const COOKED: LocalModes = LocalModes::ICANON.union(LocalModes::ECHO).union(LocalModes::ISIG);
 
 /// `cowchat connect` in a terminal of its own, killed when this is dropped.
 pub struct Terminal {
@@ -203,6 +207,18 @@ impl Terminal {
         assert_eq!(exited, Some(code), "{}", self.screen().shown());
         assert_eq!(mode(&*self.master), self.mode_before, "the terminal's mode is as before");
         self.wait_for(|screen| !screen.brackets_pastes())
+    }
+
+    /// Gives the terminal the mode in which a shell leaves it to its programs.
+    pub fn reset_mode(&self) {
+        let mut mode = tcgetattr(&self.keyboard).expect("a terminal");
+        mode.local_modes |= COOKED;
+        tcsetattr(&self.keyboard, OptionalActions::Now, &mode).expect("a terminal");
+    }
+
+    /// Whether it has such a mode.
+    pub fn is_cooked(&self) -> bool {
+        tcgetattr(&self.keyboard).expect("a terminal").local_modes.intersects(COOKED)
     }
 
     /// Closes the terminal, as a window that is closed does. Returns the client.
