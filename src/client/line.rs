@@ -202,12 +202,12 @@ mod tests {
             }
             line.left();
         }
+        assert_eq!(line.visible(80), ("", all.as_str()), "all of it, if it fits");
         line.end();
         line.visible(10);
         line.kill(&Movement::BackwardWord(2, Word::Big));
         let (before, after) = line.visible(10);
         assert_eq!((before.graphemes(true).count(), after), (9, ""), "a row is filled after much is erased");
-        assert_eq!(line.visible(80), ("", all.as_str()), "all of it, if it fits");
     }
 
     #[test]
