@@ -823,6 +823,8 @@ fn with_however_little_memory_it_serves_or_ends() {
                 server.signal("TERM");
                 assert_eq!(server.wait().code(), Some(0), "{kib} KiB");
             }
+            // glibc ends a process in which it cannot register a thread's own memory, in its own words.
+            Err(said) if said.starts_with("Fatal glibc error: ") && said.contains("out of memory") => {}
             Err(said) => {
                 let code = [1, 2].into_iter().find(|code| said.ends_with(&format!(" (exit status: {code})")));
                 assert!(code.is_some(), "{kib} KiB: {said}");

@@ -2,10 +2,9 @@
 
 #![expect(unsafe_code, reason = "a child is changed between fork and exec, and a descriptor is borrowed")]
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -158,13 +157,6 @@ impl Drop for Guarded {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Another descriptor of the file that has this one.
-pub(super) fn duplicate(descriptor: RawFd) -> File {
-    // SAFETY: the caller has it open during this call.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
-    borrowed.try_clone_to_owned().expect("a descriptor").into()
 }
 
 /// A pipe that takes no byte more until its reader reads.

@@ -5,14 +5,14 @@
 use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::termios::{LocalModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
-use super::process::duplicate;
 use super::screen::{Display, Screen};
 use super::{GUARD, Guarded, Scratch, Server};
 
@@ -54,7 +54,7 @@ const COOKED: LocalModes = LocalModes::ICANON.union(LocalModes::ECHO).union(Loca
 /// `cowchat connect` in a terminal of its own, killed when this is dropped.
 pub struct Terminal {
     client: Guarded,
-    master: Box<dyn MasterPty + Send>,
+    /// The side of the terminal's window.
     keyboard: File,
     display: Arc<Display>,
     reader: JoinHandle<()>,
@@ -78,28 +78,28 @@ impl Terminal {
     /// A program with these arguments in a window of its own.
     pub fn run(program: &str, arguments: &[&str], size: (u16, u16), env: &[(&str, &str)]) -> Terminal {
         let home = Scratch::new();
-        let pair = native_pty_system().openpty(pty_size(size)).expect("a pseudo-terminal");
-        let mut command = CommandBuilder::new(program);
-        command.args(arguments);
-        command.cwd(home.path());
-        command.env_clear();
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudo-terminal");
+        grantpt(&master).and_then(|()| unlockpt(&master)).expect("it is this process's own");
+        tcsetwinsize(&master, window(size)).expect("a terminal");
+        // When the leader of a terminal's session ends, the kernel drops what the terminal has not read. So it is nobody's.
+        let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
+        let slave = slave.expect("the other side");
+        let side = || Stdio::from(slave.try_clone().expect("a descriptor"));
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(home.path()).env_clear().stdin(side()).stdout(side()).stderr(side());
         let usual = [("TERM", "xterm-256color"), ("LANG", "C.UTF-8"), ("XDG_STATE_HOME", home.path())];
-        usual.iter().chain(env).for_each(|(name, value)| command.env(name, value));
-        // When the leader of a terminal's session ends, the kernel drops what the terminal has not read.
-        command.set_controlling_tty(false);
-        let mode_before = mode(&*pair.master);
-        let child: Box<dyn Child> = pair.slave.spawn_command(command).expect("the binary runs");
-        let child = child.downcast::<std::process::Child>().expect("a child of this process");
+        command.envs(usual).envs(env.iter().copied());
+        let keyboard = File::from(master);
+        let mode_before = mode(&keyboard);
+        let child = command.spawn().expect("the binary runs");
         let display = Arc::new(Display::new(size));
-        let output = pair.master.try_clone_reader().expect("a descriptor");
+        let output = keyboard.try_clone().expect("a descriptor");
         // Not joined in the end: another child of this process may have inherited the terminal, which ends later then.
         let reader = std::thread::spawn({
             let display = Arc::clone(&display);
             move || display.show(output)
         });
-        // The writer of the library types an LF and a Ctrl-D when it is dropped.
-        let keyboard = duplicate(pair.master.as_raw_fd().expect("it has a descriptor"));
-        Terminal { client: Guarded::over(*child), master: pair.master, keyboard, display, reader, home, mode_before }
+        Terminal { client: Guarded::over(child), keyboard, display, reader, home, mode_before }
     }
 
     /// A client in a window of 80x24 that is connected to `server`.
@@ -162,7 +162,7 @@ impl Terminal {
     /// Gives the window this many columns and rows.
     pub fn resize(&self, size: (u16, u16)) {
         self.display.resize(size);
-        self.master.resize(pty_size(size)).expect("a terminal");
+        tcsetwinsize(&self.keyboard, window(size)).expect("a terminal");
         // The kernel tells only the processes whose controlling terminal it is.
         self.signal("WINCH");
     }
@@ -205,7 +205,7 @@ impl Terminal {
     pub fn expect_end(&mut self, code: i32) -> Screen {
         let exited = self.wait();
         assert_eq!(exited, Some(code), "{}", self.screen().shown());
-        assert_eq!(mode(&*self.master), self.mode_before, "the terminal's mode is as before");
+        assert_eq!(mode(&self.keyboard), self.mode_before, "the terminal's mode is as before");
         self.wait_for(|screen| !screen.brackets_pastes())
     }
 
@@ -231,11 +231,11 @@ impl Terminal {
     }
 }
 
-fn pty_size((cols, rows): (u16, u16)) -> PtySize {
-    PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }
+fn window((columns, rows): (u16, u16)) -> Winsize {
+    Winsize { ws_col: columns, ws_row: rows, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
 /// What tcgetattr(3) tells.
-fn mode(master: &dyn MasterPty) -> String {
-    format!("{:?}", master.get_termios().expect("a terminal"))
+fn mode(terminal: &File) -> String {
+    format!("{:?}", tcgetattr(terminal).expect("a terminal"))
 }
