@@ -10,7 +10,7 @@ use crate::net::delivery::{apply, presence};
 use crate::net::slow_consumers;
 use crate::policy::upkeep::{Condition, Verdict, are_scarce, verdict};
 
-/// Beats for as long as the core lives.
+/// Checks the queues, and tells pending notices, for as long as the core lives.
 pub(crate) async fn run(core: Rc<Core>) {
     loop {
         core.reactor.sleep(QUEUE_CHECK_INTERVAL).await;

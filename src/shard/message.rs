@@ -89,18 +89,17 @@ impl MessageBody {
         block
     }
 
-    /// Bytes of the block, at most, in any rendering. A bubble takes three times the bytes of its text at most: around
-    /// words of six columns in lines of ten.
-    fn bytes_at_most(&self, herd: &Herd) -> usize {
-        let breed = self.sender.breed();
-        let body = Art::ALL.into_iter().filter_map(|art| body(herd, breed, art)).map(str::len).max();
-        Header::BYTES_MAX + 3 * self.text.len() + body.unwrap_or_default()
-    }
-
     /// The bytes of memory that it takes.
     pub fn size_bytes(&self) -> usize {
         size_of::<MessageBody>() + self.text.len()
     }
+}
+
+/// Bytes that a receiver of `text_bytes` from `sender` gets at most, in any rendering. A bubble takes three times the bytes of
+/// its text at most: around words of six columns in lines of ten.
+pub fn bytes_at_most(herd: &Herd, sender: CowId, text_bytes: usize) -> usize {
+    let body = Art::ALL.into_iter().filter_map(|art| body(herd, sender.breed(), art)).map(str::len).max();
+    Header::BYTES_MAX + 3 * text_bytes + body.unwrap_or_default()
 }
 
 /// A block with room for a header, this many bytes and an LF: drawing is mostly copying, and growing would copy again.
@@ -133,7 +132,7 @@ impl Message {
     /// Bytes that a receiver gets: of the largest drawing so far, or an upper bound before the first.
     pub fn bytes_at_most(&self, drawing: Drawing<'_>) -> usize {
         let drawn = self.blocks.iter().filter_map(|block| block.get().map(|block| block.len()));
-        drawn.max().unwrap_or_else(|| self.body.bytes_at_most(drawing.herd))
+        drawn.max().unwrap_or_else(|| bytes_at_most(drawing.herd, self.body.sender, self.body.text.len()))
     }
 
     /// The block in this rendering, drawn now if it is not yet. A panic in drawing is the caller's.

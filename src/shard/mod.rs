@@ -29,7 +29,7 @@ pub use backlogs::{Backlogs, InFlight};
 pub use delivery::Delivery;
 pub use demand::Demand;
 pub use effects::{Effects, Forward, Frame, Outcome};
-pub use message::{Drawing, Message, MessageBody, Payload, name};
+pub use message::{Drawing, Message, MessageBody, Payload, bytes_at_most, name};
 pub use presence::Presence;
 pub use rendering::Rendering;
 pub use roster::Receiver;

@@ -19,8 +19,7 @@ use crate::net::delivery::flush;
 use crate::policy::flood::{Pace, Price, SharedBucket};
 use crate::protocol::command::Throttle;
 use crate::protocol::line::{Line, LineBuffer};
-use crate::protocol::reply::Header;
-use crate::shard::Effects;
+use crate::shard::{Effects, bytes_at_most};
 
 /// Whether the next line may be executed.
 pub(crate) enum Permission {
@@ -61,8 +60,8 @@ fn permission_of_address(core: &Core, connection: &Connection, line: &[u8]) -> P
     if Throttle::of(line) != Throttle::Speech {
         return Permission::Now(Charge::Line { reserved: 0 });
     }
-    // A bubble takes three times as many bytes as its text, and that three times as many as an invalid byte.
-    let estimate = Header::BYTES_MAX + 9 * line.len() + core.shards.herd.colour(cow.breed()).len();
+    // An invalid byte becomes a character of three.
+    let estimate = bytes_at_most(&core.shards.herd, cow, 3 * line.len());
     let may_go = bucket.try_take(core.server_time(), core.limits.message_rate, Price::of_message(estimate));
     if may_go { Permission::Now(Charge::Line { reserved: estimate }) } else { Permission::AfterAddress }
 }
