@@ -25,8 +25,8 @@ pub fn survive_file_size_limit() -> io::Result<()> {
     flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
-/// Calls `on_first` with the name of the first signal to stop. On the second it calls `before_exit`, and exits. Call it before there are other threads: they
-/// inherit which signals are blocked.
+/// Calls `on_first` with the name of the first signal to stop. On the second it calls `before_exit`, and exits. Call it
+/// before there are other threads: they inherit which signals are blocked.
 ///
 /// # Errors
 /// When the signals cannot be caught.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossterm::event;
 use socket2::{SockRef, TcpKeepalive};
 
-use super::conversation::{Conversation, Effect, Wishes, lines};
+use super::conversation::{Conversation, Effect, in_lines};
 use super::drawing::{Abilities, Drawing};
 use super::editor::{Editor, Key};
 use super::error::ClientError;
@@ -17,7 +17,7 @@ use super::item::Item;
 use super::options::Options;
 use super::screen::Screen;
 
-/// Events to take in before the screen is drawn again: more than arrive between two frames of a terminal.
+/// Events to take in before the screen is drawn again: more than arrive while a terminal shows one picture.
 const EVENTS_DRAWN_TOGETHER: usize = 100;
 
 /// Ids of lines begin above this, so that no line of a greeting begins with one.
@@ -41,11 +41,10 @@ pub(super) fn run(options: Options, events: Events) -> Result<(), ClientError> {
     let abilities = Abilities { colour: has_colour(options.color), utf8: has_utf8() };
     let history = if options.history { History::load() } else { Ok(History::in_memory()) };
     let (history, trouble) = history.map_or_else(|trouble| (History::in_memory(), Some(trouble)), |it| (it, None));
-    let wishes = Wishes { cow: options.cow.clone(), quiet: options.quiet };
     let mut chat = Chat {
         screen: Screen::new(abilities).map_err(ClientError::Terminal)?,
         abilities,
-        conversation: Conversation::new(options.address.to_string(), wishes, IDS_FROM),
+        conversation: Conversation::new(options.address.to_string(), options.cow.clone(), options.quiet, IDS_FROM),
         editor: Editor::new(history),
         transcript,
         events,
@@ -143,7 +142,11 @@ impl Chat {
         match event {
             Event::Terminal(event) => self.on_key(event)?,
             Event::TerminalGone(error) => return Err(ClientError::Terminal(error)),
-            Event::Connected(stream) => self.connected(stream)?,
+            Event::Connected(stream) => {
+                if let Err(error) = self.connected(stream) {
+                    self.on_event(Event::Disconnected(error))?;
+                }
+            }
             Event::Line(line) => self.conversation.on_line(&line, self.now()),
             Event::Disconnected(error) if !self.has_connected => return Err(error),
             Event::Disconnected(error) => {
@@ -171,7 +174,7 @@ impl Chat {
             Some(Key::Interrupt { was_empty }) => match self.conversation.drop_typed() {
                 0 if was_empty => self.show(&Item::Status("Ctrl-D or /quit leaves".to_owned())),
                 0 => {}
-                dropped => self.show(&Item::Status(format!("{} not sent", lines(dropped)))),
+                dropped => self.show(&Item::Status(format!("{} not sent", in_lines(dropped)))),
             },
             Some(Key::Leave) => self.conversation.leave(self.now()),
             Some(Key::Clear) => self.screen.clear().map_err(ClientError::Terminal)?,
@@ -251,7 +254,7 @@ impl Chat {
                 }
             }
             if !lines.is_empty() && self.server.as_ref().is_some_and(|server| !server.send(lines)) {
-                // It takes nothing.
+                // The server does not read.
                 self.close();
             }
             if is_over {
@@ -279,14 +282,12 @@ impl Chat {
     }
 
     fn show(&mut self, item: &Item) {
-        let prompt = self.conversation.prompt();
         let time = self.options.time.as_deref();
         let time = time.map(|format| jiff::ZonedDateTime::now().strftime(format).to_string());
         let drawing = Drawing {
             abilities: self.abilities,
             window: self.screen.window(),
             art: self.conversation.art(),
-            prompt: &prompt,
             time: time.as_deref().unwrap_or_default(),
         };
         self.out += &drawing.draw(item);

@@ -63,15 +63,13 @@ const PRIVATE: Style = Style("1;35");
 
 /// How items are drawn.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Drawing<'d> {
+pub(super) struct Drawing<'t> {
     pub(super) abilities: Abilities,
     pub(super) window: Window,
     /// The style that the user has chosen; `None`: what fits.
     pub(super) art: Option<Art>,
-    /// What stands before the line that the user has typed.
-    pub(super) prompt: &'d str,
     /// The time, in the user's format, empty for none.
-    pub(super) time: &'d str,
+    pub(super) time: &'t str,
 }
 
 impl Drawing<'_> {
@@ -83,7 +81,7 @@ impl Drawing<'_> {
             Item::Refusal(text) => self.paint(RED, &format!("error: {text}")),
             Item::Reply(text) => self.paint(GREEN, text),
             Item::Notice(text) => self.stamped(&self.paint(DIM, text)),
-            Item::Typed(text) => self.paint(BOLD, &format!("{}{text}", self.prompt)),
+            Item::Typed { prompt, text } => self.paint(BOLD, &format!("{prompt}{text}")),
             Item::Past { sender, text } => {
                 let said = said(sender);
                 return self.paint(DIM, &self.folded(&said, said.width(), text)) + "\n";
@@ -179,7 +177,7 @@ mod tests {
     const NONE: Abilities = Abilities { colour: false, utf8: false };
 
     fn drawing(columns: u16, rows: u16, abilities: Abilities) -> Drawing<'static> {
-        Drawing { abilities, window: Window::new(columns, rows), art: None, prompt: "tux> ", time: "12:34" }
+        Drawing { abilities, window: Window::new(columns, rows), art: None, time: "12:34" }
     }
 
     fn pictures() -> Vec<Rc<Picture>> {

@@ -1,4 +1,4 @@
-//! Why the client ends otherwise than by its user's wish. Each text says what to do.
+//! Why the client ends otherwise than by its user's wish.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,5 +1,8 @@
 //! What happens outside of the chat's own thread: keys, connections, lines of the server, signals. A thread waits for each
-//! and tells it.
+//! and tells it; one writes to the server.
+//!
+//! The end of a connection is the last event of its thread, and only then another one is made: no line of an old connection
+//! follows a new one.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -20,8 +23,9 @@ use super::error::ClientError;
 /// Events that may wait. The threads that send them wait, too, so a server is read as fast as the terminal shows.
 const EVENTS_MAX: usize = 256;
 
-/// Bytes of one line of the server at most: `who` lists 1000 names of 43 bytes. A longer one is cut into several.
-const LINE_BYTES_MAX: u64 = 64 * 1024;
+/// Bytes of one line of the server at most. The longest has a text of 64 KiB whose invalid bytes are three each. A longer one
+/// is cut into several.
+const LINE_BYTES_MAX: u64 = 256 * 1024;
 
 /// Batches of lines that may wait, beside the kernel's buffers, for a server that does not read.
 const BATCHES_MAX: usize = 64;
@@ -30,7 +34,7 @@ const BATCHES_MAX: usize = 64;
 pub(super) enum Event {
     /// A key, a paste, or another size of the window.
     Terminal(event::Event),
-    /// The terminal can be read no more.
+    /// Reading the terminal failed.
     TerminalGone(io::Error),
     /// There is a connection.
     Connected(TcpStream),
@@ -67,6 +71,13 @@ impl Connection {
     pub(super) fn close(&self) {
         // One that is closed already needs no more.
         let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Its threads end then, whatever the server does.
+        self.close();
     }
 }
 
@@ -120,7 +131,7 @@ impl Events {
     /// Tells what happens at the terminal from now on, and its end. crossterm does not tell the end: it tries again for ever.
     ///
     /// # Errors
-    /// When there can be no thread more.
+    /// When a thread cannot be started.
     pub(super) fn watch_terminal(&self) -> io::Result<()> {
         let events = self.sender.clone();
         spawn("terminal", move || {
@@ -147,7 +158,7 @@ impl Events {
     /// Connects, and tells how that has ended.
     ///
     /// # Errors
-    /// When there can be no thread more.
+    /// When a thread cannot be started.
     pub(super) fn connect(&self, address: &Address) -> io::Result<()> {
         let (address, events) = (address.clone(), self.sender.clone());
         spawn("connect", move || {
@@ -160,7 +171,7 @@ impl Events {
     /// Tells the lines that arrive on `stream`, and its end. Writes what the connection is given.
     ///
     /// # Errors
-    /// When there can be no thread or descriptor more.
+    /// When a thread cannot be started, or no descriptor is free.
     pub(super) fn watch_server(&self, stream: TcpStream, address: &Address) -> io::Result<Connection> {
         let (batches, to_write) = sync_channel::<String>(BATCHES_MAX);
         let (reader, mut writer) = (stream.try_clone()?, stream.try_clone()?);

@@ -17,8 +17,13 @@ pub(super) enum Item {
     Refusal(String),
     /// A user has joined or left, or another notice of the server.
     Notice(String),
-    /// A line that the user typed.
-    Typed(String),
+    /// A line that the user typed, and what stood before it.
+    Typed {
+        /// The prompt.
+        prompt: String,
+        /// The line.
+        text: String,
+    },
     /// A message.
     Message {
         /// Its sender.
@@ -30,7 +35,7 @@ pub(super) enum Item {
         /// The sender's picture, if the server has one.
         picture: Option<Rc<Picture>>,
     },
-    /// A message from before: it is not drawn.
+    /// A message from before: it has no picture.
     Past {
         /// Its sender.
         sender: String,
@@ -44,7 +49,7 @@ pub(super) enum Item {
         /// Its picture.
         picture: Rc<Picture>,
     },
-    /// A line of a server whose lines the client cannot tell apart. May have colours.
+    /// A line that the client shows as it came: of a greeting, a picture, or a server without ids. May have colours.
     Raw(String),
 }
 
@@ -55,7 +60,7 @@ impl Item {
             Item::Status(text) | Item::Problem(text) => format!("- {text}"),
             Item::Reply(text) | Item::Notice(text) => text.clone(),
             Item::Refusal(text) => format!("error: {text}"),
-            Item::Typed(text) => format!("> {text}"),
+            Item::Typed { text, .. } => format!("> {text}"),
             Item::Message { sender, private, text, .. } => {
                 format!("{} {text}", says(sender, *private))
             }

@@ -72,7 +72,8 @@ impl Line {
         text
     }
 
-    /// Inserts what was typed, pasted or recalled. A TAB or LF becomes a blank, and characters that control or that nobody sees are left out.
+    /// Inserts what was typed, pasted or recalled. A TAB or LF becomes a blank; control and
+    /// invisible characters are dropped.
     /// Returns whether there was room for all of it.
     pub(super) fn insert(&mut self, text: &str) -> bool {
         let blank = |character| if matches!(character, '\t' | '\n') { ' ' } else { character };

@@ -1,7 +1,7 @@
 //! `cowchat connect`: at a terminal a line editor that draws the messages itself, in a pipe a client like netcat.
 //!
-//! It knows `protocol` and `cows`, and nothing of the server. One thread owns the terminal and the state; a thread for the
-//! keys and one for the connection send it events.
+//! It knows `protocol` and `cows`, and nothing of the server. One thread owns the terminal and the state; others
+//! wait for keys and for the server, and send it events.
 //!
 //! - [`conversation`]: pure; what each line of the server and each typed line means
 //! - [`drawing`]: pure; how that looks in a window
@@ -35,18 +35,18 @@ pub use options::Options;
 #[derive(Debug)]
 pub struct Client {
     options: Options,
-    chat: Option<Events>,
+    events: Option<Events>,
 }
 
 impl Client {
     /// At a terminal it is interactive, if both stdin and stdout are one that can move its cursor.
     pub fn new(options: Options) -> Self {
-        Client { options, chat: screen::is_at_terminal().then(Events::new) }
+        Client { options, events: screen::is_at_terminal().then(Events::new) }
     }
 
     /// What tells an interactive client of signals; `None` in a pipe.
     pub fn handle(&self) -> Option<Handle> {
-        self.chat.as_ref().map(Events::handle)
+        self.events.as_ref().map(Events::handle)
     }
 
     /// Gives the terminal of an interactive client the mode that it had, for a process that must end at once.
@@ -59,7 +59,7 @@ impl Client {
     /// # Errors
     /// When there is no such server, or stdin, stdout or a file fails.
     pub fn run(self) -> Result<(), ClientError> {
-        match self.chat {
+        match self.events {
             Some(events) => chat::run(self.options, events),
             None => pipe::run(&self.options.address),
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::input::ALIASES;
+use super::input::{ALIASES, ANSWER};
 use crate::protocol::art::Art;
 use crate::protocol::command::words;
 use crate::protocol::name::{Name, Prefix};
@@ -41,9 +41,9 @@ pub(super) struct Names {
 #[derive(Debug, Default)]
 struct List {
     names: Vec<String>,
-    /// They begin so.
+    /// The prefix that was asked for.
     prefix: String,
-    /// All that begin so.
+    /// No name with that prefix is missing.
     is_complete: bool,
     told: Option<Duration>,
 }
@@ -104,10 +104,10 @@ impl Names {
         self.registered = List { names, prefix, is_complete, told: Some(now) };
     }
 
-    /// The server does not tell the names with this prefix now: those that are known must do.
-    pub(super) fn keep(&mut self, prefix: &str, now: Duration) {
+    /// The server does not tell names now: those that are known must do, for as long as others would.
+    pub(super) fn keep(&mut self, now: Duration) {
         for list in [&mut self.free, &mut self.registered] {
-            (list.told, list.prefix) = (Some(now), prefix.to_owned());
+            (list.told, list.prefix, list.is_complete) = (Some(now), String::new(), true);
         }
     }
 
@@ -117,7 +117,7 @@ impl Names {
         let mut names: Vec<String> = match source {
             Source::FirstWord => words().map(str::to_owned).chain(self.registered.names.iter().cloned()).collect(),
             Source::Slash => {
-                let words = words().chain(ALIASES.iter().map(|(alias, _)| *alias)).chain(["r"]);
+                let words = words().chain(ALIASES.iter().map(|(alias, _)| *alias)).chain([ANSWER]);
                 words.map(|word| format!("/{word}")).collect()
             }
             Source::Free => self.free(prefix),
@@ -154,7 +154,14 @@ fn matching(item: &str, prefix: &str) -> Vec<String> {
         return vec![item.strip_suffix("...").unwrap_or(item).to_owned()];
     };
     let numbers = Prefix::new(prefix).numbers_of(breed, last).flatten().filter(|number| *number >= first);
-    numbers.take(RUN_NAMES_MAX).map(|number| Name { breed, number }.to_string()).collect()
+    let mut names: Vec<String> =
+        numbers.take(RUN_NAMES_MAX + 1).map(|number| Name { breed, number }.to_string()).collect();
+    if names.len() > RUN_NAMES_MAX {
+        // Those that are left out may agree on less than these.
+        names.truncate(RUN_NAMES_MAX);
+        names.push(format!("{breed}#"));
+    }
+    names
 }
 
 /// Names are listed by breed and number, and other words by their letters.
@@ -224,7 +231,8 @@ mod tests {
     #[test]
     fn runs_of_free_names_count_as_their_cows() {
         assert_eq!(["aya", "tux#4", "tux#2-20", "tux#..."].map(count), [Some(1), Some(1), Some(19), None]);
-        assert_eq!(matching("tux#2-5000", "t").len(), RUN_NAMES_MAX);
+        assert_eq!(matching("tux#2-5000", "t").len(), RUN_NAMES_MAX + 1);
+        assert!(matching("tux#100-5000", "tux#").contains(&"tux#".to_owned()), "not all of them begin with tux#1");
         assert_eq!(
             matching("tux#2-5000", "tux#499"),
             [

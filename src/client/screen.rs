@@ -1,4 +1,4 @@
-//! The terminal: its mode, and the typed line in its last row with everything else above.
+//! The terminal: its mode, and the typed line in one row with everything else above.
 //!
 //! A change is one write: the typed row is erased, what is new is printed in its place, and the row is drawn below. So the
 //! typed line is never torn, and the terminal scrolls and keeps the rest.
@@ -7,7 +7,8 @@ use std::io::{self, IsTerminal, Write};
 
 use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
 use crossterm::terminal::{
-    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, disable_raw_mode, enable_raw_mode,
+    BeginSynchronizedUpdate, Clear, ClearType, DisableLineWrap, EnableLineWrap, EndSynchronizedUpdate,
+    disable_raw_mode, enable_raw_mode,
 };
 use crossterm::{QueueableCommand, cursor, style};
 use rustix::process::{Signal, kill_current_process_group};
@@ -65,6 +66,8 @@ impl Screen {
         let prompt_columns = line.width(prompt);
         let (before, after) = line.visible(columns.saturating_sub(prompt_columns));
         let (before, after) = (before.to_owned(), after.to_owned());
+        // A row that the terminal draws wider than expected must not become two.
+        out.queue(DisableLineWrap)?;
         if self.abilities.colour {
             write!(out, "\x1b[1m{prompt}\x1b[m{before}")?;
         } else {
@@ -73,7 +76,7 @@ impl Screen {
         // The terminal itself knows best how wide it draws an emoji.
         out.queue(cursor::SavePosition)?;
         out.extend(after.bytes());
-        out.queue(cursor::RestorePosition)?.queue(EndSynchronizedUpdate)?;
+        out.queue(cursor::RestorePosition)?.queue(EnableLineWrap)?.queue(EndSynchronizedUpdate)?;
         self.cursor = (prompt_columns + line.width(&before)).min(columns - 1);
         write(&out)
     }
@@ -114,7 +117,7 @@ impl Screen {
     /// # Errors
     /// When the terminal is gone.
     pub(super) fn resume(&mut self) -> io::Result<()> {
-        // crossterm takes the mode for the one that it has set.
+        // crossterm believes that raw mode is still on.
         restore();
         self.cursor = 0;
         start()
@@ -165,4 +168,28 @@ fn write(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes)?;
     stdout.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::ManuallyDrop;
+
+    use super::*;
+
+    #[test]
+    fn a_row_that_a_narrower_window_wraps_is_erased_whole() {
+        let erased = |cursor, columns, has_reflow| {
+            let abilities = Abilities { colour: true, utf8: true };
+            // Its end would write to the terminal of the test.
+            let screen = ManuallyDrop::new(Screen { abilities, has_reflow, cursor });
+            let mut out = Vec::new();
+            screen.erase(columns, &mut out).expect("memory");
+            String::from_utf8(out).expect("ASCII")
+        };
+        let here = "\x1b[1G\x1b[J";
+        assert_eq!(erased(65, 30, true), format!("\x1b[2A{here}"));
+        assert_eq!(erased(29, 30, true), here);
+        assert_eq!(erased(65, 30, false), here, "rows that are cut are no more than before");
+        assert_eq!(erased(0, 1, true), here);
+    }
 }

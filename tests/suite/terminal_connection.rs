@@ -36,32 +36,6 @@ fn each_way_to_leave_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn it_leaves_when_the_server_goes_away_meanwhile() {
-    for (way, leave) in &WAYS[..3] {
-        let listener = Listener::new();
-        let mut terminal = Terminal::start(listener.address(), &[], WIDE);
-        let mut peer = listener.accept_chat();
-        terminal.wait_for_text("1 cow is free");
-        leave(&mut terminal);
-        assert_eq!(peer.read_command(), "quit", "{way}");
-        drop(peer);
-        terminal.expect_end(0);
-    }
-}
-
-#[test]
-fn a_second_ctrl_d_does_not_wait_for_the_server() {
-    let listener = Listener::new();
-    let mut terminal = Terminal::start(listener.address(), &[], WIDE);
-    let mut peer = listener.accept_chat();
-    terminal.wait_for_text("1 cow is free");
-    terminal.press(Key::Ctrl('d'));
-    assert_eq!(peer.read_command(), "quit");
-    terminal.press(Key::Ctrl('d'));
-    terminal.expect_end(0);
-}
-
-#[test]
 fn it_ends_with_its_terminal_also_without_a_signal() {
     let server = Server::start();
     let mut client = Terminal::at(&server, &[]).logged_in("tux").hang_up();

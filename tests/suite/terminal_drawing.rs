@@ -72,7 +72,7 @@ fn no_window_is_too_small() {
     {
         terminal.resize(*size);
         assert_eq!(ferris.ask(&format!("yield small {round}.")), "Sent to 1 cow");
-        terminal.press(Key::Left);
+        terminal.press_and_wait(Key::Left);
         terminal.resize((80, 24));
         assert_eq!(ferris.ask(&format!("yield large {round}.")), "Sent to 1 cow");
         terminal.wait_for(|screen| screen.has(&format!("large {round}.")) && screen.typed() == line);

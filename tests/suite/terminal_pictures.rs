@@ -45,7 +45,7 @@ fn expect_bubble(screen: &Screen, cow: &str, text: &[String], bubble_rows: usize
     let rows = screen.rows();
     assert_eq!(rows[0], format!("{cow} says:"), "{rows:#?}");
     let (bubble, below) = rows[1..].split_at(bubble_rows);
-    let is_edge = |row: &str, edge: char| row.trim().chars().all(|it| it == edge);
+    let is_edge = |row: &str, edge: char| !row.trim().is_empty() && row.trim().chars().all(|it| it == edge);
     assert!(is_edge(&bubble[0], '_') && is_edge(&bubble[bubble_rows - 1], '-'), "{bubble:#?}");
     assert_eq!(below[picture.len()], "tux#2> ");
     let first = 1 + bubble_rows;

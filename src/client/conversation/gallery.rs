@@ -1,4 +1,4 @@
-//! The pictures that the client has fetched, and the messages that wait for one.
+//! The pictures that the client has fetched, and the items that wait for one, or behind one that does.
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -24,20 +24,17 @@ const HELD_MAX: usize = 1000;
 #[derive(Debug)]
 enum Known {
     Asked,
+    /// It is on its way for so long that no message waits for it.
+    Late,
     Picture(Rc<Picture>),
     /// The server has none.
     Nothing,
 }
 
-/// What comes of a message.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// It is shown.
-    Shown,
-    /// It is held.
-    Held,
-    /// It is held, and its sender's picture is to be asked for.
-    Ask,
+impl Known {
+    fn is_on_its_way(&self) -> bool {
+        matches!(self, Known::Asked | Known::Late)
+    }
 }
 
 /// Pictures by breed, and items in their order.
@@ -63,28 +60,26 @@ impl Gallery {
         self.release_ready();
     }
 
-    /// Shows a message with its sender's picture, as soon as that has come, and after all that is held.
-    pub(super) fn show_message(&mut self, sender: String, private: bool, text: String, now: Duration) -> Outcome {
+    /// Shows a message with its sender's picture, as soon as that has come, and after all that is held. Returns whether the
+    /// picture is to be asked for.
+    pub(super) fn show_message(&mut self, sender: String, private: bool, text: String, now: Duration) -> bool {
         let breed = breed_of(&sender);
-        let is_asked = |known: &&Known| matches!(known, Known::Asked);
-        let (picture, outcome) = match self.pictures.get(breed) {
-            Some(Known::Picture(picture)) => (Some(Rc::clone(picture)), Outcome::Shown),
-            Some(Known::Nothing) => (None, Outcome::Shown),
-            Some(Known::Asked) => (None, Outcome::Held),
-            None if self.pictures.values().filter(is_asked).count() >= ASKED_MAX => (None, Outcome::Shown),
-            None => {
-                if self.pictures.len() >= PICTURES_MAX {
-                    self.pictures.retain(|_, known| matches!(known, Known::Asked));
-                }
-                self.pictures.insert(breed.to_owned(), Known::Asked);
-                (None, Outcome::Ask)
-            }
+        let (picture, must_ask) = match self.pictures.get(breed) {
+            Some(Known::Picture(picture)) => (Some(Rc::clone(picture)), false),
+            Some(_) => (None, false),
+            None => (None, self.pictures.values().filter(|known| known.is_on_its_way()).count() < ASKED_MAX),
         };
+        if must_ask {
+            if self.pictures.len() >= PICTURES_MAX {
+                self.pictures.retain(|_, known| known.is_on_its_way());
+            }
+            self.pictures.insert(breed.to_owned(), Known::Asked);
+        }
         if self.held.is_empty() {
             self.held_since = now;
         }
         self.show(Item::Message { sender, private, text, picture });
-        outcome
+        must_ask
     }
 
     /// The picture of `breed` has come, or there is none.
@@ -108,7 +103,7 @@ impl Gallery {
 
     /// Nothing is on its way any more.
     pub(super) fn forget_asked(&mut self) {
-        self.pictures.retain(|_, known| !matches!(known, Known::Asked));
+        self.pictures.retain(|_, known| !known.is_on_its_way());
         self.release_ready();
     }
 
@@ -120,7 +115,10 @@ impl Gallery {
     /// Shows what has waited long enough, without the pictures that have not come.
     pub(super) fn on_time(&mut self, now: Duration) {
         if self.deadline().is_some_and(|deadline| now >= deadline) {
-            self.ready.extend(self.held.drain(..));
+            for known in self.pictures.values_mut().filter(|known| matches!(known, Known::Asked)) {
+                *known = Known::Late;
+            }
+            self.release_ready();
         }
     }
 
@@ -129,9 +127,10 @@ impl Gallery {
             Item::Message { sender, .. } => matches!(self.pictures.get(breed_of(sender)), Some(Known::Asked)),
             _ => false,
         };
-        let ready = match self.held.len() {
-            HELD_MAX.. => HELD_MAX,
-            _ => self.held.iter().take_while(|item| !is_awaited(item)).count(),
+        let ready = if self.held.len() > HELD_MAX {
+            self.held.len()
+        } else {
+            self.held.iter().take_while(|item| !is_awaited(item)).count()
         };
         self.ready.extend(self.held.drain(..ready));
     }

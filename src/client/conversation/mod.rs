@@ -68,15 +68,6 @@ pub(super) enum Failure {
     TurnedAway(String),
 }
 
-/// What the user wants from the start.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Wishes {
-    /// The cow to log in as.
-    pub(super) cow: Option<String>,
-    /// Joins and leaves are not shown.
-    pub(super) quiet: bool,
-}
-
 /// Where the client stands with the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -90,11 +81,9 @@ enum Stage {
     Untagged,
 }
 
-/// What a reply answers that is on its way.
+/// What a line asked for whose reply is on its way.
 #[derive(Debug, Clone, PartialEq)]
 enum Asked {
-    /// `art off`, the first line.
-    Greeting,
     /// Free names, for the line that says where the client is.
     Welcome,
     /// Free names, after a login that was refused.
@@ -107,10 +96,21 @@ enum Asked {
     Picture(String),
     /// The picture of this cow, for the user.
     Show(String),
-    /// The user does not see the answer.
-    Silent,
+    /// The messages from before, after a login.
+    Past,
+    /// `art off` or `notify on`: the user does not see the reply.
+    Unseen,
     /// A line that the user typed.
     Typed,
+    /// This text, typed for every user.
+    Said(String),
+}
+
+impl Asked {
+    /// Whether the user's next line waits for the reply.
+    fn holds_typed(&self) -> bool {
+        matches!(self, Asked::Login | Asked::Past | Asked::Show(_) | Asked::Typed | Asked::Said(_))
+    }
 }
 
 /// The lines of a picture that are on their way.
@@ -136,7 +136,8 @@ struct Past {
 pub(super) struct Conversation {
     /// Where the server is.
     place: String,
-    wishes: Wishes,
+    /// Joins and leaves are not shown.
+    is_quiet: bool,
     stage: Stage,
     /// The name to log in as on the next connection: the last one that the server has given.
     cow: Option<String>,
@@ -144,8 +145,8 @@ pub(super) struct Conversation {
     is_registered: bool,
     /// The sender of the last private message.
     last_private: Option<String>,
-    /// Sender and text of the last message to all.
-    last_public: Option<(String, String)>,
+    /// Sender and text of the last messages to all, as many as a history may repeat.
+    seen: VecDeque<(String, String)>,
     names: Names,
     art: Option<Art>,
     last_id: u64,
@@ -173,17 +174,17 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    /// No connection yet to the server at `place`. The ids of lines begin above `last_id`, which no line of a greeting should
-    /// begin with.
-    pub(super) fn new(place: String, wishes: Wishes, last_id: u64) -> Self {
+    /// No connection yet to the server at `place`, for a user who wants to be `cow`. The ids of lines begin above `last_id`,
+    /// which no line of a greeting should begin with.
+    pub(super) fn new(place: String, cow: Option<String>, is_quiet: bool, last_id: u64) -> Self {
         Conversation {
             place,
             stage: Stage::Offline,
-            cow: wishes.cow.clone(),
-            wishes,
+            cow,
+            is_quiet,
             is_registered: false,
             last_private: None,
-            last_public: None,
+            seen: VecDeque::new(),
             names: Names::default(),
             art: None,
             last_id,
@@ -234,7 +235,7 @@ impl Conversation {
         self.connected_since = now;
         (self.greeting, self.greeting_bytes) = (Vec::new(), 0);
         self.is_closed_idle = false;
-        self.ask("art off", Asked::Greeting);
+        self.ask("art off", Asked::Unseen);
     }
 
     /// The connection has ended, or could not be made: why.
@@ -247,19 +248,19 @@ impl Conversation {
         if before == Stage::Greeting && !self.is_known {
             return self.fail();
         }
-        let is_unanswered = self.asked.drain(..).any(|(_, asked)| asked == Asked::Typed);
+        let is_of_user = |asked| matches!(asked, Asked::Typed | Asked::Said(_) | Asked::Show(_));
+        let is_unanswered = self.asked.drain(..).any(|(_, asked)| is_of_user(asked));
         (self.arriving, self.past, self.is_registered) = (None, None, false);
         self.waiting.append(&mut self.typed);
         let place = &self.place;
         match before {
-            // It was said when the connection ended.
-            Stage::Offline => {}
+            // It was said when the chat ended.
+            Stage::Offline | Stage::Greeting => {}
             _ if self.is_closed_idle => self.status(format!("{place} has ended the session. Enter connects again")),
             _ => {
-                let reason = self.turned_away.take().unwrap_or_else(|| reason.to_owned());
                 self.status(format!("{place} has gone away: {reason}. Connecting again"));
                 if !self.waiting.is_empty() {
-                    let waiting = lines(self.waiting.len());
+                    let waiting = in_lines(self.waiting.len());
                     self.status(format!("until the next login {waiting} will wait. Ctrl-C drops them"));
                 }
             }
@@ -299,7 +300,7 @@ impl Conversation {
         if self.stage == Stage::Greeting && now >= self.connected_since + GREETING_WAIT_MAX {
             match self.is_known {
                 // A server that refuses the first line without repeating it.
-                _ if self.greeting.iter().any(|line| line.starts_with("error")) => self.settle(false, now),
+                _ if self.greeting.iter().any(|line| line.starts_with("error: ")) => self.settle(false, now),
                 true => self.effect(Effect::Close),
                 false => self.fail(),
             }
@@ -319,10 +320,6 @@ impl Conversation {
             stale.into_iter().for_each(|line| self.ask(&line, Asked::Names(prefix.to_owned())));
         }
         None
-    }
-
-    fn is_asked(&self, what: &Asked) -> bool {
-        self.asked.iter().any(|(_, asked)| asked == what)
     }
 
     fn ask(&mut self, line: &str, asked: Asked) {
@@ -354,6 +351,6 @@ impl Conversation {
 }
 
 /// `count` lines, in words.
-pub(super) fn lines(count: usize) -> String {
+pub(super) fn in_lines(count: usize) -> String {
     format!("{count} line{}", if count == 1 { "" } else { "s" })
 }

@@ -1,10 +1,12 @@
 //! What comes of a line of the server.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::gallery::{Outcome, breed_of};
+use super::gallery::breed_of;
 use super::{Arriving, Asked, Conversation, Effect, HISTORY_MESSAGES, Past, Stage};
+use crate::client::input::Input;
 use crate::client::item::Item;
 use crate::client::names::count;
 use crate::client::picture::{Picture, colours_only};
@@ -25,7 +27,10 @@ const PICTURE_BYTES_MAX: usize = 1024 * 1024;
 /// Messages of a history at most.
 const HISTORY_MAX: usize = 10_000;
 
-/// How the last line of a session begins that the server ends for its silence.
+/// Messages of others and of the user to remember: a history that is not asked for has [`HISTORY_MESSAGES`].
+const SEEN_MAX: usize = 2 * HISTORY_MESSAGES;
+
+/// How a session's last line begins when the server ends it as idle.
 const CLOSED: &str = "* closed: ";
 
 impl Conversation {
@@ -50,6 +55,7 @@ impl Conversation {
             _ => {
                 self.learn(&Answer::parse(&safe), now);
                 self.show(Item::Raw(colours_only(line)));
+                self.send_typed(now);
             }
         }
     }
@@ -93,11 +99,11 @@ impl Conversation {
     }
 
     fn on_reply(&mut self, id: u64, text: &str, now: Duration) {
-        let Some(place) = self.asked.iter().position(|(asked_id, _)| *asked_id == id) else {
+        let Some(at) = self.asked.iter().position(|(asked_id, _)| *asked_id == id) else {
             return self.show(Item::Raw(format!("{id} {text}")));
         };
         // Replies come in order: those before have been lost.
-        for (_, asked) in self.asked.drain(..place) {
+        for (_, asked) in self.asked.drain(..at) {
             if let Asked::Picture(breed) = asked {
                 self.gallery.forget(&breed);
             }
@@ -110,16 +116,16 @@ impl Conversation {
                 let arriving = Arriving { asked, body: String::new(), lines_missing };
                 if lines_missing > 0 { self.arriving = Some(arriving) } else { self.on_picture(arriving, now) }
             }
-            (asked @ (Asked::Typed | Asked::Silent), Answer::History(missing @ 1..=HISTORY_MAX)) => {
+            (asked @ (Asked::Typed | Asked::Past), Answer::History(missing @ 1..=HISTORY_MAX)) => {
                 self.past = Some(Past { is_typed: asked == Asked::Typed, messages: Vec::new(), missing });
             }
             (Asked::Welcome, Answer::Available(names)) => self.welcome(&names),
             (Asked::Alternatives, Answer::Available(names)) => self.status(format!("free: {}", names.join(", "))),
             (Asked::Names(prefix), answer) => {
                 match answer {
-                    Answer::Available(names) => self.names.set_free(&names, now),
+                    Answer::Available(_) => {}
                     Answer::Registered(names, more) => self.names.set_registered(&names, prefix, more == 0, now),
-                    _ => self.names.keep(&prefix, now),
+                    _ => self.names.keep(now),
                 }
                 if !self.asked.iter().any(|(_, asked)| matches!(asked, Asked::Names(_))) {
                     self.effect(Effect::Complete);
@@ -129,12 +135,23 @@ impl Conversation {
                 self.cow = None;
                 self.show(Item::Refusal(refusal.to_owned()));
                 self.ask("cows", Asked::Alternatives);
+                // What was typed before the refusal waits, too, but for another login.
+                let (logins, others) =
+                    self.typed.drain(..).partition(|line| matches!(Input::parse(line), Input::Login(_)));
+                self.typed = logins;
+                self.waiting.extend::<VecDeque<String>>(others);
             }
             (Asked::Picture(breed), _) => self.gallery.learn(&breed, None),
-            (Asked::Typed | Asked::Show(_), Answer::Refused(refusal)) => {
+            (Asked::Typed | Asked::Said(_) | Asked::Show(_), Answer::Refused(refusal)) => {
                 self.show(Item::Refusal(refusal.to_owned()));
                 if refusal.starts_with("usage: ") {
                     self.status("to send such a line as text, type a blank before it".to_owned());
+                }
+            }
+            (Asked::Said(said), _) => {
+                self.show(Item::Reply(text.to_owned()));
+                if let Some(cow) = self.cow.clone() {
+                    self.see(cow, said);
                 }
             }
             (Asked::Typed | Asked::Show(_) | Asked::Login, _) => self.show(Item::Reply(text.to_owned())),
@@ -151,10 +168,10 @@ impl Conversation {
                 self.cow = Some((*cow).to_owned());
                 self.is_registered = true;
                 if self.stage == Stage::Tagged {
-                    if !self.wishes.quiet {
-                        self.ask("notify on", Asked::Silent);
+                    if !self.is_quiet {
+                        self.ask("notify on", Asked::Unseen);
                     }
-                    self.ask(&format!("history {HISTORY_MESSAGES}"), Asked::Silent);
+                    self.ask(&format!("history {HISTORY_MESSAGES}"), Asked::Past);
                 }
                 self.waiting.append(&mut self.typed);
                 std::mem::swap(&mut self.waiting, &mut self.typed);
@@ -179,13 +196,14 @@ impl Conversation {
             past.missing -= 1;
             if past.missing == 0 {
                 self.show_past();
+                self.send_typed(now);
             }
             return;
         }
         if private {
             self.last_private = Some(sender.clone());
         } else {
-            self.last_public = Some((sender.clone(), text.clone()));
+            self.see(sender.clone(), text.clone());
         }
         if private || self.cow.as_deref().is_some_and(|cow| mentions(&text, cow)) {
             self.effect(Effect::Bell);
@@ -194,22 +212,36 @@ impl Conversation {
             return self.show(Item::Message { sender, private, text, picture: None });
         }
         let breed = breed_of(&sender).to_owned();
-        if self.gallery.show_message(sender, private, text, now) == Outcome::Ask {
+        if self.gallery.show_message(sender, private, text, now) {
             self.ask(&format!("show {breed} color"), Asked::Picture(breed));
         }
     }
 
-    /// Shows the messages from before; of those that the user has not asked for, what came after the last one seen.
+    /// Shows the messages from before; of those that the user has not asked for, the ones that were not shown yet.
     fn show_past(&mut self) {
         let Some(Past { is_typed, messages, .. }) = self.past.take() else { return };
-        let seen = self.last_public.as_ref().filter(|_| !is_typed);
-        let new = seen.and_then(|seen| messages.iter().rposition(|message| message == seen)).map_or(0, |last| last + 1);
-        if let Some(last) = messages.last() {
-            self.last_public = Some(last.clone());
+        // Each was seen as often as it is remembered, wherever it stands: cores keep histories of their own.
+        let mut seen = self.seen.clone();
+        for (sender, text) in messages {
+            let before = seen.iter().position(|(name, said)| *name == sender && *said == text);
+            match before.filter(|_| !is_typed) {
+                Some(at) => drop(seen.remove(at)),
+                None => {
+                    if !is_typed {
+                        self.see(sender.clone(), text.clone());
+                    }
+                    self.show(Item::Past { sender, text });
+                }
+            }
         }
-        for (sender, text) in messages.into_iter().skip(new) {
-            self.show(Item::Past { sender, text });
+    }
+
+    /// Remembers a message to all that is on the screen.
+    fn see(&mut self, sender: String, text: String) {
+        if self.seen.len() == SEEN_MAX {
+            self.seen.pop_front();
         }
+        self.seen.push_back((sender, text));
     }
 
     fn on_picture_line(&mut self, mut arriving: Arriving, line: &[u8], now: Duration) {

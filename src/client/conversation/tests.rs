@@ -12,8 +12,10 @@ struct Chat {
 
 impl Chat {
     fn new(cow: Option<&str>) -> Self {
-        let wishes = Wishes { cow: cow.map(str::to_owned), quiet: false };
-        Chat { conversation: Conversation::new("here".to_owned(), wishes, 0), now: Duration::ZERO }
+        Chat {
+            conversation: Conversation::new("here".to_owned(), cow.map(str::to_owned), false, 0),
+            now: Duration::ZERO,
+        }
     }
 
     /// Logged in as tux, on a server that answers ids.
@@ -183,8 +185,8 @@ fn lines_wait_for_the_next_login_that_succeeds() {
     assert_eq!(chat.receive("7 Art is off"), ["| - here is back", "> 8 login tux"]);
     chat.receive("8 error: cow tux is already taken");
     assert_eq!(chat.type_in("login aya"), ["| > login aya", "> 10 login aya"]);
-    let sent = chat.receive("10 Logged in as aya");
-    assert_eq!(sent[2..], ["| Logged in as aya", "| > two", "> 13 yield two"]);
+    assert_eq!(chat.receive("10 Logged in as aya"), ["> 11 notify on", "> 12 history 20", "| Logged in as aya"]);
+    assert_eq!(chat.receive("12 error: history is off"), ["| > two", "> 13 yield two"]);
     assert_eq!(chat.receive("13 Sent to 1 cow"), ["| Sent to 1 cow", "| > three", "> 14 yield three"]);
     chat.lose();
     chat.type_in("four");
@@ -199,24 +201,51 @@ fn after_a_lost_connection_only_new_messages_are_shown() {
     let mut chat = Chat::as_tux();
     chat.conversation.art = Some(Art::Off);
     chat.receive("0 aya says: one");
-    let reconnect = |chat: &mut Chat| {
-        chat.lose();
-        chat.connect();
-        let id = chat.conversation.last_id;
-        chat.receive(&format!("{id} Art is off"));
-        chat.receive(&format!("{} Logged in as tux", id + 1));
-        id + 3
-    };
-    let id = reconnect(&mut chat);
-    chat.receive(&format!("{id} History: 3 messages"));
-    chat.receive("0 mew says: zero");
-    chat.receive("0 aya says: one");
-    assert_eq!(chat.receive("0 aya says: two"), ["| aya said: two"]);
+    chat.receive("0 aya says: again");
     chat.type_in("mine");
-    let id = reconnect(&mut chat);
-    chat.receive(&format!("{id} History: 2 messages"));
-    chat.receive("0 aya says: two");
-    assert_eq!(chat.receive("0 tux says: mine"), [""; 0]);
+    chat.receive("6 Sent to 1 cow");
+    chat.type_in("yield 'mine, too'");
+    chat.receive("7 Sent to 1 cow");
+    chat.type_in("refused");
+    chat.receive("8 error: slow down");
+    chat.type_in("lost");
+    chat.lose();
+    chat.type_in("waiting");
+    chat.connect();
+    chat.receive("10 Art is off");
+    assert_eq!(chat.receive("11 Logged in as tux"), ["> 12 notify on", "> 13 history 20", "| Logged in as tux"]);
+    chat.receive("13 History: 8 messages");
+    for seen in ["mew says: zero", "tux says: mine", "aya says: one", "aya says: again", "aya says: again"] {
+        assert_eq!(chat.receive(&format!("0 {seen}")), [""; 0]);
+    }
+    for last in ["tux says: mine, too", "aya says: two"] {
+        chat.receive(&format!("0 {last}"));
+    }
+    let shown = chat.receive("0 tux says: refused");
+    let new = ["| mew said: zero", "| aya said: again", "| aya said: two", "| tux said: refused"];
+    assert_eq!(shown, [&new[..], &["| > waiting", "> 14 yield waiting"]].concat());
+}
+
+#[test]
+fn a_session_that_was_closed_begins_again_with_the_next_line() {
+    for typed in ["hello", "", "login aya"] {
+        let mut chat = Chat::as_tux();
+        chat.receive("0 * closed: idle");
+        chat.lose();
+        assert!(chat.type_in(typed).contains(&"ConnectAfter(0ns)".to_owned()), "{typed}");
+        assert!(chat.lose().contains(&"ConnectAfter(500ms)".to_owned()), "and again, if that fails");
+    }
+}
+
+#[test]
+fn a_picture_that_never_comes_holds_up_one_message() {
+    let mut chat = Chat::as_tux();
+    chat.receive("0 ferris says: one");
+    assert_eq!(chat.wait(gallery::PICTURE_WAIT_MAX), ["| ferris says: one"]);
+    assert_eq!(chat.receive("0 ferris says: two"), ["| ferris says: two"]);
+    chat.receive("6 ferris: 1 line");
+    chat.receive("\x1b[41m  \x1b[m");
+    assert_eq!(chat.receive("0 ferris says: three"), ["|^ ferris says: three"], "late, but it has come");
 }
 
 #[test]
@@ -230,6 +259,7 @@ fn a_picture_on_its_way_is_asked_for_again() {
     chat.receive("8 Logged in as tux");
     assert_eq!(chat.receive("0 ferris says: two"), ["> 11 show ferris color"]);
     // A reply that skips it: it does not come any more.
+    chat.receive("10 error: history is off");
     chat.type_in("who");
     assert_eq!(chat.receive("12 Registered users: tux"), ["| ferris says: two", "| > who", "| Registered users: tux"]);
     assert_eq!(chat.receive("0 ferris says: three"), ["> 13 show ferris color"]);
@@ -350,8 +380,7 @@ fn what_is_no_chat_is_told() {
     chat.lose();
     chat.connect();
     chat.receive("error: server is full");
-    let lost = chat.lose();
-    assert!(lost[0].contains("server is full"), "{lost:?}");
+    assert_eq!(chat.lose(), ["ConnectAfter(1s)"], "that the server has gone away is told once");
     chat.connect();
     assert_eq!(chat.wait(GREETING_WAIT_MAX), ["Close"]);
 }

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Asked, Conversation, Effect, Stage, lines};
+use super::{Asked, Conversation, Effect, Stage, in_lines};
 use crate::client::input::{Input, quoted};
 use crate::client::item::Item;
+use crate::protocol::command::{Command, Standing};
+use crate::protocol::name::Name;
+
+/// Some session: the client reads its own commands as any session's.
+const ANY_SESSION: Standing<'_> = Standing::Registered(Name { breed: "", number: 1 });
 
 /// What `/help` shows: half a screen of 24 lines.
 const HELP: &str = "\
@@ -20,16 +25,19 @@ Tab completes, Up and Down recall lines, and / may stand before a command";
 impl Conversation {
     /// The user has typed a line, without its LF.
     pub(in crate::client) fn on_typed(&mut self, line: &str, now: Duration) {
+        // Enter connects at once; after a session that was closed for its silence any line does.
+        if self.stage == Stage::Offline && (std::mem::take(&mut self.is_closed_idle) || line.trim().is_empty()) {
+            self.effect(Effect::ConnectAfter(Duration::ZERO));
+        }
         match Input::parse(line) {
-            Input::Nothing if self.stage == Stage::Offline => self.effect(Effect::ConnectAfter(Duration::ZERO)),
             Input::Nothing => {}
             Input::Quit if self.stage == Stage::Offline => self.stop(),
             Input::Help | Input::Art(_) | Input::Refused(_) => {
-                self.show(Item::Typed(line.to_owned()));
+                self.show_typed(line);
                 self.execute(line, now);
             }
             Input::Login(cow) if self.stage == Stage::Offline => {
-                self.show(Item::Typed(line.to_owned()));
+                self.show_typed(line);
                 self.cow = Some(cow.to_owned());
                 self.status(format!("{cow} logs in when there is a connection"));
             }
@@ -46,13 +54,13 @@ impl Conversation {
 
     /// The user wants to leave. The second time the client does not wait for the server.
     pub(in crate::client) fn leave(&mut self, now: Duration) {
-        if self.stage == Stage::Offline || self.leaving_since.is_some() {
+        if matches!(self.stage, Stage::Offline | Stage::Greeting) || self.leaving_since.is_some() {
             return self.stop();
         }
         self.leaving_since = Some(now);
         match self.drop_typed() {
             0 => {}
-            dropped => self.status(format!("{} not sent", lines(dropped))),
+            dropped => self.status(format!("{} not sent", in_lines(dropped))),
         }
         self.ask("quit", Asked::Typed);
     }
@@ -72,30 +80,32 @@ impl Conversation {
         let is_settled = |stage| matches!(stage, Stage::Tagged | Stage::Untagged);
         while is_settled(self.stage)
             && self.arriving.is_none()
-            && !self.is_asked(&Asked::Typed)
-            && !self.is_asked(&Asked::Login)
+            && self.past.is_none()
+            && !self.asked.iter().any(|(_, asked)| asked.holds_typed())
         {
             let Some(line) = self.typed.pop_front() else { return };
-            self.show(Item::Typed(line.clone()));
+            self.show_typed(&line);
             self.execute(&line, now);
         }
     }
 
+    fn show_typed(&mut self, line: &str) {
+        let item = Item::Typed { prompt: self.prompt(), text: line.to_owned() };
+        self.show(item);
+    }
+
     fn execute(&mut self, line: &str, now: Duration) {
-        // Whether a guest may say it, only a server without ids knows.
+        // A server without ids decides itself whether a guest may speak.
         let may_say = self.is_registered || self.stage == Stage::Untagged;
         match Input::parse(line) {
             Input::Nothing => {}
             Input::Quit => self.leave(now),
             Input::Text(_) | Input::Answer(_) if !may_say => {
                 self.show(Item::Problem(
-                    "nobody hears you yet: type login and a cow's name (Tab lists the free ones)".to_owned(),
+                    "no cow hears you yet: type login and a cow's name (Tab lists the free ones)".to_owned(),
                 ));
             }
-            Input::Text(text) => {
-                self.last_public = self.cow.clone().map(|cow| (cow, text.to_owned()));
-                self.ask(&format!("yield {}", quoted(text)), Asked::Typed);
-            }
+            Input::Text(text) => self.ask(&format!("yield {}", quoted(text)), Asked::Said(text.to_owned())),
             Input::Answer(text) => match &self.last_private {
                 Some(cow) => self.ask(&format!("say {cow} {}", quoted(text)), Asked::Typed),
                 None => self.show(Item::Problem("no cow has written to you alone yet".to_owned())),
@@ -106,10 +116,19 @@ impl Conversation {
             Input::Show(cow) => self.ask(&format!("show {cow}"), Asked::Typed),
             Input::Login(cow) => self.ask(&format!("login {cow}"), Asked::Typed),
             Input::Notify(on) => {
-                self.wishes.quiet = !on;
+                self.is_quiet = !on;
                 self.ask(if on { "notify on" } else { "notify off" }, Asked::Typed);
             }
-            Input::Command(line) => self.ask(&line, Asked::Typed),
+            Input::Command(line) => {
+                let asked = match Command::parse(&line, ANY_SESSION) {
+                    Ok(Command::Yield(text)) => Asked::Said(text.to_owned()),
+                    _ => Asked::Typed,
+                };
+                self.ask(&line, asked);
+            }
+            Input::Art(Some(art)) if self.stage == Stage::Untagged => {
+                self.ask(&format!("art {}", art.name()), Asked::Typed)
+            }
             Input::Help => HELP.lines().for_each(|line| self.status(line.to_owned())),
             Input::Art(art) => {
                 self.art = art;

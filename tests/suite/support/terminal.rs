@@ -136,6 +136,13 @@ impl Terminal {
         self.send(&key.bytes());
     }
 
+    /// The same, and waits until the client has drawn something.
+    pub fn press_and_wait(&mut self, key: Key) {
+        let chunks = self.screen().chunks;
+        self.press(key);
+        self.wait_for(|screen| screen.chunks > chunks);
+    }
+
     /// Presses a key, again after each answer of the client, until it is so.
     #[track_caller]
     pub fn press_until(&mut self, key: Key, is_so: impl Fn(&Screen) -> bool) -> Screen {
