@@ -58,7 +58,12 @@ impl<'a> Input<'a> {
         if typed.trim().is_empty() {
             return Input::Nothing;
         }
-        Input::command(&lower, rest).unwrap_or(Input::Text(typed))
+        match Input::command(&lower, rest).unwrap_or(Input::Text(typed)) {
+            Input::Quit if !rest.trim().is_empty() => {
+                Input::Refused("type quit alone to leave, or a blank before the line to send it as text".to_owned())
+            }
+            input => input,
+        }
     }
 
     /// The command that begins with `word`; `None` if none does.
@@ -143,7 +148,8 @@ mod tests {
             ("login", command("login")),
             ("login a b", command("login a b")),
             ("/EXIT", Input::Quit),
-            ("quit now", Input::Quit),
+            ("quit", Input::Quit),
+            ("/quit now", Input::Quit),
             ("/help", Input::Help),
             ("help all", command("help all")),
             ("show tux", Input::Show("tux")),
@@ -156,7 +162,7 @@ mod tests {
         ] {
             assert_eq!(Input::parse(typed), input, "{typed:?}");
         }
-        for refused in ["/", "/foo bar", "/r", "/r  ", "art blue", "art"] {
+        for refused in ["/", "/foo bar", "/r", "/r  ", "art blue", "art", "quit smoking"] {
             assert!(matches!(Input::parse(refused), Input::Refused(_)), "{refused}");
         }
     }

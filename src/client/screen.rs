@@ -97,6 +97,8 @@ impl Screen {
     /// When the terminal is gone.
     pub(super) fn clear(&mut self) -> io::Result<()> {
         let mut out = Vec::new();
+        // Terminals keep what they clear in their scrollback.
+        self.erase(self.window().columns, &mut out)?;
         out.queue(Clear(ClearType::All))?.queue(cursor::MoveTo(0, 0))?;
         self.cursor = 0;
         write(&out)

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::support::{Key, Listener, Scratch, Server, Terminal, wait_until};
+use crate::support::{Key, Listener, Scratch, Screen, Server, Terminal, wait_until};
 
 /// A window in which no line of these tests wraps.
 const WIDE: (u16, u16) = (200, 24);
@@ -92,9 +92,10 @@ fn lines_typed_without_a_server_are_sent_after_the_next_login() {
     drop(server);
     terminal.wait_for_typed("tux (offline)> ");
     terminal.enter("hello");
-    terminal.wait_for(|screen| screen.has("the line waits for the next login") && screen.typed() == "tux (offline)> ");
+    let is_unsent = |screen: &Screen, unsent: &str| screen.typed() == format!("tux (offline) ({unsent}");
+    terminal.wait_for(|screen| screen.has("wait for the next login") && is_unsent(screen, "1 unsent)> "));
     terminal.paste("one\ntwo\nthree");
-    terminal.wait_for(|screen| screen.count("waits for the next login") == 3 && screen.typed().ends_with("> three"));
+    terminal.wait_for(|screen| is_unsent(screen, "3 unsent)> three"));
     terminal.signal("STOP");
     let server = start_at(&address);
     let mut ferris = server.login("ferris");

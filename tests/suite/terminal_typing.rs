@@ -252,7 +252,7 @@ fn ctrl_c_drops_what_is_left_of_a_paste() {
     terminal.paste(&(1..=40).map(|n| format!("line {n}\n")).collect::<String>());
     // The second waits for the reply to the first.
     assert_eq!(peer.read_command(), "yield line 1");
-    terminal.wait_for(|screen| screen.typed() == "tux> " && screen.has("tux> line 1"));
+    terminal.wait_for(|screen| screen.typed() == "tux (39 unsent)> " && screen.has("tux> line 1"));
     terminal.press(Key::Ctrl('c'));
     terminal.wait_for_text("- 39 lines not sent");
     peer.reply("Sent to 1 cow");

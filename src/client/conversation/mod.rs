@@ -27,6 +27,9 @@ const GREETING_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Messages to ask for after a login.
 const HISTORY_MESSAGES: usize = 20;
 
+/// How long the lines of a picture or the messages of a history may take, together.
+const BLOCK_WAIT_MAX: Duration = GREETING_WAIT_MAX;
+
 /// How long the server may take to answer `quit`.
 const LEAVE_WAIT_MAX: Duration = Duration::from_secs(2);
 
@@ -158,6 +161,8 @@ pub(super) struct Conversation {
     gallery: Gallery,
     arriving: Option<Arriving>,
     past: Option<Past>,
+    /// Since when one of the two is.
+    block_since: Duration,
     /// What the server has said before it answered the first line.
     greeting: Vec<String>,
     greeting_bytes: usize,
@@ -194,6 +199,7 @@ impl Conversation {
             gallery: Gallery::default(),
             arriving: None,
             past: None,
+            block_since: Duration::ZERO,
             greeting: Vec::new(),
             greeting_bytes: 0,
             turned_away: None,
@@ -219,14 +225,22 @@ impl Conversation {
 
     /// What stands before the typed line.
     pub(super) fn prompt(&self) -> String {
-        let cow = self.cow.as_deref().unwrap_or_default();
-        match self.stage {
-            Stage::Offline | Stage::Greeting if !self.is_known => "(connecting)> ".to_owned(),
-            Stage::Offline if cow.is_empty() => "(offline)> ".to_owned(),
-            Stage::Offline => format!("{cow} (offline)> "),
-            _ if self.is_registered => format!("{cow}> "),
-            _ => "> ".to_owned(),
-        }
+        let is_named = self.is_registered || (self.stage == Stage::Offline && self.is_known);
+        let cow = self.cow.clone().filter(|_| is_named);
+        let state = match self.stage {
+            Stage::Offline | Stage::Greeting if !self.is_known => Some("(connecting)".to_owned()),
+            Stage::Offline => Some("(offline)".to_owned()),
+            _ => None,
+        };
+        let unsent = self.typed.len() + self.waiting.len();
+        let unsent = (unsent > 0).then(|| format!("({unsent} unsent)"));
+        let words: Vec<String> = [cow, state, unsent].into_iter().flatten().collect();
+        words.join(" ") + "> "
+    }
+
+    /// What stands before a line that was typed, when it is shown.
+    fn prompt_of_sent(&self) -> String {
+        format!("{}> ", self.cow.as_deref().filter(|_| self.is_registered).unwrap_or_default())
     }
 
     /// There is a connection now.
@@ -288,12 +302,17 @@ impl Conversation {
     pub(super) fn deadline(&self) -> Option<Duration> {
         let greeting = (self.stage == Stage::Greeting).then(|| self.connected_since + GREETING_WAIT_MAX);
         let leaving = self.leaving_since.map(|since| since + LEAVE_WAIT_MAX);
-        greeting.into_iter().chain(leaving).chain(self.gallery.deadline()).min()
+        let has_block = self.arriving.is_some() || self.past.is_some();
+        let block = has_block.then(|| self.block_since + BLOCK_WAIT_MAX);
+        greeting.into_iter().chain(leaving).chain(block).chain(self.gallery.deadline()).min()
     }
 
     /// It is `now`.
     pub(super) fn on_time(&mut self, now: Duration) {
         self.gallery.on_time(now);
+        if now >= self.block_since + BLOCK_WAIT_MAX {
+            self.give_up_blocks(now);
+        }
         if self.leaving_since.is_some_and(|since| now >= since + LEAVE_WAIT_MAX) {
             self.effect(Effect::Exit);
         }

@@ -114,10 +114,14 @@ impl Conversation {
         match (asked, answer) {
             (asked, Answer::Picture(lines_missing)) if lines_missing <= PICTURE_LINES_MAX => {
                 let arriving = Arriving { asked, body: String::new(), lines_missing };
-                if lines_missing > 0 { self.arriving = Some(arriving) } else { self.on_picture(arriving, now) }
+                if lines_missing == 0 {
+                    return self.on_picture(arriving, now);
+                }
+                (self.arriving, self.block_since) = (Some(arriving), now);
             }
             (asked @ (Asked::Typed | Asked::Past), Answer::History(missing @ 1..=HISTORY_MAX)) => {
                 self.past = Some(Past { is_typed: asked == Asked::Typed, messages: Vec::new(), missing });
+                self.block_since = now;
             }
             (Asked::Welcome, Answer::Available(names)) => self.welcome(&names),
             (Asked::Alternatives, Answer::Available(names)) => self.status(format!("free: {}", names.join(", "))),
@@ -151,7 +155,8 @@ impl Conversation {
             (Asked::Said(said), _) => {
                 self.show(Item::Reply(text.to_owned()));
                 if let Some(cow) = self.cow.clone() {
-                    self.see(cow, said);
+                    // The server trims it.
+                    self.see(cow, said.trim_end().to_owned());
                 }
             }
             (Asked::Typed | Asked::Show(_) | Asked::Login, _) => self.show(Item::Reply(text.to_owned())),
@@ -214,6 +219,16 @@ impl Conversation {
         let breed = breed_of(&sender).to_owned();
         if self.gallery.show_message(sender, private, text, now) {
             self.ask(&format!("show {breed} color"), Asked::Picture(breed));
+        }
+    }
+
+    /// The server does not send all that it has announced.
+    pub(super) fn give_up_blocks(&mut self, now: Duration) {
+        self.show_past();
+        match self.arriving.take() {
+            Some(Arriving { asked: Asked::Picture(breed), .. }) => self.gallery.forget(&breed),
+            Some(arriving) => self.on_picture(arriving, now),
+            None => {}
         }
     }
 

@@ -180,7 +180,8 @@ fn lines_wait_for_the_next_login_that_succeeds() {
     let lost = chat.lose();
     assert!(lost.iter().any(|line| line.contains("not answered")), "{lost:?}");
     assert!(lost.iter().any(|line| line.contains("Ctrl-C")), "{lost:?}");
-    assert!(chat.type_in("three")[0].contains("waits"));
+    assert_eq!(chat.type_in("three"), [""; 0]);
+    assert_eq!(chat.conversation.prompt(), "tux (offline) (2 unsent)> ");
     chat.connect();
     assert_eq!(chat.receive("7 Art is off"), ["| - here is back", "> 8 login tux"]);
     chat.receive("8 error: cow tux is already taken");
@@ -313,8 +314,8 @@ fn to_leave_is_to_quit_and_the_second_time_at_once() {
     assert_eq!(chat.effects(), ["> 6 quit", "Exit"]);
     let mut chat = Chat::as_tux();
     chat.lose();
-    chat.conversation.leave(chat.now);
-    assert_eq!(chat.effects(), ["Exit"]);
+    chat.type_in("one");
+    assert_eq!(chat.type_in("quit"), ["| - 1 line not sent", "Exit"]);
 }
 
 #[test]
@@ -330,6 +331,29 @@ fn to_quit_waits_for_the_lines_before() {
     chat.type_in("two");
     chat.conversation.leave(chat.now);
     assert_eq!(chat.effects(), ["| - 1 line not sent", "> 7 quit"]);
+}
+
+#[test]
+fn a_second_quit_does_not_wait_for_the_lines_before() {
+    let mut chat = Chat::as_tux();
+    ["one", "two", "quit"].into_iter().for_each(|line| drop(chat.type_in(line)));
+    assert_eq!(chat.conversation.prompt(), "tux (2 unsent)> ");
+    assert_eq!(chat.type_in("quit"), ["| - 2 lines not sent", "> 7 quit"]);
+}
+
+#[test]
+fn a_block_that_does_not_end_is_given_up() {
+    let mut chat = Chat::as_tux();
+    chat.type_in("show aya");
+    chat.receive("6 aya: 3 lines");
+    chat.receive("\x1b[41m  \x1b[m");
+    assert_eq!(chat.wait(BLOCK_WAIT_MAX), ["|^ (aya)"]);
+    chat.type_in("history 9");
+    chat.receive("7 History: 9 messages");
+    chat.receive("0 mew says: one");
+    assert_eq!(chat.wait(BLOCK_WAIT_MAX), ["| mew said: one"]);
+    chat.conversation.art = Some(Art::Off);
+    assert_eq!(chat.receive("0 mew says: two"), ["| mew says: two"]);
 }
 
 #[test]

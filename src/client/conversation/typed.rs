@@ -31,7 +31,10 @@ impl Conversation {
         }
         match Input::parse(line) {
             Input::Nothing => {}
-            Input::Quit if self.stage == Stage::Offline => self.stop(),
+            // The second one does not wait for the lines before it, as the first does.
+            Input::Quit if self.stage == Stage::Offline || self.typed.iter().any(|line| is_quit(line)) => {
+                self.leave(now)
+            }
             Input::Help | Input::Art(_) | Input::Refused(_) => {
                 self.show_typed(line);
                 self.execute(line, now);
@@ -42,8 +45,10 @@ impl Conversation {
                 self.status(format!("{cow} logs in when there is a connection"));
             }
             _ if self.stage == Stage::Offline => {
+                if self.waiting.is_empty() {
+                    self.status("there is no connection: lines wait for the next login. Ctrl-C drops them".to_owned());
+                }
                 self.waiting.push_back(line.to_owned());
-                self.status("there is no connection: the line waits for the next login. Ctrl-C drops it".to_owned());
             }
             _ => {
                 self.typed.push_back(line.to_owned());
@@ -54,14 +59,14 @@ impl Conversation {
 
     /// The user wants to leave. The second time the client does not wait for the server.
     pub(in crate::client) fn leave(&mut self, now: Duration) {
-        if matches!(self.stage, Stage::Offline | Stage::Greeting) || self.leaving_since.is_some() {
-            return self.stop();
-        }
-        self.leaving_since = Some(now);
         match self.drop_typed() {
             0 => {}
             dropped => self.status(format!("{} not sent", in_lines(dropped))),
         }
+        if matches!(self.stage, Stage::Offline | Stage::Greeting) || self.leaving_since.is_some() {
+            return self.stop();
+        }
+        self.leaving_since = Some(now);
         self.ask("quit", Asked::Typed);
     }
 
@@ -90,7 +95,7 @@ impl Conversation {
     }
 
     fn show_typed(&mut self, line: &str) {
-        let item = Item::Typed { prompt: self.prompt(), text: line.to_owned() };
+        let item = Item::Typed { prompt: self.prompt_of_sent(), text: line.to_owned() };
         self.show(item);
     }
 
@@ -137,4 +142,8 @@ impl Conversation {
             Input::Refused(text) => self.show(Item::Problem(text)),
         }
     }
+}
+
+fn is_quit(line: &str) -> bool {
+    Input::parse(line) == Input::Quit
 }
