@@ -704,8 +704,14 @@ fn the_log_has_every_login_and_close_and_no_message() {
     let names = [&quitting, &leaving, &crashing, &staying].map(|client| server.name_of(client));
     let (mut quitting, mut leaving) = (quitting.logged_in("tux"), leaving.logged_in("ferris"));
     let mut staying = staying.logged_in("cow");
+    for receiver in [&mut leaving, &mut staying] {
+        assert_eq!(receiver.ask("art off"), "Art is off");
+    }
     assert_eq!(quitting.ask("say ferris haystack"), "Sent to ferris");
     assert_eq!(quitting.ask("yield haystack"), "Sent to 2 cows");
+    // On another core they may be on their way for a while.
+    assert_eq!(leaving.read_line(), "tux says to you: haystack");
+    assert_eq!([&mut leaving, &mut staying].map(|it| it.read_line()), ["tux says: haystack"; 2]);
     for line in ["haystack", "say haystack haystack", "login haystack", &"haystack ".repeat(1000)] {
         assert!(quitting.ask(line).starts_with("error: "));
         assert!(crashing.ask(line).starts_with("error: "));
