@@ -10,13 +10,14 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 pub use values::LineRate;
 use values::{
     CONNECTIONS_PER_ADDRESS_ALLOWED, DAY, DRAIN_TIMEOUT_MIN, LINE_BYTES_ALLOWED, MAILBOX_FRAMES_ALLOWED,
-    SENDQ_BYTES_ALLOWED, address, art, bubble, bytes, cow, level, or_off, rate, seconds_or_off, show_bytes, show_rate,
-    show_time, switch, time, time_format, whole,
+    SENDQ_BYTES_ALLOWED, address, art, bubble, bytes, cow, level, log_format, or_off, rate, seconds_or_off, show_bytes,
+    show_rate, show_time, switch, time, time_format, whole,
 };
 
 use crate::cows::bubble::BubbleKind;
 use crate::events::Level;
 use crate::limits;
+use crate::log::Format;
 use crate::policy::networks::Networks;
 use crate::protocol::art::Art;
 
@@ -196,6 +197,10 @@ pub struct ServeArgs {
     /// Least important events to log to stderr
     #[arg(long, value_name = "LEVEL", env = "COWCHAT_LOG", default_value = "info", value_parser = level())]
     pub log: Level,
+
+    /// How to log them: in logfmt, or as a JSON object a line
+    #[arg(long, value_name = "FORMAT", env = "COWCHAT_LOG_FORMAT", default_value = "text", value_parser = log_format())]
+    pub log_format: Format,
 }
 
 /// A time, or `None` for `off`. An alias, since clap takes an `Option` for a flag that may be left out.

@@ -21,6 +21,24 @@ pub enum Level {
 }
 
 impl Level {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+        }
+    }
+
+    /// Its number in syslog(3).
+    pub fn priority(self) -> u8 {
+        match self {
+            Level::Error => 3,
+            Level::Warn => 4,
+            Level::Info => 6,
+        }
+    }
+
     /// Padded to five characters.
     pub fn label(self) -> &'static str {
         match self {
@@ -69,8 +87,35 @@ pub struct Kind {
     pub sentence: &'static str,
 }
 
-/// Takes fields, each a name and a value. A value that prints as nothing is no field.
-pub type Sink<'a> = dyn FnMut(&[(&str, &dyn Display)]) + 'a;
+/// A field's value. One that prints as nothing is no field.
+pub trait Value: Display {
+    /// Whether it always prints as a whole number.
+    fn is_number(&self) -> bool {
+        false
+    }
+}
+
+/// Takes fields, each a name and a value.
+pub type Sink<'a> = dyn FnMut(&[(&str, &dyn Value)]) + 'a;
+
+macro_rules! values {
+    ($is_number:literal: $($kind:ty),+) => {
+        $(impl Value for $kind {
+            fn is_number(&self) -> bool {
+                $is_number
+            }
+        })+
+    };
+}
+
+values!(true: usize, u64, u128, ShardId);
+values!(false: &str, String, SocketAddr, ConnectionName, std::path::Display<'_>);
+
+impl<T: Value> Value for Maybe<'_, T> {
+    fn is_number(&self) -> bool {
+        self.0.as_ref().is_some_and(Value::is_number)
+    }
+}
 
 /// Prints as nothing if there is none.
 struct Maybe<'a, T>(&'a Option<T>);

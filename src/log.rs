@@ -1,10 +1,11 @@
-//! The log: a thread writes events to stderr, one a line: time, level, then the event's fields in logfmt.
+//! The log: a thread writes events to stderr, one a line: time, level, then the event's fields, in logfmt or as JSON. The
+//! journal gets each line's priority before it (sd-daemon(3)).
 //!
 //! A core hands over a small value with its time and goes on. The thread formats and writes many lines at once, so a storm
 //! of logins costs little and a stuck terminal stops no core. A line that finds no room, or whose write fails, is counted;
 //! the count is logged when writing works again.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -12,11 +13,37 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::events::{Event, Kind, Level};
+use rustix::fs::fstat;
+
+use crate::events::{Event, Kind, Level, Value};
 use crate::limits::{LOG_BATCHING, LOG_EVENTS, LOG_WAIT_MAX, LOG_WRITE_BYTES};
+
+/// Why writing to a string never fails.
+const INTO_MEMORY: &str = "writing to memory does not fail";
 
 /// Pause between two tries to hand in the last entry while the queue is full.
 const STOP_RETRY: Duration = Duration::from_millis(10);
+
+/// How an event is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// In logfmt, for people and grep.
+    #[default]
+    Text,
+    /// As one JSON object.
+    Json,
+}
+
+impl Format {
+    /// The names of the formats, in their order.
+    pub const NAMES: [&str; 2] = ["text", "json"];
+
+    /// The format of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let place = Self::NAMES.iter().position(|known| *known == name)?;
+        Some([Format::Text, Format::Json][place])
+    }
+}
 
 #[derive(Debug)]
 enum Entry {
@@ -51,21 +78,25 @@ impl Log {
 }
 
 impl LogWriter {
-    /// Starts writing events of `level` and more important ones to stderr.
+    /// Starts writing events of `level` and more important ones to stderr, in this format.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(level: Level) -> io::Result<LogWriter> {
+    pub fn start(level: Level, format: Format) -> io::Result<LogWriter> {
         let (sender, entries) = sync_channel(LOG_EVENTS);
         let log = Log { entries: sender, level, lost: Arc::default() };
         let lost = Arc::clone(&log.lost);
         let (end, writing) = sync_channel(1);
         let write = move || {
             let _end: SyncSender<()> = end;
-            let mut lines = Lines::default();
+            let new_lines = || Lines { format, has_priorities: is_stderr_the_journal(), ..Lines::default() };
+            let mut lines = new_lines();
             // A panic of this thread is an event, too: the loop goes on and writes it.
             while std::panic::catch_unwind(AssertUnwindSafe(|| write_all(&entries, &lost, &mut lines))).is_err() {
-                lost.fetch_add(count_lines(std::mem::take(&mut lines).text.as_bytes()) + 1, Ordering::Relaxed);
+                lost.fetch_add(
+                    count_lines(std::mem::replace(&mut lines, new_lines()).text.as_bytes()) + 1,
+                    Ordering::Relaxed,
+                );
             }
         };
         std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
@@ -91,6 +122,12 @@ impl Drop for LogWriter {
         }
         let _ = self.writing.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
+}
+
+/// Whether systemd has connected stderr to its journal (systemd.exec(5), JOURNAL_STREAM).
+fn is_stderr_the_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    fstat(io::stderr()).is_ok_and(|stderr| stream == format!("{}:{}", stderr.st_dev, stderr.st_ino))
 }
 
 /// Writes entries until the last one.
@@ -129,31 +166,51 @@ fn write_some(out: &mut impl Write, bytes: &[u8]) -> usize {
 
 /// Appends ` name=value`, or nothing if the value is empty. A value with more than ASCII, or a blank, quote or `=`, is quoted.
 /// Control characters, as in a file's name, are escaped: an event is one line, and a terminal obeys nothing in it.
-fn push_field(text: &mut String, name: &str, value: &dyn Display) {
+fn push_field(text: &mut String, name: &str, value: &dyn Value) {
     let begin = text.len();
     text.extend([" ", name, "="]);
     let at = text.len();
-    write!(text, "{value}").expect("writing to memory does not fail");
+    write!(text, "{value}").expect(INTO_MEMORY);
     if text.len() == at {
         text.truncate(begin);
     } else if text[at..].bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'"' | b'=')) {
         let raw = text.split_off(at);
-        text.push('"');
-        for c in raw.chars() {
-            match c {
-                '"' | '\\' => text.extend(['\\', c]),
-                c if c.is_control() => text.push_str(&format!("\\u{:04x}", u32::from(c))),
-                c => text.push(c),
-            }
-        }
-        text.push('"');
+        push_quoted(text, &raw);
     }
+}
+
+/// Appends `,"name":value`, or nothing if the value is empty.
+fn push_member(text: &mut String, name: &str, value: &dyn Value) {
+    let raw = value.to_string();
+    if raw.is_empty() {
+        return;
+    }
+    text.push(',');
+    push_quoted(text, name);
+    text.push(':');
+    if value.is_number() { text.push_str(&raw) } else { push_quoted(text, &raw) }
+}
+
+/// Appends `raw` in quotes, as a JSON string.
+fn push_quoted(text: &mut String, raw: &str) {
+    text.push('"');
+    for c in raw.chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            c if c.is_control() => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => text.push(c),
+        }
+    }
+    text.push('"');
 }
 
 /// Log lines on their way to stderr.
 #[derive(Debug, Default)]
 struct Lines {
     text: String,
+    format: Format,
+    /// A line begins with its priority.
+    has_priorities: bool,
     /// The second of the last line, since 1970, and its text: most lines share theirs with others.
     second: u64,
     written: String,
@@ -170,11 +227,25 @@ impl Lines {
             self.written = humantime::format_rfc3339_seconds(whole).to_string().trim_end_matches('Z').to_owned();
         }
         let (second, micros, Kind { key, level, sentence }) = (&self.written, since.subsec_micros(), event.kind());
-        let level = level.label();
-        write!(self.text, "{second}.{micros:06}Z {level} event={key}").expect("writing to memory does not fail");
-        event.fields(&mut |fields| fields.iter().for_each(|(name, value)| push_field(&mut self.text, name, value)));
-        push_field(&mut self.text, "msg", &sentence);
-        self.text.push('\n');
+        if self.has_priorities {
+            write!(self.text, "<{}>", level.priority()).expect(INTO_MEMORY);
+        }
+        let (begun, push, end): (_, fn(&mut String, &str, &dyn Value), _) = match self.format {
+            Format::Text => {
+                let level = level.label();
+                (write!(self.text, "{second}.{micros:06}Z {level} event={key}"), push_field, "\n")
+            }
+            Format::Json => {
+                let level = level.name();
+                let begin =
+                    format_args!("{{\"time\":\"{second}.{micros:06}Z\",\"level\":\"{level}\",\"event\":\"{key}\"");
+                (self.text.write_fmt(begin), push_member, "}\n")
+            }
+        };
+        begun.expect(INTO_MEMORY);
+        event.fields(&mut |fields| fields.iter().for_each(|(name, value)| push(&mut self.text, name, *value)));
+        push(&mut self.text, "msg", &sentence);
+        self.text.push_str(end);
     }
 
     /// Writes all lines, and one with the number of `lost` ones. A line that `out` does not take whole adds to `lost`.
@@ -230,6 +301,28 @@ mod tests {
             let begin = r#"1970-01-01T00:00:01.500000Z  WARN event=cow_skipped path="a b" error="#;
             assert_eq!(line_of(&event), format!("{begin}{shown}\n"));
         }
+    }
+
+    #[test]
+    fn as_json_an_event_has_the_same_keys() {
+        let connection = ConnectionName { shard: ShardId::new(0), number: 7 };
+        let json = |event: &Event| {
+            let mut lines = Lines { format: Format::Json, has_priorities: true, ..Lines::default() };
+            lines.add(UNIX_EPOCH + Duration::from_micros(1_500_000), event);
+            lines.text
+        };
+        let begin = "{\"time\":\"1970-01-01T00:00:01.500000Z\",\"level\":";
+        let closed = Event::Closed {
+            connection,
+            cow: Some("a \"b\"\n\u{9b}".to_owned()),
+            reason: CloseReason::SlowConsumer,
+            error: None,
+        };
+        let fields = "\"reason\":\"slow_consumer\",\"connection\":\"0.7\",\"cow\":\"a \\\"b\\\"\\u000a\\u009b\"";
+        assert_eq!(json(&closed), format!("<6>{begin}\"info\",\"event\":\"closed\",{fields}}}\n"));
+        let recovered = Event::CoreRecovered { shard: ShardId::new(1), stalled: Duration::from_secs(2) };
+        let fields = "\"core\":1,\"stalled_ms\":2000";
+        assert_eq!(json(&recovered), format!("<4>{begin}\"warn\",\"event\":\"core_recovered\",{fields}}}\n"));
     }
 
     #[test]

@@ -74,12 +74,12 @@ fn connect(args: &ConnectArgs) -> anyhow::Result<()> {
 
 /// Runs a server until a signal asks it to stop.
 fn serve(config: Config) -> Result<(), ServerError> {
-    let level = config.log;
+    let (level, format) = (config.log, config.log_format);
     let server = Server::new(config);
     let drainer = server.drainer();
     signals::watch(move |signal| drainer.drain(signal), || {})?;
     // When it is dropped, it writes what is left.
-    let writer = LogWriter::start(level)?;
+    let writer = LogWriter::start(level, format)?;
     panics::log_to(writer.log());
     let running = server.start(writer.log())?;
     if let Some(status) = running.status() {

@@ -20,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("lib", &[]),
     ("boot", &["cli", "close_reason", "cows", "directory", "events", "ids", "last_words", "log", "metrics", "net",
                "panics", "policy", "protocol", "runtime", "shard"]),
-    ("cli", &["cows", "events", "policy", "protocol"]),
+    ("cli", &["cows", "events", "log", "policy", "protocol"]),
     ("net", &["close_reason", "cows", "directory", "events", "ids", "log", "metrics", "panics", "policy", "protocol",
               "runtime", "shard"]),
     ("shard", &["allocator", "cows", "directory", "ids", "metrics", "protocol"]),

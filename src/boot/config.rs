@@ -22,6 +22,7 @@ use crate::limits::{
     CONNECT_BURST, CONNECT_WAIT_MAX, CONNECTIONS_PER_ADDRESS, COWS_PER_ADDRESS_MIN, COWS_PER_ADDRESS_PART,
     MESSAGES_SENDQ_PART, MOTD_BYTES_MAX, QUEUES_MEMORY_PART, SENDQ_BYTES_MAX,
 };
+use crate::log::Format;
 use crate::policy::addresses::ConnectRate;
 use crate::policy::flood::Rate;
 use crate::policy::limits::Limits;
@@ -44,6 +45,8 @@ pub struct Config {
     pub(super) mailbox_frames: usize,
     /// Least important events to log.
     pub log: Level,
+    /// How they are written.
+    pub log_format: Format,
 }
 
 /// What is wrong with the configuration or the machine; each says what to change.
@@ -118,6 +121,7 @@ impl Config {
             keepalive: args.keepalive,
             mailbox_frames: args.mailbox_frames,
             log: args.log,
+            log_format: args.log_format,
         })
     }
 }

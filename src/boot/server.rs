@@ -171,7 +171,7 @@ mod tests {
         let cli = Cli::parse_from(serve.into_iter().chain(["--drain-timeout", "1s"]));
         let Mode::Serve(args) = cli.mode else { panic!("serve") };
         let config = Config::new(&args, Vec::new()).expect("a machine with io_uring");
-        let writer = LogWriter::start(config.log).expect("a thread");
+        let writer = LogWriter::start(config.log, config.log_format).expect("a thread");
         (Server::new(config), writer)
     }
 

@@ -13,6 +13,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crate::cows::bubble::BubbleKind;
 use crate::events::Level;
 use crate::limits;
+use crate::log::Format;
 use crate::protocol::art::Art;
 
 /// The longest time that a flag takes.
@@ -141,6 +142,10 @@ pub(super) fn time_format() -> impl Parse<String> {
 pub(super) fn bubble() -> impl TypedValueParser<Value = BubbleKind> {
     let names = PossibleValuesParser::new(BubbleKind::NAMES);
     names.map(|name| BubbleKind::from_name(&name).unwrap_or_default())
+}
+
+pub(super) fn log_format() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::NAMES).map(|name| Format::from_name(&name).unwrap_or_default())
 }
 
 pub(super) fn level() -> impl TypedValueParser<Value = Level> {

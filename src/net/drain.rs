@@ -75,7 +75,7 @@ mod tests {
     use crate::events::Level;
     use crate::ids::ShardId;
     use crate::limits::{DRAIN_TIMEOUT, VISITED_AT_ONCE};
-    use crate::log::LogWriter;
+    use crate::log::{Format, LogWriter};
     use crate::metrics::Metrics;
     use crate::net::core::CoreContext;
     use crate::net::delivery::mesh::Mesh;
@@ -103,7 +103,7 @@ mod tests {
         let context = CoreContext {
             shards: shard::ShardContext::new(herd, 1, Rules::default()).expect("memory"),
             metrics: Metrics::new(1),
-            log: LogWriter::start(Level::Error).expect("a thread").log(),
+            log: LogWriter::start(Level::Error, Format::Text).expect("a thread").log(),
             began: Instant::now(),
             addresses: Addresses::new(1, Networks::default(), None),
             budget: Budget::new(limits.queues_bytes_total, 1),

@@ -14,6 +14,7 @@ use crate::support::{
     connect_narrow, cowchat, full_pipe, kib_of, picture, restore_limit, serve, set_soft_limit, wait_until,
 };
 use cowchat::limits::{DESCRIPTORS_MIN, DESCRIPTORS_RESERVED, MOTD_BYTES_MAX};
+use rustix::fs::fstat;
 use rustix::process::Resource;
 use rustix::thread::{
     CapabilitySet, CpuSet, remove_capability_from_bounding_set, sched_getaffinity, sched_setaffinity,
@@ -740,6 +741,30 @@ fn the_log_has_every_login_and_close_and_no_message() {
 }
 
 #[test]
+fn each_json_line_is_an_object_and_the_journal_gets_priorities() {
+    let (mut log, stderr) = std::io::pipe().expect("a pipe");
+    let journal = fstat(&stderr).expect("a pipe");
+    let mut command = serve(&["--log-format", "json"]);
+    command.env("JOURNAL_STREAM", format!("{}:{}", journal.st_dev, journal.st_ino));
+    let mut server = Guarded::spawn_with_stderr(&mut command, stderr.into());
+    drop(command);
+    let address = server.read_announcement();
+    assert_eq!(Client::connect(address).ask("quit"), "Goodbye.");
+    server.signal("TERM");
+    assert_eq!(server.wait(), Some(0));
+    let mut text = String::new();
+    log.read_to_string(&mut text).expect("text");
+    let objects = text.lines().map(|line| {
+        let json = line.strip_prefix("<6>").unwrap_or_else(|| panic!("no priority: {line}"));
+        serde_json::from_str::<serde_json::Value>(json).unwrap_or_else(|error| panic!("{error}: {line}"))
+    });
+    let events: Vec<_> = objects.map(|object| (object["event"].clone(), object["connections"].clone())).collect();
+    let keys = ["accepted", "closed", "draining", "stopped"];
+    assert_eq!(events.iter().map(|(event, _)| event).collect::<Vec<_>>(), keys, "{text}");
+    assert_eq!(events[3].1, 1, "counts are numbers");
+}
+
+#[test]
 fn only_events_of_the_level_asked_for_are_logged() {
     for level in ["error", "warn"] {
         let mut server = Server::with(&["--log", level]);
@@ -923,5 +948,6 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
     expect("mailbox-frames", &["[default: 4096]"]);
     expect("drain-timeout", &["<TIME>", "500ms", "[default: 10s]"]);
     expect("log", &["[default: info]", "[possible values: error, warn, info]"]);
+    expect("log-format", &["<FORMAT>", "[default: text]", "[possible values: text, json]"]);
     assert!(flags.is_empty(), "flags that this test does not know: {:?}", flags.keys());
 }
