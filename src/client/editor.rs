@@ -55,7 +55,7 @@ impl Editor {
         self.history.add(line, Input::is_private(line));
     }
 
-    /// Writes what is to be recalled the next time.
+    /// Writes the lines that the next client can recall.
     ///
     /// # Errors
     /// When its file cannot be written.

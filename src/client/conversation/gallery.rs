@@ -60,8 +60,8 @@ impl Gallery {
         self.release_ready();
     }
 
-    /// Shows a message with its sender's picture, as soon as that has come, and after all that is held. Returns whether the
-    /// picture is to be asked for.
+    /// Shows a message with its sender's picture, as soon as that has come, and after all that is held. Returns whether
+    /// the caller must ask for the picture.
     pub(super) fn show_message(&mut self, sender: String, private: bool, text: String, now: Duration) -> bool {
         let breed = breed_of(&sender);
         let (picture, must_ask) = match self.pictures.get(breed) {

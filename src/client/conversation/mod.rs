@@ -179,8 +179,8 @@ pub(super) struct Conversation {
 }
 
 impl Conversation {
-    /// No connection yet to the server at `place`, for a user who wants to be `cow`. The ids of lines begin above `last_id`,
-    /// which no line of a greeting should begin with.
+    /// No connection yet to the server at `place`. Each connection logs in as `cow`. Ids begin above `last_id`: no line of a
+    /// greeting begins with such a number.
     pub(super) fn new(place: String, cow: Option<String>, is_quiet: bool, last_id: u64) -> Self {
         Conversation {
             place,

@@ -203,7 +203,7 @@ impl Display {
         self.emulator.lock().expect("no panic")
     }
 
-    /// Shows `output` until its end, or until it is to be closed.
+    /// Shows `output` until it ends, or until a test closes the terminal.
     pub(super) fn show(&self, mut output: impl Read) {
         let mut chunk = vec![0; 64 * 1024];
         loop {

@@ -81,7 +81,8 @@ impl Terminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudo-terminal");
         grantpt(&master).and_then(|()| unlockpt(&master)).expect("it is this process's own");
         tcsetwinsize(&master, window(size)).expect("a terminal");
-        // When the leader of a terminal's session ends, the kernel drops what the terminal has not read. So it is nobody's.
+        // When the leader of a terminal's session ends, the kernel drops what the terminal has not read. So no process
+        // has it as its controlling terminal.
         let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
         let slave = slave.expect("the other side");
         let side = || Stdio::from(slave.try_clone().expect("a descriptor"));
