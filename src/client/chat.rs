@@ -160,13 +160,12 @@ impl Chat {
     }
 
     fn on_key(&mut self, event: event::Event) -> Result<(), ClientError> {
+        if !matches!(event, event::Event::Resize(..)) {
+            self.type_held();
+        }
         match self.editor.key(event) {
             None => {}
-            Some(Key::Lines(lines)) => {
-                lines.iter().for_each(|line| self.typed(line));
-                let trouble = self.editor.save();
-                self.report(trouble.err());
-            }
+            Some(Key::Lines(lines)) => self.type_lines(&lines),
             Some(Key::Complete) => self.complete(),
             Some(Key::Full) => {
                 self.show(&Item::Problem("the line is full: what is beyond its end is left out".to_owned()))
@@ -183,9 +182,20 @@ impl Chat {
         Ok(())
     }
 
-    fn typed(&mut self, line: &str) {
-        self.editor.remember(line.trim_end());
-        self.conversation.on_typed(line, self.now());
+    fn type_lines(&mut self, lines: &[String]) {
+        for line in lines {
+            self.editor.remember(line.trim_end());
+            self.conversation.on_typed(line, self.now());
+        }
+        let trouble = self.editor.save();
+        self.report(trouble.err());
+    }
+
+    /// Takes in the line whose Enter has waited for a completion.
+    fn type_held(&mut self) {
+        if let Some(line) = self.editor.take_held() {
+            self.type_lines(&[line]);
+        }
     }
 
     fn complete(&mut self) {
@@ -238,8 +248,12 @@ impl Chat {
                 match effect {
                     Effect::Show(item) => self.show(&item),
                     Effect::Send(line) => lines += &(line + "\n"),
-                    Effect::Complete if self.editor.takes_names() => self.complete(),
-                    Effect::Complete => {}
+                    Effect::Complete => {
+                        if self.editor.takes_names() {
+                            self.complete();
+                        }
+                        self.type_held();
+                    }
                     Effect::Bell => self.rings |= self.options.bell,
                     Effect::ConnectAfter(pause) => {
                         // From half of it to all of it, so that the users of one server do not come back at one moment.

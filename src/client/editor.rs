@@ -39,11 +39,13 @@ pub(super) struct Editor {
     history: History,
     /// What stood before the cursor when names were asked for.
     awaiting_names: Option<String>,
+    /// Enter was pressed meanwhile.
+    is_enter_held: bool,
 }
 
 impl Editor {
     pub(super) fn new(history: History) -> Self {
-        Editor { line: Line::new(), history, awaiting_names: None }
+        Editor { line: Line::new(), history, awaiting_names: None, is_enter_held: false }
     }
 
     pub(super) fn line(&mut self) -> &mut Line {
@@ -78,8 +80,20 @@ impl Editor {
     }
 
     /// Whether names were asked for, and nothing was typed since.
+    fn awaits_names(&self) -> bool {
+        self.awaiting_names.as_deref() == Some(self.line.before_cursor())
+    }
+
+    /// The same; from now on none are awaited.
     pub(super) fn takes_names(&mut self) -> bool {
-        self.awaiting_names.take().is_some_and(|before| before == self.line.before_cursor())
+        let awaits = self.awaits_names();
+        self.awaiting_names = None;
+        awaits
+    }
+
+    /// The line whose Enter has waited for names. The next key releases it, too, so no key is lost.
+    pub(super) fn take_held(&mut self) -> Option<String> {
+        std::mem::take(&mut self.is_enter_held).then(|| self.line.take())
     }
 
     /// Completes the word that begins at `start` by `names`: to the only one, or as far as they agree. Returns the list of
@@ -122,8 +136,10 @@ impl Editor {
     fn press(&mut self, KeyEvent { code, modifiers, .. }: KeyEvent) -> Option<Key> {
         let control = modifiers.contains(KeyModifiers::CONTROL);
         let alt = modifiers.contains(KeyModifiers::ALT);
+        let awaits_names = self.awaits_names();
         let line = &mut self.line;
         match code {
+            KeyCode::Enter if awaits_names => self.is_enter_held = true,
             KeyCode::Enter => return Some(Key::Lines(vec![line.take()])),
             KeyCode::Tab => return Some(Key::Complete),
             KeyCode::Left if control || alt => line.word_left(),

@@ -67,6 +67,24 @@ fn login_completes_to_the_free_cows() {
 }
 
 #[test]
+fn enter_right_after_tab_waits_for_the_names() {
+    let listener = Listener::new();
+    let mut terminal = Terminal::start(listener.address(), &[], WIDE);
+    let mut peer = listener.accept_chat();
+    terminal.wait_for_text("1 cow is free");
+    terminal.type_in("say fe\t\r");
+    assert_eq!(peer.read_command(), "who fe");
+    peer.reply("Registered users: ferris");
+    assert_eq!(peer.read_command().trim_end(), "say ferris");
+    peer.reply("error: login first");
+    // A key behind it does not wait, and is lost as little as Enter.
+    terminal.type_in("say ay\t\rhello");
+    assert_eq!(peer.read_command(), "who ay");
+    assert_eq!(peer.read_command(), "say ay");
+    terminal.wait_for_typed("> hello");
+}
+
+#[test]
 fn say_completes_to_the_registered_cows_a_second_old() {
     let server = Server::start();
     let mut terminal = Terminal::at(&server, &["--quiet"]).logged_in("tux");
