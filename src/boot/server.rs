@@ -200,6 +200,25 @@ mod tests {
     }
 
     #[test]
+    fn a_core_takes_requests_in_order_until_it_drains() {
+        let (server, writer) = server();
+        let running = server.start(writer.log()).expect("a free port");
+        let core = running.cores[0].handle();
+        let (reply, replies) = mpsc::channel();
+        for n in 0..100 {
+            let reply = reply.clone();
+            core.ask(Box::new(move |core| reply.send((n, core.id)).expect("the test waits")));
+        }
+        for n in 0..100 {
+            assert_eq!(replies.recv_timeout(PATIENCE), Ok((n, ShardId::new(0))));
+        }
+        running.drain("a test");
+        running.wait().expect("no core fails");
+        core.ask(Box::new(move |_| reply.send((100, ShardId::new(0))).expect("the test waits")));
+        assert_eq!(replies.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    #[test]
     fn a_drain_asked_for_before_the_start_ends_it() {
         let (server, writer) = server();
         server.drainer().drain("a test");

@@ -3,6 +3,7 @@
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -54,13 +55,42 @@ pub enum CoreError {
     Panicked(&'static str),
 }
 
+/// Something for a core to do between its tasks. It must be short: it delays all connections of the core.
+pub type Request = Box<dyn FnOnce(&Rc<Core>) + Send>;
+
+/// Asks a core from any thread.
+#[derive(Debug, Clone)]
+pub struct CoreHandle {
+    #[allow(dead_code, reason = "the operator's commands will use it")]
+    requests: Sender<Request>,
+    remote_waker: Arc<RemoteWaker>,
+}
+
+impl CoreHandle {
+    /// Has the core run `request` soon, after those asked before. A core that drains or has ended drops it, and with it
+    /// what it has captured, such as the sender of a reply.
+    #[allow(dead_code, reason = "the operator's commands will use it")]
+    pub fn ask(&self, request: Request) {
+        // It fails if the core takes no more, and drops the request.
+        let _ = self.requests.send(request);
+        self.remote_waker.wake();
+    }
+}
+
+/// What other threads ask of a core.
+struct Asked {
+    /// Since when it is to drain.
+    draining: Arc<OnceLock<Instant>>,
+    requests: Receiver<Request>,
+}
+
 /// A core's thread, and the way to ask it to end.
 #[derive(Debug)]
 pub struct CoreThread {
     pub id: ShardId,
     /// Since when it is to drain.
     draining: Arc<OnceLock<Instant>>,
-    remote_waker: Arc<RemoteWaker>,
+    handle: CoreHandle,
     pub progress: Progress,
     thread: JoinHandle<()>,
 }
@@ -69,7 +99,13 @@ impl CoreThread {
     /// Asks the core to drain, as the server does since `began`. A second call changes nothing.
     pub fn drain(&self, began: Instant) {
         self.draining.get_or_init(|| began);
-        self.remote_waker.wake();
+        self.handle.remote_waker.wake();
+    }
+
+    /// The way to ask it for anything else.
+    #[allow(dead_code, reason = "the operator's commands will use it")]
+    pub fn handle(&self) -> CoreHandle {
+        self.handle.clone()
     }
 
     /// Waits for the thread, which has said that it ended.
@@ -82,23 +118,24 @@ impl CoreThread {
 /// Starts a core, which calls `notify` on its own thread.
 pub fn start(spec: CoreSpec, context: CoreContext, notify: impl Fn(Report) + Send + 'static) -> io::Result<CoreThread> {
     let id = spec.id;
-    let remote_waker = Arc::clone(spec.mesh.remote_waker());
+    let (sender, requests) = mpsc::channel();
+    let handle = CoreHandle { requests: sender, remote_waker: Arc::clone(spec.mesh.remote_waker()) };
     let draining = Arc::new(OnceLock::new());
     let progress = Progress::default();
-    let (asked, counted) = (Arc::clone(&draining), progress.clone());
+    let (asked, counted) = (Asked { draining: Arc::clone(&draining), requests }, progress.clone());
     let thread = std::thread::Builder::new().name(format!("core-{id}")).spawn(move || {
-        let run = AssertUnwindSafe(|| run(spec, context, &asked, counted, &notify));
+        let run = AssertUnwindSafe(|| run(spec, context, asked, counted, &notify));
         let result =
             std::panic::catch_unwind(run).unwrap_or_else(|panic| Err(CoreError::Panicked(panics::text(&*panic))));
         notify(Report::Ended(id, result));
     })?;
-    Ok(CoreThread { id, draining, remote_waker, progress, thread })
+    Ok(CoreThread { id, draining, handle, progress, thread })
 }
 
 fn run(
     spec: CoreSpec,
     context: CoreContext,
-    draining: &OnceLock<Instant>,
+    asked: Asked,
     progress: Progress,
     notify: &dyn Fn(Report),
 ) -> Result<(), CoreError> {
@@ -108,17 +145,11 @@ fn run(
         context.log.emit(Event::PinFailed { shard: spec.id, cpu, error: error.to_string() });
     }
     let remote_waker = Arc::clone(spec.mesh.remote_waker());
-    let main = async move |reactor: Rc<Reactor>| serve(spec, context, reactor, draining, notify).await;
+    let main = async move |reactor: Rc<Reactor>| serve(spec, context, reactor, asked, notify).await;
     Ok(block_on(remote_waker, progress, main)?)
 }
 
-async fn serve(
-    spec: CoreSpec,
-    context: CoreContext,
-    reactor: Rc<Reactor>,
-    draining: &OnceLock<Instant>,
-    notify: &dyn Fn(Report),
-) {
+async fn serve(spec: CoreSpec, context: CoreContext, reactor: Rc<Reactor>, asked: Asked, notify: &dyn Fn(Report)) {
     let listener = Rc::new(spec.listener.watched_by(&reactor));
     let core = Core::new(spec.id, context, spec.mesh, Rc::clone(&reactor));
     reactor.spawn(housekeeping::run(Rc::clone(&core)));
@@ -127,12 +158,24 @@ async fn serve(
     reactor.spawn(pump::run(Rc::clone(&core), spec.inbox));
     reactor.spawn(accept::accept_loop(Rc::clone(&core), Rc::clone(&listener)));
     notify(Report::Ready);
-    let mut notifications = reactor.notifications();
-    let began = loop {
-        match draining.get() {
-            Some(&began) => break began,
+    let began = serve_requests(&core, asked).await;
+    drain::run(&core, &listener, began).await;
+}
+
+/// Does what other threads ask until the core is to drain; returns since when.
+async fn serve_requests(core: &Rc<Core>, asked: Asked) -> Instant {
+    let mut notifications = core.reactor.notifications();
+    loop {
+        // Other tasks run between two requests.
+        while asked.draining.get().is_none()
+            && let Ok(request) = asked.requests.try_recv()
+        {
+            request(core);
+            core.reactor.yield_now().await;
+        }
+        match asked.draining.get() {
+            Some(&began) => return began,
             None => notifications.notified().await,
         }
-    };
-    drain::run(&core, &listener, began).await;
+    }
 }
