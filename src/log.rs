@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -55,7 +55,8 @@ enum Entry {
 #[derive(Debug, Clone)]
 pub struct Log {
     entries: SyncSender<Entry>,
-    level: Level,
+    /// The priority of the least important events that are written.
+    level: Arc<AtomicU8>,
     /// Lines that were lost since the last [`Event::LogLinesLost`].
     lost: Arc<AtomicU64>,
 }
@@ -71,9 +72,15 @@ pub struct LogWriter {
 impl Log {
     /// Hands in one event; without room in the queue of [`LOG_EVENTS`] it is dropped and counted.
     pub fn emit(&self, event: Event) {
-        if event.kind().level <= self.level && self.entries.try_send(Entry::Event(SystemTime::now(), event)).is_err() {
+        let is_written = event.kind().level.priority() <= self.level.load(Ordering::Relaxed);
+        if is_written && self.entries.try_send(Entry::Event(SystemTime::now(), event)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// From now on events of `level` and more important ones are written, for all clones.
+    pub fn set_level(&self, level: Level) {
+        self.level.store(level.priority(), Ordering::Relaxed);
     }
 }
 
@@ -84,7 +91,7 @@ impl LogWriter {
     /// When the thread cannot be started.
     pub fn start(level: Level, format: Format) -> io::Result<LogWriter> {
         let (sender, entries) = sync_channel(LOG_EVENTS);
-        let log = Log { entries: sender, level, lost: Arc::default() };
+        let log = Log { entries: sender, level: Arc::new(level.priority().into()), lost: Arc::default() };
         let lost = Arc::clone(&log.lost);
         let (end, writing) = sync_channel(1);
         let write = move || {

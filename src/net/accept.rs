@@ -71,7 +71,7 @@ pub(crate) async fn accept_loop(core: Rc<Core>, listener: Rc<Listening>) {
 /// Takes a new connection in, or refuses it.
 fn take_in(core: &Rc<Core>, socket: RawSocket, peer: Option<SocketAddr>) {
     let (open, now) = (core.metrics.all().open(), core.server_time());
-    let admitted = match admit(&core.limits, &core.addresses, open, peer.map(|peer| peer.ip()), now) {
+    let admitted = match admit(&core.limits(), &core.addresses, open, peer.map(|peer| peer.ip()), now) {
         Ok(admitted) => admitted,
         Err(refused) => return refuse(core, socket, peer, &refused),
     };

@@ -57,9 +57,9 @@ pub struct CoreContext {
 /// What the tasks of one core share.
 pub struct Core {
     pub(crate) id: ShardId,
-    pub(crate) limits: Arc<Limits>,
+    limits: RefCell<Arc<Limits>>,
     pub(crate) addresses: Arc<Addresses>,
-    pub(crate) motd: Option<Arc<[u8]>>,
+    motd: RefCell<Option<Arc<[u8]>>>,
     pub(crate) mesh: Mesh,
     /// What waits for room in the mailboxes of other cores.
     pub(crate) outbox: Outbox,
@@ -104,15 +104,15 @@ impl Core {
         let shard = Shard::new(id, shards.clone(), metrics.clone());
         let of_connections = ConnectionContext {
             backlogs: Arc::clone(&shards.backlogs),
-            backlog_bytes: limits.sendq_bytes_max / BACKLOG_SENDQ_PART,
+            backlog_bytes: Cell::new(backlog_bytes(&limits)),
             clock: Rc::clone(&reactor.clock),
         };
         Rc::new(Core {
             id,
             account: Account::new(budget, id),
-            limits,
+            limits: RefCell::new(limits),
             addresses,
-            motd,
+            motd: RefCell::new(motd),
             outbox: Outbox::new(mesh.clone()),
             mesh,
             reactor,
@@ -136,6 +136,24 @@ impl Core {
             draining: Cell::new(false),
             accepted: Cell::new(0),
         })
+    }
+
+    /// The limits in force. Not borrowed over an `.await`, since a reload replaces them.
+    pub(crate) fn limits(&self) -> Ref<'_, Limits> {
+        Ref::map(self.limits.borrow(), |limits| &**limits)
+    }
+
+    /// The greeting of a new connection.
+    pub(crate) fn motd(&self) -> Option<Arc<[u8]>> {
+        self.motd.borrow().clone()
+    }
+
+    /// From now on these limits hold, and new connections get this greeting.
+    #[allow(dead_code, reason = "a reload of the configuration will use it")]
+    pub(crate) fn reload(&self, limits: Arc<Limits>, motd: Option<Arc<[u8]>>) {
+        self.context.backlog_bytes.set(backlog_bytes(&limits));
+        self.limits.replace(limits);
+        self.motd.replace(motd);
     }
 
     pub(crate) fn open(&self, socket: Socket, peer: Option<SocketAddr>, admitted: Admitted) -> Rc<Connection> {
@@ -194,7 +212,7 @@ impl Core {
 
     /// The last line of a connection that ends for this reason.
     pub(crate) fn last_line(&self, reason: CloseReason) -> Option<Cow<'static, str>> {
-        reason.last_line(self.limits.login_timeout.unwrap_or_default())
+        reason.last_line(self.limits().login_timeout.unwrap_or_default())
     }
 
     /// Forgets a connection whose task is done; its slot is free.
@@ -242,7 +260,7 @@ impl Core {
     /// Decides what a line does. A panic here ends only the sender's session, unless it left the shard half changed.
     pub(crate) fn on_line(&self, from: &Connection, line: Line<'_>) -> Effects {
         let quota =
-            from.shared.as_ref().map(|shared| Quota { held: &shared.cows, cows_max: self.limits.cows_per_address });
+            from.shared.as_ref().map(|shared| Quota { held: &shared.cows, cows_max: self.limits().cows_per_address });
         let mut shard = self.shard.borrow_mut();
         faults::at(Point::Line, line.bytes.unwrap_or_default());
         shard.on_line_within(from.id, line, quota)
@@ -289,4 +307,9 @@ impl Core {
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.get()
     }
+}
+
+/// More bytes than these of messages from others are much for one connection.
+fn backlog_bytes(limits: &Limits) -> usize {
+    limits.sendq_bytes_max / BACKLOG_SENDQ_PART
 }

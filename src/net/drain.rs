@@ -29,7 +29,7 @@ const POLL: Duration = Duration::from_millis(1);
 pub(crate) async fn run(core: &Rc<Core>, listener: &Listening, began: Instant) {
     core.draining.set(true);
     listener.ignore_new_handshakes();
-    let timeout = core.limits.drain_timeout;
+    let timeout = core.limits().drain_timeout;
     core.reactor.sleep(grace(timeout)).await;
     let mut is_closed = empty_and_end(listener, core);
     let wait_max = (timeout - timeout / DRAIN_LAST_PART).saturating_sub(began.elapsed());

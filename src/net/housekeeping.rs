@@ -49,10 +49,10 @@ fn look_at(core: &Core, connection: &Rc<Connection>) {
         idle: &connection.idle,
         quiet: &connection.quiet,
         stalled_since: connection.stalled_since(),
-        is_gone: core.limits.user_timeout.is_some_and(|timeout| connection.is_gone(timeout)),
+        is_gone: core.limits().user_timeout.is_some_and(|timeout| connection.is_gone(timeout)),
     };
     let are_cows_scarce = || are_scarce(core.shards.directory.claimed(), core.shards.herd.len());
-    match verdict(&core.limits, condition, core.now(), are_cows_scarce) {
+    match verdict(&core.limits(), condition, core.now(), are_cows_scarce) {
         Verdict::Keep => {}
         Verdict::Discard => core.discard_output(connection),
         Verdict::Close(reason) => apply::tell_and_end(core, connection, reason),

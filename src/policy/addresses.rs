@@ -56,15 +56,13 @@ pub struct ConnectRate {
 }
 
 #[derive(Debug)]
-pub struct Addresses {
-    connections_max: usize,
-    exempt: Networks,
-    connect_rate: Option<ConnectRate>,
-    table: Mutex<Table>,
-}
+pub struct Addresses(Mutex<Table>);
 
 #[derive(Debug)]
 struct Table {
+    connections_max: usize,
+    exempt: Networks,
+    connect_rate: Option<ConnectRate>,
     entries: HashMap<Source, Entry>,
     /// With more entries, stale ones are removed.
     entries_max: usize,
@@ -120,21 +118,34 @@ pub struct Entered {
 impl Addresses {
     /// No connections yet. An address in `exempt` may have any number of them, but connects at `connect_rate` like others.
     pub fn new(connections_max: usize, exempt: Networks, connect_rate: Option<ConnectRate>) -> Arc<Self> {
-        let table = Table { entries: HashMap::new(), entries_max: ENTRIES_MIN, unserved: HashMap::new() };
-        Arc::new(Addresses { connections_max, exempt, connect_rate, table: Mutex::new(table) })
+        Arc::new(Addresses(Mutex::new(Table {
+            connections_max,
+            exempt,
+            connect_rate,
+            entries: HashMap::new(),
+            entries_max: ENTRIES_MIN,
+            unserved: HashMap::new(),
+        })))
+    }
+
+    /// From now on these hold, for new connections.
+    #[allow(dead_code, reason = "a reload of the configuration will use it")]
+    pub fn set_limits(&self, connections_max: usize, exempt: Networks, connect_rate: Option<ConnectRate>) {
+        let mut table = self.lock();
+        (table.connections_max, table.exempt, table.connect_rate) = (connections_max, exempt, connect_rate);
     }
 
     /// Counts a connection from `peer` at `now`, until its permit is dropped. `is_limited`: flood control applies to it.
     pub fn enter(self: &Arc<Self>, peer: IpAddr, is_limited: bool, now: Duration) -> Result<Entered, AddressFull> {
-        let is_counted = !self.exempt.contains(peer);
+        let mut table = self.lock();
+        let is_counted = !table.exempt.contains(peer);
         if !is_counted && !is_limited {
             return Ok(Entered::default());
         }
         let source = Source::from(peer);
-        let mut table = self.lock();
         table.prune(now);
+        let (connections_max, rate) = (table.connections_max, table.connect_rate.filter(|_| is_limited));
         let entry = table.entries.entry(source).or_default();
-        let rate = self.connect_rate.filter(|_| is_limited);
         let wait = rate.map_or(Duration::ZERO, |rate| {
             let from = entry.connects_until.max(now);
             let wait = (from - now).saturating_sub(rate.interval * (rate.burst - 1)).min(rate.wait_max);
@@ -142,7 +153,7 @@ impl Addresses {
             entry.connects_until = (from + rate.interval).min(latest);
             wait
         });
-        if is_counted && entry.connections >= self.connections_max {
+        if is_counted && entry.connections >= connections_max {
             let is_too_fast = !wait.is_zero();
             if is_too_fast {
                 *table.unserved.entry(source).or_default() += 1;
@@ -163,7 +174,7 @@ impl Addresses {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

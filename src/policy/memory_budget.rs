@@ -44,14 +44,19 @@ struct Report {
 /// The budget, and what the cores report.
 #[derive(Debug)]
 pub struct Budget {
-    bytes_max: u64,
+    bytes_max: AtomicU64,
     reports: Box<[CachePadded<Report>]>,
 }
 
 impl Budget {
     /// A budget of `bytes_max` for this many cores, which hold nothing yet.
     pub fn new(bytes_max: u64, cores: usize) -> Arc<Self> {
-        Arc::new(Budget { bytes_max, reports: (0..cores).map(|_| CachePadded::default()).collect() })
+        Arc::new(Budget { bytes_max: bytes_max.into(), reports: (0..cores).map(|_| CachePadded::default()).collect() })
+    }
+
+    /// Changes the budget; each core heeds it from its next check on.
+    pub fn set_bytes_max(&self, bytes_max: u64) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
     }
 
     fn loads(&self) -> u64 {
@@ -61,7 +66,7 @@ impl Budget {
     /// Bytes held beyond the budget.
     fn excess(&self) -> u64 {
         let held: i64 = self.reports.iter().map(|core| core.held.load(Ordering::Relaxed)).sum();
-        u64::try_from(held).unwrap_or(0).saturating_sub(self.bytes_max)
+        u64::try_from(held).unwrap_or(0).saturating_sub(self.bytes_max.load(Ordering::Relaxed))
     }
 }
 

@@ -87,7 +87,7 @@ pub(crate) struct ConnectionContext {
     /// Where a connection says that much waits for it.
     pub(crate) backlogs: Arc<Backlogs>,
     /// More bytes than these of messages from others are much.
-    pub(crate) backlog_bytes: usize,
+    pub(crate) backlog_bytes: Cell<usize>,
     pub(crate) clock: Rc<PollClock>,
 }
 

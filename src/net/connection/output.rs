@@ -34,7 +34,7 @@ impl Connection {
         if self.close.get().is_some() {
             return;
         }
-        let is_behind = queue.others_bytes() > self.context.backlog_bytes;
+        let is_behind = queue.others_bytes() > self.context.backlog_bytes.get();
         if self.is_behind.get() != is_behind
             && let Some(cow) = self.cow.get()
         {

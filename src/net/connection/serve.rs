@@ -58,7 +58,7 @@ async fn serve(core: &Rc<Core>, connection: &Rc<Connection>) {
 
 /// Executes lines until there is a reason to end.
 async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<CloseReason, Close> {
-    if let Some(motd) = &core.motd {
+    if let Some(motd) = core.motd() {
         apply::queue_own(core, connection, motd.to_vec());
         flush::end_small_turn(core, connection);
     }

@@ -62,7 +62,7 @@ fn permission_of_address(core: &Core, connection: &Connection, line: &[u8]) -> P
     }
     // An invalid byte becomes a character of three.
     let estimate = bytes_at_most(&core.shards.herd, cow, 3 * line.len());
-    let may_go = bucket.try_take(core.server_time(), core.limits.message_rate, Price::of_message(estimate));
+    let may_go = bucket.try_take(core.server_time(), core.limits().message_rate, Price::of_message(estimate));
     if may_go { Permission::Now(Charge::Line { reserved: estimate }) } else { Permission::AfterAddress }
 }
 
@@ -74,7 +74,7 @@ fn messages(connection: &Connection) -> Option<&SharedBucket> {
 /// Waits until the connection's address may say more, as far as that is known: another connection may be quicker.
 pub(crate) async fn until_address_may_say_more(core: &Rc<Core>, connection: &Connection) -> Result<(), Close> {
     while let Some(wait) =
-        messages(connection).map(|bucket| bucket.load().wait(core.server_time(), core.limits.message_rate))
+        messages(connection).map(|bucket| bucket.load().wait(core.server_time(), core.limits().message_rate))
         && !wait.is_zero()
     {
         pause(core, connection, wait).await?;
@@ -108,7 +108,7 @@ pub(crate) fn execute(core: &Core, connection: &Connection, line: Line<'_>, char
         && let Some(bucket) = messages(connection)
     {
         let bytes = if effects.message_bytes > 0 { effects.message_bytes.max(SENDQ_MESSAGE_BYTES_MIN) } else { 0 };
-        bucket.settle(core.limits.message_rate, Price::of_message(reserved), Price::of_message(bytes));
+        bucket.settle(core.limits().message_rate, Price::of_message(reserved), Price::of_message(bytes));
     }
     effects
 }
@@ -129,7 +129,7 @@ pub(crate) fn charge_waste(core: &Core, connection: &Connection, bytes: usize) {
 fn charge(core: &Core, connection: &Connection, price: impl FnOnce() -> Price) {
     let mut bucket = connection.bucket.get();
     if !bucket.is_exempt() {
-        bucket.charge(core.server_time(), core.limits.flood, price());
+        bucket.charge(core.server_time(), core.limits().flood, price());
         connection.bucket.set(bucket);
     }
 }
@@ -137,7 +137,7 @@ fn charge(core: &Core, connection: &Connection, price: impl FnOnce() -> Price) {
 fn pace(core: &Core, connection: &Connection) -> Pace {
     let bucket = connection.bucket.get();
     // An exempt bucket needs no time.
-    if bucket.is_exempt() { Pace::Now } else { bucket.pace(core.server_time(), core.limits.flood) }
+    if bucket.is_exempt() { Pace::Now } else { bucket.pace(core.server_time(), core.limits().flood) }
 }
 
 /// Whether the connection has to wait before it is read.
@@ -148,7 +148,7 @@ pub(crate) fn is_in_debt(core: &Core, connection: &Connection) -> bool {
 /// Waits until the debt is paid, or the peer has half-closed and all its input is read.
 pub(crate) async fn until_it_may_send(core: &Core, connection: &Connection) -> Result<(), Close> {
     loop {
-        let wait = connection.bucket.get().wait(core.server_time(), core.limits.flood);
+        let wait = connection.bucket.get().wait(core.server_time(), core.limits().flood);
         if wait.is_zero() || connection.socket.is_at_eof().map_err(Close::of_read)? {
             return Ok(());
         }

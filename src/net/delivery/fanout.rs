@@ -62,6 +62,7 @@ fn queue_to_all(
 ) -> Delivered {
     let mut delivered = Delivered::default();
     let connections = core.connections();
+    let bytes_max = core.limits().sendq_bytes_max;
     for to in delivery.receivers() {
         // A session ends before its connection is forgotten.
         let receiver = &connections[to.connection.index()];
@@ -69,7 +70,7 @@ fn queue_to_all(
         if delivery.author == Some(to.connection) {
             receiver.push_echo(payload.clone());
         } else {
-            match push_or_make_room(core, receiver, payload, now) {
+            match push_or_make_room(receiver, payload, bytes_max, now) {
                 Ok(Fit::Within) => {}
                 Ok(Fit::Over) => {
                     delivered.is_over = true;
@@ -92,8 +93,7 @@ fn queue_to_all(
 
 /// Queues a message; if the queue is full, after a write of what the socket takes by now. The error: the receiver takes
 /// nothing, or is broken, and ends.
-fn push_or_make_room(core: &Core, receiver: &Connection, payload: &Payload, now: Duration) -> Result<Fit, Close> {
-    let bytes_max = core.limits.sendq_bytes_max;
+fn push_or_make_room(receiver: &Connection, payload: &Payload, bytes_max: usize, now: Duration) -> Result<Fit, Close> {
     receiver.push_delivery(payload.clone(), bytes_max, now).or_else(|QueueFull| {
         // The kernel says what is wrong only once.
         receiver.write_again().map_err(Close::of_write)?;
