@@ -21,7 +21,10 @@ use crate::log::Format;
 use crate::policy::networks::Networks;
 use crate::protocol::art::Art;
 
+mod ctl;
 mod values;
+
+pub use ctl::{ControlCommand, CtlArgs};
 
 /// A chat server where everybody is a cow.
 #[derive(Debug, Parser)]
@@ -46,6 +49,8 @@ pub enum Mode {
     Serve(Box<ServeArgs>),
     /// Chat with a server; in a pipe, lines from stdin go to it and its output goes to stdout
     Connect(ConnectArgs),
+    /// Ask a running server of this machine: its counters and connections, or to close some
+    Ctl(CtlArgs),
 }
 
 /// Flags of `cowchat serve`.
@@ -190,6 +195,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", env = "COWCHAT_MAILBOX_FRAMES", default_value_t = limits::MAILBOX_FRAMES, value_parser = whole::<usize>(MAILBOX_FRAMES_ALLOWED))]
     pub mailbox_frames: usize,
 
+    /// A Unix socket for `cowchat ctl`; only the server's user, and root, may connect
+    #[arg(long, value_name = "PATH", env = "COWCHAT_CONTROL")]
+    pub control: Option<PathBuf>,
+
     /// How long a shutdown may take, as 10s, 500ms or 2m (1ms to 1day)
     #[arg(long, value_name = "TIME", env = "COWCHAT_DRAIN_TIMEOUT", default_value = show_time(limits::DRAIN_TIMEOUT), value_parser = time(DRAIN_TIMEOUT_MIN))]
     pub drain_timeout: Duration,
@@ -291,7 +300,7 @@ mod tests {
         command.build();
         let page = include_str!("../docs/OPERATING.md");
         let mut tables = page.split("| flag | default | what |\n|---|---|---|\n").skip(1);
-        for name in ["serve", "connect"] {
+        for name in ["serve", "connect", "ctl"] {
             let command = command.find_subcommand(name).expect("a subcommand");
             let flags = command.get_arguments().filter(|arg| arg.get_id() != "help").filter_map(documented);
             let table = tables.next().expect("a table of flags for each subcommand");

@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::protocol::reply::{
-    CLOSED_IDLE, CLOSED_SCARCE, SERVER_IS_FULL, SHUTTING_DOWN, TOO_MANY_FROM_ADDRESS, closed_not_logged_in,
+    CLOSED_IDLE, CLOSED_KICKED, CLOSED_SCARCE, SERVER_IS_FULL, SHUTTING_DOWN, TOO_MANY_FROM_ADDRESS,
+    closed_not_logged_in,
 };
 
 /// Why a connection ended, or was refused.
@@ -33,6 +34,8 @@ pub enum CloseReason {
     /// It was logged in and silent for long, and few cows were free.
     CowsScarce,
     Shutdown,
+    /// An operator closed it.
+    Kicked,
     /// A bug of the server ended this session.
     InternalFault,
     /// It sent HTTP or TLS.
@@ -54,7 +57,7 @@ enum Output {
 }
 
 /// In the order of the enum.
-const TABLE: [(CloseReason, &str, Output); 16] = {
+const TABLE: [(CloseReason, &str, Output); 17] = {
     use CloseReason::*;
     use Output::*;
     [
@@ -70,6 +73,7 @@ const TABLE: [(CloseReason, &str, Output); 16] = {
         (Idle, "idle", Written),
         (CowsScarce, "cows_scarce", Written),
         (Shutdown, "shutdown", Written),
+        (Kicked, "kicked", Written),
         (InternalFault, "internal_fault", Dropped),
         (WrongProtocol, "wrong_protocol", Written),
         (ServerFull, "server_full", Dropped),
@@ -100,6 +104,7 @@ impl CloseReason {
         match self {
             CloseReason::Shutdown => Some(SHUTTING_DOWN.into()),
             CloseReason::NotLoggedIn => Some(closed_not_logged_in(login_timeout).into()),
+            CloseReason::Kicked => Some(CLOSED_KICKED.into()),
             CloseReason::Idle => Some(CLOSED_IDLE.into()),
             CloseReason::CowsScarce => Some(CLOSED_SCARCE.into()),
             CloseReason::ServerFull => Some(SERVER_IS_FULL.into()),

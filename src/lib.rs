@@ -29,6 +29,7 @@
 //! | folder, file | what it is | imports |
 //! |---|---|---|
 //! | `main.rs`, [`cli`] | the command line; errors to exit codes | `boot`, `client` |
+//! | [`ops`] | what an operator asks of a server that runs: the control socket, `cowchat ctl` | `net`, `metrics`, `cli` |
 //! | [`boot`] | what happens around the cores: configuration, start, signals, watchdog, the service manager, cow files | `net` and all below |
 //! | [`net`] | chat over sockets: `accept`, [`net::connection`] (one task each), [`net::delivery`] (between cores, and to sockets), `slow_consumers`, `housekeeping`, `drain` | `runtime`, `policy`, `shard`, `metrics`, `events`, `log` |
 //! | [`runtime`] | one core's event loop, and nothing of chat: executor, reactor, timers, wake-ups, sockets; the only folder that knows glommio | |
@@ -87,6 +88,7 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod net;
+pub mod ops;
 pub mod panics;
 pub mod policy;
 pub mod protocol;

@@ -14,6 +14,7 @@ use cowchat::boot::{raise_limits, signals};
 use cowchat::cli::{ConnectArgs, Mode};
 use cowchat::client::{Address, Client, Options};
 use cowchat::log::LogWriter;
+use cowchat::ops::ctl;
 use cowchat::{last_words, panics};
 
 #[global_allocator]
@@ -48,6 +49,7 @@ fn run(invocation: &Invocation) -> anyhow::Result<()> {
             serve(Config::new(args, invocation.unknown_variables())?)?;
         }
         Mode::Connect(args) => connect(args)?,
+        Mode::Ctl(args) => ctl::run(args)?,
     }
     Ok(())
 }

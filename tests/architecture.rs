@@ -16,10 +16,11 @@ use syn::UseTree;
 /// Each room of src/, and the rooms that it may import besides [`ANY_MAY_IMPORT`]. Downwards only.
 #[rustfmt::skip]
 const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("main", &["allocator", "boot", "cli", "client", "last_words", "log", "panics"]),
+    ("main", &["allocator", "boot", "cli", "client", "last_words", "log", "ops", "panics"]),
     ("lib", &[]),
     ("boot", &["cli", "close_reason", "cows", "directory", "events", "ids", "last_words", "log", "metrics", "net",
-               "panics", "policy", "protocol", "runtime", "shard"]),
+               "ops", "panics", "policy", "protocol", "runtime", "shard"]),
+    ("ops", &["cli", "close_reason", "metrics", "net", "protocol"]),
     ("cli", &["cows", "events", "log", "policy", "protocol"]),
     ("net", &["close_reason", "cows", "directory", "events", "ids", "log", "metrics", "panics", "policy", "protocol",
               "runtime", "shard"]),

@@ -43,6 +43,7 @@ pub struct Config {
     pub(super) motd: Option<Arc<[u8]>>,
     pub(super) keepalive: Option<Duration>,
     pub(super) mailbox_frames: usize,
+    pub(super) control: Option<PathBuf>,
     /// Least important events to log.
     pub log: Level,
     /// How they are written.
@@ -120,6 +121,7 @@ impl Config {
             motd: args.motd.as_deref().map(read_motd).transpose()?,
             keepalive: args.keepalive,
             mailbox_frames: args.mailbox_frames,
+            control: args.control.clone(),
             log: args.log,
             log_format: args.log_format,
         })

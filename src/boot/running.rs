@@ -17,6 +17,8 @@ use crate::limits::WATCH_INTERVAL;
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter, Metrics};
 use crate::net::worker::{CoreError, CoreThread, Report};
+use crate::ops::control::Control;
+use crate::ops::{ControlError, Handles};
 use crate::policy::limits::Limits;
 
 /// Why the server cannot start, or go on.
@@ -28,6 +30,8 @@ pub enum ServerError {
     /// It shows only when cores start.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
     /// The server ends with its core, whose users cannot be reached any more.
@@ -65,6 +69,7 @@ pub struct Running {
     pub(super) log: Log,
     pub(super) metrics: Arc<Metrics>,
     pub(super) manager: ServiceManager,
+    pub(super) control: Option<Control>,
     /// Why it drains, if that was asked for before every core accepted.
     pub(super) cause: Option<&'static str>,
     pub(super) status: Option<String>,
@@ -84,6 +89,17 @@ impl Running {
     /// Asks for a drain, as [`Drainer::drain`] does. Does not wait for it.
     pub fn drain(&self, cause: &'static str) {
         Drainer(self.wakes.clone()).drain(cause);
+    }
+
+    /// Lets operators ask by the control socket, if there is one.
+    pub(super) fn serve_control(&self) -> io::Result<()> {
+        let Some(control) = &self.control else { return Ok(()) };
+        let drainer = Drainer(self.wakes.clone());
+        control.serve(Handles {
+            cores: self.cores.iter().map(CoreThread::handle).collect(),
+            metrics: Arc::clone(&self.metrics),
+            drain: Box::new(move || drainer.drain("ctl")),
+        })
     }
 
     /// Supervises the cores until a drain is asked for, and then until it is over.

@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::net::core::CoreContext;
 use crate::net::delivery::mesh::Mesh;
 use crate::net::worker::{self, CoreSpec, CoreThread, Report};
+use crate::ops::control::Control;
 use crate::policy::addresses::Addresses;
 use crate::policy::limits::Limits;
 use crate::policy::memory_budget::Budget;
@@ -71,6 +72,7 @@ impl Server {
         let context = core_context(&config, Arc::clone(&metrics), log.clone())?;
         let (address, listeners) = listener::bind(config.listen, config.cores.pins.len(), config.keepalive)
             .map_err(|error| ServerError::Bind { address: config.listen, error })?;
+        let control = config.control.as_deref().map(Control::open).transpose()?;
         let manager = ServiceManager::from_environment();
         let mesh = Mesh::build(config.cores.pins.len(), config.mailbox_frames)?;
         let limits = Arc::clone(&config.limits);
@@ -84,6 +86,7 @@ impl Server {
             log,
             metrics,
             manager,
+            control,
             cause: None,
             status: None,
         };
@@ -97,6 +100,7 @@ impl Server {
             running.cores.push(start(spec, context.clone(), Box::new(notify))?);
         }
         running.wait_until_ready()?;
+        running.serve_control()?;
         if running.cause.is_none() {
             let status = status(address, &config);
             running.manager.ready(&status);

@@ -190,7 +190,7 @@ impl Core {
         }
         self.log.emit(Event::Closed {
             connection: connection.name,
-            cow: connection.cow.get().map(|cow| self.name(cow)),
+            cow: self.cow_of(connection),
             reason: close.reason,
             error: close.error.map(|error| error.to_string()),
         });
@@ -241,6 +241,11 @@ impl Core {
         if self.shards.demand.has_subscribers_anywhere() && !self.is_draining() {
             self.changes.borrow_mut().push_back(change);
         }
+    }
+
+    /// The name of the cow that a connection has, or had last.
+    pub(crate) fn cow_of(&self, connection: &Connection) -> Option<String> {
+        connection.cow.get().map(|cow| self.name(cow))
     }
 
     fn name(&self, cow: CowId) -> String {

@@ -19,6 +19,7 @@ pub(crate) mod core;
 pub mod delivery;
 mod drain;
 mod housekeeping;
+pub(crate) mod operator;
 mod refuse;
 mod slow_consumers;
 mod turn;

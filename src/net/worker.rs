@@ -61,7 +61,6 @@ pub type Request = Box<dyn FnOnce(&Rc<Core>) + Send>;
 /// Asks a core from any thread.
 #[derive(Debug, Clone)]
 pub struct CoreHandle {
-    #[allow(dead_code, reason = "the operator's commands will use it")]
     requests: Sender<Request>,
     remote_waker: Arc<RemoteWaker>,
 }
@@ -69,7 +68,6 @@ pub struct CoreHandle {
 impl CoreHandle {
     /// Has the core run `request` soon, after those asked before. A core that drains or has ended drops it, and with it
     /// what it has captured, such as the sender of a reply.
-    #[allow(dead_code, reason = "the operator's commands will use it")]
     pub fn ask(&self, request: Request) {
         // It fails if the core takes no more, and drops the request.
         let _ = self.requests.send(request);
@@ -103,7 +101,6 @@ impl CoreThread {
     }
 
     /// The way to ask it for anything else.
-    #[allow(dead_code, reason = "the operator's commands will use it")]
     pub fn handle(&self) -> CoreHandle {
         self.handle.clone()
     }

@@ -42,6 +42,12 @@ impl IdleTimer {
         self.0.set(ticks(now));
     }
 
+    /// For how long it has run at `now`, in ticks; `None` if it is stopped.
+    pub fn elapsed(&self, now: Duration) -> Option<Duration> {
+        let since = self.0.get();
+        (since != PAUSED).then(|| now.saturating_sub(TICK * since))
+    }
+
     /// Whether it has run for at least `time` at `now`. True up to two ticks late, never early.
     pub fn is_for(&self, time: Duration, now: Duration) -> bool {
         let since = self.0.get();

@@ -190,6 +190,9 @@ pub const CLOSED_IDLE: &str = "* closed: idle\n";
 /// The last line of a session that was silent for long while few cows were free.
 pub const CLOSED_SCARCE: &str = "* closed: idle, and cows are scarce\n";
 
+/// The last line of a connection that an operator closes without another text.
+pub const CLOSED_KICKED: &str = "* closed: kicked\n";
+
 /// The last line of a guest that has sent no line for `time`.
 pub fn closed_not_logged_in(time: Duration) -> String {
     format!("* closed: not logged in for {} s\n", time.as_secs())

@@ -946,6 +946,7 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
     expect("user-timeout", &["<TIME>", "5m", "or off", "[default: 30s]"]);
     expect("connections-max", &["[default: what the descriptor limit allows]"]);
     expect("mailbox-frames", &["[default: 4096]"]);
+    expect("control", &["<PATH>", "`cowchat ctl`"]);
     expect("drain-timeout", &["<TIME>", "500ms", "[default: 10s]"]);
     expect("log", &["[default: info]", "[possible values: error, warn, info]"]);
     expect("log-format", &["<FORMAT>", "[default: text]", "[possible values: text, json]"]);

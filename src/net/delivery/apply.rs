@@ -154,11 +154,21 @@ pub(crate) fn deliver(core: &Rc<Core>, frame: Frame) -> Delivered {
 
 /// Ends a connection that has not ended yet, with its last line if there is one for this reason. The caller flushes.
 pub(crate) fn tell_and_end(core: &Core, connection: &Rc<Connection>, reason: CloseReason) {
+    tell_and_end_with(core, connection, reason, core.last_line(reason).as_deref());
+}
+
+/// The same, with this last line.
+pub(crate) fn tell_and_end_with(
+    core: &Core,
+    connection: &Rc<Connection>,
+    reason: CloseReason,
+    last_line: Option<&str>,
+) {
     if connection.closing().is_some() {
         return;
     }
-    if let Some(last_line) = core.last_line(reason) {
-        let last_line = core.with_shard(|shard| shard.server_line(connection.id, &last_line));
+    if let Some(last_line) = last_line {
+        let last_line = core.with_shard(|shard| shard.server_line(connection.id, last_line));
         queue_own(core, connection, last_line.into_bytes());
     }
     core.end(connection, reason.into());

@@ -1,0 +1,103 @@
+//! What an operator asks of one core: to list, close or tell its connections.
+//!
+//! Each function looks at a slice of the connections, from a slot on, and returns the slot of the next slice, or `None`
+//! after the last. The core serves its connections in between.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::connection::Connection;
+use super::core::Core;
+use super::delivery::apply;
+use crate::close_reason::CloseReason;
+use crate::limits::{SENDQ_OWN_BYTES, VISITED_AT_ONCE};
+
+/// A connection, as an operator sees it.
+#[derive(Debug)]
+pub struct Who {
+    pub connection: String,
+    pub cow: Option<String>,
+    pub address: Option<SocketAddr>,
+    /// Since its last line; `None` while it has one.
+    pub idle: Option<Duration>,
+    /// Output that waits in the server.
+    pub queued_bytes: usize,
+}
+
+/// Which connections.
+#[derive(Debug, Clone)]
+pub enum Target {
+    Cow(String),
+    Address(IpAddr),
+    Peer(SocketAddr),
+}
+
+impl Target {
+    /// Reads what an operator writes. What is no address is a cow.
+    pub fn of(text: &str) -> Self {
+        let peer = text.parse().map(Target::Peer).ok();
+        peer.or_else(|| text.parse().map(Target::Address).ok()).unwrap_or_else(|| Target::Cow(text.to_owned()))
+    }
+
+    fn is(&self, core: &Core, connection: &Connection) -> bool {
+        let peer = || connection.socket.peer();
+        match self {
+            Target::Cow(name) => core.cow_of(connection).is_some_and(|cow| cow.eq_ignore_ascii_case(name)),
+            Target::Address(address) => peer().is_some_and(|peer| peer.ip().to_canonical() == address.to_canonical()),
+            Target::Peer(wanted) => peer() == Some(*wanted),
+        }
+    }
+}
+
+/// Cows that are taken, and all.
+pub fn cows(core: &Rc<Core>) -> (u64, u64) {
+    (core.shards.directory.claimed() as u64, core.shards.herd.len() as u64)
+}
+
+/// Lists connections.
+pub fn who(core: &Rc<Core>, slot: usize) -> Option<(Vec<Who>, usize)> {
+    visit(core, slot, |connection| Who {
+        connection: connection.name.to_string(),
+        cow: core.cow_of(connection),
+        address: connection.socket.peer(),
+        idle: connection.idle.elapsed(core.now()),
+        queued_bytes: connection.queued_bytes(),
+    })
+}
+
+/// Closes the connections of `target`, with `text` in their last line. Returns how many.
+pub fn kick(core: &Rc<Core>, slot: usize, target: &Target, text: &str) -> Option<(usize, usize)> {
+    let (targets, next) = visit(core, slot, |connection| target.is(core, connection).then(|| Rc::clone(connection)))?;
+    let last_line = format!("* closed: {text}\n");
+    let mut kicked = 0;
+    for connection in targets.iter().flatten() {
+        apply::tell_and_end_with(core, connection, CloseReason::Kicked, Some(&last_line));
+        kicked += 1;
+    }
+    core.dirty.schedule_flush();
+    Some((kicked, next))
+}
+
+/// Tells connections a line, except those that have not read much of their own replies. Returns how many.
+pub fn notice(core: &Rc<Core>, slot: usize, text: &str) -> Option<(usize, usize)> {
+    let line = format!("* notice: {text}\n");
+    let (told, next) = visit(core, slot, |connection| {
+        if !connection.is_served.get() || connection.queued_bytes() > SENDQ_OWN_BYTES {
+            return 0;
+        }
+        let line = core.with_shard(|shard| shard.server_line(connection.id, &line));
+        apply::queue_own(core, connection, line.into_bytes());
+        1
+    })?;
+    core.dirty.schedule_flush();
+    Some((told.iter().sum(), next))
+}
+
+/// Has `act` see the slice of open connections that begins at `slot`.
+fn visit<T>(core: &Core, slot: usize, mut act: impl FnMut(&Rc<Connection>) -> T) -> Option<(Vec<T>, usize)> {
+    let connections = core.connections();
+    let next = slot + VISITED_AT_ONCE;
+    let open = (slot..next).filter_map(|slot| connections.get(slot)).filter(|found| found.closing().is_none());
+    (slot < connections.capacity()).then(|| (open.map(&mut act).collect(), next))
+}

@@ -1,0 +1,130 @@
+//! What a request does: reads the counters, or asks each core in turn, a slice of its connections at a time.
+
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::cli::ControlCommand;
+use crate::close_reason::CloseReason;
+use crate::metrics::{Counter, Metrics};
+use crate::net::core::Core;
+use crate::net::operator::{self, Target};
+use crate::net::worker::CoreHandle;
+use crate::protocol::text::sanitize;
+
+/// How long a core may take for one slice.
+const CORE_TIMEOUT: Duration = Duration::from_secs(5);
+
+const COUNTERS: [(&str, Counter); 9] = [
+    ("accepted", Counter::Accepted),
+    ("closed", Counter::Closed),
+    ("lines", Counter::Lines),
+    ("lines_too_soon", Counter::LinesTooSoon),
+    ("says", Counter::Says),
+    ("yields", Counter::Yields),
+    ("deliveries", Counter::Deliveries),
+    ("faults", Counter::Faults),
+    ("stalls", Counter::Stalls),
+];
+
+/// The ways to a server that requests take.
+pub struct Handles {
+    /// All its cores.
+    pub cores: Vec<CoreHandle>,
+    /// Their counters.
+    pub metrics: Arc<Metrics>,
+    /// Asks for a drain.
+    pub drain: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Handles {
+    /// Does what a client asks. The error is one line.
+    pub(super) fn answer(&self, command: ControlCommand) -> Result<Value, String> {
+        match command {
+            ControlCommand::Stats => self.stats(),
+            ControlCommand::Who => {
+                let mut all = Vec::new();
+                self.of_each_slice(operator::who, |some| all.extend(some))?;
+                Ok(Value::Array(all.iter().map(row).collect()))
+            }
+            ControlCommand::Kick { whom, text } => {
+                let (target, text) = (Target::of(&whom), text.join(" "));
+                let text =
+                    if text.trim().is_empty() { "kicked".to_owned() } else { sanitize(text.as_bytes()).into_owned() };
+                let mut kicked = 0;
+                let kick = move |core: &Rc<Core>, slot| operator::kick(core, slot, &target, &text);
+                self.of_each_slice(kick, |some| kicked += some)?;
+                if kicked == 0 { Err(format!("no connection of {whom}")) } else { Ok(json!({ "kicked": kicked })) }
+            }
+            ControlCommand::Notice { text } => {
+                let text = sanitize(text.join(" ").as_bytes()).into_owned();
+                if text.trim().is_empty() {
+                    return Err("an empty notice".to_owned());
+                }
+                let mut told = 0;
+                self.of_each_slice(move |core, slot| operator::notice(core, slot, &text), |some| told += some)?;
+                Ok(json!({ "told": told }))
+            }
+            ControlCommand::Drain => {
+                (self.drain)();
+                Ok(json!({ "draining": self.metrics.open() }))
+            }
+        }
+    }
+
+    fn stats(&self) -> Result<Value, String> {
+        let mut stats = Map::new();
+        stats.insert("connections".to_owned(), self.metrics.open().into());
+        let (cows_taken, cows) = self.cores.first().map_or(Ok((0, 0)), |core| ask(core, operator::cows))?;
+        stats.insert("cows_taken".to_owned(), cows_taken.into());
+        stats.insert("cows".to_owned(), cows.into());
+        stats.extend(COUNTERS.map(|(key, counter)| (key.to_owned(), self.metrics.total(counter).into())));
+        let ended = CloseReason::ALL.map(|reason| (format!("closed_{}", reason.key()), self.metrics.ended(reason)));
+        stats.extend(ended.into_iter().filter(|(_, count)| *count > 0).map(|(key, count)| (key, count.into())));
+        Ok(Value::Object(stats))
+    }
+
+    /// Has every core do `act` from slot to slot of its connections, until it returns `None`.
+    fn of_each_slice<T: Send + 'static>(
+        &self,
+        act: impl Fn(&Rc<Core>, usize) -> Option<(T, usize)> + Send + Sync + 'static,
+        mut take: impl FnMut(T),
+    ) -> Result<(), String> {
+        let act = Arc::new(act);
+        for core in &self.cores {
+            let mut slot = 0;
+            loop {
+                let act = Arc::clone(&act);
+                let Some((some, next)) = ask(core, move |core| act(core, slot))? else { break };
+                take(some);
+                slot = next;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Has a core do `act`, and waits for what that returns.
+fn ask<T: Send + 'static>(core: &CoreHandle, act: impl FnOnce(&Rc<Core>) -> T + Send + 'static) -> Result<T, String> {
+    let (reply, replies) = mpsc::sync_channel(1);
+    core.ask(Box::new(move |core| {
+        // A client that no longer waits needs no reply.
+        let _ = reply.send(act(core));
+    }));
+    replies.recv_timeout(CORE_TIMEOUT).map_err(|error| match error {
+        mpsc::RecvTimeoutError::Disconnected => "the server is shutting down".to_owned(),
+        mpsc::RecvTimeoutError::Timeout => "a core does not answer".to_owned(),
+    })
+}
+
+fn row(who: &operator::Who) -> Value {
+    json!({
+        "connection": who.connection,
+        "cow": who.cow,
+        "address": who.address.map(|address| address.to_string()),
+        "idle_seconds": who.idle.map(|idle| idle.as_secs()),
+        "queued_bytes": who.queued_bytes,
+    })
+}

@@ -1,0 +1,197 @@
+//! What an operator asks by `cowchat ctl`, and what the control socket stands.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::Output;
+
+use clap::CommandFactory;
+use cowchat::cli::Cli;
+use serde_json::Value;
+
+use crate::support::{Scratch, Server, cowchat, serve, wait_until};
+
+/// A server with a control socket.
+struct Controlled {
+    server: Server,
+    path: PathBuf,
+    _scratch: Scratch,
+}
+
+impl Controlled {
+    fn start() -> Controlled {
+        let scratch = Scratch::new();
+        let path = scratch.join("socket");
+        let server = Server::with(&["--control", path.to_str().expect("UTF-8")]);
+        Controlled { server, path, _scratch: scratch }
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let mut command = cowchat();
+        command.arg("ctl").arg("--control").arg(&self.path).args(args);
+        command.output().expect("the binary runs")
+    }
+
+    /// What a command prints that succeeds.
+    fn ctl(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// The same in JSON.
+    fn json(&self, args: &[&str]) -> Value {
+        let line = self.ctl(&[&["--json"], args].concat());
+        serde_json::from_str::<Value>(&line).expect("JSON")["ok"].clone()
+    }
+}
+
+/// The one line that a failed command says on stderr.
+fn complaint(output: &Output, code: i32) -> String {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    let text = String::from_utf8(output.stderr.clone()).expect("text");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text
+}
+
+#[test]
+fn stats_are_the_sums_over_all_cores() {
+    let controlled = Controlled::start();
+    let mut clients = [0, 1].map(|core| controlled.server.login_on(core, ["tux", "clefairy"][core]));
+    assert!(clients[0].ask("who").contains("clefairy"));
+    let stats = controlled.json(&["stats"]);
+    assert_eq!(stats["cows_taken"], 2, "{stats}");
+    assert_eq!(stats["cows"], 24, "{stats}");
+    assert!(stats["lines"].as_u64() >= Some(3), "{stats}");
+    assert!(stats["connections"].as_u64() >= Some(2), "{stats}");
+    let table = controlled.ctl(&["stats"]);
+    assert!(table.lines().any(|line| line.starts_with("cows_taken ") && line.ends_with("  2")), "{table}");
+}
+
+#[test]
+fn who_lists_the_connections_of_all_cores() {
+    let controlled = Controlled::start();
+    let clients = [0, 1].map(|core| controlled.server.login_on(core, ["tux", "clefairy"][core]));
+    let who = controlled.json(&["who"]);
+    for (client, cow) in clients.iter().zip(["tux", "clefairy"]) {
+        let rows = who.as_array().expect("rows");
+        let row = rows.iter().find(|row| row["cow"] == cow).unwrap_or_else(|| panic!("{cow} is not in {who}"));
+        assert_eq!(row["address"], client.local().to_string());
+        assert_eq!(row["connection"], controlled.server.name_of(client));
+    }
+    let table = controlled.ctl(&["who"]);
+    assert!(table.starts_with("address ") && table.contains("  clefairy  "), "{table}");
+}
+
+#[test]
+fn a_kicked_cow_reads_why_and_is_free() {
+    let controlled = Controlled::start();
+    for (core, target_is_cow) in [(0, true), (1, false)] {
+        let mut client = controlled.server.login_on(core, "tux");
+        let local = client.local().to_string();
+        let target = if target_is_cow { "TUX" } else { &local };
+        let text: &[&str] = if target_is_cow { &[] } else { &["be", "\x1b[2Jkind"] };
+        assert_eq!(controlled.json(&[&["kick", target], text].concat())["kicked"], 1);
+        let last_line = if target_is_cow { "* closed: kicked\n" } else { "* closed: be kind\n" };
+        assert_eq!(client.read_to_end(), last_line);
+        controlled.server.log_event("closed", &[("cow", "tux"), ("reason", "kicked")]);
+    }
+    assert!(complaint(&controlled.run(&["kick", "tux"]), 1).contains("no connection of tux"));
+}
+
+#[test]
+fn a_notice_reaches_guests_and_sessions_of_all_cores() {
+    let controlled = Controlled::start();
+    let [mut session, mut guest] = [controlled.server.login_on(0, "tux"), controlled.server.connect_on(1)];
+    let told = controlled.json(&["notice", "back", "at\t5"])["told"].as_u64();
+    assert!(told >= Some(2), "{told:?}");
+    assert_eq!(session.read_line(), "* notice: back at 5");
+    assert_eq!(guest.read_line(), "* notice: back at 5");
+}
+
+#[test]
+fn a_drain_ends_the_server_and_removes_the_socket() {
+    let Controlled { mut server, path, _scratch } = Controlled::start();
+    let mut client = server.login("tux");
+    let controlled = Controlled { server: Server::start(), path: path.clone(), _scratch: Scratch::new() };
+    controlled.ctl(&["drain"]);
+    assert_eq!(client.read_to_end(), "* the server is shutting down\n");
+    assert!(server.wait().success());
+    assert!(!path.exists(), "a clean end removes the socket");
+    assert!(complaint(&controlled.run(&["who"]), 1).contains("cannot reach a server"));
+}
+
+#[test]
+fn only_the_owner_may_connect_to_the_control_socket() {
+    let controlled = Controlled::start();
+    let mode = fs::metadata(&controlled.path).expect("a socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
+    let scratch = Scratch::new();
+    let path = scratch.join("socket");
+    let flags = ["--control", path.to_str().expect("UTF-8")];
+    drop(UnixListener::bind(&path).expect("a free path"));
+    let _first = Server::with(&flags);
+    let second = serve(&flags).output().expect("the binary runs");
+    assert!(complaint(&second, 1).contains("another server has it"));
+    UnixStream::connect(&path).expect("the first server's socket is still there");
+}
+
+#[test]
+fn a_path_that_cannot_be_a_socket_is_refused_in_a_line() {
+    let scratch = Scratch::new();
+    let file = scratch.put("file", "precious");
+    let missing = format!("{}/nosuch/socket", scratch.path());
+    for (path, reason) in [(&file, "no socket"), (&missing, "directory does not exist")] {
+        let output = serve(&["--control", path]).output().expect("the binary runs");
+        assert!(complaint(&output, 1).contains(reason), "{path}");
+    }
+    assert_eq!(fs::read_to_string(file).expect("still there"), "precious");
+}
+
+#[test]
+fn wrong_requests_get_an_error_and_stop_nothing() {
+    let controlled = Controlled::start();
+    for wrong in ["", "{}", "moo", r#"{"command":"moo"}"#, &"x".repeat(100_000)] {
+        let mut client = UnixStream::connect(&controlled.path).expect("it listens");
+        // The server need not read all of it.
+        let _ = client.write_all(format!("{wrong}\n").as_bytes());
+    }
+    wait_until(|| controlled.run(&["stats"]).status.success(), "the socket serves no more");
+    assert_eq!(controlled.run(&["moo"]).status.code(), Some(2));
+    assert_eq!(controlled.run(&["notice", ""]).status.code(), Some(1));
+}
+
+#[test]
+fn silent_control_clients_delay_no_message() {
+    let controlled = Controlled::start();
+    let [mut tux, mut clefairy] = [0, 1].map(|core| controlled.server.login_on(core, ["tux", "clefairy"][core]));
+    let mut silent = Vec::new();
+    for n in 0..100 {
+        let mut client = UnixStream::connect(&controlled.path).expect("it listens");
+        if n % 2 == 0 {
+            // It may be refused before.
+            let _ = client.write_all(b"{\"command\":\"who\"}\n");
+        }
+        silent.push(client);
+        tux.send(&format!("say clefairy {n}"));
+        clefairy.expect_message("tux", true, &n.to_string());
+    }
+}
+
+#[test]
+fn each_control_command_is_in_the_table_of_operating() {
+    let command = Cli::command();
+    let ctl = command.find_subcommand("ctl").expect("a subcommand");
+    let page = include_str!("../../docs/OPERATING.md");
+    let (_, table) = page.split_once("| command | what it does |\n|---|---|\n").expect("a table");
+    let row = |line: &str| line.split(['`', ' ']).nth(2).expect("a command").to_owned();
+    let rows: Vec<String> = table.lines().take_while(|line| line.starts_with('|')).map(row).collect();
+    let commands: Vec<&str> = ctl.get_subcommands().map(|command| command.get_name()).collect();
+    assert_eq!(rows, commands);
+}
