@@ -20,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("lib", &[]),
     ("boot", &["cli", "close_reason", "cows", "directory", "events", "ids", "last_words", "log", "metrics", "net",
                "ops", "panics", "policy", "protocol", "runtime", "shard"]),
-    ("ops", &["cli", "close_reason", "metrics", "net", "protocol"]),
+    ("ops", &["cli", "close_reason", "log", "metrics", "net", "protocol"]),
     ("cli", &["cows", "events", "log", "policy", "protocol"]),
     ("net", &["close_reason", "cows", "directory", "events", "ids", "log", "metrics", "panics", "policy", "protocol",
               "runtime", "shard"]),

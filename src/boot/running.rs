@@ -98,6 +98,7 @@ impl Running {
         control.serve(Handles {
             cores: self.cores.iter().map(CoreThread::handle).collect(),
             metrics: Arc::clone(&self.metrics),
+            log: self.log.clone(),
             drain: Box::new(move || drainer.drain("ctl")),
         })
     }

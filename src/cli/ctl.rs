@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
-use super::values::switch;
+use super::values::{level, switch};
+use crate::events::Level;
 
 /// Arguments of `cowchat ctl`.
 #[derive(Debug, Args)]
@@ -58,4 +59,9 @@ pub enum ControlCommand {
     },
     /// Shut the server down, as SIGTERM does
     Drain,
+    /// Log events of this level and more important ones from now on
+    Log {
+        #[arg(value_parser = level())]
+        level: Level,
+    },
 }

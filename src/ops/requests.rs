@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::ControlCommand;
 use crate::close_reason::CloseReason;
+use crate::log::Log;
 use crate::metrics::{Counter, Metrics};
 use crate::net::core::Core;
 use crate::net::operator::{self, Target};
@@ -35,6 +36,8 @@ pub struct Handles {
     pub cores: Vec<CoreHandle>,
     /// Their counters.
     pub metrics: Arc<Metrics>,
+    /// Where it logs.
+    pub log: Log,
     /// Asks for a drain.
     pub drain: Box<dyn Fn() + Send + Sync>,
 }
@@ -70,6 +73,10 @@ impl Handles {
             ControlCommand::Drain => {
                 (self.drain)();
                 Ok(json!({ "draining": self.metrics.open() }))
+            }
+            ControlCommand::Log { level } => {
+                self.log.set_level(level);
+                Ok(json!({ "log": level.name() }))
             }
         }
     }

@@ -124,6 +124,18 @@ fn a_drain_ends_the_server_and_removes_the_socket() {
 }
 
 #[test]
+fn the_log_level_changes_while_the_server_runs() {
+    let controlled = Controlled::start();
+    assert_eq!(controlled.json(&["log", "error"])["log"], "error");
+    controlled.server.login("tux").quit();
+    assert_eq!(controlled.json(&["log", "info"])["log"], "info");
+    controlled.server.login("clefairy");
+    controlled.server.log_event("logged_in", &[("cow", "clefairy")]);
+    assert!(controlled.server.log_events("logged_in", &[("cow", "tux")]).is_empty());
+    assert_eq!(controlled.run(&["log", "loud"]).status.code(), Some(2));
+}
+
+#[test]
 fn only_the_owner_may_connect_to_the_control_socket() {
     let controlled = Controlled::start();
     let mode = fs::metadata(&controlled.path).expect("a socket").permissions().mode();
