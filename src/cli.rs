@@ -203,6 +203,10 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME", env = "COWCHAT_DRAIN_TIMEOUT", default_value = show_time(limits::DRAIN_TIMEOUT), value_parser = time(DRAIN_TIMEOUT_MIN))]
     pub drain_timeout: Duration,
 
+    /// Answer /metrics (Prometheus), /healthz and /readyz over HTTP on this address and port, which should not be public
+    #[arg(long, value_name = "ADDR:PORT", env = "COWCHAT_METRICS", value_parser = address)]
+    pub metrics: Option<SocketAddr>,
+
     /// Least important events to log to stderr
     #[arg(long, value_name = "LEVEL", env = "COWCHAT_LOG", default_value = "info", value_parser = level())]
     pub log: Level,

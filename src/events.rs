@@ -60,6 +60,7 @@ pub enum Event {
     FewerCores { cores: usize, wanted: usize, lacking: String },
     UnknownVariable { name: String, nearest: Option<String> },
     CowSkipped { path: PathBuf, error: String },
+    MetricsServed { address: SocketAddr },
     Accepted { connection: ConnectionName, peer: Option<SocketAddr> },
     Refused { shard: ShardId, peer: Option<SocketAddr>, reason: CloseReason },
     Unserved { address: String, connections: u64 },
@@ -140,6 +141,7 @@ impl Event {
                 (Warn, "unknown_variable", "it sets nothing; cowchat serve --help has all variables")
             }
             Event::CowSkipped { .. } => (Warn, "cow_skipped", ""),
+            Event::MetricsServed { .. } => (Info, "metrics_served", ""),
             Event::Accepted { .. } => (Info, "accepted", ""),
             Event::Refused { .. } => (Info, "refused", ""),
             Event::Unserved { .. } => (Info, "unserved", "they came too fast and were not served (--connect-rate)"),
@@ -176,6 +178,7 @@ impl Event {
             }
             Event::UnknownVariable { name, nearest } => put(&[("name", name), ("nearest", &Maybe(nearest))]),
             Event::CowSkipped { path, error } => put(&[("path", &path.display()), ("error", error)]),
+            Event::MetricsServed { address } => put(&[("address", address)]),
             Event::Accepted { connection, peer } => put(&[("connection", connection), ("peer", &Maybe(peer))]),
             Event::Refused { shard, peer, reason } => {
                 put(&[("reason", &reason.key()), ("core", shard), ("peer", &Maybe(peer))]);
@@ -226,6 +229,7 @@ mod tests {
             Event::FewerCores { cores: 1, wanted: 2, lacking: text() },
             Event::UnknownVariable { name: text(), nearest: Some(text()) },
             Event::CowSkipped { path: text().into(), error: text() },
+            Event::MetricsServed { address: ([127, 0, 0, 1], 9090).into() },
             Event::Accepted { connection, peer },
             Event::Refused { shard, peer, reason },
             Event::Unserved { address: text(), connections: 4 },

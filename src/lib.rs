@@ -38,6 +38,7 @@
 //! | [`protocol`] | pure: bytes to commands, replies to bytes | |
 //! | [`cows`] | pure: names, pictures, bubbles; the only folder that knows charasay | |
 //! | [`directory`] | pure: which connection owns which cow | `cows`, `ids` |
+//! | [`ops`] | what an operator reads while it runs: metrics over HTTP | `metrics`, `close_reason`, `ids` |
 //! | [`events`], [`log`], [`metrics`] | what is told to the operator, the thread that writes it, counters | `close_reason`, `ids` |
 //! | [`close_reason`], [`ids`] | why a connection ended; how cores and connections are called | `protocol` |
 //! | [`panics`], [`allocator`], [`last_words`] | what a panic, a failed allocation and the end of the process say | |

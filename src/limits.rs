@@ -98,7 +98,8 @@ pub const DRAIN_GRACE_PART: u32 = 10;
 /// Refused connections of a core that linger for their last line: a part of the scarce [`DESCRIPTORS_PER_CORE`].
 pub const REFUSED_LINGERING_MAX: usize = 3;
 
-/// Descriptors of the process: 6 for standard streams and signals, and 48 for four cores ([`DESCRIPTORS_PER_CORE`]).
+/// Descriptors of the process: 6 for standard streams and signals, 48 for four cores ([`DESCRIPTORS_PER_CORE`]), and 8 for
+/// metrics: the listener, three of its event loop, and [`SCRAPES_AT_ONCE`].
 pub const DESCRIPTORS_RESERVED: u64 = 64;
 
 /// Descriptors of each core: 9 of its own (3 rings and an event descriptor of glommio, a ring for readiness, a ring for
@@ -326,6 +327,41 @@ pub const WHO_NAMES_MAX: usize = 1000;
 
 /// Runs of free numbers that one `cows` lists of each breed.
 pub const FREE_RUNS_MAX: usize = 3;
+
+/// Connections that ask for metrics at once, a part of [`DESCRIPTORS_RESERVED`]; more wait in the kernel's queue. A scraper opens
+/// one.
+pub const SCRAPES_AT_ONCE: usize = 4;
+
+/// How long a connection that asks for metrics may stay. The answer has 8 KB and is ready in a millisecond.
+pub const SCRAPE_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// One line in as many is timed until its message is written: it costs a look at the clock.
+pub const DELIVERY_SAMPLED_EVERY: u32 = 32;
+
+/// Upper bounds of the buckets of that time: an idle server needs 50 us, and a message that takes longer than a second is late whatever it takes.
+pub const DELIVERY_DELAYS: [Duration; 13] = {
+    const fn us(micros: u64) -> Duration {
+        Duration::from_micros(micros)
+    }
+    [
+        us(50),
+        us(100),
+        us(250),
+        us(500),
+        us(1000),
+        us(2500),
+        us(5000),
+        us(10_000),
+        us(25_000),
+        us(50_000),
+        us(100_000),
+        us(250_000),
+        us(1_000_000),
+    ]
+};
+
+/// Those, and one for what takes longer.
+pub const DELIVERY_DELAY_BUCKETS: usize = DELIVERY_DELAYS.len() + 1;
 
 /// Digits of a request id: any number of as many fits into a signed integer of 64 bits.
 pub const ID_DIGITS_MAX: usize = 18;

@@ -51,14 +51,28 @@ enum Entry {
     Stop,
 }
 
+/// Lines that were lost.
+#[derive(Debug, Default)]
+struct Lost {
+    /// Since the last [`Event::LogLinesLost`].
+    untold: AtomicU64,
+    all: AtomicU64,
+}
+
+impl Lost {
+    fn add(&self, lines: u64) {
+        self.untold.fetch_add(lines, Ordering::Relaxed);
+        self.all.fetch_add(lines, Ordering::Relaxed);
+    }
+}
+
 /// Takes events; cheap to clone, never waits.
 #[derive(Debug, Clone)]
 pub struct Log {
     entries: SyncSender<Entry>,
     /// The priority of the least important events that are written.
     level: Arc<AtomicU8>,
-    /// Lines that were lost since the last [`Event::LogLinesLost`].
-    lost: Arc<AtomicU64>,
+    lost: Arc<Lost>,
 }
 
 /// The thread that writes. Dropping it waits until every event is written, for [`LOG_WAIT_MAX`] at most.
@@ -74,13 +88,18 @@ impl Log {
     pub fn emit(&self, event: Event) {
         let is_written = event.kind().level.priority() <= self.level.load(Ordering::Relaxed);
         if is_written && self.entries.try_send(Entry::Event(SystemTime::now(), event)).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.lost.add(1);
         }
     }
 
     /// From now on events of `level` and more important ones are written, for all clones.
     pub fn set_level(&self, level: Level) {
         self.level.store(level.priority(), Ordering::Relaxed);
+    }
+
+    /// Lines that were lost so far: the queue was full, or a write failed.
+    pub fn lines_lost(&self) -> u64 {
+        self.lost.all.load(Ordering::Relaxed)
     }
 }
 
@@ -100,10 +119,7 @@ impl LogWriter {
             let mut lines = new_lines();
             // A panic of this thread is an event, too: the loop goes on and writes it.
             while std::panic::catch_unwind(AssertUnwindSafe(|| write_all(&entries, &lost, &mut lines))).is_err() {
-                lost.fetch_add(
-                    count_lines(std::mem::replace(&mut lines, new_lines()).text.as_bytes()) + 1,
-                    Ordering::Relaxed,
-                );
+                lost.add(count_lines(std::mem::replace(&mut lines, new_lines()).text.as_bytes()) + 1);
             }
         };
         std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
@@ -138,7 +154,7 @@ fn is_stderr_the_journal() -> bool {
 }
 
 /// Writes entries until the last one.
-fn write_all(entries: &Receiver<Entry>, lost: &AtomicU64, lines: &mut Lines) {
+fn write_all(entries: &Receiver<Entry>, lost: &Lost, lines: &mut Lines) {
     while let Ok(first) = entries.recv() {
         // While this thread is not in `recv`, `emit` wakes no thread.
         std::thread::park_timeout(LOG_BATCHING);
@@ -256,8 +272,8 @@ impl Lines {
     }
 
     /// Writes all lines, and one with the number of `lost` ones. A line that `out` does not take whole adds to `lost`.
-    fn write_out(&mut self, out: &mut impl Write, lost: &AtomicU64) {
-        let counted = lost.swap(0, Ordering::Relaxed);
+    fn write_out(&mut self, out: &mut impl Write, lost: &Lost) {
+        let counted = lost.untold.swap(0, Ordering::Relaxed);
         if counted > 0 {
             self.add(SystemTime::now(), &Event::LogLinesLost { lines: counted });
         }
@@ -272,8 +288,11 @@ impl Lines {
         match count_lines(&bytes[written..]) {
             0 => {}
             // The last line has the count of lost lines: if it is lost, the count stays.
-            left if counted > 0 => _ = lost.fetch_add(left - 1 + counted, Ordering::Relaxed),
-            left => _ = lost.fetch_add(left, Ordering::Relaxed),
+            left if counted > 0 => {
+                lost.untold.fetch_add(counted, Ordering::Relaxed);
+                lost.add(left - 1);
+            }
+            left => lost.add(left),
         }
         self.text.clear();
     }
@@ -391,12 +410,12 @@ mod tests {
         let text = three_lines().text;
         for room in 0..=text.len() {
             let mut out = Narrow { room, ..Narrow::default() };
-            let lost = AtomicU64::new(0);
+            let lost = Lost::default();
             let mut lines = three_lines();
             lines.write_out(&mut out, &lost);
             assert_eq!(out.taken, text.as_bytes()[..room], "room for {room}");
             let left = 3 - count_lines(&out.taken);
-            assert_eq!(lost.load(Ordering::Relaxed), left, "room for {room}");
+            assert_eq!(lost.untold.load(Ordering::Relaxed), left, "room for {room}");
             assert!(lines.text.is_empty());
 
             // And told when there is room again, on a line of its own, and once.
@@ -411,22 +430,23 @@ mod tests {
             assert_eq!(taken.lines().filter(|line| line.contains(&told)).count(), usize::from(left > 0), "{taken}");
             let next = |line: &str| line.starts_with("1970-") && line.contains(" event=no_send_ring core=7 ");
             assert!(taken.lines().any(next), "{taken}");
-            assert_eq!(lost.load(Ordering::Relaxed), 0);
+            assert_eq!(lost.untold.load(Ordering::Relaxed), 0);
         }
     }
 
     #[test]
     fn the_count_of_lost_lines_stays_until_it_is_written() {
-        let lost = AtomicU64::new(5);
+        let lost = Lost::default();
+        lost.add(5);
         let mut out = Narrow::default();
         let mut lines = three_lines();
         lines.write_out(&mut out, &lost);
-        assert_eq!(lost.load(Ordering::Relaxed), 8);
+        assert_eq!(lost.untold.load(Ordering::Relaxed), 8);
         lines = three_lines();
         // Room for a part of the line that tells of them.
         out.room = lines.text.len() + 40;
         lines.write_out(&mut out, &lost);
-        assert_eq!(lost.load(Ordering::Relaxed), 8);
+        assert_eq!(lost.untold.load(Ordering::Relaxed), 8);
         out = Narrow { room: usize::MAX, ..Narrow::default() };
         lines.write_out(&mut out, &lost);
         let taken = String::from_utf8(out.taken).expect("text");

@@ -4,11 +4,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
 use crate::close_reason::CloseReason;
 use crate::ids::ShardId;
+use crate::limits::{DELIVERY_DELAY_BUCKETS, DELIVERY_DELAYS};
+use crate::protocol::command;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub enum Counter {
     Yields,
     /// Messages queued for a receiver.
     Deliveries,
+    /// Bytes that the kernel has taken for connections.
+    BytesWritten,
     /// Private messages dropped because the receiver's claim had ended.
     StaleFrames,
     /// Private messages that waited for a receiver that was far behind.
@@ -47,12 +52,50 @@ pub enum Counter {
 
 const COUNTERS: usize = Counter::Stalls as usize + 1;
 
+/// What came of a `login`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it all")]
+pub enum LoginResult {
+    LoggedIn,
+    Taken,
+    NoSuchCow,
+    AlreadyLoggedIn,
+    TooManyCows,
+}
+
+impl LoginResult {
+    /// All of them, with their keys.
+    pub const ALL: [(LoginResult, &'static str); 5] = [
+        (LoginResult::LoggedIn, "logged_in"),
+        (LoginResult::Taken, "taken"),
+        (LoginResult::NoSuchCow, "no_such_cow"),
+        (LoginResult::AlreadyLoggedIn, "already_logged_in"),
+        (LoginResult::TooManyCows, "too_many_cows"),
+    ];
+}
+
+/// How long sampled messages took from line to write, over all cores.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Delays {
+    /// By bucket: messages that took at most that long and longer than the one before; the last has no bound.
+    pub counts: [u64; DELIVERY_DELAY_BUCKETS],
+    /// Of all of them together.
+    pub sum: Duration,
+}
+
 /// One core's counters.
 #[derive(Debug, Default)]
 struct Row {
     counters: [AtomicU64; COUNTERS],
     /// Connections that ended or were refused, by reason.
     ended: [AtomicU64; CloseReason::ALL.len()],
+    /// Lines executed, by the command's place in [`command::words`]; the last is of lines that are no command.
+    lines: [AtomicU64; command::COUNT + 1],
+    logins: [AtomicU64; LoginResult::ALL.len()],
+    delays: [AtomicU64; DELIVERY_DELAY_BUCKETS],
+    delays_sum_nanos: AtomicU64,
+    /// Frames that waited in the core's mailbox when it last looked: set, not added to.
+    mailbox_frames: AtomicU64,
 }
 
 /// The counters of all cores.
@@ -69,12 +112,38 @@ impl Metrics {
 
     /// The sum over all cores.
     pub fn total(&self, counter: Counter) -> u64 {
-        self.cores.iter().map(|core| core.counters[counter as usize].load(Ordering::Acquire)).sum()
+        self.sum(|core| &core.counters[counter as usize])
     }
 
     /// Connections that ended or were refused for this reason, over all cores.
     pub fn ended(&self, reason: CloseReason) -> u64 {
-        self.cores.iter().map(|core| core.ended[reason as usize].load(Ordering::Acquire)).sum()
+        self.sum(|core| &core.ended[reason as usize])
+    }
+
+    /// By the command's word, or `None` if they were no command: lines executed, over all cores.
+    pub fn lines(&self) -> impl Iterator<Item = (Option<&'static str>, u64)> {
+        let words = command::words().map(Some).chain([None]);
+        words.enumerate().map(|(place, word)| (word, self.sum(|core| &core.lines[place])))
+    }
+
+    /// Logins with this result, over all cores.
+    pub fn logins(&self, result: LoginResult) -> u64 {
+        self.sum(|core| &core.logins[result as usize])
+    }
+
+    /// How long sampled messages took, over all cores.
+    pub fn delays(&self) -> Delays {
+        let counts = std::array::from_fn(|bucket| self.sum(|core| &core.delays[bucket]));
+        Delays { counts, sum: Duration::from_nanos(self.sum(|core| &core.delays_sum_nanos)) }
+    }
+
+    /// By core: frames that waited in its mailbox when it last looked.
+    pub fn mailbox_frames(&self) -> impl Iterator<Item = u64> {
+        self.cores.iter().map(|core| core.mailbox_frames.load(Ordering::Relaxed))
+    }
+
+    fn sum(&self, cell: impl Fn(&Row) -> &AtomicU64) -> u64 {
+        self.cores.iter().map(|core| cell(core).load(Ordering::Acquire)).sum()
     }
 
     /// Whether a core is unable to accept now.
@@ -120,6 +189,28 @@ impl CoreMetrics {
         add(&self.row().ended[reason as usize], 1);
     }
 
+    /// Counts a line that was executed, by the place of its command, or `None` if it was no command.
+    pub fn add_line(&self, command: Option<usize>) {
+        add(&self.row().lines[command.unwrap_or(command::COUNT)], 1);
+    }
+
+    /// Counts a login.
+    pub fn add_login(&self, result: LoginResult) {
+        add(&self.row().logins[result as usize], 1);
+    }
+
+    /// Counts a sampled message that took this long.
+    pub fn add_delay(&self, delay: Duration) {
+        let bucket = DELIVERY_DELAYS.iter().position(|most| delay <= *most).unwrap_or(DELIVERY_DELAYS.len());
+        add(&self.row().delays[bucket], 1);
+        add(&self.row().delays_sum_nanos, u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Says how many frames wait in the core's mailbox now.
+    pub fn set_mailbox_frames(&self, frames: usize) {
+        self.row().mailbox_frames.store(frames as u64, Ordering::Relaxed);
+    }
+
     fn row(&self) -> &Row {
         &self.metrics.cores[self.shard.index()]
     }
@@ -133,7 +224,7 @@ impl CoreMetrics {
 fn add(cell: &AtomicU64, count: u64) {
     // No other thread writes this cell, so the step need not be atomic. Release: a thread that sees a connection closed sees
     // it accepted.
-    cell.store(cell.load(Ordering::Relaxed) + count, Ordering::Release);
+    cell.store(cell.load(Ordering::Relaxed).wrapping_add(count), Ordering::Release);
 }
 
 #[cfg(test)]

@@ -132,7 +132,7 @@ fn draw(c: &mut Criterion) {
             let text = repeated(TEXTS[3], bytes);
             group.throughput(Throughput::Bytes(text.len() as u64));
             group.bench_with_input(BenchmarkId::new(art.name(), text.len()), &text, |b, text| {
-                b.iter(|| Message::new(tux, black_box(text), false).draw(drawing, rendering).len());
+                b.iter(|| Message::new(tux, black_box(text), false, None).draw(drawing, rendering).len());
             });
         }
     }
@@ -156,7 +156,7 @@ fn scripts(c: &mut Criterion) {
         let text = repeated(piece, bytes);
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_with_input(BenchmarkId::new(name, format!("{bytes}, {columns} columns")), &text, |b, text| {
-            b.iter(|| Message::new(tux, black_box(text), false).draw(drawing, rendering).len());
+            b.iter(|| Message::new(tux, black_box(text), false, None).draw(drawing, rendering).len());
         });
     }
     group.finish();
@@ -243,7 +243,7 @@ fn a_yield() -> Frame {
     let [cow, _] = two_cows(&herd);
     let mut claims = Claims::new(Directory::new(herd.len(), 1, 1).expect("memory"), ShardId::new(0));
     let claim = claims.claim(cow, ConnectionId::new(0)).expect("no other claim");
-    Frame::Yield { message: Message::new(cow, "hi", false), author: claim.owner() }
+    Frame::Yield { message: Message::new(cow, "hi", false, None), author: claim.owner() }
 }
 
 fn builtin() -> Herd {

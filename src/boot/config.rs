@@ -44,6 +44,8 @@ pub struct Config {
     pub(super) keepalive: Option<Duration>,
     pub(super) mailbox_frames: usize,
     pub(super) control: Option<PathBuf>,
+    /// Where to answer scrapes.
+    pub(super) metrics: Option<SocketAddr>,
     /// Least important events to log.
     pub log: Level,
     /// How they are written.
@@ -122,6 +124,7 @@ impl Config {
             keepalive: args.keepalive,
             mailbox_frames: args.mailbox_frames,
             control: args.control.clone(),
+            metrics: args.metrics,
             log: args.log,
             log_format: args.log_format,
         })

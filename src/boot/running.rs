@@ -18,6 +18,7 @@ use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter, Metrics};
 use crate::net::worker::{CoreError, CoreThread, Report};
 use crate::ops::control::Control;
+use crate::ops::health::Health;
 use crate::ops::{ControlError, Handles};
 use crate::policy::limits::Limits;
 
@@ -25,8 +26,10 @@ use crate::policy::limits::Limits;
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
 pub enum ServerError {
-    #[error("cannot listen on {address}: {}", bind_advice(.address, .error))]
+    #[error("cannot listen on {address}: {}", bind_advice("--listen", .address, .error))]
     Bind { address: SocketAddr, error: io::Error },
+    #[error("cannot serve metrics on {address}: {}", bind_advice("--metrics", .address, .error))]
+    BindMetrics { address: SocketAddr, error: io::Error },
     /// It shows only when cores start.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -68,6 +71,7 @@ pub struct Running {
     pub(super) waking: Receiver<Wake>,
     pub(super) log: Log,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) health: Arc<Health>,
     pub(super) manager: ServiceManager,
     pub(super) control: Option<Control>,
     /// Why it drains, if that was asked for before every core accepted.
@@ -152,7 +156,9 @@ impl Running {
     /// is stalled.
     fn check_cores(&mut self, watchdog: &mut Watchdog, now: Instant) {
         for core in &self.cores {
-            match watchdog.check(core.id, core.progress.count(), now) {
+            let health = watchdog.check(core.id, core.progress.count(), now);
+            self.health.record_progress(core.id, watchdog.since(core.id));
+            match health {
                 CoreHealth::Running | CoreHealth::StillStalled => {}
                 CoreHealth::Recovered(stalled) => self.log.emit(Event::CoreRecovered { shard: core.id, stalled }),
                 CoreHealth::Stalled => {
@@ -161,6 +167,7 @@ impl Running {
                 }
             }
         }
+        self.health.set_stalled(!watchdog.all_run());
         if watchdog.all_run() {
             self.manager.alive(now);
         }
@@ -170,6 +177,7 @@ impl Running {
     fn drain_cores(&mut self, cause: &'static str) -> Result<(), ServerError> {
         let began = Instant::now();
         let deadline = began + self.limits.drain_timeout;
+        self.health.set_draining();
         let connections = self.metrics.open();
         self.manager.stopping(&format!("{cause}: draining {connections} connections"));
         self.log.emit(Event::Draining { cause, connections });
@@ -221,13 +229,13 @@ impl Drop for Running {
     }
 }
 
-fn bind_advice(address: &SocketAddr, error: &io::Error) -> String {
+fn bind_advice(flag: &str, address: &SocketAddr, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "address already in use (another server listens there; stop it or choose another --listen)".to_owned()
+            format!("address already in use (another server listens there; stop it or choose another {flag})")
         }
         io::ErrorKind::PermissionDenied if (1..1024).contains(&address.port()) => {
-            format!("{error} (ports below 1024 need privileges; choose another --listen)")
+            format!("{error} (ports below 1024 need privileges; choose another {flag})")
         }
         io::ErrorKind::AddrNotAvailable => format!("{error} (this machine does not have that address)"),
         _ => error.to_string(),

@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::config::{Config, ConfigError};
 use super::notify::ServiceManager;
@@ -23,6 +23,9 @@ use crate::net::core::CoreContext;
 use crate::net::delivery::mesh::Mesh;
 use crate::net::worker::{self, CoreSpec, CoreThread, Report};
 use crate::ops::control::Control;
+use crate::ops::health::Health;
+use crate::ops::http::MetricsListener;
+use crate::ops::{Gauges, Source};
 use crate::policy::addresses::Addresses;
 use crate::policy::limits::Limits;
 use crate::policy::memory_budget::Budget;
@@ -68,11 +71,19 @@ impl Server {
     ) -> Result<Running, ServerError> {
         let Server { config, wakes, waking } = self;
         log_oddities(&config, &log);
+        let started = SystemTime::now();
         let metrics = Metrics::new(config.cores.pins.len());
+        let health = Arc::new(Health::new(config.cores.pins.len()));
         let context = core_context(&config, Arc::clone(&metrics), log.clone())?;
         let (address, listeners) = listener::bind(config.listen, config.cores.pins.len(), config.keepalive)
             .map_err(|error| ServerError::Bind { address: config.listen, error })?;
         let control = config.control.as_deref().map(Control::open).transpose()?;
+        if let Some(address) = config.metrics {
+            let listener =
+                MetricsListener::bind(address).map_err(|error| ServerError::BindMetrics { address, error })?;
+            log.emit(Event::MetricsServed { address: listener.address });
+            listener.serve(source(&config, &context, Arc::clone(&health), started))?;
+        }
         let manager = ServiceManager::from_environment();
         let mesh = Mesh::build(config.cores.pins.len(), config.mailbox_frames)?;
         let limits = Arc::clone(&config.limits);
@@ -85,6 +96,7 @@ impl Server {
             waking,
             log,
             metrics,
+            health,
             manager,
             control,
             cause: None,
@@ -103,11 +115,27 @@ impl Server {
         running.serve_control()?;
         if running.cause.is_none() {
             let status = status(address, &config);
+            running.health.set_ready();
             running.manager.ready(&status);
             running.status = Some(status);
         }
         Ok(running)
     }
+}
+
+/// What a scrape reads.
+fn source(config: &Config, context: &CoreContext, health: Arc<Health>, started: SystemTime) -> Source {
+    let (directory, budget) = (Arc::clone(&context.shards.directory), Arc::clone(&context.budget));
+    let (log, cows, limits) = (context.log.clone(), config.herd.len(), Arc::clone(&context.limits));
+    let gauges = move || Gauges {
+        cows_taken: directory.claimed(),
+        cows,
+        queues_bytes: budget.held_bytes(),
+        queues_bytes_max: budget.bytes_max(),
+        log_lines_lost: log.lines_lost(),
+        connections_max: limits.connections_max,
+    };
+    Source { metrics: Arc::clone(&context.metrics), health, gauges: Box::new(gauges), started }
 }
 
 /// Logs what an operator may not have meant.

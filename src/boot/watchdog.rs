@@ -56,6 +56,11 @@ impl Watchdog {
         }
     }
 
+    /// When a core's progress was last seen to change.
+    pub(super) fn since(&self, core: ShardId) -> Instant {
+        self.0[core.index()].since
+    }
+
     /// Whether no core is stalled.
     pub(super) fn all_run(&self) -> bool {
         self.0.iter().all(|core| !core.is_stalled)

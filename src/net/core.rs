@@ -20,7 +20,7 @@ use crate::directory::Quota;
 use crate::events::Event;
 use crate::faults::{self, Point};
 use crate::ids::{ConnectionId, ConnectionName, ShardId};
-use crate::limits::{BACKLOG_SENDQ_PART, READ_BYTES, VISITED_AT_ONCE};
+use crate::limits::{BACKLOG_SENDQ_PART, DELIVERY_SAMPLED_EVERY, READ_BYTES, VISITED_AT_ONCE};
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter, Metrics};
 use crate::net::connection::{Close, Connection, ConnectionContext};
@@ -95,6 +95,10 @@ pub struct Core {
     /// From then on no line is executed.
     pub(crate) draining: Cell<bool>,
     accepted: Cell<u64>,
+    /// Lines until one is timed again.
+    untimed: Cell<u32>,
+    /// When the line of a message was read that the next flush writes, if it is timed.
+    timed: Cell<Option<Duration>>,
 }
 
 impl Core {
@@ -106,6 +110,7 @@ impl Core {
             backlogs: Arc::clone(&shards.backlogs),
             backlog_bytes: Cell::new(backlog_bytes(&limits)),
             clock: Rc::clone(&reactor.clock),
+            metrics: metrics.clone(),
         };
         Rc::new(Core {
             id,
@@ -135,6 +140,8 @@ impl Core {
             began,
             draining: Cell::new(false),
             accepted: Cell::new(0),
+            untimed: Cell::new(0),
+            timed: Cell::new(None),
         })
     }
 
@@ -267,8 +274,32 @@ impl Core {
         let quota =
             from.shared.as_ref().map(|shared| Quota { held: &shared.cows, cows_max: self.limits().cows_per_address });
         let mut shard = self.shard.borrow_mut();
+        match self.untimed.get() {
+            0 => {
+                self.untimed.set(DELIVERY_SAMPLED_EVERY - 1);
+                shard.time_next(self.server_time());
+            }
+            left => self.untimed.set(left - 1),
+        }
         faults::at(Point::Line, line.bytes.unwrap_or_default());
         shard.on_line_within(from.id, line, quota)
+    }
+
+    /// The next flush writes a message whose line was read then, if that is known. Of several the first counts.
+    pub(crate) fn time_until_flushed(&self, read_at: Option<Duration>) {
+        if read_at.is_some() && self.timed.get().is_none() {
+            self.timed.set(read_at);
+        }
+    }
+
+    /// When the line was read of the timed message that a flush writes now.
+    pub(crate) fn take_timed(&self) -> Option<Duration> {
+        self.timed.take()
+    }
+
+    /// Counts how long the message took whose line was read then, and which is written now.
+    pub(crate) fn record_delay(&self, read_at: Duration) {
+        self.metrics.add_delay(self.began.elapsed().saturating_sub(read_at));
     }
 
     /// Uses the shard in a critical section.

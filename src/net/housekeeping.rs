@@ -16,6 +16,7 @@ pub(crate) async fn run(core: Rc<Core>) {
         core.reactor.sleep(QUEUE_CHECK_INTERVAL).await;
         slow_consumers::cut(&core).await;
         slow_consumers::keep_budget(&core);
+        core.metrics.set_mailbox_frames(core.mesh.waiting());
         if !core.is_draining() && presence::broadcast_pending(&core) {
             core.dirty.schedule_flush();
         }

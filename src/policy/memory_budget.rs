@@ -63,10 +63,20 @@ impl Budget {
         self.reports.iter().map(|core| core.loads.load(Ordering::Relaxed)).sum()
     }
 
+    /// The budget.
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Bytes held for all connections together, by the last check of each core.
+    pub fn held_bytes(&self) -> u64 {
+        let held: i64 = self.reports.iter().map(|core| core.held.load(Ordering::Relaxed)).sum();
+        u64::try_from(held).unwrap_or(0)
+    }
+
     /// Bytes held beyond the budget.
     fn excess(&self) -> u64 {
-        let held: i64 = self.reports.iter().map(|core| core.held.load(Ordering::Relaxed)).sum();
-        u64::try_from(held).unwrap_or(0).saturating_sub(self.bytes_max.load(Ordering::Relaxed))
+        self.held_bytes().saturating_sub(self.bytes_max())
     }
 }
 

@@ -89,6 +89,9 @@ enum Listed {
     History,
 }
 
+/// How many commands there are.
+pub const COUNT: usize = 11;
+
 /// A row of the command table.
 struct Row {
     word: &'static str,
@@ -103,7 +106,7 @@ struct Row {
 
 /// Every command, in the order of `help all`.
 #[rustfmt::skip]
-const COMMANDS: [Row; 11] = {
+const COMMANDS: [Row; COUNT] = {
     use {Gate::*, Listed::*, Throttle::*};
     [
         row("who",     "who [PREFIX]",                          Any,     Help,    Line,   parse_who),
@@ -142,6 +145,23 @@ impl Row {
 }
 
 impl<'a> Command<'a> {
+    /// Its place among [`words`].
+    pub fn place(&self) -> usize {
+        match self {
+            Command::Who(_) => 0,
+            Command::Cows => 1,
+            Command::Login(_) => 2,
+            Command::Say(..) => 3,
+            Command::Yield(_) => 4,
+            Command::Quit => 5,
+            Command::Help | Command::HelpAll => 6,
+            Command::Art(_) => 7,
+            Command::Show(..) => 8,
+            Command::Notify(_) => 9,
+            Command::History(_) => 10,
+        }
+    }
+
     /// Reads a sanitized `line` without its id, sent by a connection of this standing.
     ///
     /// # Errors
@@ -263,6 +283,19 @@ fn unquoted(text: &str, quote: char) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_command_has_the_place_of_its_word() {
+        let registered = Standing::Registered(Name { breed: "tux", number: 1 });
+        for (place, row) in COMMANDS.iter().enumerate() {
+            let standing = if row.gate == Gate::Session { registered } else { Standing::Guest };
+            let rest = ["", " tux", " tux moo", " off"].into_iter();
+            let mut commands = rest.filter_map(|rest| {
+                Command::parse(&format!("{}{rest}", row.word), standing).ok().map(|command| command.place())
+            });
+            assert_eq!(commands.next(), Some(place), "{}", row.word);
+        }
+    }
 
     fn as_tux(line: &str) -> Result<Command<'_>, Refusal<'_>> {
         Command::parse(line, Standing::Registered(Name { breed: "tux", number: 1 }))

@@ -1,6 +1,7 @@
 //! What to do about one line, and what one core sends another. The shard decides it, and `net::delivery::apply` does it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{InFlight, Message, Presence};
 use crate::cows::CowId;
@@ -63,6 +64,16 @@ pub enum Frame {
     Presence(Presence),
     /// The sending core is shutting down and sends nothing more.
     End,
+}
+
+impl Frame {
+    /// When the line of its message was read, by the server's time, if the message is timed.
+    pub fn read_at(&self) -> Option<Duration> {
+        match self {
+            Frame::Say { message, .. } | Frame::Yield { message, .. } => message.read_at(),
+            Frame::Presence(_) | Frame::End => None,
+        }
+    }
 }
 
 /// What a line has made of its sender.

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::effects::{Effects, Forward, Frame, Outcome};
 use super::history::History;
@@ -25,8 +26,10 @@ pub(super) struct Execution<'s> {
     context: &'s ShardContext,
     roster: &'s mut Roster,
     history: &'s History,
-    metrics: &'s CoreMetrics,
+    pub(super) metrics: &'s CoreMetrics,
     from: ConnectionId,
+    /// When the line was read, if its message is timed.
+    read_at: Option<Duration>,
     /// Of the sender's address.
     quota: Option<Quota<'s>>,
     /// Without the reply.
@@ -37,9 +40,10 @@ pub(super) struct Execution<'s> {
 
 impl<'s> Execution<'s> {
     pub(super) fn new(shard: &'s mut Shard, from: ConnectionId, quota: Option<Quota<'s>>) -> Self {
-        let Shard { id, context, roster, history, metrics, .. } = shard;
+        let Shard { id, context, roster, history, metrics, read_at, .. } = shard;
+        let read_at = read_at.take();
         let (effects, blocks) = (Effects::default(), Vec::new());
-        Execution { id: *id, context, roster, history, metrics, from, quota, effects, blocks }
+        Execution { id: *id, context, roster, history, metrics, from, read_at, quota, effects, blocks }
     }
 
     pub(super) fn standing(&self) -> Standing<'s> {
@@ -207,7 +211,7 @@ impl<'s> Execution<'s> {
     /// A message, drawn as it is wanted now: drawing costs the sender, and a fault in it ends the sender's session. Other
     /// renderings are drawn where the message arrives.
     fn message(&self, sender: CowId, text: &str, private: bool, is_wanted: impl Fn(Rendering) -> bool) -> Arc<Message> {
-        let message = Message::new(sender, text, private);
+        let message = Message::new(sender, text, private, self.read_at);
         for rendering in Rendering::all().filter(|&rendering| is_wanted(rendering)) {
             message.draw(self.context.drawing(), rendering);
         }

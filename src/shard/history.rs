@@ -64,7 +64,7 @@ mod tests {
         let long = "moo ".repeat(1000);
         let tux = herd.find("tux", 1).expect("tux");
         for _ in 0..HISTORY_BYTES_MAX / long.len() * 2 {
-            history.record(Message::new(tux, &long, false).body());
+            history.record(Message::new(tux, &long, false, None).body());
         }
         let bytes: usize = history.bodies.iter().map(MessageBody::size_bytes).sum();
         assert_eq!(bytes, history.bytes);

@@ -9,7 +9,7 @@ use super::message::INTO_MEMORY;
 use super::rendering::Rendering;
 use crate::directory::Quota;
 use crate::ids::ConnectionId;
-use crate::metrics::Counter;
+use crate::metrics::{Counter, LoginResult};
 use crate::protocol::command::{Command, Standing};
 use crate::protocol::foreign;
 use crate::protocol::line::Line;
@@ -46,6 +46,7 @@ impl Shard {
         let line_bytes_max = self.context.rules.line_bytes_max;
         let mut execution = Execution::new(self, from, quota);
         let is_foreign = || line.is_tls() || foreign::is_http(&safe, line.bytes.is_ok());
+        let mut place = None;
         let reply = match (line.bytes, &id) {
             _ if execution.standing() == Standing::Guest && is_foreign() => {
                 execution.effects.outcome = Outcome::Foreign;
@@ -54,10 +55,17 @@ impl Shard {
             _ if too_soon => Err(Refusal::SlowDown),
             (Err(_), _) => Err(Refusal::LineTooLong(line_bytes_max)),
             (Ok(_), Err(refusal)) => Err(refusal.clone()),
-            (Ok(_), Ok((_, line))) => {
-                Command::parse(line, execution.standing()).and_then(|command| execution.execute(command))
-            }
+            (Ok(_), Ok((_, line))) => Command::parse(line, execution.standing()).and_then(|command| {
+                place = Some(command.place());
+                execution.execute(command)
+            }),
         };
+        if !too_soon {
+            execution.metrics.add_line(place);
+            if let Some(result) = login_result(place, &reply) {
+                execution.metrics.add_login(result);
+            }
+        }
         let reply = reply.unwrap_or_else(Reply::Refused);
         let mut text = String::with_capacity(32);
         let end = if line.crlf { "\r\n" } else { "\n" };
@@ -68,5 +76,18 @@ impl Shard {
         written.expect(INTO_MEMORY);
         execution.blocks.iter().for_each(|block| text.push_str(block));
         Effects { reply: text.into_bytes(), ..execution.effects }
+    }
+}
+
+/// What came of a line that asked for a login.
+fn login_result(place: Option<usize>, reply: &Result<Reply<'_>, Refusal<'_>>) -> Option<LoginResult> {
+    let is_login = || place == Some(Command::Login("").place());
+    match reply {
+        Ok(Reply::LoggedIn(_)) => Some(LoginResult::LoggedIn),
+        Err(Refusal::Taken(_) | Refusal::EveryTaken(_)) => Some(LoginResult::Taken),
+        Err(Refusal::TooManyCows(_)) => Some(LoginResult::TooManyCows),
+        Err(Refusal::AlreadyLoggedIn(_)) => Some(LoginResult::AlreadyLoggedIn),
+        Err(Refusal::NoSuchCow(_)) if is_login() => Some(LoginResult::NoSuchCow),
+        _ => None,
     }
 }

@@ -9,6 +9,7 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::rendering::Rendering;
 use crate::cows::{Breed, CowId, Herd, small};
@@ -112,21 +113,28 @@ fn with_room_for(bytes: usize) -> String {
 pub struct Message {
     body: MessageBody,
     private: bool,
+    /// When its line was read, if it is timed.
+    read_at: Option<Duration>,
     blocks: [OnceLock<Block>; Rendering::COUNT],
     _held: HeldBytes,
 }
 
 impl Message {
-    /// `text`, sanitized, from `sender`, to one cow or to all; not drawn yet.
-    pub fn new(sender: CowId, text: &str, private: bool) -> Arc<Self> {
+    /// `text`, sanitized, from `sender`, to one cow or to all; not drawn yet. `read_at` has it timed.
+    pub fn new(sender: CowId, text: &str, private: bool, read_at: Option<Duration>) -> Arc<Self> {
         let body = MessageBody { sender, text: text.into(), _held: HeldBytes::new(text.len()) };
         let held = HeldBytes::new(size_of::<Message>());
-        Arc::new(Message { body, private, blocks: Default::default(), _held: held })
+        Arc::new(Message { body, private, read_at, blocks: Default::default(), _held: held })
     }
 
     /// What is said.
     pub fn body(&self) -> &MessageBody {
         &self.body
+    }
+
+    /// When its line was read, by the server's time, if the message is timed.
+    pub fn read_at(&self) -> Option<Duration> {
+        self.read_at
     }
 
     /// Bytes that a receiver gets: of the largest drawing so far, or an upper bound before the first.

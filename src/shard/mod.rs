@@ -24,6 +24,7 @@ mod rendering;
 mod roster;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use backlogs::{Backlogs, InFlight};
 pub use delivery::Delivery;
@@ -102,6 +103,8 @@ pub struct Shard {
     history: History,
     notices: Notices,
     metrics: CoreMetrics,
+    /// When the line that comes next was read, if its message is timed.
+    read_at: Option<Duration>,
 }
 
 impl Shard {
@@ -110,7 +113,12 @@ impl Shard {
         let claims = Claims::new(Arc::clone(&context.directory), id);
         let roster = Roster::new(id, claims, Arc::clone(&context.demand), Rendering::of(context.rules.art));
         let history = History::new(context.rules.history_messages);
-        Shard { id, context, roster, history, notices: Notices::default(), metrics }
+        Shard { id, context, roster, history, notices: Notices::default(), metrics, read_at: None }
+    }
+
+    /// Has the message of the next line timed: it was read at `read_at`, by the server's time.
+    pub fn time_next(&mut self, read_at: Duration) {
+        self.read_at = Some(read_at);
     }
 
     /// The cow that `connection` is registered as.

@@ -16,6 +16,7 @@ mod framing;
 mod herds;
 mod history;
 mod limits;
+mod metrics;
 mod notices;
 mod notify_socket;
 mod ownership;

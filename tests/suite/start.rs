@@ -948,6 +948,7 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
     expect("mailbox-frames", &["[default: 4096]"]);
     expect("control", &["<PATH>", "`cowchat ctl`"]);
     expect("drain-timeout", &["<TIME>", "500ms", "[default: 10s]"]);
+    expect("metrics", &["<ADDR:PORT>", "Prometheus"]);
     expect("log", &["[default: info]", "[possible values: error, warn, info]"]);
     expect("log-format", &["<FORMAT>", "[default: text]", "[possible values: text, json]"]);
     assert!(flags.is_empty(), "flags that this test does not know: {:?}", flags.keys());

@@ -30,6 +30,7 @@ use crate::faults::{self, Point};
 use crate::held_bytes::HeldBytes;
 use crate::ids::{ConnectionId, ConnectionName};
 use crate::limits::SENDQ_MESSAGE_BYTES_MIN;
+use crate::metrics::CoreMetrics;
 use crate::policy::addresses::{ConnectionPermit, Shared};
 use crate::policy::admission::Admitted;
 use crate::policy::flood::Bucket;
@@ -89,6 +90,7 @@ pub(crate) struct ConnectionContext {
     /// More bytes than these of messages from others are much.
     pub(crate) backlog_bytes: Cell<usize>,
     pub(crate) clock: Rc<PollClock>,
+    pub(crate) metrics: CoreMetrics,
 }
 
 /// What a connection's task shares with tasks that have something for it.

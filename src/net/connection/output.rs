@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::send_queue::{Fit, QueueFull, SendQueue};
 use super::{Close, Connection};
 use crate::limits::SENDQ_OWN_BYTES;
+use crate::metrics::Counter;
 use crate::runtime::socket::Socket;
 use crate::shard::Payload;
 
@@ -100,7 +101,9 @@ impl Connection {
     /// Whether the socket is full after that.
     fn write_queued(&self, send: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<bool> {
         let mut queue = self.queue.borrow_mut();
+        let before = queue.bytes();
         let is_full = queue.write_by(self.now(), send)?;
+        self.count_written_bytes(before - queue.bytes());
         self.mark_written(&queue, is_full);
         Ok(is_full)
     }
@@ -115,14 +118,20 @@ impl Connection {
     /// A batch has offered the first `offered` bytes of the queue to the socket, with this result.
     pub(crate) fn record_sent(&self, offered: usize, sent: io::Result<usize>) -> io::Result<()> {
         let mut queue = self.queue.borrow_mut();
-        let was_over = queue.bytes() > SENDQ_OWN_BYTES;
+        let before = queue.bytes();
+        let was_over = before > SENDQ_OWN_BYTES;
         let is_full = queue.record_sent(offered, sent, self.now())?;
+        self.count_written_bytes(before - queue.bytes());
         self.mark_written(&queue, is_full);
         let is_left = !queue.is_empty();
         drop(queue);
         self.wake_writer(is_full, was_over);
         // What the batch did not offer.
         if is_left && !is_full { self.write_again() } else { Ok(()) }
+    }
+
+    fn count_written_bytes(&self, bytes: usize) {
+        self.context.metrics.add(Counter::BytesWritten, bytes as u64);
     }
 
     fn mark_written(&self, queue: &SendQueue, is_full: bool) {

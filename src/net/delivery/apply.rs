@@ -149,7 +149,12 @@ pub(crate) fn deliver(core: &Rc<Core>, frame: Frame) -> Delivered {
         // A cow that was left here and taken elsewhere: first it leaves, then it joins.
         presence::broadcast_presence(core);
     }
-    fanout::deliver(core, |shard, now| shard.on_frame(frame, now)).unwrap_or_default()
+    let read_at = frame.read_at();
+    let delivered = fanout::deliver(core, |shard, now| shard.on_frame(frame, now)).unwrap_or_default();
+    if delivered.receivers > 0 {
+        core.time_until_flushed(read_at);
+    }
+    delivered
 }
 
 /// Ends a connection that has not ended yet, with its last line if there is one for this reason. The caller flushes.

@@ -61,7 +61,7 @@ pub(crate) fn write_alone(core: &Core, connection: &Connection) {
 /// connection is written to by one of them.
 pub(crate) async fn flush(core: &Rc<Core>) {
     presence::broadcast_presence(core);
-    let (mut left, began) = (core.dirty.len(), Instant::now());
+    let (mut left, began, timed) = (core.dirty.len(), Instant::now(), core.take_timed());
     let mut all = Written::default();
     while left > 0 {
         let written = write_some(core, left.min(RING_SENDS));
@@ -75,6 +75,9 @@ pub(crate) async fn flush(core: &Rc<Core>) {
         if left > 0 {
             core.reactor.yield_now().await;
         }
+    }
+    if let Some(read_at) = timed {
+        core.record_delay(read_at);
     }
     core.batch.borrow_mut().clear();
     core.dirty.restart_clock();

@@ -60,6 +60,11 @@ impl Mesh {
         &self.mailboxes[self.me.index()].remote_waker
     }
 
+    /// Frames in this core's mailbox.
+    pub(crate) fn waiting(&self) -> usize {
+        self.mailboxes[self.me.index()].sender.len()
+    }
+
     /// Hands `frame` to a core if its mailbox has room.
     ///
     /// # Errors
