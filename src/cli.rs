@@ -54,7 +54,7 @@ pub enum Mode {
 }
 
 /// Flags of `cowchat serve`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 // A value such as -1 is a wrong value of its flag, not an unknown flag.
 #[command(allow_negative_numbers = true)]
 pub struct ServeArgs {

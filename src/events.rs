@@ -74,6 +74,9 @@ pub enum Event {
     NoSendRing { shard: ShardId },
     InternalFault { connection: ConnectionName, message: &'static str },
     Panicked { thread: String, place: Option<String>, message: &'static str },
+    Reloaded { changed: String },
+    RestartNeeded { flags: String },
+    ReloadFailed { error: String },
     Draining { cause: &'static str, connections: u64 },
     DrainTimedOut { connections: u64 },
     Stopped { connections: u64, says: u64, yields: u64, deliveries: u64, stale: u64, ended: Vec<(CloseReason, u64)> },
@@ -159,6 +162,9 @@ impl Event {
             }
             Event::InternalFault { .. } => (Error, "internal_fault", "a bug ended this session; the others go on"),
             Event::Panicked { .. } => (Error, "panicked", ""),
+            Event::Reloaded { .. } => (Info, "reloaded", ""),
+            Event::RestartNeeded { .. } => (Warn, "restart_needed", "a restart changes these, a reload does not"),
+            Event::ReloadFailed { .. } => (Error, "reload_failed", "nothing changes"),
             Event::Draining { .. } => (Info, "draining", ""),
             Event::DrainTimedOut { .. } => (Warn, "drain_timed_out", "these connections close with output pending"),
             Event::Stopped { .. } => (Info, "stopped", ""),
@@ -199,6 +205,9 @@ impl Event {
             Event::Panicked { thread, place, message } => {
                 put(&[("thread", thread), ("at", &Maybe(place)), ("panic", message)]);
             }
+            Event::Reloaded { changed } => put(&[("changed", changed)]),
+            Event::RestartNeeded { flags } => put(&[("flags", flags)]),
+            Event::ReloadFailed { error } => put(&[("error", error)]),
             Event::Draining { cause, connections } => put(&[("cause", cause), ("connections", connections)]),
             Event::DrainTimedOut { connections } => put(&[("connections", connections)]),
             Event::Stopped { connections, says, yields, deliveries, stale, ended } => {
@@ -243,6 +252,9 @@ mod tests {
             Event::NoSendRing { shard },
             Event::InternalFault { connection, message: "x" },
             Event::Panicked { thread: text(), place: Some(text()), message: "x" },
+            Event::Reloaded { changed: text() },
+            Event::RestartNeeded { flags: text() },
+            Event::ReloadFailed { error: text() },
             Event::Draining { cause: "SIGTERM", connections: 4 },
             Event::DrainTimedOut { connections: 4 },
             Event::Stopped { connections: 4, says: 1, yields: 1, deliveries: 3, stale: 0, ended: vec![] },

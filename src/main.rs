@@ -10,6 +10,7 @@ use cowchat::allocator::Allocator;
 use cowchat::boot::config::{Config, ConfigError};
 use cowchat::boot::invocation::{Invocation, without_controls};
 use cowchat::boot::server::{Server, ServerError};
+use cowchat::boot::signals::Hangup;
 use cowchat::boot::{raise_limits, signals};
 use cowchat::cli::{ConnectArgs, Mode};
 use cowchat::client::{Address, Client, Options};
@@ -68,7 +69,7 @@ fn connect(args: &ConnectArgs) -> anyhow::Result<()> {
     });
     if let Some(handle) = client.handle() {
         let resumed = handle.clone();
-        signals::watch(move |_| handle.stop(), Client::restore_terminal)?;
+        signals::watch(move |_| handle.stop(), Client::restore_terminal, Hangup::Stops)?;
         signals::watch_resume(move || resumed.resume())?;
     }
     Ok(client.run()?)
@@ -79,7 +80,9 @@ fn serve(config: Config) -> Result<(), ServerError> {
     let (level, format) = (config.log, config.log_format);
     let server = Server::new(config);
     let drainer = server.drainer();
-    signals::watch(move |signal| drainer.drain(signal), || {})?;
+    let reloader = drainer.clone();
+    let hangup = Hangup::of_server(move || reloader.reload());
+    signals::watch(move |signal| drainer.drain(signal), || {}, hangup)?;
     // When it is dropped, it writes what is left.
     let writer = LogWriter::start(level, format)?;
     panics::log_to(writer.log());

@@ -32,7 +32,8 @@ pub struct Invocation {
 }
 
 /// Why the program does not run: a wrong flag or variable, or `--help` or `--version`.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.one_line())]
 pub struct Usage(clap::Error);
 
 /// A variable that begins like one of the program and is none.
@@ -96,6 +97,13 @@ impl Usage {
             self.print();
         }
         code
+    }
+
+    /// Its error without the advice after it.
+    fn one_line(&self) -> String {
+        let text = self.0.render().to_string();
+        let first = text.lines().next().unwrap_or_default();
+        without_controls(first.strip_prefix("error: ").unwrap_or(first))
     }
 
     fn print(&self) {

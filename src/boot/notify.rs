@@ -1,4 +1,4 @@
-//! What a service manager such as systemd is told: the server is ready, is alive, stops.
+//! What a service manager such as systemd is told: the server is ready, reloads, is alive, stops.
 //!
 //! Nothing happens unless `NOTIFY_SOCKET` names a socket. `sd_notify` spells the messages. The socket is our own, since that
 //! crate opens one for each message and waits for room in it: this one is open from the start, so that a server without
@@ -31,6 +31,13 @@ impl ServiceManager {
     /// The server accepts; `status` is shown beside its state.
     pub(super) fn ready(&self, status: &str) {
         self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    }
+
+    /// The server reads its configuration again, until the next [`ServiceManager::ready`].
+    pub(super) fn reloading(&self) {
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            self.tell(&[NotifyState::Reloading, now]);
+        }
     }
 
     /// Every core makes progress. Called often; sends no more than the manager asks for.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Instant;
 
-use super::config::ConfigError;
+use super::config::{Config, ConfigError};
 use super::machine;
 use super::notify::ServiceManager;
+use super::reload::{Read, Reloader};
 use super::watchdog::{CoreHealth, Watchdog};
 use crate::close_reason::CloseReason;
 use crate::events::Event;
@@ -46,10 +47,13 @@ pub enum ServerError {
 #[derive(Debug)]
 pub(super) enum Wake {
     Drain(&'static str),
+    Reload,
+    /// What a reload has read.
+    Reread(Box<Read>),
     Core(Report),
 }
 
-/// Asks a server to drain: from any thread, before, while and after it runs.
+/// Asks a server to drain, or to reload: from any thread, before, while and after it runs.
 #[derive(Debug, Clone)]
 pub struct Drainer(pub(super) Sender<Wake>);
 
@@ -59,13 +63,18 @@ impl Drainer {
         // A server that has ended does not listen.
         let _ = self.0.send(Wake::Drain(cause));
     }
+
+    /// Asks it to read its configuration again; one that drains does not.
+    pub fn reload(&self) {
+        let _ = self.0.send(Wake::Reload);
+    }
 }
 
 /// A server whose cores run. Dropping it drains them and does not wait for that.
 #[derive(Debug)]
 pub struct Running {
     pub(super) address: SocketAddr,
-    pub(super) limits: Arc<Limits>,
+    pub(super) reloader: Reloader,
     pub(super) cores: Vec<CoreThread>,
     pub(super) wakes: Sender<Wake>,
     pub(super) waking: Receiver<Wake>,
@@ -77,6 +86,8 @@ pub struct Running {
     /// Why it drains, if that was asked for before every core accepted.
     pub(super) cause: Option<&'static str>,
     pub(super) status: Option<String>,
+    /// What its status says, beside the limits.
+    pub(super) place: Place,
 }
 
 impl Running {
@@ -134,6 +145,9 @@ impl Running {
                     self.cause = Some(cause);
                     break;
                 }
+                // Read when it has started.
+                Wake::Reload => self.reloader.is_asked = true,
+                Wake::Reread(_) => {}
             }
         }
         Ok(())
@@ -142,13 +156,39 @@ impl Running {
     /// Watches the cores until a drain is asked for; a core that ends before ends the server.
     fn supervise(&mut self) -> Result<&'static str, ServerError> {
         let mut watchdog = Watchdog::new(self.cores.len(), Instant::now());
+        let mut checked = Instant::now();
         loop {
-            match self.waking.recv_timeout(WATCH_INTERVAL) {
+            self.read_again_if_asked();
+            match self.waking.recv_timeout(WATCH_INTERVAL.saturating_sub(checked.elapsed())) {
                 Ok(Wake::Drain(cause)) => return Ok(cause),
                 Ok(Wake::Core(Report::Ended(shard, result))) => return Err(ended_early(shard, result)),
-                Ok(Wake::Core(Report::Ready)) => {}
-                Err(_) => self.check_cores(&mut watchdog, Instant::now()),
+                Ok(Wake::Reload) => self.reloader.is_asked = true,
+                Ok(Wake::Reread(read)) => self.reload(*read),
+                Ok(Wake::Core(Report::Ready)) | Err(_) => {}
             }
+            // Not only when nothing else happens: SIGHUP may come all the time.
+            if checked.elapsed() >= WATCH_INTERVAL {
+                checked = Instant::now();
+                self.check_cores(&mut watchdog, checked);
+            }
+        }
+    }
+
+    /// Starts a reload if one is asked for and none is under way.
+    fn read_again_if_asked(&mut self) {
+        let wakes = self.wakes.clone();
+        // A server that has ended does not listen.
+        if self.reloader.start(move |read| _ = wakes.send(Wake::Reread(Box::new(read)))) {
+            self.manager.reloading();
+        }
+    }
+
+    /// Ends a reload with what it has read.
+    pub(super) fn reload(&mut self, read: Read) {
+        self.reloader.end(read, &self.cores, &self.log);
+        if let Some(status) = &mut self.status {
+            *status = self.place.status(&self.reloader.settings.limits);
+            self.manager.ready(status);
         }
     }
 
@@ -176,7 +216,7 @@ impl Running {
     /// Has every core drain, and waits for them until the timeout.
     fn drain_cores(&mut self, cause: &'static str) -> Result<(), ServerError> {
         let began = Instant::now();
-        let deadline = began + self.limits.drain_timeout;
+        let deadline = began + self.reloader.settings.limits.drain_timeout;
         self.health.set_draining();
         let connections = self.metrics.open();
         self.manager.stopping(&format!("{cause}: draining {connections} connections"));
@@ -219,6 +259,24 @@ impl Running {
             stale: total(Counter::StaleFrames),
             ended: CloseReason::ALL.into_iter().filter_map(count).collect(),
         });
+    }
+}
+
+/// Where a server listens, and with how many cows.
+#[derive(Debug)]
+pub(super) struct Place(String);
+
+impl Place {
+    pub(super) fn new(address: SocketAddr, config: &Config) -> Self {
+        let (cores, cows, of_each) = (config.cores.pins.len(), config.herd.len(), config.herd.size());
+        let plural = if cores == 1 { "" } else { "s" };
+        Place(format!("listening on {address} ({cores} core{plural}, {cows} cows, {of_each} of each"))
+    }
+
+    /// The status of a server with these limits.
+    pub(super) fn status(&self, limits: &Limits) -> String {
+        let Limits { connections_max, connections_per_address, .. } = limits;
+        format!("{}, {connections_max} connections, {connections_per_address} of an address)", self.0)
     }
 }
 

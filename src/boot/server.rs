@@ -5,15 +5,15 @@
 //! stdout and the thread that writes the log are the caller's.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Instant, SystemTime};
 
 use super::config::{Config, ConfigError};
 use super::notify::ServiceManager;
-use super::running::Wake;
+use super::reload::Reloader;
 pub use super::running::{Drainer, Running, ServerError};
+use super::running::{Place, Wake};
 use crate::events::Event;
 use crate::ids::ShardId;
 use crate::limits::HISTORY_BYTES_MAX;
@@ -27,7 +27,6 @@ use crate::ops::health::Health;
 use crate::ops::http::MetricsListener;
 use crate::ops::{Gauges, Source};
 use crate::policy::addresses::Addresses;
-use crate::policy::limits::Limits;
 use crate::policy::memory_budget::Budget;
 use crate::runtime::listener;
 use crate::shard;
@@ -86,11 +85,17 @@ impl Server {
         }
         let manager = ServiceManager::from_environment();
         let mesh = Mesh::build(config.cores.pins.len(), config.mailbox_frames)?;
-        let limits = Arc::clone(&config.limits);
         // Before the first core: if another one cannot start, its drop drains those that have.
         let mut running = Running {
             address,
-            limits,
+            reloader: Reloader::new(
+                config.settings.clone(),
+                config.cores.pins.len(),
+                config.herd.len(),
+                histories(&config),
+                &context,
+            ),
+            place: Place::new(address, &config),
             cores: Vec::new(),
             wakes,
             waking,
@@ -114,7 +119,7 @@ impl Server {
         running.wait_until_ready()?;
         running.serve_control()?;
         if running.cause.is_none() {
-            let status = status(address, &config);
+            let status = running.place.status(&config.settings.limits);
             running.health.set_ready();
             running.manager.ready(&status);
             running.status = Some(status);
@@ -156,9 +161,7 @@ fn log_oddities(config: &Config, log: &Log) {
 }
 
 fn core_context(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<CoreContext, ConfigError> {
-    let (cores, limits) = (config.cores.pins.len(), &config.limits);
-    // Histories stay, so they have room of their own: they must not get connections cut.
-    let histories = if config.rules.history_messages > 0 { cores as u64 * HISTORY_BYTES_MAX as u64 } else { 0 };
+    let (cores, limits) = (config.cores.pins.len(), &config.settings.limits);
     let exempt = limits.address_exempt.clone();
     Ok(CoreContext {
         shards: shard::ShardContext::new(Arc::clone(&config.herd), cores, config.rules)?,
@@ -166,33 +169,31 @@ fn core_context(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<Core
         log,
         began: Instant::now(),
         addresses: Addresses::new(limits.connections_per_address, exempt, limits.connect_rate),
-        budget: Budget::new(limits.queues_bytes_total.saturating_add(histories), cores),
+        budget: Budget::new(limits.queues_bytes_total.saturating_add(histories(config)), cores),
         limits: Arc::clone(limits),
-        motd: config.motd.clone(),
+        motd: config.settings.motd.clone(),
     })
 }
 
-fn status(address: SocketAddr, config: &Config) -> String {
-    let (cores, cows, of_each) = (config.cores.pins.len(), config.herd.len(), config.herd.size());
-    let plural = if cores == 1 { "" } else { "s" };
-    let Limits { connections_max, connections_per_address, .. } = *config.limits;
-    format!(
-        "listening on {address} ({cores} core{plural}, {cows} cows, {of_each} of each, {connections_max} connections, \
-         {connections_per_address} of an address)"
-    )
+/// Room for the histories of all cores. They stay, so it is their own: they must not get connections cut.
+fn histories(config: &Config) -> u64 {
+    if config.rules.history_messages > 0 { config.cores.pins.len() as u64 * HISTORY_BYTES_MAX as u64 } else { 0 }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpStream;
+    use std::net::{SocketAddr, TcpStream};
+    use std::rc::Rc;
     use std::time::Duration;
 
     use clap::Parser;
 
     use super::*;
+    use crate::boot::settings::Settings;
     use crate::cli::{Cli, Mode};
     use crate::log::LogWriter;
+    use crate::net::core::Core;
 
     /// How long a test waits before it fails.
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -248,6 +249,27 @@ mod tests {
         running.wait().expect("no core fails");
         core.ask(Box::new(move |_| reply.send((100, ShardId::new(0))).expect("the test waits")));
         assert_eq!(replies.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    #[test]
+    fn a_reload_gives_every_core_its_limits() {
+        let (server, writer) = server();
+        let mut running = server.start(writer.log()).expect("a free port");
+        let flags = ["cowchat", "serve", "--connections-max", "1", "--drain-timeout", "1s"];
+        let Mode::Serve(args) = Cli::parse_from(flags).mode else { panic!("serve") };
+        running.reload(Ok(Settings::new(&args, 1, 24).expect("good flags")));
+        let (told, heard) = mpsc::channel();
+        let tell = move |core: &Rc<Core>| told.send(core.limits().connections_max).expect("the test waits");
+        running.cores[0].handle().ask(Box::new(tell));
+        assert_eq!(heard.recv_timeout(PATIENCE), Ok(1));
+        assert!(running.status().is_some_and(|status| status.contains(", 1 connections, ")));
+        let address = running.addresses()[0];
+        let _first = logged_in(address);
+        let mut refusal = String::new();
+        TcpStream::connect(address).and_then(|mut second| second.read_to_string(&mut refusal)).expect("a last line");
+        assert_eq!(refusal, "error: server is full\n");
+        running.drain("a test");
+        running.wait().expect("no core fails");
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Signals: the first SIGTERM, SIGINT or SIGHUP asks for a drain.
+//! Signals: the first SIGTERM, SIGINT or SIGHUP asks for a drain; without a terminal SIGHUP asks a server for a reload.
 //!
-//! After that SIGTERM or SIGINT ends the process at once. SIGHUP does not, since a terminal that closes sends more than
-//! one. SIGXFSZ ends nothing.
+//! After the first, SIGTERM or SIGINT ends the process at once. SIGHUP does not, since a terminal that closes sends more
+//! than one. SIGXFSZ ends nothing.
 
 #![expect(unsafe_code, reason = "the mask of signals is set by libc")]
 
@@ -25,6 +25,24 @@ pub fn survive_file_size_limit() -> io::Result<()> {
     flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
+/// What SIGHUP means.
+pub enum Hangup {
+    /// The terminal is gone: it stops the process like SIGTERM, unless the process was started with it ignored.
+    Stops,
+    /// It calls this.
+    Calls(Box<dyn Fn() + Send>),
+}
+
+impl Hangup {
+    /// What it means to a server. A terminal sends it when it closes, and the server must not survive that unnoticed. A
+    /// server without a terminal, or under nohup, gets it from an operator.
+    pub fn of_server(reload: impl Fn() + Send + 'static) -> Self {
+        // Without a controlling terminal this fails (tty(4), ENXIO).
+        let has_terminal = std::fs::File::open("/dev/tty").is_ok();
+        if has_terminal && !is_ignored(SIGHUP) { Hangup::Stops } else { Hangup::Calls(Box::new(reload)) }
+    }
+}
+
 /// Calls `on_first` with the name of the first signal to stop. On the second it calls `before_exit`, and exits. Call it
 /// before there are other threads: they inherit which signals are blocked.
 ///
@@ -33,15 +51,22 @@ pub fn survive_file_size_limit() -> io::Result<()> {
 pub fn watch(
     on_first: impl FnOnce(&'static str) + Send + 'static,
     before_exit: impl FnOnce() + Send + 'static,
+    hangup: Hangup,
 ) -> io::Result<()> {
     unblock(&[SIGTERM, SIGINT, SIGHUP])?;
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    // nohup starts a server that outlives its terminal.
-    if !is_ignored(SIGHUP) {
+    // nohup starts a process that outlives its terminal.
+    if matches!(hangup, Hangup::Calls(_)) || !is_ignored(SIGHUP) {
         signals.add_signal(SIGHUP)?;
     }
     let watch = move || {
-        let mut signals = signals.forever();
+        let mut signals = signals.forever().filter(|signal| match &hangup {
+            Hangup::Calls(call) if *signal == SIGHUP => {
+                call();
+                false
+            }
+            _ => true,
+        });
         if let Some(first) = signals.next() {
             on_first(signal_name(first).unwrap_or("a signal"));
         }

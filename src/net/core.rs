@@ -156,7 +156,6 @@ impl Core {
     }
 
     /// From now on these limits hold, and new connections get this greeting.
-    #[allow(dead_code, reason = "a reload of the configuration will use it")]
     pub(crate) fn reload(&self, limits: Arc<Limits>, motd: Option<Arc<[u8]>>) {
         self.context.backlog_bytes.set(backlog_bytes(&limits));
         self.limits.replace(limits);

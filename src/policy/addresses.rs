@@ -129,7 +129,6 @@ impl Addresses {
     }
 
     /// From now on these hold, for new connections.
-    #[allow(dead_code, reason = "a reload of the configuration will use it")]
     pub fn set_limits(&self, connections_max: usize, exempt: Networks, connect_rate: Option<ConnectRate>) {
         let mut table = self.lock();
         (table.connections_max, table.exempt, table.connect_rate) = (connections_max, exempt, connect_rate);

@@ -22,6 +22,7 @@ mod notify_socket;
 mod ownership;
 mod protocol_page;
 mod readers;
+mod reload;
 mod rendering;
 mod server_faults;
 mod service_unit;

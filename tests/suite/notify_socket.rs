@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
-use crate::support::{GUARD, Scratch, Server, serve, set_soft_limit};
+use crate::support::{GUARD, Scratch, Server, serve, set_soft_limit, without_terminal};
 use rustix::process::Resource;
 
 /// A watchdog timeout so short that the server sends a sign of life whenever its supervisor has looked at the cores.
@@ -83,6 +83,7 @@ impl Drop for Listening {
 /// A server that is told of this socket, and of a watchdog if there is one.
 fn started(notify_socket: &OsStr, watchdog_usec: Option<&str>) -> Server {
     let mut command = serve(&["--cores", "2"]);
+    without_terminal(&mut command);
     command.env("NOTIFY_SOCKET", notify_socket).envs(watchdog_usec.map(|usec| ("WATCHDOG_USEC", usec)));
     Server::started(command)
 }
@@ -177,6 +178,22 @@ fn trace(request: libc::c_uint, thread: libc::pid_t) {
 fn is_in_its_ring(thread: libc::pid_t) -> bool {
     let call = std::fs::read_to_string(format!("/proc/{thread}/syscall")).expect("it is traced");
     call.split(' ').next() == Some(&libc::SYS_io_uring_enter.to_string())
+}
+
+#[test]
+fn a_manager_is_told_when_a_reload_begins_and_ends() {
+    let socket = Socket::bind();
+    let listening = Listening::to(&socket.socket);
+    let server = started(socket.path.as_os_str(), None);
+    assert_eq!(listening.next(), ready(&server));
+    for _ in 0..3 {
+        server.signal("HUP");
+        let reloading = listening.next();
+        let began = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").expect("it reloads, and says since when");
+        assert!(began.trim_end().parse::<u64>().is_ok_and(|began| began > 0), "{began}");
+        assert_eq!(listening.next(), ready(&server));
+    }
+    assert_it_ends_when_asked_to(server);
 }
 
 #[test]

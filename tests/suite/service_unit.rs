@@ -5,7 +5,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Client, Scratch, Server, bpf, confine, connect_narrow, serve, wait_until};
+use crate::support::{Client, Scratch, Server, bpf, confine, connect_narrow, serve, wait_until, without_terminal};
 use clap::Parser;
 use cowchat::cli::Cli;
 use cowchat::limits::{DESCRIPTORS_MIN, DRAIN_TIMEOUT, LOG_WAIT_MAX, STALL_NOTICED, WATCH_INTERVAL};
@@ -112,6 +112,7 @@ fn a_server_needs_no_system_call_that_the_unit_forbids() {
     let notify = std::os::unix::net::UnixDatagram::bind(files.join("notify")).expect("a directory of the test's own");
     let flags = ["--cores", "2", "--herd", "21", "--history", "9", "--motd", &motd, "--cow-dir", files.path()];
     let mut command = serve(&flags);
+    without_terminal(&mut command);
     command.env("NOTIFY_SOCKET", files.join("notify")).env("WATCHDOG_USEC", "500000");
     kill_at_any_but(&mut command, &allowed());
     let mut server = Server::started(command);
@@ -154,6 +155,8 @@ fn a_server_needs_no_system_call_that_the_unit_forbids() {
         let mut signs = [0; 4096];
         let length = notify.recv(&mut signs).expect("it is ready");
         assert!(signs[..length].starts_with(b"READY=1\n"));
+        server.signal("HUP");
+        server.log_event("reloaded", &[]);
         server.signal("TERM");
         assert_eq!(server.wait().code(), Some(0), "it ends well");
     });
@@ -207,6 +210,7 @@ fn its_times_and_limits_fit_the_servers_own() {
     assert!(seconds("WatchdogSec") / 2 > STALL_NOTICED + WATCH_INTERVAL, "a stall is logged before it is fatal");
     assert!(word("LimitNOFILE").parse::<u64>().expect("a number") > DESCRIPTORS_MIN);
     assert_eq!(word("Type"), "notify");
+    assert_eq!(words("ExecReload"), ["/bin/kill", "-HUP", "$MAINPID"], "README: a reload");
     assert_eq!(word("RestartPreventExitStatus"), "2", "main.rs: something has to be changed first");
     assert!(Cli::try_parse_from(words("ExecStart")).is_ok(), "it can be started like that");
 }

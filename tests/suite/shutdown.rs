@@ -9,14 +9,15 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::Instant;
 
 use crate::support::{
-    Client, GUARD, Guarded, LAST_LINE, NO_USERS, ROOMY, Server, all_cows, connect_narrow, count_of, message, numbered,
-    say_bytes, serve, set_soft_limit,
+    Client, GUARD, Guarded, LAST_LINE, NO_USERS, ROOMY, Server, all_cows, at_a_terminal, connect_narrow, cores,
+    count_of, message, numbered, say_bytes, serve, set_soft_limit,
 };
 use rustix::process::Resource;
 
@@ -36,6 +37,13 @@ fn messages(from: &str, private: bool, numbers: std::ops::Range<u32>) -> String 
     numbers.map(|number| template.replace("message 00000", &format!("message {number:05}"))).collect()
 }
 
+/// A server with the terminal that it runs at, as one that is typed at a shell.
+fn server_at_a_terminal() -> (Server, OwnedFd) {
+    let mut command = serve(&[&["--cores", &cores()], &PATIENT[..]].concat());
+    let terminal = at_a_terminal(&mut command);
+    (Server::started(command), terminal)
+}
+
 fn assert_it_drained(server: &mut Server) {
     assert_eq!(server.wait().code(), Some(0));
     server.log_event("stopped", &[]);
@@ -45,7 +53,7 @@ fn assert_it_drained(server: &mut Server) {
 #[test]
 fn every_connection_gets_the_last_line_and_then_the_end() {
     for signal in ["TERM", "INT", "HUP"] {
-        let mut server = Server::with(&PATIENT);
+        let (mut server, _terminal) = server_at_a_terminal();
         let clients = [
             server.connect_on(0),
             server.login_on(0, "tux"),
@@ -203,7 +211,7 @@ fn a_second_signal_ends_a_drain_at_once() {
     for (first, second, code) in
         [("TERM", "TERM", 143), ("INT", "INT", 130), ("INT", "TERM", 143), ("HUP", "TERM", 143)]
     {
-        let mut server = Server::with(&PATIENT);
+        let (mut server, _terminal) = server_at_a_terminal();
         let _unread = client_that_never_reads(&server);
         let mut witness = server.login("tux");
         server.signal(first);
@@ -218,6 +226,7 @@ fn a_second_signal_ends_a_drain_at_once() {
 fn signals_blocked_at_the_start_stop_it_nevertheless() {
     for signal in ["TERM", "INT", "HUP"] {
         let mut command = serve(&[&["--cores", "2"], &PATIENT[..]].concat());
+        let _terminal = at_a_terminal(&mut command);
         let block = || {
             let mut all = std::mem::MaybeUninit::uninit();
             // SAFETY: the first call initializes the set, and the second reads it.
@@ -239,7 +248,7 @@ fn signals_blocked_at_the_start_stop_it_nevertheless() {
 
 #[test]
 fn a_second_hangup_does_not_cut_a_drain_short() {
-    let mut server = Server::with(&PATIENT);
+    let (mut server, _terminal) = server_at_a_terminal();
     let mut client = server.login("tux");
     let silent = client_that_never_reads(&server);
     server.signal("HUP");
@@ -248,6 +257,16 @@ fn a_second_hangup_does_not_cut_a_drain_short() {
     assert!(client.read_to_end().ends_with(LAST_LINE));
     silent.reset();
     assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn a_server_whose_terminal_closes_drains() {
+    let (mut server, terminal) = server_at_a_terminal();
+    let mut client = server.login("tux");
+    drop(terminal);
+    assert_eq!(client.read_to_end(), LAST_LINE);
+    assert_it_drained(&mut server);
+    server.log_event("draining", &[("cause", "SIGHUP")]);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -14,7 +15,8 @@ use std::thread;
 
 use super::{GUARD, count_of};
 use rustix::io::ioctl_fionbio;
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, ioctl_tiocsctty, prlimit, setsid};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 
 /// On how many cores servers run: 2, or as many as `COWCHAT_TEST_CORES` says.
 pub fn cores() -> String {
@@ -47,6 +49,27 @@ pub fn serve(flags: &[&str]) -> Command {
     let mut command = cowchat();
     command.args(["serve", "--listen", "127.0.0.1:0"]).args(flags);
     command
+}
+
+/// Starts `command` without a controlling terminal, as a service manager does.
+pub fn without_terminal(command: &mut Command) {
+    // SAFETY: between fork and exec the closure makes one system call; it takes no lock and no memory.
+    unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
+}
+
+/// Starts `command` with a controlling terminal of its own, which closes when the descriptor does.
+pub fn at_a_terminal(command: &mut Command) -> OwnedFd {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let window = openpt(flags).expect("a pseudo-terminal");
+    grantpt(&window).and_then(|()| unlockpt(&window)).expect("it is this process's own");
+    let terminal = ioctl_tiocgptpeer(&window, flags).expect("the other side");
+    let lead_session = move || {
+        setsid()?;
+        Ok(ioctl_tiocsctty(&terminal)?)
+    };
+    // SAFETY: between fork and exec the closure makes two system calls; it takes no lock and no memory.
+    unsafe { command.pre_exec(lead_session) };
+    window
 }
 
 /// Has the kernel ask `program`, in the BPF of seccomp(2), about each system call of what `command` starts.
