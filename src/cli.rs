@@ -21,9 +21,11 @@ use crate::log::Format;
 use crate::policy::networks::Networks;
 use crate::protocol::art::Art;
 
+mod config;
 mod ctl;
 mod values;
 
+pub use config::ConfigArgs;
 pub use ctl::{ControlCommand, CtlArgs};
 
 /// A chat server where everybody is a cow.
@@ -51,6 +53,8 @@ pub enum Mode {
     Connect(ConnectArgs),
     /// Ask a running server of this machine: its counters and connections, or to close some
     Ctl(CtlArgs),
+    /// Show how a server would be configured, and by what; check a configuration file, or write one
+    Config(ConfigArgs),
 }
 
 /// Flags of `cowchat serve`.
@@ -58,6 +62,10 @@ pub enum Mode {
 // A value such as -1 is a wrong value of its flag, not an unknown flag.
 #[command(allow_negative_numbers = true)]
 pub struct ServeArgs {
+    /// Read flags from this TOML file, each under its name without dashes; a flag or a variable wins over it
+    #[arg(long, value_name = "FILE", env = "COWCHAT_CONFIG")]
+    pub config: Option<PathBuf>,
+
     /// Address and port to listen on, IPv4 or IPv6 (as `[::1]:1337`); port 0 picks a free one
     #[arg(long, value_name = "ADDR:PORT", env = "COWCHAT_LISTEN", default_value = "127.0.0.1:1337", value_parser = address)]
     pub listen: SocketAddr,

@@ -415,6 +415,9 @@ pub const COW_FILE_DEPTH_MAX: usize = 16;
 /// Breeds from files: a `cows` reply with all of them, 34 bytes each, stays below [`SENDQ_OWN_BYTES`].
 pub const COW_FILES_MAX: usize = 1000;
 
+/// Largest file of `--config`: each flag with a page of comment.
+pub const CONFIG_FILE_BYTES_MAX: usize = 64 * 1024;
+
 /// Longest `--motd` file in bytes: a greeting counts as a reply, see [`SENDQ_OWN_BYTES`].
 pub const MOTD_BYTES_MAX: usize = 64 * 1024;
 

@@ -8,10 +8,10 @@ use std::process::ExitCode;
 
 use cowchat::allocator::Allocator;
 use cowchat::boot::config::{Config, ConfigError};
-use cowchat::boot::invocation::{Invocation, without_controls};
+use cowchat::boot::invocation::{Invocation, Usage};
 use cowchat::boot::server::{Server, ServerError};
 use cowchat::boot::signals::Hangup;
-use cowchat::boot::{raise_limits, signals};
+use cowchat::boot::{raise_limits, signals, without_controls};
 use cowchat::cli::{ConnectArgs, Mode};
 use cowchat::client::{Address, Client, Options};
 use cowchat::log::LogWriter;
@@ -37,7 +37,9 @@ fn main() -> ExitCode {
                 // A closed stderr takes nothing.
                 let _ = writeln!(io::stderr(), "cowchat: {text}");
             });
-            let must_change = error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(ServerError::Config(_)));
+            let must_change = error.is::<ConfigError>()
+                || error.is::<Usage>()
+                || matches!(error.downcast_ref(), Some(ServerError::Config(_)));
             ExitCode::from(if must_change { 2 } else { 1 })
         }
     }
@@ -51,6 +53,10 @@ fn run(invocation: &Invocation) -> anyhow::Result<()> {
         }
         Mode::Connect(args) => connect(args)?,
         Mode::Ctl(args) => ctl::run(args)?,
+        Mode::Config(args) => {
+            let page = Invocation::config_page(args)?;
+            io::stdout().write_all(page.as_bytes())?;
+        }
     }
     Ok(())
 }

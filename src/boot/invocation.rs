@@ -3,14 +3,17 @@
 //! An empty variable sets nothing. An error in a variable names the variable, not its flag. A variable that begins with
 //! `COWCHAT_` and is no flag's gets a warning.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, CommandFactory, FromArgMatches};
 
-use crate::cli::Cli;
+use super::config_file::{ConfigFile, ConfigFileError};
+use super::config_page;
+use super::flag_text::{nearest, one_line, variable, without_controls};
+use crate::cli::{Cli, ConfigArgs, Mode};
 use crate::last_words;
 
 /// How all variables of the program begin.
@@ -18,9 +21,6 @@ const VARIABLE_PREFIX: &str = "COWCHAT_";
 
 /// The variable that arms faults in a build for tests (`faults.rs`), which is no flag.
 const FAULTS_VARIABLE: &str = "COWCHAT_FAULTS";
-
-/// From this likeness on, of 1, an unknown variable counts as a misspelt one.
-const ALIKE: f64 = 0.8;
 
 /// Flags, and the variables that set some of them.
 #[derive(Debug)]
@@ -33,8 +33,14 @@ pub struct Invocation {
 
 /// Why the program does not run: a wrong flag or variable, or `--help` or `--version`.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", self.one_line())]
-pub struct Usage(clap::Error);
+pub enum Usage {
+    /// What clap says.
+    #[error("{}", one_line(.0))]
+    Flags(clap::Error),
+    /// The file of `--config` is wrong.
+    #[error(transparent)]
+    File(#[from] ConfigFileError),
+}
 
 /// A variable that begins like one of the program and is none.
 #[derive(Debug, Clone)]
@@ -50,16 +56,53 @@ impl Invocation {
     /// # Errors
     /// What clap says instead.
     pub fn read() -> Result<Self, Usage> {
-        let arguments: Vec<OsString> = std::env::args_os().collect();
-        let mut command = Cli::command().mut_subcommands(|sub| sub.mut_args(unset_if_empty));
+        Invocation::of(std::env::args_os().collect()).map(|(invocation, _)| invocation)
+    }
+
+    /// Of these arguments and the process's environment; and the text of `cowchat config` with the same flags.
+    fn of(arguments: Vec<OsString>) -> Result<(Self, String), Usage> {
+        let unbuilt = Cli::command().mut_subcommands(|sub| sub.mut_args(unset_if_empty));
         // clap panics over the name of an argument of a subcommand that it has not built.
+        let mut command = unbuilt.clone();
         command.build();
         let set_by_variable = set_by_variable(&command, &arguments);
-        let cli = command.try_get_matches_from_mut(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
-        match cli {
-            Ok(cli) => Ok(Invocation { cli, set_by_variable }),
-            Err(error) => Err(Usage(named_by_variable(error, &set_by_variable))),
+        let parse = |command: &clap::Command| {
+            let matches = command.clone().try_get_matches_from(&arguments);
+            let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+            parsed.map_err(|error| Usage::Flags(named_by_variable(error, &set_by_variable)))
+        };
+        let (mut cli, mut matches) = parse(&command)?;
+        let mut file = ConfigFile::default();
+        if let Mode::Serve(args) = &cli.mode
+            && let Some(path) = &args.config
+        {
+            file = ConfigFile::read(path, &command)?;
+            // A built command would take one flag for another after that.
+            let mut with_defaults = file.as_defaults(unbuilt);
+            with_defaults.build();
+            (cli, matches) = parse(&with_defaults)?;
         }
+        let page = match (&cli.mode, matches.subcommand()) {
+            (Mode::Serve(_), Some((_, serve))) => config_page::in_force(&command, serve, &file),
+            _ => String::new(),
+        };
+        Ok((Invocation { cli, set_by_variable }, page))
+    }
+
+    /// What `cowchat config` prints.
+    ///
+    /// # Errors
+    /// When the flags, a variable or the file are wrong.
+    pub fn config_page(args: &ConfigArgs) -> Result<String, Usage> {
+        if args.defaults {
+            return Ok(config_page::defaults());
+        }
+        let serve = ["cowchat", "serve"].map(OsString::from).into_iter();
+        if let Some(path) = &args.check {
+            Invocation::of(serve.chain(["--config".into(), path.into()]).collect())?;
+            return Ok(format!("{}: ok\n", path.display()));
+        }
+        Invocation::of(serve.chain(args.flags.iter().cloned()).collect()).map(|(_, page)| page)
     }
 
     /// A text about flags, with the variable's name for each flag that a variable has set.
@@ -76,11 +119,8 @@ impl Invocation {
         let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
         let unknown = names.filter(|name| name.starts_with(VARIABLE_PREFIX) && !known.contains(name));
         let nearest = |name: &str| {
-            let of_name = &name[VARIABLE_PREFIX.len()..];
-            let likeness =
-                known.iter().map(|known| (strsim::jaro_winkler(of_name, &known[VARIABLE_PREFIX.len()..]), known));
-            let best = likeness.max_by(|(one, _), (other, _)| one.total_cmp(other));
-            best.filter(|(likeness, _)| *likeness >= ALIKE).map(|(_, known)| known.clone())
+            let known = known.iter().map(|known| &known[VARIABLE_PREFIX.len()..]);
+            nearest(&name[VARIABLE_PREFIX.len()..], known).map(|near| format!("{VARIABLE_PREFIX}{near}"))
         };
         unknown.map(|name| UnknownVariable { nearest: nearest(&name), name }).collect()
     }
@@ -90,41 +130,33 @@ impl Usage {
     /// Prints it: help and version on stdout, which is waited for; errors on stderr, which is waited for a second only.
     /// Control characters of a wrong argument do not reach the terminal.
     pub fn show(self) -> ExitCode {
-        let code = ExitCode::from(u8::try_from(self.0.exit_code()).unwrap_or(2));
-        if self.0.use_stderr() {
-            last_words::say(move || self.print());
+        let error = match self {
+            Usage::Flags(error) => error,
+            Usage::File(error) => {
+                // A closed stderr takes nothing.
+                last_words::say(move || _ = writeln!(io::stderr(), "cowchat: {error}"));
+                return ExitCode::from(2);
+            }
+        };
+        let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        if error.use_stderr() {
+            last_words::say(move || print(&error));
         } else {
-            self.print();
+            print(&error);
         }
         code
     }
-
-    /// Its error without the advice after it.
-    fn one_line(&self) -> String {
-        let text = self.0.render().to_string();
-        let first = text.lines().next().unwrap_or_default();
-        without_controls(first.strip_prefix("error: ").unwrap_or(first))
-    }
-
-    fn print(&self) {
-        let text = self.0.render().to_string();
-        // A closed stderr takes nothing.
-        let _ = if text.contains(|c: char| c.is_control() && c != '\n') {
-            text.lines().try_for_each(|line| writeln!(io::stderr(), "{}", without_controls(line)))
-        } else {
-            // To a terminal in colour.
-            self.0.print()
-        };
-    }
 }
 
-/// `text` with its control characters as escapes that a terminal shows.
-pub fn without_controls(text: &str) -> String {
-    let escaped = |character: char| match character.is_control() {
-        true => character.escape_default().to_string(),
-        false => character.to_string(),
+fn print(error: &clap::Error) {
+    let text = error.render().to_string();
+    // A closed stderr takes nothing.
+    let _ = if text.contains(|c: char| c.is_control() && c != '\n') {
+        text.lines().try_for_each(|line| writeln!(io::stderr(), "{}", without_controls(line)))
+    } else {
+        // To a terminal in colour.
+        error.print()
     };
-    text.chars().map(escaped).collect()
 }
 
 /// `text` with `word` replaced where it is a word of its own, with punctuation around it at most.
@@ -135,10 +167,6 @@ fn replace_word(text: &str, word: &str, by: &str) -> String {
         false => each.to_owned(),
     };
     text.split(' ').map(replace).collect::<Vec<_>>().join(" ")
-}
-
-fn variable(arg: &Arg) -> Option<String> {
-    arg.get_env().and_then(OsStr::to_str).map(str::to_owned)
 }
 
 /// `COWCHAT_HERD=` in an environment file sets nothing.

@@ -1,11 +1,15 @@
 //! What happens around the cores: configuration, start, supervision, signals, shutdown.
 //!
-//! `config` turns flags into a [`config::Config`], asking `machine` what is possible. [`server`] starts the
-//! cores; `running` supervises them with `watchdog`, gives them what `reload` reads, and tells `notify` how they are. [`invocation`] and [`signals`] are main's.
+//! [`invocation`] reads flags, variables and the file of `--config` (`config_file`); `config_page` is what `cowchat config` prints.
+//! `config` turns that into a [`config::Config`], asking `machine` what is possible. [`server`] starts the cores; `running`
+//! supervises them with `watchdog`, gives them what `reload` reads, and tells `notify` how they are. [`signals`] is main's.
 
 pub mod config;
+mod config_file;
+mod config_page;
 mod cow_files;
 mod files;
+mod flag_text;
 pub mod invocation;
 mod machine;
 mod notify;
@@ -16,4 +20,5 @@ mod settings;
 pub mod signals;
 mod watchdog;
 
+pub use flag_text::without_controls;
 pub use machine::raise_limits;

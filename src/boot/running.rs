@@ -186,6 +186,7 @@ impl Running {
     /// Ends a reload with what it has read.
     pub(super) fn reload(&mut self, read: Read) {
         self.reloader.end(read, &self.cores, &self.log);
+        self.health.set_connections_max(self.reloader.settings.limits.connections_max);
         if let Some(status) = &mut self.status {
             *status = self.place.status(&self.reloader.settings.limits);
             self.manager.ready(status);

@@ -72,7 +72,7 @@ impl Server {
         log_oddities(&config, &log);
         let started = SystemTime::now();
         let metrics = Metrics::new(config.cores.pins.len());
-        let health = Arc::new(Health::new(config.cores.pins.len()));
+        let health = Arc::new(Health::new(config.cores.pins.len(), config.settings.limits.connections_max));
         let context = core_context(&config, Arc::clone(&metrics), log.clone())?;
         let (address, listeners) = listener::bind(config.listen, config.cores.pins.len(), config.keepalive)
             .map_err(|error| ServerError::Bind { address: config.listen, error })?;
@@ -131,14 +131,13 @@ impl Server {
 /// What a scrape reads.
 fn source(config: &Config, context: &CoreContext, health: Arc<Health>, started: SystemTime) -> Source {
     let (directory, budget) = (Arc::clone(&context.shards.directory), Arc::clone(&context.budget));
-    let (log, cows, limits) = (context.log.clone(), config.herd.len(), Arc::clone(&context.limits));
+    let (log, cows) = (context.log.clone(), config.herd.len());
     let gauges = move || Gauges {
         cows_taken: directory.claimed(),
         cows,
         queues_bytes: budget.held_bytes(),
         queues_bytes_max: budget.bytes_max(),
         log_lines_lost: log.lines_lost(),
-        connections_max: limits.connections_max,
     };
     Source { metrics: Arc::clone(&context.metrics), health, gauges: Box::new(gauges), started }
 }

@@ -125,6 +125,7 @@ const CHANGE: &[(&str, Differs)] = flags![
 
 /// Flags that need a restart.
 const RESTART: &[(&str, Differs)] = flags![
+    "config" config,
     "listen" listen,
     "cores" cores,
     "pin" pin,

@@ -31,8 +31,6 @@ pub struct Gauges {
     pub queues_bytes_max: u64,
     /// Lines of the log that were lost.
     pub log_lines_lost: u64,
-    /// Connections that may be open at once.
-    pub connections_max: u64,
 }
 
 /// Where a scrape reads.
@@ -87,7 +85,7 @@ impl Collector for Source {
         let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         out.gauge("start_time_seconds", "When the server started, in seconds since 1970", started)?;
         out.gauge("connections_open", "Connections open now", self.metrics.open() as f64)?;
-        out.gauge("connections_max", "Connections that may be open at once", gauges.connections_max as f64)?;
+        out.gauge("connections_max", "Connections that may be open at once", self.health.connections_max() as f64)?;
         out.counter("connections_accepted", "Connections accepted and not refused", total(Counter::Accepted))?;
         let help = "Connections refused, by reason";
         out.counters("connections_refused", help, "reason", by_reason(true))?;

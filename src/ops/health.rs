@@ -17,17 +17,30 @@ pub struct Health {
     has_stalled_core: AtomicBool,
     /// By core: when its progress was last seen to change, in milliseconds since `began`.
     progress: Box<[AtomicU64]>,
+    /// Connections that may be open at once; a reload may change it.
+    connections_max: AtomicU64,
 }
 
 impl Health {
     /// Of a server that starts, with this many cores.
-    pub fn new(cores: usize) -> Self {
+    pub fn new(cores: usize, connections_max: u64) -> Self {
         Health {
             began: Instant::now(),
             stage: AtomicU8::new(STARTING),
             has_stalled_core: AtomicBool::new(false),
             progress: (0..cores).map(|_| AtomicU64::new(0)).collect(),
+            connections_max: AtomicU64::new(connections_max),
         }
+    }
+
+    /// This many connections may be open at once from now on.
+    pub fn set_connections_max(&self, most: u64) {
+        self.connections_max.store(most, Ordering::Relaxed);
+    }
+
+    /// How many connections may be open at once.
+    pub fn connections_max(&self) -> u64 {
+        self.connections_max.load(Ordering::Relaxed)
     }
 
     /// Every core accepts.

@@ -7,6 +7,7 @@
 
 mod client;
 mod client_faults;
+mod config_file;
 mod control;
 mod cow_files;
 mod crowd;

@@ -913,6 +913,7 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
             assert!(help.contains(text), "{text:?} is not in: --{help}");
         }
     };
+    expect("config", &["<FILE>", "TOML"]);
     expect("listen", &["[default: 127.0.0.1:1337]", "port 0 picks a free one"]);
     expect("cores", &["[default: one for each CPU that the process may use, or fewer if"]);
     expect("pin", &["[default: auto]", "[possible values: auto, on, off]"]);

@@ -1,0 +1,190 @@
+//! The file of `--config`: TOML, one value for each flag of `cowchat serve`, under the flag's name without its dashes.
+//!
+//! A value of the file becomes the default of its flag, so a flag and a variable win over it, and the flag's own parser
+//! checks it. An error names the file, the line and the column.
+
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Command};
+use toml_edit::{Document, Item, Value};
+
+use super::files;
+use super::flag_text::{nearest, one_line, without_controls};
+use crate::limits::CONFIG_FILE_BYTES_MAX;
+
+/// The subcommand whose flags the file sets.
+pub(super) const SUBCOMMAND: &str = "serve";
+
+/// The flag that names the file, which the file itself cannot set.
+const OWN_FLAG: &str = "config";
+
+/// What a file sets.
+#[derive(Debug, Default)]
+pub(super) struct ConfigFile {
+    path: PathBuf,
+    settings: Vec<Setting>,
+}
+
+#[derive(Debug)]
+struct Setting {
+    flag: String,
+    /// As the flag would be given; several for a flag that may be given several times.
+    values: Vec<String>,
+    /// From 1.
+    line: usize,
+}
+
+/// What is wrong with a file, and where.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", without_controls(.0))]
+pub struct ConfigFileError(String);
+
+impl ConfigFile {
+    /// Reads and checks a file. Blocks as long as a disk does.
+    pub(super) fn read(path: &Path, command: &Command) -> Result<Self, ConfigFileError> {
+        let bytes = files::read(path, CONFIG_FILE_BYTES_MAX)
+            .map_err(|error| ConfigFileError(format!("the file of --config, {}, {error}", path.display())))?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            let before = String::from_utf8_lossy(&error.as_bytes()[..at]).into_owned();
+            wrong(path, &before, at, "it is not UTF-8")
+        })?;
+        let settings = settings(path, &text, command)?;
+        Ok(ConfigFile { path: path.to_owned(), settings })
+    }
+
+    /// `command`, with the file's values as defaults.
+    pub(super) fn as_defaults(&self, command: Command) -> Command {
+        command.mut_subcommand(SUBCOMMAND, |mut serve| {
+            for Setting { flag, values, .. } in &self.settings {
+                let id = serve.get_arguments().find(|arg| arg.get_long() == Some(flag)).map(|arg| arg.get_id().clone());
+                if let Some(id) = id {
+                    serve = serve.mut_arg(id, |arg| arg.default_values(values.clone()));
+                }
+            }
+            serve
+        })
+    }
+
+    /// Where it sets `flag`, as `FILE:LINE`.
+    pub(super) fn place(&self, flag: &str) -> Option<String> {
+        let setting = self.settings.iter().find(|setting| setting.flag == flag)?;
+        Some(format!("{}:{}", self.path.display(), setting.line))
+    }
+}
+
+fn settings(path: &Path, text: &str, command: &Command) -> Result<Vec<Setting>, ConfigFileError> {
+    let document = Document::parse(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        wrong(path, text, at, &error.message().replace('\n', ", "))
+    })?;
+    let serve = command.find_subcommand(SUBCOMMAND).expect("the program's own subcommand");
+    let flags: Vec<&str> =
+        serve.get_arguments().filter_map(clap::Arg::get_long).filter(|flag| *flag != OWN_FLAG).collect();
+    let mut settings = Vec::new();
+    for (key, item) in document.as_table().iter() {
+        let at = document.as_table().key(key).and_then(toml_edit::Key::span).map_or(0, |span| span.start);
+        let Some(arg) = serve.get_arguments().find(|arg| arg.get_long() == Some(key) && flags.contains(&key)) else {
+            let advice = match nearest(key, flags.iter().copied()) {
+                Some(flag) => format!("did you mean {flag:?}?"),
+                None => "cowchat serve --help has all flags, which are the keys".to_owned(),
+            };
+            return Err(wrong(path, text, at, &format!("unknown key {key:?}: {advice}")));
+        };
+        let at_value = item.span().map_or(at, |span| span.start);
+        let is_switch = !arg.get_action().takes_values();
+        let is_list = matches!(arg.get_action(), ArgAction::Append);
+        let values = values(item, is_switch, is_list)
+            .map_err(|expected| wrong(path, text, at_value, &format!("{key} is {expected}")))?;
+        if !is_switch {
+            for value in &values {
+                let given = ["cowchat".to_owned(), SUBCOMMAND.to_owned(), format!("--{key}={value}")];
+                command
+                    .clone()
+                    .try_get_matches_from(given)
+                    .map_err(|error| wrong(path, text, at_value, &one_line(&error)))?;
+            }
+        }
+        settings.push(Setting { flag: key.to_owned(), values, line: place(text, at).0 });
+    }
+    Ok(settings)
+}
+
+/// The values of a key as its flag takes them, or what the key expects.
+fn values(item: &Item, is_switch: bool, is_list: bool) -> Result<Vec<String>, &'static str> {
+    let scalar = |value: &Value| match value {
+        Value::String(text) => Some(text.value().clone()),
+        Value::Integer(number) => Some(number.value().to_string()),
+        _ => None,
+    };
+    match item {
+        Item::Value(Value::Boolean(on)) if is_switch => Ok(vec![on.value().to_string()]),
+        _ if is_switch => Err("true or false"),
+        Item::Value(Value::Array(array)) if is_list => {
+            array.iter().map(scalar).collect::<Option<_>>().ok_or("a list of texts in quotes")
+        }
+        Item::Value(value) => Ok(vec![scalar(value).ok_or("a text in quotes, or a whole number")?]),
+        _ => Err("a value and no table"),
+    }
+}
+
+fn wrong(path: &Path, text: &str, at: usize, what: &str) -> ConfigFileError {
+    let (line, column) = place(text, at);
+    ConfigFileError(format!("{}:{line}:{column}: {what}", path.display()))
+}
+
+/// Line and column of a byte, from 1; the column in characters.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    (1 + before.matches('\n').count(), 1 + line.chars().count())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn read(text: &str) -> Result<Vec<(String, Vec<String>)>, String> {
+        let mut command = Cli::command();
+        command.build();
+        let settings = settings(Path::new("a.toml"), text, &command).map_err(|error| error.to_string())?;
+        Ok(settings.into_iter().map(|setting| (setting.flag, setting.values)).collect())
+    }
+
+    #[test]
+    fn a_file_sets_flags_by_their_names() {
+        let text = "herd = 3\nflood-rate = \"30/m\" # slow\nno-header = true\ncow-dir = [\"/a\", \"/b\"]\n";
+        let set = |flag: &str, values: &[&str]| (flag.to_owned(), values.iter().map(|&value| value.into()).collect());
+        let expected = [
+            set("herd", &["3"]),
+            set("flood-rate", &["30/m"]),
+            set("no-header", &["true"]),
+            set("cow-dir", &["/a", "/b"]),
+        ];
+        assert_eq!(read(text).expect("a good file"), expected);
+        assert_eq!(read("# nothing\n").expect("a good file"), []);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_line_and_column() {
+        for (text, told) in [
+            ("\nflod-rate = \"5/s\"\n", "a.toml:2:1: unknown key \"flod-rate\": did you mean \"flood-rate\"?"),
+            ("config = \"b.toml\"\n", "a.toml:1:1: unknown key \"config\": "),
+            ("herd = 0\n", "a.toml:1:8: invalid value '0' for '--herd <N>': "),
+            ("art = 'color'\nherd =  \"moo\"", "a.toml:2:9: invalid value 'moo' for '--herd <N>': "),
+            ("herd = 1.5\n", "a.toml:1:8: herd is a text in quotes, or a whole number"),
+            ("no-header = 1\n", "a.toml:1:13: no-header is true or false"),
+            ("cow-dir = [1.5]\n", "a.toml:1:11: cow-dir is a list of texts in quotes"),
+            ("herd = [1]\n", "a.toml:1:8: herd is a text in quotes, or a whole number"),
+            ("[serve]\nherd = 1\n", "a.toml:1:2: unknown key \"serve\": "),
+            ("herd = 1\nherd = 2\n", "a.toml:2:1: "),
+            ("herd = \n", "a.toml:1:8: "),
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.starts_with(told) && !error.contains('\n'), "{text:?}: {error}");
+        }
+    }
+}

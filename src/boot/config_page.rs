@@ -1,0 +1,123 @@
+//! `cowchat config`: what is in force and why, whether a file is right, and a file with every default.
+
+use std::fmt::Write;
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory};
+use toml_edit::Value;
+
+use super::config_file::{ConfigFile, SUBCOMMAND};
+use super::flag_text::variable;
+use crate::cli::Cli;
+
+/// Columns of a comment in the file of defaults.
+const COLUMNS: usize = 96;
+
+/// Why writing to a string never fails.
+const INTO_MEMORY: &str = "writing to memory does not fail";
+
+/// The flags that a file may set.
+fn flags(command: &Command) -> impl Iterator<Item = &Arg> {
+    let serve = command.find_subcommand(SUBCOMMAND).expect("the program's own subcommand");
+    serve.get_arguments().filter(|arg| !matches!(arg.get_long(), None | Some("help" | "config")))
+}
+
+/// Each value in force as a line of a file, with its source as a comment.
+pub(super) fn in_force(command: &Command, matches: &ArgMatches, file: &ConfigFile) -> String {
+    let lines: Vec<(String, String)> = flags(command).map(|arg| line(arg, matches, file)).collect();
+    let width = lines.iter().map(|(setting, _)| setting.len()).max().unwrap_or_default();
+    lines.into_iter().map(|(setting, source)| format!("{setting:width$}  # {source}\n")).collect()
+}
+
+fn line(arg: &Arg, matches: &ArgMatches, file: &ConfigFile) -> (String, String) {
+    let (id, flag) = (arg.get_id().as_str(), arg.get_long().unwrap_or_default());
+    let raw = matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy().into_owned());
+    let values: Vec<String> = raw.collect();
+    let source = match matches.value_source(id) {
+        Some(ValueSource::CommandLine) => format!("--{flag}"),
+        Some(ValueSource::EnvVariable) => variable(arg).unwrap_or_default(),
+        _ => file.place(flag).unwrap_or_else(|| "default".to_owned()),
+    };
+    let is_switch = !arg.get_action().takes_values();
+    let value = match values.as_slice() {
+        _ if is_switch => matches.get_flag(id).to_string(),
+        [] => return (format!("# {flag} ="), in_help(arg).unwrap_or_else(|| "none".to_owned())),
+        values if matches!(arg.get_action(), ArgAction::Append) => {
+            Value::from_iter(values.iter().map(String::as_str)).to_string()
+        }
+        [value, ..] => toml(value),
+    };
+    (format!("{flag} = {value}"), source)
+}
+
+/// A value as TOML: a whole number is one, and anything else a text.
+fn toml(value: &str) -> String {
+    value.parse::<i64>().map_or_else(|_| Value::from(value).to_string(), |number| number.to_string())
+}
+
+/// The default that only the help tells.
+fn in_help(arg: &Arg) -> Option<String> {
+    let help = arg.get_help()?.to_string();
+    let (_, rest) = help.split_once("[default: ")?;
+    Some(rest.split(']').next().unwrap_or(rest).to_owned())
+}
+
+/// A file that sets nothing: every flag with what it means and its default, as comments.
+pub fn defaults() -> String {
+    let mut command = Cli::command();
+    command.build();
+    let mut text = "# cowchat serve --config FILE. A flag wins over its variable, that over this file.\n".to_owned();
+    for arg in flags(&command) {
+        let flag = arg.get_long().unwrap_or_default();
+        text.push('\n');
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        for line in wrapped(&help) {
+            writeln!(text, "# {line}").expect(INTO_MEMORY);
+        }
+        let value = match arg.get_default_values() {
+            _ if !arg.get_action().takes_values() => "false".to_owned(),
+            [default] => toml(&default.to_string_lossy()),
+            _ => String::new(),
+        };
+        writeln!(text, "#{flag} = {value}").expect(INTO_MEMORY);
+    }
+    text
+}
+
+/// `text` in lines of at most [`COLUMNS`], broken at blanks.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= COLUMNS => line.extend([" ", word]),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_name_every_flag_and_are_right() {
+        let text = defaults();
+        let mut command = Cli::command();
+        command.build();
+        for arg in flags(&command) {
+            let flag = arg.get_long().expect("a flag");
+            let line = text.lines().find(|line| line.starts_with(&format!("#{flag} ="))).expect(flag);
+            let Some(value) = line.split_once("= ").map(|(_, value)| value).filter(|value| !value.is_empty()) else {
+                continue;
+            };
+            let matches = command
+                .clone()
+                .try_get_matches_from(["cowchat", SUBCOMMAND])
+                .unwrap_or_else(|error| panic!("{flag}: {error}"));
+            let (_, serve) = matches.subcommand().expect("serve");
+            assert_eq!(super::line(arg, serve, &ConfigFile::default()).0, format!("{flag} = {value}"));
+        }
+        assert!(text.lines().all(|line| line.is_empty() || line.starts_with('#')));
+    }
+}
