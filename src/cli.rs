@@ -23,10 +23,12 @@ use crate::protocol::art::Art;
 
 mod config;
 mod ctl;
+mod doctor;
 mod values;
 
 pub use config::ConfigArgs;
 pub use ctl::{ControlCommand, CtlArgs};
+pub use doctor::DoctorArgs;
 
 /// A chat server where everybody is a cow.
 #[derive(Debug, Parser)]
@@ -55,6 +57,8 @@ pub enum Mode {
     Ctl(CtlArgs),
     /// Show how a server would be configured, and by what; check a configuration file, or write one
     Config(ConfigArgs),
+    /// Check what this machine allows a server, with the command that mends what is wrong
+    Doctor(DoctorArgs),
 }
 
 /// Flags of `cowchat serve`.

@@ -11,7 +11,7 @@ use cowchat::boot::config::{Config, ConfigError};
 use cowchat::boot::invocation::{Invocation, Usage};
 use cowchat::boot::server::{Server, ServerError};
 use cowchat::boot::signals::Hangup;
-use cowchat::boot::{raise_limits, signals, without_controls};
+use cowchat::boot::{doctor, raise_limits, signals, without_controls};
 use cowchat::cli::{ConnectArgs, Mode};
 use cowchat::client::{Address, Client, Options};
 use cowchat::log::LogWriter;
@@ -53,6 +53,12 @@ fn run(invocation: &Invocation) -> anyhow::Result<()> {
         }
         Mode::Connect(args) => connect(args)?,
         Mode::Ctl(args) => ctl::run(args)?,
+        Mode::Doctor(args) => {
+            raise_limits();
+            let (text, fit) = doctor::examine(args);
+            io::stdout().write_all(text.as_bytes())?;
+            fit?;
+        }
         Mode::Config(args) => {
             let page = Invocation::config_page(args)?;
             io::stdout().write_all(page.as_bytes())?;

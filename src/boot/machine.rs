@@ -105,7 +105,7 @@ pub(super) fn cores(asked: Option<usize>, pin: Pin) -> Result<Cores, MachineErro
     Ok(Cores { pins: pins(count, &cpus, pin)?, cpus: cpus.len(), shortage })
 }
 
-fn usable_cpus() -> Vec<usize> {
+pub(super) fn usable_cpus() -> Vec<usize> {
     let allowed = sched_getaffinity(None).unwrap_or_default();
     let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
     if cpus.is_empty() { vec![0] } else { cpus }
@@ -159,7 +159,7 @@ pub(super) fn connections_max(asked: Option<u64>, cores: usize) -> Result<u64, M
 }
 
 /// Descriptors that the server needs beside connections.
-fn descriptors_reserved(cores: usize) -> u64 {
+pub(super) fn descriptors_reserved(cores: usize) -> u64 {
     DESCRIPTORS_RESERVED + (cores as u64).saturating_sub(4) * DESCRIPTORS_PER_CORE
 }
 
@@ -185,7 +185,7 @@ pub(super) fn too_little_memlock(cores: usize, error: &io::Error) -> Option<Mach
     is_too_little.then_some(MachineError::TooLittleMemlock(cores))
 }
 
-fn check_io_uring(cores: usize) -> Result<(), MachineError> {
+pub(super) fn check_io_uring(cores: usize) -> Result<(), MachineError> {
     if soft_limit(Resource::Memlock) < MEMLOCK_MIN {
         return Err(MachineError::TooLittleMemlock(cores));
     }

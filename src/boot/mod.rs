@@ -3,11 +3,13 @@
 //! [`invocation`] reads flags, variables and the file of `--config` (`config_file`); `config_page` is what `cowchat config` prints.
 //! `config` turns that into a [`config::Config`], asking `machine` what is possible. [`server`] starts the cores; `running`
 //! supervises them with `watchdog`, gives them what `reload` reads, and tells `notify` how they are. [`signals`] is main's.
+//! [`doctor`] tells what the machine allows, before a start.
 
 pub mod config;
 mod config_file;
 mod config_page;
 mod cow_files;
+pub mod doctor;
 mod files;
 mod flag_text;
 pub mod invocation;

@@ -2,10 +2,13 @@
 
 use std::io;
 
-use io_uring::{IoUring, Probe};
+use io_uring::{IoUring, Probe, opcode};
 
 use super::retry;
 use crate::limits::MEMLOCK_PER_CORE_RINGS;
+
+/// What cores submit; no filter of system calls sees one of these.
+const OPERATIONS: [u8; 3] = [opcode::PollAdd::CODE, opcode::AsyncCancel::CODE, opcode::Send::CODE];
 
 /// Sets up a ring and makes both other calls on it: glommio panics where one of them is forbidden.
 ///
@@ -16,7 +19,11 @@ pub(crate) fn check() -> io::Result<()> {
     let ring = retry::on(io::ErrorKind::OutOfMemory, || IoUring::new(8))?;
     // Enters the kernel, though with nothing to do.
     ring.submitter().submit()?;
-    ring.submitter().register_probe(&mut Probe::new())?;
+    let mut probe = Probe::new();
+    ring.submitter().register_probe(&mut probe)?;
+    if !OPERATIONS.iter().all(|&operation| probe.is_supported(operation)) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     // As old as polls that report more than one change, which no feature flag shows.
     if ring.params().is_feature_resource_tagging() { Ok(()) } else { Err(io::ErrorKind::Unsupported.into()) }
 }

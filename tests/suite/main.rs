@@ -12,6 +12,7 @@ mod control;
 mod cow_files;
 mod crowd;
 mod delivery;
+mod doctor;
 mod foreign_protocols;
 mod framing;
 mod herds;
