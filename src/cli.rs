@@ -24,11 +24,13 @@ use crate::protocol::art::Art;
 mod config;
 mod ctl;
 mod doctor;
+mod generate;
 mod values;
 
 pub use config::ConfigArgs;
 pub use ctl::{ControlCommand, CtlArgs};
 pub use doctor::DoctorArgs;
+pub use generate::GenerateArgs;
 
 /// A chat server where everybody is a cow.
 #[derive(Debug, Parser)]
@@ -59,6 +61,9 @@ pub enum Mode {
     Config(ConfigArgs),
     /// Check what this machine allows a server, with the command that mends what is wrong
     Doctor(DoctorArgs),
+    /// Write man pages or completions, for packages
+    #[command(hide = true)]
+    Generate(GenerateArgs),
 }
 
 /// Flags of `cowchat serve`.

@@ -6,13 +6,14 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use cowchat::allocator::Allocator;
 use cowchat::boot::config::{Config, ConfigError};
 use cowchat::boot::invocation::{Invocation, Usage};
 use cowchat::boot::server::{Server, ServerError};
 use cowchat::boot::signals::Hangup;
 use cowchat::boot::{doctor, raise_limits, signals, without_controls};
-use cowchat::cli::{ConnectArgs, Mode};
+use cowchat::cli::{Cli, ConnectArgs, Mode};
 use cowchat::client::{Address, Client, Options};
 use cowchat::log::LogWriter;
 use cowchat::ops::ctl;
@@ -59,6 +60,7 @@ fn run(invocation: &Invocation) -> anyhow::Result<()> {
             io::stdout().write_all(text.as_bytes())?;
             fit?;
         }
+        Mode::Generate(args) => args.generate(Cli::command())?,
         Mode::Config(args) => {
             let page = Invocation::config_page(args)?;
             io::stdout().write_all(page.as_bytes())?;

@@ -82,6 +82,8 @@ const OWNED_CRATES: &[(&str, &str)] = &[
     ("io_uring", "runtime"),
     ("flume", "net"),
     ("charasay", "cows"),
+    ("clap_complete", "cli"),
+    ("clap_mangen", "cli"),
     ("shuttle", "directory"),
     ("prometheus_client", "ops"),
     ("hyper", "ops"),

@@ -15,6 +15,7 @@ mod delivery;
 mod doctor;
 mod foreign_protocols;
 mod framing;
+mod generate;
 mod herds;
 mod history;
 mod limits;
