@@ -2,12 +2,16 @@
 //! its times and limits fit the server's own. `ci/unit.sh` asks systemd what it thinks of it. And the profile for
 //! containers, `ci/seccomp.json`: that it allows what the server calls.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Client, Scratch, Server, bpf, confine, connect_narrow, serve, wait_until, without_terminal};
+use crate::support::{
+    Client, Scratch, Server, bpf, confine, connect_narrow, cowchat, serve, wait_until, without_terminal,
+};
 use clap::Parser;
-use cowchat::cli::Cli;
+use cowchat::cli::{Cli, Mode};
 use cowchat::limits::{DESCRIPTORS_MIN, DRAIN_TIMEOUT, LOG_WAIT_MAX, STALL_NOTICED, WATCH_INTERVAL};
 
 const UNIT: &str = include_str!("../../ci/cowchat.service");
@@ -34,14 +38,14 @@ const CALLS: &[(&str, &[Call])] = &[
     ("@basic-io", calls![SYS_close SYS_lseek SYS_pread64 SYS_read SYS_readv SYS_write SYS_writev]),
     (
         "@file-system",
-        calls![SYS_faccessat SYS_fcntl SYS_fstat SYS_getdents64 SYS_newfstatat SYS_openat SYS_readlinkat SYS_statfs
-        SYS_statx],
+        calls![SYS_faccessat SYS_fchmod SYS_fcntl SYS_fstat SYS_getdents64 SYS_newfstatat SYS_openat SYS_readlinkat
+        SYS_statfs SYS_statx SYS_unlinkat],
     ),
-    ("@io-event", calls![SYS_eventfd2 SYS_ppoll]),
+    ("@io-event", calls![SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait SYS_eventfd2 SYS_ppoll]),
     (
         "@network-io",
-        calls![SYS_accept SYS_accept4 SYS_bind SYS_getpeername SYS_getsockname SYS_getsockopt SYS_listen SYS_recvfrom
-        SYS_recvmsg SYS_sendmsg SYS_sendto SYS_setsockopt SYS_shutdown SYS_socket SYS_socketpair],
+        calls![SYS_accept SYS_accept4 SYS_bind SYS_connect SYS_getpeername SYS_getsockname SYS_getsockopt SYS_listen
+        SYS_recvfrom SYS_recvmsg SYS_sendmsg SYS_sendto SYS_setsockopt SYS_shutdown SYS_socket SYS_socketpair],
     ),
     ("@signal", calls![SYS_rt_sigaction SYS_rt_sigprocmask SYS_sigaltstack]),
     (
@@ -56,8 +60,8 @@ const CALLS: &[(&str, &[Call])] = &[
 #[cfg(target_arch = "x86_64")]
 const OLD_CALLS: &[(&str, &[Call])] = &[
     ("@default", calls![SYS_arch_prctl]),
-    ("@file-system", calls![SYS_access SYS_readlink]),
-    ("@io-event", calls![SYS_poll]),
+    ("@file-system", calls![SYS_access SYS_readlink SYS_unlink]),
+    ("@io-event", calls![SYS_epoll_wait SYS_poll]),
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const OLD_CALLS: &[(&str, &[Call])] = &[];
@@ -110,8 +114,12 @@ fn a_server_needs_no_system_call_that_the_unit_forbids() {
     let motd = files.put("motd", "Moo!\n");
     files.put("plain.cow", "$the_cow = <<EOC;\n  $thoughts\n  (oo)\nEOC\n");
     let notify = std::os::unix::net::UnixDatagram::bind(files.join("notify")).expect("a directory of the test's own");
-    let flags = ["--cores", "2", "--herd", "21", "--history", "9", "--motd", &motd, "--cow-dir", files.path()];
-    let mut command = serve(&flags);
+    let control = files.join("control.sock");
+    // A dead server's, which it replaces.
+    drop(std::os::unix::net::UnixListener::bind(&control).expect("a directory of the test's own"));
+    let text = format!("herd = 21\nhistory = 9\nmetrics = '127.0.0.1:0'\ncontrol = '{}'\n", control.display());
+    let config = files.put("cowchat.toml", &text);
+    let mut command = serve(&["--cores", "2", "--config", &config, "--motd", &motd, "--cow-dir", files.path()]);
     without_terminal(&mut command);
     command.env("NOTIFY_SOCKET", files.join("notify")).env("WATCHDOG_USEC", "500000");
     kill_at_any_but(&mut command, &allowed());
@@ -138,6 +146,16 @@ fn a_server_needs_no_system_call_that_the_unit_forbids() {
     }
     receivers.remove(0).reset();
     receivers.remove(0).half_close();
+    let metrics = server.log_event("metrics_served", &[]);
+    let mut scrape = TcpStream::connect(metrics.field("address")).expect("it listens");
+    scrape.write_all(b"GET /metrics HTTP/1.1\r\nHost: cow\r\n\r\n").expect("it reads");
+    assert!(std::io::read_to_string(scrape).expect("it answers").contains("cowchat_says_total"));
+    for request in [&["stats"][..], &["log", "info"], &["notice", "moo"], &["kick", "tux#21"]] {
+        let asked = cowchat().arg("ctl").arg("--control").arg(&control).args(request).output();
+        let asked = asked.expect("the binary runs");
+        assert!(asked.status.success(), "{request:?}: {asked:?}");
+    }
+    sender.expect("* notice: moo\n");
     // One that does not read, until it is cut.
     let mut never_reading = connect_narrow(server.address);
     never_reading.expect("Moo!\n");
@@ -213,4 +231,12 @@ fn its_times_and_limits_fit_the_servers_own() {
     assert_eq!(words("ExecReload"), ["/bin/kill", "-HUP", "$MAINPID"], "README: a reload");
     assert_eq!(word("RestartPreventExitStatus"), "2", "main.rs: something has to be changed first");
     assert!(Cli::try_parse_from(words("ExecStart")).is_ok(), "it can be started like that");
+    let manifest = include_str!("../../Cargo.toml");
+    let file = words("ExecStart")[3].strip_prefix('/').and_then(|path| path.strip_suffix("cowchat.toml"));
+    let folder = file.expect("the file of --config");
+    assert!(manifest.contains(&format!("[\"ci/deb/cowchat.toml\", \"{folder}\"")), "the package has that file");
+    let control = format!("control = \"/run/{}/control.sock\"", word("RuntimeDirectory"));
+    assert!(include_str!("../../ci/deb/cowchat.toml").contains(&control), "the service may make its socket there");
+    let ctl = Cli::try_parse_from(["cowchat", "ctl", "stats"]).expect("its own default");
+    assert!(matches!(ctl.mode, Mode::Ctl(args) if control.contains(args.control.to_str().expect("text"))));
 }

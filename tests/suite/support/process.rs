@@ -23,9 +23,10 @@ pub fn cores() -> String {
     count_of("COWCHAT_TEST_CORES", 2).to_string()
 }
 
-/// The program under test.
+/// The program under test: the one that cargo has built, or that of `COWCHAT_TEST_PROGRAM` (`ci/deb-test.sh`).
 pub fn cowchat() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cowchat"));
+    let program = std::env::var_os("COWCHAT_TEST_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_cowchat").into());
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COWCHAT_")) {
         command.env_remove(name);
     }
