@@ -58,12 +58,18 @@ raise_descriptors() {
     fi
 }
 
+dependencies() {
+    command -v cargo-deny >/dev/null || { echo 'not checked: cargo install cargo-deny' && return 77; }
+    cargo deny --offline check licenses bans sources
+}
+
 install_missing
 raise_descriptors
 step "preflight" ci/preflight.sh
 step "format" cargo fmt --all -- --check
 step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items --locked
+step "dependencies" dependencies
 step "unit" ci/unit.sh
 step "schedules of claims" cargo test --locked -p claims
 step "tests" cargo test --locked
