@@ -852,7 +852,10 @@ fn with_however_little_memory_it_serves_or_ends() {
         match Server::spawn(command) {
             Ok(mut server) => {
                 server.signal("TERM");
-                assert_eq!(server.wait().code(), Some(0), "{kib} KiB");
+                let code = server.wait().code();
+                // At the very bound there is memory to start, but not to drain.
+                let ran_out = server.log().last().is_some_and(|line| line.starts_with("cowchat: out of memory: "));
+                assert_eq!(code, Some(i32::from(ran_out)), "{kib} KiB: {:?}", server.log());
             }
             // glibc ends a process in which it cannot register a thread's own memory, in its own words.
             Err(said) if said.starts_with("Fatal glibc error: ") && said.contains("out of memory") => {}
