@@ -32,15 +32,17 @@ fn main() -> ExitCode {
     match run(&invocation) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            let error = match error.downcast::<Usage>() {
+                Ok(usage) => return usage.show(),
+                Err(error) => error,
+            };
             // Each error's text holds its cause.
             let text = without_controls(&invocation.by_their_names(&error.to_string()));
             last_words::say(move || {
                 // A closed stderr takes nothing.
                 let _ = writeln!(io::stderr(), "cowchat: {text}");
             });
-            let must_change = error.is::<ConfigError>()
-                || error.is::<Usage>()
-                || matches!(error.downcast_ref(), Some(ServerError::Config(_)));
+            let must_change = error.is::<ConfigError>() || matches!(error.downcast_ref(), Some(ServerError::Config(_)));
             ExitCode::from(if must_change { 2 } else { 1 })
         }
     }

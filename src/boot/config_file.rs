@@ -5,11 +5,13 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{ArgAction, Command};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Arg, ArgAction, Command, CommandFactory};
 use toml_edit::{Document, Item, Value};
 
 use super::files;
 use super::flag_text::{nearest, one_line, without_controls};
+use crate::cli::Cli;
 use crate::limits::CONFIG_FILE_BYTES_MAX;
 
 /// The subcommand whose flags the file sets.
@@ -41,15 +43,15 @@ pub struct ConfigFileError(String);
 
 impl ConfigFile {
     /// Reads and checks a file. Blocks as long as a disk does.
-    pub(super) fn read(path: &Path, command: &Command) -> Result<Self, ConfigFileError> {
+    pub(super) fn read(path: &Path) -> Result<Self, ConfigFileError> {
         let bytes = files::read(path, CONFIG_FILE_BYTES_MAX)
             .map_err(|error| ConfigFileError(format!("the file of --config, {}, {error}", path.display())))?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
             let before = String::from_utf8_lossy(&error.as_bytes()[..at]).into_owned();
-            wrong(path, &before, at, "it is not UTF-8")
+            wrong(path, &before, at, "it is not UTF-8: save the file as UTF-8")
         })?;
-        let settings = settings(path, &text, command)?;
+        let settings = settings(path, &text)?;
         Ok(ConfigFile { path: path.to_owned(), settings })
     }
 
@@ -66,26 +68,39 @@ impl ConfigFile {
         })
     }
 
-    /// Where it sets `flag`, as `FILE:LINE`.
-    pub(super) fn place(&self, flag: &str) -> Option<String> {
-        let setting = self.settings.iter().find(|setting| setting.flag == flag)?;
-        Some(format!("{}:{}", self.path.display(), setting.line))
+    /// The flags that it sets, each with where it does so, as `FILE:LINE`.
+    pub(super) fn places(&self) -> impl Iterator<Item = (&str, String)> {
+        let place = |setting: &Setting| format!("{}:{}", self.path.display(), setting.line);
+        self.settings.iter().map(move |setting| (setting.flag.as_str(), place(setting)))
     }
 }
 
-fn settings(path: &Path, text: &str, command: &Command) -> Result<Vec<Setting>, ConfigFileError> {
+/// The flags that a file may set: not clap's own.
+pub(super) fn flags(command: &Command) -> impl Iterator<Item = &Arg> {
+    let serve = command.find_subcommand(SUBCOMMAND).expect("the program's own subcommand");
+    let is_own = |arg: &&Arg| matches!(arg.get_action(), ArgAction::Set | ArgAction::Append | ArgAction::SetTrue);
+    serve.get_arguments().filter(is_own).filter(|arg| arg.get_long().is_some_and(|flag| flag != OWN_FLAG))
+}
+
+fn settings(path: &Path, text: &str) -> Result<Vec<Setting>, ConfigFileError> {
+    // Without the environment: a wrong variable does not make the file wrong.
+    let mut command = Cli::command().mut_subcommands(|sub| sub.mut_args(|arg| arg.env(None::<&'static str>)));
+    command.build();
     let document = Document::parse(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        wrong(path, text, at, &error.message().replace('\n', ", "))
+        let advice = match error.message() {
+            "duplicate key" => "remove one of them",
+            _ => "write lines of TOML such as herd = 3 or art = \"small\"",
+        };
+        wrong(path, text, at, &format!("{}: {advice}", error.message().replace('\n', ", ")))
     })?;
-    let serve = command.find_subcommand(SUBCOMMAND).expect("the program's own subcommand");
-    let flags: Vec<&str> =
-        serve.get_arguments().filter_map(clap::Arg::get_long).filter(|flag| *flag != OWN_FLAG).collect();
     let mut settings = Vec::new();
     for (key, item) in document.as_table().iter() {
         let at = document.as_table().key(key).and_then(toml_edit::Key::span).map_or(0, |span| span.start);
-        let Some(arg) = serve.get_arguments().find(|arg| arg.get_long() == Some(key) && flags.contains(&key)) else {
-            let advice = match nearest(key, flags.iter().copied()) {
+        let Some(arg) = flags(&command).find(|arg| arg.get_long() == Some(key)) else {
+            // Its variable may stand here, as in an environment file.
+            let like = key.to_lowercase().replacen("cowchat_", "", 1);
+            let advice = match nearest(&like, flags(&command).filter_map(Arg::get_long)) {
                 Some(flag) => format!("did you mean {flag:?}?"),
                 None => "cowchat serve --help has all flags, which are the keys".to_owned(),
             };
@@ -99,10 +114,10 @@ fn settings(path: &Path, text: &str, command: &Command) -> Result<Vec<Setting>, 
         if !is_switch {
             for value in &values {
                 let given = ["cowchat".to_owned(), SUBCOMMAND.to_owned(), format!("--{key}={value}")];
-                command
-                    .clone()
-                    .try_get_matches_from(given)
-                    .map_err(|error| wrong(path, text, at_value, &one_line(&error)))?;
+                command.clone().try_get_matches_from(given).map_err(|mut error| {
+                    error.insert(ContextKind::InvalidArg, ContextValue::String(key.to_owned()));
+                    wrong(path, text, at_value, &one_line(error))
+                })?;
             }
         }
         settings.push(Setting { flag: key.to_owned(), values, line: place(text, at).0 });
@@ -142,15 +157,10 @@ fn place(text: &str, at: usize) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
-    use crate::cli::Cli;
 
     fn read(text: &str) -> Result<Vec<(String, Vec<String>)>, String> {
-        let mut command = Cli::command();
-        command.build();
-        let settings = settings(Path::new("a.toml"), text, &command).map_err(|error| error.to_string())?;
+        let settings = settings(Path::new("a.toml"), text).map_err(|error| error.to_string())?;
         Ok(settings.into_iter().map(|setting| (setting.flag, setting.values)).collect())
     }
 
@@ -173,15 +183,30 @@ mod tests {
         for (text, told) in [
             ("\nflod-rate = \"5/s\"\n", "a.toml:2:1: unknown key \"flod-rate\": did you mean \"flood-rate\"?"),
             ("config = \"b.toml\"\n", "a.toml:1:1: unknown key \"config\": "),
-            ("herd = 0\n", "a.toml:1:8: invalid value '0' for '--herd <N>': "),
-            ("art = 'color'\nherd =  \"moo\"", "a.toml:2:9: invalid value 'moo' for '--herd <N>': "),
+            ("help = true\n", "a.toml:1:1: unknown key \"help\": "),
+            ("version = true\n", "a.toml:1:1: unknown key \"version\": "),
+            ("herd = 0\n", "a.toml:1:8: invalid value '0' for 'herd': "),
+            ("art = 'color'\nherd =  \"moo\"", "a.toml:2:9: invalid value 'moo' for 'herd': "),
+            ("art = 'blue'\n", "a.toml:1:7: invalid value 'blue' for 'art' [possible values: color, half, "),
+            ("motd = ''\n", "a.toml:1:8: a value is required for 'motd' but none was supplied"),
             ("herd = 1.5\n", "a.toml:1:8: herd is a text in quotes, or a whole number"),
             ("no-header = 1\n", "a.toml:1:13: no-header is true or false"),
             ("cow-dir = [1.5]\n", "a.toml:1:11: cow-dir is a list of texts in quotes"),
             ("herd = [1]\n", "a.toml:1:8: herd is a text in quotes, or a whole number"),
             ("[serve]\nherd = 1\n", "a.toml:1:2: unknown key \"serve\": "),
-            ("herd = 1\nherd = 2\n", "a.toml:2:1: "),
+            ("herd = 1\nherd = 2\n", "a.toml:2:1: duplicate key: remove one of them"),
+            (
+                "COWCHAT_FLOOD_RATE = 1\n",
+                "a.toml:1:1: unknown key \"COWCHAT_FLOOD_RATE\": did you mean \"flood-rate\"?",
+            ),
+            ("listen = 0.0.0.0:1337\n", "a.toml:1:13: invalid float, expected nothing: write lines of TOML such as "),
             ("herd = \n", "a.toml:1:8: "),
+            ("\u{feff}herd = 2\r\nwidth = 5\r\n", "a.toml:2:9: invalid value '5' for 'width': "),
+            ("herd = {a = 1}\n", "a.toml:1:8: herd is a text in quotes, or a whole number"),
+            ("herd.a = 1\n", "a.toml:1:1: herd is a value and no table"),
+            ("herd = 1979-05-27\n", "a.toml:1:8: herd is a text in quotes, or a whole number"),
+            ("herd = 99999999999999999999\n", "a.toml:1:8: integer number overflowed: "),
+            ("\"\\u001b🐄\" = 1\n", "a.toml:1:1: unknown key \"\\u{1b}🐄\": "),
         ] {
             let error = read(text).expect_err(text);
             assert!(error.starts_with(told) && !error.contains('\n'), "{text:?}: {error}");

@@ -1,13 +1,13 @@
 //! `cowchat config`: what is in force and why, whether a file is right, and a file with every default.
 
+use std::ffi::OsStr;
 use std::fmt::Write;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory};
-use toml_edit::Value;
 
-use super::config_file::{ConfigFile, SUBCOMMAND};
-use super::flag_text::variable;
+use super::config_file::{ConfigFile, flags};
+use super::flag_text::{variable, without_controls};
 use crate::cli::Cli;
 
 /// Columns of a comment in the file of defaults.
@@ -15,12 +15,6 @@ const COLUMNS: usize = 96;
 
 /// Why writing to a string never fails.
 const INTO_MEMORY: &str = "writing to memory does not fail";
-
-/// The flags that a file may set.
-fn flags(command: &Command) -> impl Iterator<Item = &Arg> {
-    let serve = command.find_subcommand(SUBCOMMAND).expect("the program's own subcommand");
-    serve.get_arguments().filter(|arg| !matches!(arg.get_long(), None | Some("help" | "config")))
-}
 
 /// Each value in force as a line of a file, with its source as a comment.
 pub(super) fn in_force(command: &Command, matches: &ArgMatches, file: &ConfigFile) -> String {
@@ -31,28 +25,42 @@ pub(super) fn in_force(command: &Command, matches: &ArgMatches, file: &ConfigFil
 
 fn line(arg: &Arg, matches: &ArgMatches, file: &ConfigFile) -> (String, String) {
     let (id, flag) = (arg.get_id().as_str(), arg.get_long().unwrap_or_default());
-    let raw = matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy().into_owned());
-    let values: Vec<String> = raw.collect();
+    let raw: Vec<&OsStr> = matches.get_raw(id).into_iter().flatten().collect();
     let source = match matches.value_source(id) {
         Some(ValueSource::CommandLine) => format!("--{flag}"),
         Some(ValueSource::EnvVariable) => variable(arg).unwrap_or_default(),
-        _ => file.place(flag).unwrap_or_else(|| "default".to_owned()),
+        _ => file.places().find(|(set, _)| *set == flag).map_or_else(|| "default".to_owned(), |(_, place)| place),
+    };
+    let source = without_controls(&source);
+    let Some(values) = raw.iter().map(|value| value.to_str()).collect::<Option<Vec<&str>>>() else {
+        return (format!("# {flag} = {raw:?}"), format!("{source}: not UTF-8, so a file cannot set it"));
     };
     let is_switch = !arg.get_action().takes_values();
     let value = match values.as_slice() {
         _ if is_switch => matches.get_flag(id).to_string(),
         [] => return (format!("# {flag} ="), in_help(arg).unwrap_or_else(|| "none".to_owned())),
         values if matches!(arg.get_action(), ArgAction::Append) => {
-            Value::from_iter(values.iter().map(String::as_str)).to_string()
+            format!("[{}]", values.iter().map(|value| text(value)).collect::<Vec<_>>().join(", "))
         }
         [value, ..] => toml(value),
     };
     (format!("{flag} = {value}"), source)
 }
 
-/// A value as TOML: a whole number is one, and anything else a text.
+/// A value as TOML: a whole number is one if it is written as one, and anything else is a text.
 fn toml(value: &str) -> String {
-    value.parse::<i64>().map_or_else(|_| Value::from(value).to_string(), |number| number.to_string())
+    let number = value.parse::<i64>().map(|number| number.to_string());
+    number.ok().filter(|number| number == value).unwrap_or_else(|| text(value))
+}
+
+/// A text of TOML on one line, whatever it holds.
+fn text(value: &str) -> String {
+    let escaped = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if c.is_control() => format!("\\u{:04X}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", value.chars().map(escaped).collect::<String>())
 }
 
 /// The default that only the help tells.
@@ -99,6 +107,23 @@ fn wrapped(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boot::config_file::SUBCOMMAND;
+
+    #[test]
+    fn a_value_is_read_back_as_it_was() {
+        for value in ["7", "-7", "007", "+7", "a\nb", "'\"\\", "\u{1b}\u{7f}\u{9b}\t", "é🐄", "", "9223372036854775808"]
+        {
+            let line = format!("key = {}", toml(value));
+            assert!(!line.contains(char::is_control), "{line:?}");
+            let document = toml_edit::Document::parse(line.as_str()).unwrap_or_else(|error| panic!("{line}: {error}"));
+            let read = match document.as_table().get("key").and_then(toml_edit::Item::as_value) {
+                Some(toml_edit::Value::Integer(number)) => number.value().to_string(),
+                Some(toml_edit::Value::String(text)) => text.value().clone(),
+                other => panic!("{line}: {other:?}"),
+            };
+            assert_eq!(read, value);
+        }
+    }
 
     #[test]
     fn the_defaults_name_every_flag_and_are_right() {

@@ -3,15 +3,36 @@
 use std::ffi::OsStr;
 
 use clap::Arg;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// From this likeness on, of 1, an unknown variable counts as a misspelt one.
 const ALIKE: f64 = 0.8;
 
-/// An error without the advice after it.
-pub(super) fn one_line(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let first = text.lines().next().unwrap_or_default();
-    without_controls(first.strip_prefix("error: ").unwrap_or(first))
+/// An error with what to do about it, without clap's page around it.
+pub(super) fn one_line(mut error: clap::Error) -> String {
+    // That an unknown flag may be passed as a value does not help.
+    error.remove(ContextKind::Suggested);
+    // A line end in an argument must not look like one of clap's.
+    let texts = error.context().filter_map(|(kind, value)| match value {
+        ContextValue::String(text) => Some((kind, ContextValue::String(without_controls(text)))),
+        _ => None,
+    });
+    for (kind, text) in texts.collect::<Vec<_>>() {
+        error.insert(kind, text);
+    }
+    let usage = error.remove(ContextKind::Usage).map(|usage| usage.to_string()).unwrap_or_default();
+    let page = error.render().to_string();
+    let lines =
+        page.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let text = lines.collect::<Vec<_>>().join(" ").replace(" tip: ", "; ");
+    let text = without_controls(text.strip_prefix("error: ").unwrap_or(&text));
+    if matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
+        return text;
+    }
+    let words = usage.trim_start_matches("Usage:").split_whitespace();
+    let program: Vec<&str> = words.take_while(|word| !word.starts_with(['[', '<', '-'])).collect();
+    let program = if program.is_empty() { "cowchat".to_owned() } else { program.join(" ") };
+    format!("{text}; see {} --help", without_controls(&program))
 }
 
 /// The one of `known` that `name` looks like, if there is one.

@@ -1,16 +1,17 @@
-//! How the program was called: its flags ([`crate::cli`]), and which of them an environment variable has set.
+//! How the program was called: its flags ([`crate::cli`]), and which of them an environment variable or a file has set.
 //!
-//! An empty variable sets nothing. An error in a variable names the variable, not its flag. A variable that begins with
-//! `COWCHAT_` and is no flag's gets a warning.
+//! An empty variable sets nothing. An error names the variable or the line of the file that sets a value, not its flag. A
+//! variable that begins with `COWCHAT_` and is no flag's gets a warning.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{Arg, CommandFactory, FromArgMatches};
 
-use super::config_file::{ConfigFile, ConfigFileError};
+use super::config_file::{ConfigFile, ConfigFileError, SUBCOMMAND};
 use super::config_page;
 use super::flag_text::{nearest, one_line, variable, without_controls};
 use crate::cli::{Cli, ConfigArgs, Mode};
@@ -29,14 +30,19 @@ pub struct Invocation {
     pub cli: Cli,
     /// Flags that a variable has set, each with its variable.
     set_by_variable: Vec<(String, String)>,
+    /// Keys that the file has set, each with its place.
+    set_by_file: Vec<(String, String)>,
 }
 
 /// Why the program does not run: a wrong flag or variable, or `--help` or `--version`.
 #[derive(Debug, thiserror::Error)]
 pub enum Usage {
-    /// What clap says.
-    #[error("{}", one_line(.0))]
-    Flags(clap::Error),
+    /// It shows help or the version instead.
+    #[error("only help is asked for")]
+    Help(clap::Error),
+    /// A flag or a variable is wrong: one line that says what to do.
+    #[error("{0}")]
+    Wrong(String),
     /// The file of `--config` is wrong.
     #[error(transparent)]
     File(#[from] ConfigFileError),
@@ -69,24 +75,27 @@ impl Invocation {
         let parse = |command: &clap::Command| {
             let matches = command.clone().try_get_matches_from(&arguments);
             let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-            parsed.map_err(|error| Usage::Flags(named_by_variable(error, &set_by_variable)))
+            parsed.map_err(|error| Usage::of(error, &set_by_variable))
         };
         let (mut cli, mut matches) = parse(&command)?;
         let mut file = ConfigFile::default();
         if let Mode::Serve(args) = &cli.mode
             && let Some(path) = &args.config
         {
-            file = ConfigFile::read(path, &command)?;
+            file = ConfigFile::read(path)?;
             // A built command would take one flag for another after that.
             let mut with_defaults = file.as_defaults(unbuilt);
             with_defaults.build();
             (cli, matches) = parse(&with_defaults)?;
         }
-        let page = match (&cli.mode, matches.subcommand()) {
-            (Mode::Serve(_), Some((_, serve))) => config_page::in_force(&command, serve, &file),
-            _ => String::new(),
-        };
-        Ok((Invocation { cli, set_by_variable }, page))
+        let (mut page, mut set_by_file) = (String::new(), Vec::new());
+        if let (Mode::Serve(_), Some((_, serve))) = (&cli.mode, matches.subcommand()) {
+            page = config_page::in_force(&command, serve, &file);
+            let in_force = |key: &str| serve.value_source(&key.replace('-', "_")) == Some(ValueSource::DefaultValue);
+            let places = file.places().filter(|(key, _)| in_force(key));
+            set_by_file = places.map(|(key, place)| (key.to_owned(), place)).collect();
+        }
+        Ok((Invocation { cli, set_by_variable, set_by_file }, page))
     }
 
     /// What `cowchat config` prints.
@@ -97,18 +106,27 @@ impl Invocation {
         if args.defaults {
             return Ok(config_page::defaults());
         }
-        let serve = ["cowchat", "serve"].map(OsString::from).into_iter();
         if let Some(path) = &args.check {
-            Invocation::of(serve.chain(["--config".into(), path.into()]).collect())?;
-            return Ok(format!("{}: ok\n", path.display()));
+            ConfigFile::read(path)?;
+            return Ok(format!("{}: ok\n", without_controls(&path.display().to_string())));
         }
+        let texts = args.flags.iter().filter_map(|flag| flag.to_str());
+        if texts.map(|flag| flag.split('=').next()).any(|flag| matches!(flag, Some("--check" | "--defaults"))) {
+            return Err(Usage::Wrong("--check and --defaults take no flags of serve: give them alone".to_owned()));
+        }
+        let serve = ["cowchat", SUBCOMMAND].map(OsString::from).into_iter();
         Invocation::of(serve.chain(args.flags.iter().cloned()).collect()).map(|(_, page)| page)
     }
 
-    /// A text about flags, with the variable's name for each flag that a variable has set.
+    /// A text about flags, with the variable's name for each flag that a variable has set, and behind the place in the
+    /// file if the file has set one of them.
     pub fn by_their_names(&self, text: &str) -> String {
         let set = self.set_by_variable.iter();
-        set.fold(text.to_owned(), |text, (flag, variable)| replace_word(&text, flag, variable))
+        let text = set.fold(text.to_owned(), |text, (flag, variable)| replace_word(&text, flag, variable));
+        let named = |text: &str, key: &str| replace_word(text, &format!("--{key}"), key);
+        let place = self.set_by_file.iter().find(|(key, _)| named(&text, key) != text).map(|(_, place)| place);
+        let told = self.set_by_file.iter().fold(text.clone(), |text, (key, _)| named(&text, key));
+        place.map_or(told.clone(), |place| format!("{place}: {told}"))
     }
 
     /// Variables that look like the program's own and set nothing.
@@ -127,36 +145,28 @@ impl Invocation {
 }
 
 impl Usage {
-    /// Prints it: help and version on stdout, which is waited for; errors on stderr, which is waited for a second only.
-    /// Control characters of a wrong argument do not reach the terminal.
-    pub fn show(self) -> ExitCode {
-        let error = match self {
-            Usage::Flags(error) => error,
-            Usage::File(error) => {
-                // A closed stderr takes nothing.
-                last_words::say(move || _ = writeln!(io::stderr(), "cowchat: {error}"));
-                return ExitCode::from(2);
-            }
-        };
-        let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        if error.use_stderr() {
-            last_words::say(move || print(&error));
-        } else {
-            print(&error);
+    fn of(error: clap::Error, set_by_variable: &[(String, String)]) -> Self {
+        match error.kind() {
+            ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Usage::Help(error),
+            _ => Usage::Wrong(one_line(named_by_variable(error, set_by_variable))),
         }
-        code
     }
-}
 
-fn print(error: &clap::Error) {
-    let text = error.render().to_string();
-    // A closed stderr takes nothing.
-    let _ = if text.contains(|c: char| c.is_control() && c != '\n') {
-        text.lines().try_for_each(|line| writeln!(io::stderr(), "{}", without_controls(line)))
-    } else {
-        // To a terminal in colour.
-        error.print()
-    };
+    /// Prints it: help and version on stdout, which is waited for; errors on stderr, which is waited for a second only.
+    pub fn show(self) -> ExitCode {
+        // A closed stderr takes nothing.
+        match self {
+            Usage::Help(help) if !help.use_stderr() => {
+                _ = help.print();
+                return ExitCode::SUCCESS;
+            }
+            Usage::Help(help) => last_words::say(move || _ = help.print()),
+            error => last_words::say(move || _ = writeln!(io::stderr(), "cowchat: {error}")),
+        }
+        ExitCode::from(2)
+    }
 }
 
 /// `text` with `word` replaced where it is a word of its own, with punctuation around it at most.

@@ -1,5 +1,6 @@
 //! `serve --config` and `cowchat config`: where a value comes from, and what a wrong file is told.
 
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Output};
 
 use crate::support::*;
@@ -46,6 +47,71 @@ fn what_config_prints_is_a_file_that_says_the_same() {
     let (code, again, error) = run(&mut config(&["--config", &file]));
     assert_eq!((code, error.as_str()), (Some(0), ""));
     assert_eq!(values(&again), values(&page));
+}
+
+#[test]
+fn control_characters_are_printed_as_escapes() {
+    let files = Scratch::new();
+    let file = files.put("\u{1b}[2J\n.toml", "herd = 2\n");
+    let (code, said, _) = run(&mut config(&["--check", &file]));
+    assert_eq!((code, said.lines().count()), (Some(0), 1), "{said:?}");
+    let (code, page, _) = run(&mut config(&["--config", &file, "--motd", "/\u{9b}a\nb", "--cow-dir", "/c\nd"]));
+    assert_eq!(code, Some(0));
+    for text in [said, page] {
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        assert!(text.contains("\\u{1b}[2J\\n.toml"), "{text:?}");
+    }
+}
+
+#[test]
+fn a_value_that_no_file_can_hold_is_shown_and_left_out() {
+    let mut command = config(&["--motd", "007", "--control"]);
+    command.arg(std::ffi::OsStr::from_bytes(b"/a\xffb"));
+    let (code, page, error) = run(&mut command);
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    assert!(page.lines().any(|line| line.starts_with("motd = \"007\" ")), "{page}");
+    let control = page.lines().find(|line| line.contains("control")).expect("a line for each flag");
+    assert!(control.starts_with("# control = [\"/a\\xFFb\"] "), "{control}");
+    assert!(control.ends_with("  # --control: not UTF-8, so a file cannot set it"), "{control}");
+}
+
+#[test]
+fn help_behind_flags_of_serve_is_help() {
+    for flags in [&["--herd", "4", "--help"][..], &["--herd", "4", "-h"], &["--help"]] {
+        let (code, help, error) = run(&mut config(flags));
+        assert_eq!((code, error.as_str()), (Some(0), ""), "{flags:?}");
+        assert!(help.contains("Usage: cowchat "), "{flags:?}: {help}");
+    }
+}
+
+#[test]
+fn a_wrong_variable_makes_no_file_wrong() {
+    let files = Scratch::new();
+    let good = files.put("good.toml", "herd = 2\n");
+    let (code, said, error) = run(config(&["--check", &good]).env("COWCHAT_WIDTH", "x"));
+    assert_eq!((code, said, error.as_str()), (Some(0), format!("{}: ok\n", &good), ""));
+    let wrong = files.put("wrong.toml", "herd = 0\n");
+    let told = format!("cowchat: {}:1:8: invalid value '0' for 'herd': use a whole number from 1 to 1048576\n", &wrong);
+    for arguments in [["config", "--check"], ["serve", "--config"], ["config", "--config"]] {
+        let (code, _, error) = run(cowchat().args(arguments).arg(&wrong).env("COWCHAT_HERD", "3"));
+        assert_eq!((code, error.as_str()), (Some(2), told.as_str()), "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_only_a_start_finds_wrong_names_the_line_of_the_file() {
+    let files = Scratch::new();
+    let file = files.put("start.toml", "herd = 2\nmotd = \"/nosuch\"\n");
+    let serve = || {
+        let mut command = cowchat();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--config", &file]);
+        command
+    };
+    let (code, _, error) = run(&mut serve());
+    let told = format!("cowchat: {}:2: the file of motd, /nosuch, cannot be read: ", &file);
+    assert!(code == Some(2) && error.starts_with(&told), "{error}");
+    let (_, _, error) = run(serve().env("COWCHAT_MOTD", "/moo"));
+    assert!(error.starts_with("cowchat: the file of COWCHAT_MOTD, /moo, cannot be read: "), "{error}");
 }
 
 #[test]

@@ -185,7 +185,7 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--mailbox-frames", "1048577"], "--mailbox-frames", number),
         (&["--drain-timeout", "10"], "--drain-timeout", "such as 10s or 2m"),
         (&["--drain-timeout", "0s"], "--drain-timeout", "from 1ms to 1day"),
-        (&["--queues-bytes-total", "0"], "--queues-bytes-total", "256KiB, from 1\n"),
+        (&["--queues-bytes-total", "0"], "--queues-bytes-total", "such as 262144 or 256KiB, from 1"),
         (&["--queues-bytes-total", "262143"], "--queues-bytes-total", "is less than --sendq-bytes-max 262144"),
         (
             &["--login-timeout", "600"],
@@ -232,11 +232,69 @@ fn wrong_flags_are_named_together_with_the_fix() {
         let said = refusal(command, 2);
         assert!(said.contains(name), "{flags:?}: {name} is not named in:\n{said}");
         assert!(said.contains(fix), "{flags:?}: {fix:?} is not in:\n{said}");
+        assert!(said.starts_with("cowchat: ") && said.lines().count() == 1, "{flags:?}: {said}");
     }
-    let mut unknown = cowchat();
-    unknown.arg("moo");
-    let said = refusal(unknown, 2);
-    assert!(said.contains("'moo'") && said.contains("--help"), "{said}");
+}
+
+#[test]
+fn wrong_usage_of_each_subcommand_is_one_line() {
+    for (arguments, told) in [
+        ("moo", "unrecognized subcommand 'moo'; see cowchat --help"),
+        ("doctr", "unrecognized subcommand 'doctr'; a similar subcommand exists: 'doctor'; see cowchat --help"),
+        (
+            "serve --hurd",
+            "unexpected argument '--hurd' found; a similar argument exists: '--herd'; see cowchat serve --help",
+        ),
+        (
+            "serve --no-header=1",
+            "unexpected value '1' for '--no-header' found; no more were expected; see cowchat serve",
+        ),
+        (
+            "serve --herd 1 --herd 2",
+            "the argument '--herd <N>' cannot be used multiple times; see cowchat serve --help",
+        ),
+        (
+            "serve --art blue",
+            "invalid value 'blue' for '--art <ART>' [possible values: color, half, plain, small, off]",
+        ),
+        ("connect --cow", "a value is required for '--cow <COW>' but none was supplied"),
+        ("connect --nosuch", "unexpected argument '--nosuch' found; see cowchat connect --help"),
+        ("connect a b", "unexpected argument 'b' found; see cowchat connect --help"),
+        ("connect --color re\nd", "invalid value 're\\nd' for '--color <WHEN>' [possible values: auto, always, never]"),
+        ("ctl moo", "unrecognized subcommand 'moo'; see cowchat ctl --help"),
+        ("ctl --control", "a value is required for '--control <PATH>' but none was supplied"),
+        ("ctl kick", "the following required arguments were not provided: <COW|ADDRESS>; see cowchat ctl kick --help"),
+        ("ctl notice", "the following required arguments were not provided: <TEXT>...; see cowchat ctl notice --help"),
+        ("ctl log loud", "invalid value 'loud' for '<LEVEL>' [possible values: error, warn, info]"),
+        ("doctor --connections", "a value is required for '--connections <N>' but none was supplied"),
+        (
+            "doctor --jsno",
+            "unexpected argument '--jsno' found; a similar argument exists: '--json'; see cowchat doctor --help",
+        ),
+        ("doctor moo", "unexpected argument 'moo' found; see cowchat doctor --help"),
+        ("config --check", "a value is required for '--check <FILE>' but none was supplied"),
+        (
+            "config --check a --herd 4",
+            "the argument '--check <FILE>' cannot be used with '[SERVE FLAGS]...'; see cowchat config --help",
+        ),
+        (
+            "config --check a --defaults",
+            "the argument '--check <FILE>' cannot be used with '--defaults'; see cowchat config",
+        ),
+        ("config --herd 4 --check a", "--check and --defaults take no flags of serve: give them alone"),
+        ("config --herd 4 --defaults", "--check and --defaults take no flags of serve: give them alone"),
+        (
+            "config --hurd 4",
+            "unexpected argument '--hurd' found; a similar argument exists: '--herd'; see cowchat serve",
+        ),
+        ("config --herd", "a value is required for '--herd <N>' but none was supplied"),
+    ] {
+        let mut command = cowchat();
+        command.args(arguments.split(' '));
+        let said = refusal(command, 2);
+        assert!(said.starts_with(&format!("cowchat: {told}")), "{arguments}: {said}");
+        assert!(said.lines().count() == 1 && !said.contains('\u{1b}'), "{arguments}: {said}");
+    }
 }
 
 #[test]
