@@ -25,12 +25,14 @@ mod config;
 mod ctl;
 mod doctor;
 mod generate;
+mod reasons;
 mod values;
 
 pub use config::ConfigArgs;
 pub use ctl::{ControlCommand, CtlArgs};
 pub use doctor::DoctorArgs;
 pub use generate::GenerateArgs;
+pub use reasons::{REASONS, Reason};
 
 /// A chat server where everybody is a cow.
 #[derive(Debug, Parser)]
@@ -312,6 +314,18 @@ mod tests {
             _ => in_help.unwrap_or_else(|| "none".to_owned()),
         };
         Some((format!("`--{long}{value}`"), default))
+    }
+
+    #[test]
+    fn each_default_has_a_reason_in_the_order_of_the_help() {
+        let mut command = Cli::command();
+        command.build();
+        let serve = command.find_subcommand("serve").expect("a subcommand");
+        let flags = serve.get_arguments().filter(|arg| !matches!(arg.get_id().as_str(), "help" | "config"));
+        let has_no_default = |arg: &clap::Arg| arg.get_action().takes_values() && arg.get_default_values().is_empty();
+        let flags = flags.map(|arg| (arg.get_long().unwrap_or_default(), has_no_default(arg)));
+        let reasons = REASONS.iter().map(|reason| (reason.flag, reason.example.is_some()));
+        assert_eq!(reasons.collect::<Vec<_>>(), flags.collect::<Vec<_>>());
     }
 
     #[test]

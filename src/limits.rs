@@ -1,16 +1,16 @@
 //! Every number that bounds something, with its unit in its name and its reason beside it.
 //!
-//! A limit with a flag has its default here; [`crate::policy::limits::Limits`] has the value in force. No number is tuned
+//! A limit with a flag has its default here, and its reason for operators in [`crate::cli::REASONS`];
+//! [`crate::policy::limits::Limits`] has the value in force. No number is tuned
 //! by a test: arithmetic or a measurement justifies it.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// Longest input line, without telnet commands, CR and LF: a terminal hands over 4,095 (N_TTY_BUF_SIZE).
+/// Longest input line, without telnet commands, CR and LF, in bytes: less than N_TTY_BUF_SIZE.
 pub const LINE_BYTES_MAX: usize = 4000;
 
-/// Messages of other senders that may wait for one connection, in bytes; beyond it is cut as a slow consumer. A message
-/// in colour has 1.7 to 8.7 KB, so 256 KiB is 30 to 150 messages behind.
+/// Messages of other senders that may wait for one connection, in bytes; beyond it is cut as a slow consumer.
 pub const SENDQ_BYTES_MAX: usize = 256 * 1024;
 
 /// What a message counts at least: in `off` it may have 12 bytes, but takes a chunk of 24 in a queue whose room
@@ -72,7 +72,7 @@ pub const SENDQ_OWN_BYTES: usize = 64 * 1024;
 pub const WRITE_SLICES_MAX: usize = 64;
 
 /// Frames that may wait for one core. A frame is three words and a shared message with its drawing, 2 to 10 KB for a
-/// line in colour. A full mailbox is 40 MB at most; 170 MB of longest lines.
+/// line in colour.
 pub const MAILBOX_FRAMES: usize = 4096;
 
 /// How long a shutdown may take, from the first signal to the exit.
@@ -140,21 +140,21 @@ pub const KEEPALIVE_PROBES: u32 = 3;
 /// Longest [`KEEPALIVE`]: TCP_KEEPIDLE has 15 bits of seconds.
 pub const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
 
-/// How long sent bytes may stay unacknowledged before the peer is gone: about seven retransmissions. The kernel alone
-/// tries for 15 minutes, and keepalive does not probe while bytes are on their way.
+/// How long sent bytes may stay unacknowledged before the peer is gone. Keepalive does not probe while bytes are on
+/// their way.
 pub const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Shortest [`USER_TIMEOUT`]: three or four retransmissions, since the first comes after a fifth of a second and each
 /// pause doubles. It is checked once a second ([`CONNECTION_CHECK_INTERVAL`]).
 pub const USER_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 
-/// How long a guest may send no line. It holds a descriptor and a kilobyte but no name, so it may look around.
+/// How long a guest may send no line.
 pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Lines that a connection may send at once before [`FLOOD_RATE`] holds: a login, a look around and a few pasted lines.
+/// Lines that a connection may send at once before [`FLOOD_RATE`] holds.
 pub const FLOOD_BURST: u32 = 10;
 
-/// Lines of one connection a second. No user types as fast; a core executes tens of thousands.
+/// Lines of one connection a second.
 pub const FLOOD_RATE: u32 = 5;
 
 /// Largest [`FLOOD_BURST`] and [`FLOOD_RATE`]: a line a microsecond, the unit in which a bucket counts.
@@ -179,8 +179,7 @@ pub const FLOOD_REPLY_BYTES: u64 = 16 * 1024;
 /// A line that would wait for longer is refused, so that its sender knows.
 pub const FLOOD_DEBT_MAX: Duration = Duration::from_secs(30);
 
-/// Connections that one address may open at once, before [`CONNECT_RATE`] holds: an office may share it. With a burst
-/// of lines for each, an address gets 20 lines a second beyond the rates of its connections.
+/// Connections that one address may open at once, before [`CONNECT_RATE`] holds: an office may share it.
 pub const CONNECT_BURST: u32 = 20;
 
 /// Connections of one address that are served a second.
@@ -192,10 +191,10 @@ pub const CONNECT_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Rounds of [`CONNECTION_CHECK_INTERVAL`] between two log lines about unserved connections of one address.
 pub const UNSERVED_TOLD_EVERY: u64 = 10;
 
-/// Connections of one IPv4 address or IPv6 network of 64 bits: a household or a class. 64 KiB of replies are 4 MB.
+/// Connections of one IPv4 address or IPv6 network of 64 bits.
 pub const CONNECTIONS_PER_ADDRESS: usize = 64;
 
-/// The part of all cows for one address, at least [`COWS_PER_ADDRESS_MIN`]: two households or a small class find room.
+/// The part of all cows for one address, at least [`COWS_PER_ADDRESS_MIN`].
 pub const COWS_PER_ADDRESS_PART: usize = 2;
 
 /// See [`COWS_PER_ADDRESS_PART`].
@@ -204,14 +203,14 @@ pub const COWS_PER_ADDRESS_MIN: u32 = 8;
 /// Cows are scarce while fewer than this part of them is free: of 24, two.
 pub const SCARCE_PART: usize = 8;
 
-/// How long a session may say nothing to others while cows are scarce: one word an hour keeps a cow.
+/// How long a session may say nothing to others while cows are scarce.
 pub const SCARCE_IDLE: Duration = Duration::from_secs(3600);
 
-/// Networks without limits by address, flood control and [`LOGIN_TIMEOUT`]: local bots need room, and may harm otherwise.
+/// Networks without limits by address, flood control and [`LOGIN_TIMEOUT`].
 pub const LOOPBACK: &str = "127.0.0.0/8,::1";
 
 /// What may wait for all connections together, in mailboxes and queues, as replies, history and input: this part of the
-/// memory of the process. The rest is for the connections, 2 KiB each and up to 256 KiB in the kernel.
+/// memory of the process.
 pub const QUEUES_MEMORY_PART: u64 = 4;
 
 /// How long the queues may be over that before the largest is cut: another core's count is up to two of its checks old,

@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory};
 
 use super::config_file::{ConfigFile, flags};
 use super::flag_text::{variable, without_controls};
-use crate::cli::Cli;
+use crate::cli::{Cli, REASONS};
 
 /// Columns of a comment in the file of defaults.
 const COLUMNS: usize = 96;
@@ -70,23 +70,36 @@ fn in_help(arg: &Arg) -> Option<String> {
     Some(rest.split(']').next().unwrap_or(rest).to_owned())
 }
 
-/// A file that sets nothing: every flag with what it means and its default, as comments.
+/// A file that sets nothing: every flag with what it means, its default and why, as comments. A line that begins with `#`
+/// and a name is TOML without the `#`.
 pub fn defaults() -> String {
     let mut command = Cli::command();
     command.build();
-    let mut text = "# cowchat serve --config FILE. A flag wins over its variable, that over this file.\n".to_owned();
+    let mut text = "# cowchat serve --config FILE. A flag wins over its variable, that over this file.\n\
+                    # Take the # from a line to set it.\n"
+        .to_owned();
     for arg in flags(&command) {
         let flag = arg.get_long().unwrap_or_default();
         text.push('\n');
-        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        for line in wrapped(&help) {
-            writeln!(text, "# {line}").expect(INTO_MEMORY);
-        }
-        let value = match arg.get_default_values() {
+        let reason = REASONS.iter().find(|reason| reason.flag == flag).expect("a test sees that each flag has one");
+        let default = match arg.get_default_values() {
             _ if !arg.get_action().takes_values() => "false".to_owned(),
-            [default] => toml(&default.to_string_lossy()),
-            _ => String::new(),
+            [default] => default.to_string_lossy().into_owned(),
+            _ => in_help(arg).unwrap_or_else(|| "none".to_owned()),
         };
+        let value = match reason.example {
+            Some(example) => example.to_owned(),
+            None if arg.get_action().takes_values() => toml(&default),
+            None => default.clone(),
+        };
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        let (what, _) = help.split_once(" [default: ").unwrap_or((&help, ""));
+        let example = reason.example.map(|_| "For example:");
+        for part in [what, &format!("Default: {default}, since {}.", reason.text)].into_iter().chain(example) {
+            for line in wrapped(part) {
+                writeln!(text, "# {line}").expect(INTO_MEMORY);
+            }
+        }
         writeln!(text, "#{flag} = {value}").expect(INTO_MEMORY);
     }
     text
@@ -130,18 +143,14 @@ mod tests {
         let text = defaults();
         let mut command = Cli::command();
         command.build();
-        for arg in flags(&command) {
-            let flag = arg.get_long().expect("a flag");
-            let line = text.lines().find(|line| line.starts_with(&format!("#{flag} ="))).expect(flag);
-            let Some(value) = line.split_once("= ").map(|(_, value)| value).filter(|value| !value.is_empty()) else {
-                continue;
+        let matches = command.clone().try_get_matches_from(["cowchat", SUBCOMMAND]).expect("no flag is required");
+        let (_, serve) = matches.subcommand().expect("serve");
+        for (arg, reason) in flags(&command).zip(REASONS) {
+            let set = match reason.example {
+                Some(example) => format!("{} = {example}", reason.flag),
+                None => line(arg, serve, &ConfigFile::default()).0,
             };
-            let matches = command
-                .clone()
-                .try_get_matches_from(["cowchat", SUBCOMMAND])
-                .unwrap_or_else(|error| panic!("{flag}: {error}"));
-            let (_, serve) = matches.subcommand().expect("serve");
-            assert_eq!(super::line(arg, serve, &ConfigFile::default()).0, format!("{flag} = {value}"));
+            assert!(text.lines().any(|line| line == format!("#{set}")), "{set} is not in: {text}");
         }
         assert!(text.lines().all(|line| line.is_empty() || line.starts_with('#')));
     }

@@ -14,7 +14,7 @@ pub struct ConfigArgs {
     #[arg(long, value_name = "FILE", env = "COWCHAT_CONFIG_CHECK", conflicts_with_all = ["defaults", "flags"])]
     pub check: Option<PathBuf>,
 
-    /// Print a file with every flag, what it means and its default
+    /// Print a file with every flag, what it means, its default and the reason of that
     #[arg(long, env = "COWCHAT_CONFIG_DEFAULTS", value_parser = switch, conflicts_with = "flags")]
     pub defaults: bool,
 

@@ -146,15 +146,15 @@ fn a_wrong_file_is_refused_in_one_line() {
 fn a_right_file_and_the_defaults_are_accepted() {
     let (code, defaults, _) = run(&mut config(&["--defaults"]));
     assert_eq!(code, Some(0));
-    let set: Vec<String> = defaults
-        .lines()
-        .filter(|line| line.starts_with('#') && !line.starts_with("# ") && !line.ends_with("= "))
-        .map(|line| line[1..].to_owned())
-        .collect();
+    let set = defaults.lines().filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')));
+    let set: Vec<&str> = set.collect();
+    assert_eq!(defaults.matches("\n# Default: ").count(), set.len(), "{defaults}");
     let files = Scratch::new();
-    let file = files.put("defaults.toml", set.join("\n"));
-    let (code, said, error) = run(&mut config(&["--check", &file]));
-    assert_eq!((code, said, error.as_str()), (Some(0), format!("{}: ok\n", &file), ""));
+    for (name, text) in [("comments.toml", defaults.as_str()), ("defaults.toml", &set.join("\n"))] {
+        let file = files.put(name, text);
+        let (code, said, error) = run(&mut config(&["--check", &file]));
+        assert_eq!((code, said, error.as_str()), (Some(0), format!("{}: ok\n", &file), ""));
+    }
 }
 
 #[test]
