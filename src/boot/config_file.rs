@@ -45,7 +45,7 @@ impl ConfigFile {
     /// Reads and checks a file. Blocks as long as a disk does.
     pub(super) fn read(path: &Path) -> Result<Self, ConfigFileError> {
         let bytes = files::read(path, CONFIG_FILE_BYTES_MAX)
-            .map_err(|error| ConfigFileError(format!("the file of --config, {}, {error}", path.display())))?;
+            .map_err(|error| ConfigFileError(format!("the configuration file {} {error}", path.display())))?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
             let before = String::from_utf8_lossy(&error.as_bytes()[..at]).into_owned();

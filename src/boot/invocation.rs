@@ -75,7 +75,7 @@ impl Invocation {
         let parse = |command: &clap::Command| {
             let matches = command.clone().try_get_matches_from(&arguments);
             let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-            parsed.map_err(|error| Usage::of(error, &set_by_variable))
+            parsed.map_err(|error| Usage::of(error, &arguments, &set_by_variable))
         };
         let (mut cli, mut matches) = parse(&command)?;
         let mut file = ConfigFile::default();
@@ -145,11 +145,20 @@ impl Invocation {
 }
 
 impl Usage {
-    fn of(error: clap::Error, set_by_variable: &[(String, String)]) -> Self {
+    fn of(error: clap::Error, arguments: &[OsString], set_by_variable: &[(String, String)]) -> Self {
         match error.kind() {
             ErrorKind::DisplayHelp
             | ErrorKind::DisplayVersion
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Usage::Help(error),
+            ErrorKind::InvalidUtf8 => {
+                let is_odd = |text: &OsString| text.to_str().is_none();
+                let arguments =
+                    arguments.iter().filter(|argument| is_odd(argument)).map(|argument| format!("{argument:?}"));
+                let variables = set_by_variable.iter().map(|(_, variable)| variable.clone());
+                let variables = variables.filter(|variable| std::env::var_os(variable).as_ref().is_some_and(is_odd));
+                let odd: Vec<String> = arguments.chain(variables).collect();
+                Usage::Wrong(format!("only a path may be other than UTF-8: change {}", odd.join(" or ")))
+            }
             _ => Usage::Wrong(one_line(named_by_variable(error, set_by_variable))),
         }
     }

@@ -1,5 +1,7 @@
 //! `serve --config` and `cowchat config`: where a value comes from, and what a wrong file is told.
 
+use std::ffi::OsStr;
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Output};
 
@@ -66,13 +68,26 @@ fn control_characters_are_printed_as_escapes() {
 #[test]
 fn a_value_that_no_file_can_hold_is_shown_and_left_out() {
     let mut command = config(&["--motd", "007", "--control"]);
-    command.arg(std::ffi::OsStr::from_bytes(b"/a\xffb"));
+    command.arg(OsStr::from_bytes(b"/a\xffb"));
     let (code, page, error) = run(&mut command);
     assert_eq!((code, error.as_str()), (Some(0), ""));
     assert!(page.lines().any(|line| line.starts_with("motd = \"007\" ")), "{page}");
     let control = page.lines().find(|line| line.contains("control")).expect("a line for each flag");
     assert!(control.starts_with("# control = [\"/a\\xFFb\"] "), "{control}");
     assert!(control.ends_with("  # --control: not UTF-8, so a file cannot set it"), "{control}");
+}
+
+#[test]
+fn what_is_not_utf8_is_named() {
+    let odd = OsStr::from_bytes(b"4\xff");
+    for (command, told) in [
+        (config(&[]).env("COWCHAT_HERD", odd), "COWCHAT_HERD"),
+        (config(&["--herd"]).arg(odd), "\"4\\xFF\""),
+        (cowchat().args(["serve", "--motd", "/moo", "--herd"]).arg(odd), "\"4\\xFF\""),
+    ] {
+        let (code, _, error) = run(command);
+        assert_eq!((code, error), (Some(2), format!("cowchat: only a path may be other than UTF-8: change {told}\n")));
+    }
 }
 
 #[test]
@@ -133,12 +148,18 @@ fn a_wrong_file_is_refused_in_one_line() {
         let (code, out, error) = run(cowchat().args(arguments).arg(&file));
         assert_eq!((code, out.as_str(), error.as_str()), (Some(2), "", told.as_str()), "{arguments:?}");
     }
-    for (path, told) in
-        [("/nosuch", "cannot be read: "), ("/tmp", "is no regular file: "), ("/proc/version", "is a file of /proc: ")]
-    {
+    let sparse = files.put("sparse.toml", "");
+    File::options().write(true).open(&sparse).and_then(|file| file.set_len(1 << 30)).expect("a file of the test's own");
+    for (path, told) in [
+        ("/nosuch", "cannot be read: No such file"),
+        ("/tmp", "is no regular file: "),
+        ("/dev/zero", "is no regular file: "),
+        ("/proc/version", "is a file of /proc: "),
+        (&sparse, "is larger than 65536 bytes: make it smaller"),
+    ] {
         let (code, _, error) = run(&mut config(&["--check", path]));
         assert_eq!((code, error.lines().count()), (Some(2), 1), "{error}");
-        assert!(error.starts_with(&format!("cowchat: the file of --config, {path}, {told}")), "{error}");
+        assert!(error.starts_with(&format!("cowchat: the configuration file {path} {told}")), "{error}");
     }
 }
 
@@ -175,5 +196,10 @@ fn a_reload_reads_the_file_again_or_changes_nothing() {
     server.signal("HUP");
     let failed = server.log_event("reload_failed", &[]);
     assert!(failed.field("error").starts_with(&format!("{}:1:15: ", &file)), "{}", failed.text);
+    files.put("reload.toml", "herd = 9\nqueues-bytes-total = 1\n");
+    server.signal("HUP");
+    let told = ":2: queues-bytes-total 1 is less than --sendq-bytes-max 262144, which one connection may have: ask for at \
+                least that";
+    server.log_event("reload_failed", &[("error", &format!("{file}{told}"))]);
     assert_eq!(tux.ask("who"), "Registered users: tux");
 }
