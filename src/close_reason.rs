@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::protocol::reply::{
-    CLOSED_IDLE, CLOSED_KICKED, CLOSED_SCARCE, SERVER_IS_FULL, SHUTTING_DOWN, TOO_MANY_FROM_ADDRESS,
-    closed_not_logged_in,
+    ADDRESS_IS_BANNED, CLOSED_BANNED, CLOSED_IDLE, CLOSED_KICKED, CLOSED_SCARCE, SERVER_IS_FULL, SHUTTING_DOWN,
+    TOO_MANY_FROM_ADDRESS, closed_not_logged_in,
 };
 
 /// Why a connection ended, or was refused.
@@ -36,6 +36,8 @@ pub enum CloseReason {
     Shutdown,
     /// An operator closed it.
     Kicked,
+    /// An operator banned its network while it was open.
+    Banned,
     /// A bug of the server ended this session.
     InternalFault,
     /// It sent HTTP or TLS.
@@ -43,6 +45,8 @@ pub enum CloseReason {
     ServerFull,
     /// Its address has as many connections as one may have.
     AddressFull,
+    /// An operator has banned the network of its address.
+    AddressBanned,
 }
 
 /// What becomes of the output that waits for a connection when it ends.
@@ -57,7 +61,7 @@ enum Output {
 }
 
 /// In the order of the enum.
-const TABLE: [(CloseReason, &str, Output); 17] = {
+const TABLE: [(CloseReason, &str, Output); 19] = {
     use CloseReason::*;
     use Output::*;
     [
@@ -74,10 +78,12 @@ const TABLE: [(CloseReason, &str, Output); 17] = {
         (CowsScarce, "cows_scarce", Written),
         (Shutdown, "shutdown", Written),
         (Kicked, "kicked", Written),
+        (Banned, "banned", Written),
         (InternalFault, "internal_fault", Dropped),
         (WrongProtocol, "wrong_protocol", Written),
         (ServerFull, "server_full", Dropped),
         (AddressFull, "address_full", Dropped),
+        (AddressBanned, "address_banned", Dropped),
     ]
 };
 
@@ -105,10 +111,12 @@ impl CloseReason {
             CloseReason::Shutdown => Some(SHUTTING_DOWN.into()),
             CloseReason::NotLoggedIn => Some(closed_not_logged_in(login_timeout).into()),
             CloseReason::Kicked => Some(CLOSED_KICKED.into()),
+            CloseReason::Banned => Some(CLOSED_BANNED.into()),
             CloseReason::Idle => Some(CLOSED_IDLE.into()),
             CloseReason::CowsScarce => Some(CLOSED_SCARCE.into()),
             CloseReason::ServerFull => Some(SERVER_IS_FULL.into()),
             CloseReason::AddressFull => Some(TOO_MANY_FROM_ADDRESS.into()),
+            CloseReason::AddressBanned => Some(ADDRESS_IS_BANNED.into()),
             // After `quit`, HTTP or TLS the reply is the last line; a peer that has closed reads no more; a connection that
             // is cut has received a prefix of what was sent.
             _ => None,

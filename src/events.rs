@@ -67,6 +67,8 @@ pub enum Event {
     LoggedIn { connection: ConnectionName, cow: String },
     Closed { connection: ConnectionName, cow: Option<String>, reason: CloseReason, error: Option<String> },
     OutputDiscarded { connection: ConnectionName },
+    Banned { network: String, seconds: Option<u64>, connections: u64 },
+    Unbanned { network: String },
     CoreStalled { shard: ShardId },
     CoreRecovered { shard: ShardId, stalled: Duration },
     AcceptFailed { shard: ShardId, error: String },
@@ -151,6 +153,8 @@ impl Event {
             Event::LoggedIn { .. } => (Info, "logged_in", ""),
             Event::Closed { .. } => (Info, "closed", ""),
             Event::OutputDiscarded { .. } => (Info, "output_discarded", "the peer does not read its last output"),
+            Event::Banned { .. } => (Info, "banned", ""),
+            Event::Unbanned { .. } => (Info, "unbanned", ""),
             Event::CoreStalled { .. } => (Warn, "core_stalled", "the core has made no progress for 1 s"),
             Event::CoreRecovered { .. } => (Warn, "core_recovered", ""),
             Event::AcceptFailed { .. } => {
@@ -196,6 +200,10 @@ impl Event {
                 put(&[("error", &Maybe(error))]);
             }
             Event::OutputDiscarded { connection } => put(&[("connection", connection)]),
+            Event::Banned { network, seconds, connections } => {
+                put(&[("network", network), ("seconds", &Maybe(seconds)), ("connections", connections)]);
+            }
+            Event::Unbanned { network } => put(&[("network", network)]),
             Event::CoreStalled { shard } | Event::AcceptRecovered { shard } | Event::NoSendRing { shard } => {
                 put(&[("core", shard)]);
             }
@@ -245,6 +253,8 @@ mod tests {
             Event::LoggedIn { connection, cow: text() },
             Event::Closed { connection, cow: Some(text()), reason, error: Some(text()) },
             Event::OutputDiscarded { connection },
+            Event::Banned { network: text(), seconds: Some(600), connections: 2 },
+            Event::Unbanned { network: text() },
             Event::CoreStalled { shard },
             Event::CoreRecovered { shard, stalled: Duration::from_secs(1) },
             Event::AcceptFailed { shard, error: text() },

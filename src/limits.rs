@@ -191,6 +191,9 @@ pub const CONNECT_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Rounds of [`CONNECTION_CHECK_INTERVAL`] between two log lines about unserved connections of one address.
 pub const UNSERVED_TOLD_EVERY: u64 = 10;
 
+/// Bans of `cowchat ctl` at once, of 64 bytes at most: a new connection is compared with each.
+pub const BANS_MAX: usize = 1000;
+
 /// Connections of one IPv4 address or IPv6 network of 64 bits.
 pub const CONNECTIONS_PER_ADDRESS: usize = 64;
 

@@ -1,11 +1,12 @@
 //! The command line of `cowchat ctl`. A command is also the request that goes to the server, as JSON.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
-use super::values::{level, switch};
+use super::values::{ban_time, level, network, switch};
 use crate::events::Level;
 
 /// Arguments of `cowchat ctl`.
@@ -52,6 +53,21 @@ pub enum ControlCommand {
         #[serde(default)]
         text: Vec<String>,
     },
+    /// Refuse new connections from a network, and close those that are open
+    Ban {
+        #[arg(value_name = "NET", value_parser = network)]
+        network: String,
+        /// How long, such as 10m or 7days; without it until the server ends
+        #[arg(value_parser = ban_time())]
+        time: Option<Duration>,
+    },
+    /// Lift the ban of a network
+    Unban {
+        #[arg(value_name = "NET", value_parser = network)]
+        network: String,
+    },
+    /// List the bans
+    Bans,
     /// Send a line to all connections
     Notice {
         #[arg(required = true, trailing_var_arg = true)]

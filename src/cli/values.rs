@@ -14,6 +14,7 @@ use crate::cows::bubble::BubbleKind;
 use crate::events::Level;
 use crate::limits;
 use crate::log::Format;
+use crate::policy::networks::Network;
 use crate::protocol::art::Art;
 
 /// The longest time that a flag takes.
@@ -81,12 +82,25 @@ pub(super) fn time(least: Duration) -> impl Parse<Duration> {
 
 /// Whole seconds, which users are told of or the kernel takes, or `off`.
 pub(super) fn seconds_or_off(most: Duration) -> impl Parse<Option<Duration>> {
-    let seconds = move |text: &str| {
+    or_off(seconds(most))
+}
+
+/// How long a ban may last: a year of 365.25 days at most.
+pub(super) fn ban_time() -> impl Parse<Duration> {
+    seconds(Duration::from_secs(31_557_600))
+}
+
+fn seconds(most: Duration) -> impl Parse<Duration> {
+    move |text: &str| {
         let time = humantime::parse_duration(text).ok();
         let time = time.filter(|time| (Duration::from_secs(1)..=most).contains(time) && time.subsec_nanos() == 0);
         time.ok_or_else(|| format!("use whole seconds such as 90s or 10m, from 1s to {}", show_time(most)))
-    };
-    or_off(seconds)
+    }
+}
+
+/// A network as the server writes it.
+pub(super) fn network(text: &str) -> Result<String, String> {
+    text.parse::<Network>().map(|network| network.to_string()).map_err(|error| error.to_string())
 }
 
 /// What `parse` takes, or `off`.

@@ -12,6 +12,8 @@ use super::core::Core;
 use super::delivery::apply;
 use crate::close_reason::CloseReason;
 use crate::limits::{SENDQ_OWN_BYTES, VISITED_AT_ONCE};
+use crate::policy::bans::{Ban, TooManyBans};
+pub use crate::policy::networks::Network;
 
 /// A connection, as an operator sees it.
 #[derive(Debug)]
@@ -31,6 +33,7 @@ pub enum Target {
     Cow(String),
     Address(IpAddr),
     Peer(SocketAddr),
+    Network(Network),
 }
 
 impl Target {
@@ -46,6 +49,7 @@ impl Target {
             Target::Cow(name) => core.cow_of(connection).is_some_and(|cow| cow.eq_ignore_ascii_case(name)),
             Target::Address(address) => peer().is_some_and(|peer| peer.ip().to_canonical() == address.to_canonical()),
             Target::Peer(wanted) => peer() == Some(*wanted),
+            Target::Network(network) => peer().is_some_and(|peer| network.contains(peer.ip())),
         }
     }
 }
@@ -67,16 +71,56 @@ pub fn who(core: &Rc<Core>, slot: usize) -> Option<(Vec<Who>, usize)> {
 }
 
 /// Closes the connections of `target`, with `text` in their last line. Returns how many.
-pub fn kick(core: &Rc<Core>, slot: usize, target: &Target, text: &str) -> Option<(usize, usize)> {
+pub fn kick(core: &Rc<Core>, slot: usize, target: &Target, text: &str) -> Option<(u64, usize)> {
+    end(core, slot, target, CloseReason::Kicked, &format!("* closed: {text}\n"))
+}
+
+/// Closes the connections that are open from a network which is banned. Returns how many.
+pub fn end_banned(core: &Rc<Core>, slot: usize, network: Network) -> Option<(u64, usize)> {
+    let last_line = core.last_line(CloseReason::Banned).unwrap_or_default();
+    end(core, slot, &Target::Network(network), CloseReason::Banned, &last_line)
+}
+
+fn end(core: &Rc<Core>, slot: usize, target: &Target, reason: CloseReason, last_line: &str) -> Option<(u64, usize)> {
     let (targets, next) = visit(core, slot, |connection| target.is(core, connection).then(|| Rc::clone(connection)))?;
-    let last_line = format!("* closed: {text}\n");
-    let mut kicked = 0;
+    let mut ended = 0;
     for connection in targets.iter().flatten() {
-        apply::tell_and_end_with(core, connection, CloseReason::Kicked, Some(&last_line));
-        kicked += 1;
+        apply::tell_and_end_with(core, connection, reason, Some(last_line));
+        ended += 1;
     }
     core.dirty.schedule_flush();
-    Some((kicked, next))
+    Some((ended, next))
+}
+
+/// A ban, as an operator sees it.
+#[derive(Debug)]
+pub struct Banned {
+    pub network: String,
+    /// How long it still lasts; `None`: until the server ends.
+    pub left: Option<Duration>,
+    pub refused: u64,
+}
+
+/// Has all cores refuse new connections from `network`; then [`end_banned`] closes those that are open.
+pub fn ban(core: &Rc<Core>, network: Network, time: Option<Duration>) -> Result<(), TooManyBans> {
+    core.addresses.bans.add(network, time, core.server_time())
+}
+
+/// Lifts a ban. Returns whether there was one.
+pub fn unban(core: &Rc<Core>, network: Network) -> bool {
+    core.addresses.bans.remove(network, core.server_time())
+}
+
+/// Lists the bans.
+pub fn bans(core: &Rc<Core>) -> Vec<Banned> {
+    let now = core.server_time();
+    let bans = core.addresses.bans.all(now);
+    let seen = |ban: &Ban| Banned {
+        network: ban.network.to_string(),
+        left: ban.until.map(|until| until.saturating_sub(now)),
+        refused: ban.refused,
+    };
+    bans.iter().map(seen).collect()
 }
 
 /// Tells connections a line, except those that have not read much of their own replies. Returns how many.

@@ -8,10 +8,11 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::ControlCommand;
 use crate::close_reason::CloseReason;
+use crate::events::Event;
 use crate::log::Log;
 use crate::metrics::{Counter, Metrics};
 use crate::net::core::Core;
-use crate::net::operator::{self, Target};
+use crate::net::operator::{self, Network, Target};
 use crate::net::worker::CoreHandle;
 use crate::protocol::text::sanitize;
 
@@ -61,6 +62,16 @@ impl Handles {
                 self.of_each_slice(kick, |some| kicked += some)?;
                 if kicked == 0 { Err(format!("no connection of {whom}")) } else { Ok(json!({ "kicked": kicked })) }
             }
+            ControlCommand::Ban { network, time } => self.ban(&network, time),
+            ControlCommand::Unban { network } => {
+                let network: Network = network.parse().map_err(|error| format!("{network}: {error}"))?;
+                if !self.of_first(move |core| operator::unban(core, network))? {
+                    return Err(format!("no ban of {network}: cowchat ctl bans lists them"));
+                }
+                self.log.emit(Event::Unbanned { network: network.to_string() });
+                Ok(json!({ "unbanned": network.to_string() }))
+            }
+            ControlCommand::Bans => Ok(self.of_first(operator::bans)?.iter().map(ban_row).collect()),
             ControlCommand::Notice { text } => {
                 let text = sanitize(text.join(" ").as_bytes()).into_owned();
                 if text.trim().is_empty() {
@@ -81,10 +92,26 @@ impl Handles {
         }
     }
 
+    fn ban(&self, network: &str, time: Option<Duration>) -> Result<Value, String> {
+        let network: Network = network.parse().map_err(|error| format!("{network}: {error}"))?;
+        self.of_first(move |core| operator::ban(core, network, time))?.map_err(|error| error.to_string())?;
+        // From here on each core refuses the network. So what is open now is all that there is to close.
+        let mut closed = 0;
+        self.of_each_slice(move |core, slot| operator::end_banned(core, slot, network), |some| closed += some)?;
+        let seconds = time.map(|time| time.as_secs());
+        self.log.emit(Event::Banned { network: network.to_string(), seconds, connections: closed });
+        Ok(json!({ "banned": network.to_string(), "closed": closed }))
+    }
+
+    /// Has the first core do `act`, for what all cores share.
+    fn of_first<T: Send + 'static>(&self, act: impl FnOnce(&Rc<Core>) -> T + Send + 'static) -> Result<T, String> {
+        ask(self.cores.first().ok_or("the server has no core")?, act)
+    }
+
     fn stats(&self) -> Result<Value, String> {
         let mut stats = Map::new();
         stats.insert("connections".to_owned(), self.metrics.open().into());
-        let (cows_taken, cows) = self.cores.first().map_or(Ok((0, 0)), |core| ask(core, operator::cows))?;
+        let (cows_taken, cows) = self.of_first(operator::cows)?;
         stats.insert("cows_taken".to_owned(), cows_taken.into());
         stats.insert("cows".to_owned(), cows.into());
         stats.extend(COUNTERS.map(|(key, counter)| (key.to_owned(), self.metrics.total(counter).into())));
@@ -123,6 +150,14 @@ fn ask<T: Send + 'static>(core: &CoreHandle, act: impl FnOnce(&Rc<Core>) -> T + 
     replies.recv_timeout(CORE_TIMEOUT).map_err(|error| match error {
         mpsc::RecvTimeoutError::Disconnected => "the server is shutting down".to_owned(),
         mpsc::RecvTimeoutError::Timeout => "a core does not answer".to_owned(),
+    })
+}
+
+fn ban_row(ban: &operator::Banned) -> Value {
+    json!({
+        "network": ban.network,
+        "left_seconds": ban.left.map(|left| left.as_secs()),
+        "refused": ban.refused,
     })
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::bans::Bans;
 use super::flood::SharedBucket;
 use super::networks::Networks;
 
@@ -55,8 +56,13 @@ pub struct ConnectRate {
     pub wait_max: Duration,
 }
 
+/// What all cores know of addresses.
 #[derive(Debug)]
-pub struct Addresses(Mutex<Table>);
+pub struct Addresses {
+    table: Mutex<Table>,
+    /// Networks that no connection may come from.
+    pub bans: Bans,
+}
 
 #[derive(Debug)]
 struct Table {
@@ -118,14 +124,15 @@ pub struct Entered {
 impl Addresses {
     /// No connections yet. An address in `exempt` may have any number of them, but connects at `connect_rate` like others.
     pub fn new(connections_max: usize, exempt: Networks, connect_rate: Option<ConnectRate>) -> Arc<Self> {
-        Arc::new(Addresses(Mutex::new(Table {
+        let table = Table {
             connections_max,
             exempt,
             connect_rate,
             entries: HashMap::new(),
             entries_max: ENTRIES_MIN,
             unserved: HashMap::new(),
-        })))
+        };
+        Arc::new(Addresses { table: Mutex::new(table), bans: Bans::default() })
     }
 
     /// From now on these hold, for new connections.
@@ -173,7 +180,7 @@ impl Addresses {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -46,6 +46,11 @@ pub fn admit(
     peer: Option<IpAddr>,
     now: Duration,
 ) -> Result<Admitted, Refused> {
+    // A ban is explicit: it holds for exempt networks and loopback, too. The log does not name each connection that it
+    // refuses; the ban counts them.
+    if peer.is_some_and(|peer| addresses.bans.refuse(peer, now)) {
+        return Err(Refused { reason: CloseReason::AddressBanned, is_logged: false });
+    }
     if open >= limits.connections_max {
         return Err(Refused { reason: CloseReason::ServerFull, is_logged: true });
     }

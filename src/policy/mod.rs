@@ -1,8 +1,9 @@
 //! What an address and a connection may do, and when. Decisions and arithmetic only: each function gets the time.
-//! Nothing here waits, but for the mutex of [`addresses`].
+//! Nothing here waits, but for the mutexes of [`addresses`] and [`bans`].
 
 pub(crate) mod addresses;
 pub(crate) mod admission;
+pub(crate) mod bans;
 pub mod flood;
 pub mod idle;
 pub mod limits;

@@ -1,5 +1,6 @@
 //! Sets of networks, as flags name them: `10.0.0.0/8,2001:db8::/32,192.0.2.1`.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
@@ -8,6 +9,15 @@ use ipnet::{IpNet, Ipv4Net};
 /// A set of networks. An IPv4 address that is mapped into IPv6 is looked up as IPv4.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Networks(Vec<IpNet>);
+
+/// One network, or an address as a network of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network(IpNet);
+
+/// The text is no network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("use an address or a network, such as 192.0.2.1, 10.0.0.0/8 or 2001:db8::/32")]
+pub struct NotNetwork;
 
 /// The text is no list of networks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +29,27 @@ impl Networks {
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+impl Network {
+    /// Whether `address` is in it. An IPv4 address that is mapped into IPv6 is looked up as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+}
+
+impl FromStr for Network {
+    type Err = NotNetwork;
+
+    fn from_str(text: &str) -> Result<Self, NotNetwork> {
+        network(text).map(|network| Network(network.trunc())).ok_or(NotNetwork)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -193,6 +193,9 @@ pub const CLOSED_SCARCE: &str = "* closed: idle, and cows are scarce\n";
 /// The last line of a connection that an operator closes without another text.
 pub const CLOSED_KICKED: &str = "* closed: kicked\n";
 
+/// The last line of a connection whose network an operator bans.
+pub const CLOSED_BANNED: &str = "* closed: banned\n";
+
 /// The last line of a guest that has sent no line for `time`.
 pub fn closed_not_logged_in(time: Duration) -> String {
     format!("* closed: not logged in for {} s\n", time.as_secs())
@@ -203,6 +206,9 @@ pub const SERVER_IS_FULL: &str = "error: server is full\n";
 
 /// The only line for a new connection whose address has too many.
 pub const TOO_MANY_FROM_ADDRESS: &str = "error: too many connections from your address\n";
+
+/// The only line for a new connection from a network that is banned.
+pub const ADDRESS_IS_BANNED: &str = "error: your address is banned\n";
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use clap::CommandFactory;
 use cowchat::cli::Cli;
 use serde_json::Value;
 
-use crate::support::{Scratch, Server, cowchat, serve, wait_until};
+use crate::support::{Scratch, Server, connect_from, cowchat, serve, wait_until};
 
 /// A server with a control socket.
 struct Controlled {
@@ -99,6 +99,46 @@ fn a_kicked_cow_reads_why_and_is_free() {
         controlled.server.log_event("closed", &[("cow", "tux"), ("reason", "kicked")]);
     }
     assert!(complaint(&controlled.run(&["kick", "tux"]), 1).contains("no connection of tux"));
+}
+
+#[test]
+fn a_ban_closes_what_is_open_and_refuses_what_comes() {
+    let controlled = Controlled::start();
+    let address = controlled.server.address;
+    let mut banned = [connect_from(9, address), connect_from(9, address)];
+    let mut other = connect_from(8, address);
+    for client in &mut banned {
+        assert!(client.ask("who").starts_with("Registered users"));
+    }
+    assert!(other.ask("login tux").contains("tux"));
+    assert_eq!(controlled.json(&["ban", "::ffff:127.0.0.9", "1h"])["closed"], 2);
+    for client in &mut banned {
+        assert_eq!(client.read_to_end(), "* closed: banned\n");
+    }
+    // The kernel spreads them over the cores.
+    for _ in 0..16 {
+        assert_eq!(connect_from(9, address).read_to_end(), "error: your address is banned\n");
+    }
+    assert!(other.ask("who").contains("tux"));
+    let bans = controlled.json(&["bans"]);
+    assert_eq!(bans[0]["network"], "127.0.0.9/32", "{bans}");
+    assert_eq!(bans[0]["refused"], 16, "{bans}");
+    assert!(bans[0]["left_seconds"].as_u64() > Some(3500), "{bans}");
+    let fields = [("network", "127.0.0.9/32"), ("seconds", "3600"), ("connections", "2")];
+    controlled.server.log_event("banned", &fields);
+    assert_eq!(controlled.json(&["unban", "127.0.0.9"])["unbanned"], "127.0.0.9/32");
+    controlled.server.log_event("unbanned", &[("network", "127.0.0.9/32")]);
+    assert!(connect_from(9, address).ask("who").contains("tux"));
+    assert_eq!(controlled.ctl(&["bans"]), "");
+}
+
+#[test]
+fn wrong_bans_are_refused_in_a_line() {
+    let controlled = Controlled::start();
+    assert!(complaint(&controlled.run(&["unban", "192.0.2.1"]), 1).contains("no ban of 192.0.2.1/32"));
+    for wrong in [&["ban", "tux"][..], &["ban", "10.0.0.0/33"], &["ban", "10.0.0.0/8", "soon"], &["unban", ""]] {
+        assert_eq!(controlled.run(wrong).status.code(), Some(2), "{wrong:?}");
+    }
 }
 
 #[test]

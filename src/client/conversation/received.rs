@@ -11,7 +11,7 @@ use crate::client::item::Item;
 use crate::client::names::count;
 use crate::client::picture::{Picture, colours_only};
 use crate::protocol::art::Art;
-use crate::protocol::reply::{SERVER_IS_FULL, TOO_MANY_FROM_ADDRESS};
+use crate::protocol::reply::{ADDRESS_IS_BANNED, SERVER_IS_FULL, TOO_MANY_FROM_ADDRESS};
 use crate::protocol::server_line::{Answer, Incoming, ServerLine};
 use crate::protocol::text::sanitize;
 
@@ -63,7 +63,7 @@ impl Conversation {
     /// A line before the answer to the first one.
     fn on_greeting(&mut self, line: &[u8], safe: &str, now: Duration) {
         let id = self.last_id.to_string();
-        if [SERVER_IS_FULL, TOO_MANY_FROM_ADDRESS].iter().any(|text| text.trim_end() == safe) {
+        if [SERVER_IS_FULL, TOO_MANY_FROM_ADDRESS, ADDRESS_IS_BANNED].iter().any(|text| text.trim_end() == safe) {
             self.turned_away = safe.strip_prefix("error: ").map(str::to_owned);
         } else if safe.split(' ').any(|word| word == id) {
             // A server without ids takes the id for a command.
