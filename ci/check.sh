@@ -72,6 +72,8 @@ step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --docume
 step "dependencies" dependencies
 step "unit" ci/unit.sh
 step "schedules of claims" cargo test --locked -p claims
+# What a server needs, io_uring above all: one line here instead of many failed tests.
+step "machine" cargo run --quiet --locked -- doctor --connections 1000
 step "tests" cargo test --locked
 # Tests of what cores do to each other, with more than two of them.
 step "tests on four cores" env COWCHAT_TEST_CORES=4 cargo test --locked --test suite -- crowd:: delivery:: herds:: \

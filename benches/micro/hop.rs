@@ -107,5 +107,5 @@ fn run_core(index: usize, remote_waker: Arc<RemoteWaker>, main: impl AsyncFnOnce
     let cpu = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).nth(index);
     // Where pinning is forbidden the kernel chooses.
     cpu.map(pin_to);
-    block_on(remote_waker, Progress::default(), main).expect("io_uring works here: ci/preflight.sh says what it lacks");
+    block_on(remote_waker, Progress::default(), main).expect("io_uring works here: cowchat doctor says what it lacks");
 }
