@@ -114,6 +114,9 @@ pub const MEMLOCK_PER_CORE: u64 = 512 * 1024;
 /// of a submission, 4 of its index, twice 16 of a completion).
 pub const MEMLOCK_PER_CORE_RINGS: [u32; 2] = [4096, 1024];
 
+/// How long the check of io_uring waits for each operation; each takes some microseconds.
+pub const PROBE_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// Fewest descriptors with which the server starts: the reserve, and half as many for users.
 pub const DESCRIPTORS_MIN: u64 = 96;
 

@@ -12,7 +12,7 @@ use crate::cli::Pin;
 use crate::limits::{
     CONNECTIONS_PER_CORE_MAX, CORES_MAX, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MEMLOCK_PER_CORE,
 };
-use crate::runtime::probe;
+use crate::runtime::probe::{self, ProbeError};
 
 /// glommio refuses to start below this much lockable memory, in bytes.
 const MEMLOCK_MIN: u64 = 512 * 1024;
@@ -74,14 +74,14 @@ pub enum MachineError {
          seccomp profile (docker run --security-opt seccomp=unconfined allows all); on a host set the sysctl \
          kernel.io_uring_disabled=0"
     )]
-    UringForbidden(io::Error),
+    UringForbidden(ProbeError),
     #[error(
         "there is no io_uring here ({0}): use Linux 5.13 or later, built with CONFIG_IO_URING; in a container a sandbox \
          such as gVisor may stand in for the kernel, or a seccomp profile say that there is none"
     )]
-    UringMissing(io::Error),
+    UringMissing(ProbeError),
     #[error("io_uring does not work here ({0}): it needs Linux 5.13 or later")]
-    UringBroken(io::Error),
+    UringBroken(ProbeError),
 }
 
 /// Raises the soft limits on descriptors and on locked memory to the hard ones. A shell's soft limit on descriptors is low
@@ -189,10 +189,10 @@ pub(super) fn check_io_uring(cores: usize) -> Result<(), MachineError> {
     if soft_limit(Resource::Memlock) < MEMLOCK_MIN {
         return Err(MachineError::TooLittleMemlock(cores));
     }
-    probe::check().map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => MachineError::UringForbidden(error),
-        _ if error.raw_os_error() == Some(libc::ENOSYS) => MachineError::UringMissing(error),
-        _ => too_little_memlock(cores, &error).unwrap_or(MachineError::UringBroken(error)),
+    probe::check().map_err(|failed| match failed.error.kind() {
+        io::ErrorKind::PermissionDenied => MachineError::UringForbidden(failed),
+        _ if failed.error.raw_os_error() == Some(libc::ENOSYS) => MachineError::UringMissing(failed),
+        _ => too_little_memlock(cores, &failed.error).unwrap_or(MachineError::UringBroken(failed)),
     })
 }
 
