@@ -58,6 +58,7 @@ pub enum Event {
     Unpinned { cores: usize, cpus: usize },
     PinFailed { shard: ShardId, cpu: usize, error: String },
     FewerCores { cores: usize, wanted: usize, lacking: String },
+    MachineWarning { check: &'static str, found: String, fix: String },
     UnknownVariable { name: String, nearest: Option<String> },
     CowSkipped { path: PathBuf, error: String },
     MetricsServed { address: SocketAddr },
@@ -142,6 +143,7 @@ impl Event {
             Event::Unpinned { .. } => (Warn, "unpinned", "there are more cores than CPUs: cores take turns, unpinned"),
             Event::PinFailed { .. } => (Warn, "pin_failed", "the core runs unpinned (--pin off ends this warning)"),
             Event::FewerCores { .. } => (Warn, "fewer_cores", ""),
+            Event::MachineWarning { .. } => (Warn, "machine_warning", ""),
             Event::UnknownVariable { .. } => {
                 (Warn, "unknown_variable", "it sets nothing; cowchat serve --help has all variables")
             }
@@ -186,6 +188,7 @@ impl Event {
             Event::FewerCores { cores, wanted, lacking } => {
                 put(&[("cores", cores), ("wanted", wanted), ("lacking", lacking)]);
             }
+            Event::MachineWarning { check, found, fix } => put(&[("check", check), ("found", found), ("fix", fix)]),
             Event::UnknownVariable { name, nearest } => put(&[("name", name), ("nearest", &Maybe(nearest))]),
             Event::CowSkipped { path, error } => put(&[("path", &path.display()), ("error", error)]),
             Event::MetricsServed { address } => put(&[("address", address)]),
@@ -244,6 +247,7 @@ mod tests {
             Event::Unpinned { cores: 2, cpus: 1 },
             Event::PinFailed { shard, cpu: 0, error: text() },
             Event::FewerCores { cores: 1, wanted: 2, lacking: text() },
+            Event::MachineWarning { check: "x", found: text(), fix: text() },
             Event::UnknownVariable { name: text(), nearest: Some(text()) },
             Event::CowSkipped { path: text().into(), error: text() },
             Event::MetricsServed { address: ([127, 0, 0, 1], 9090).into() },

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Err(usage) => return usage.show(),
     };
     match run(&invocation) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let error = match error.downcast::<Usage>() {
                 Ok(usage) => return usage.show(),
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(invocation: &Invocation) -> anyhow::Result<()> {
+fn run(invocation: &Invocation) -> anyhow::Result<ExitCode> {
     match &invocation.cli.mode {
         Mode::Serve(args) => {
             raise_limits();
@@ -57,10 +57,9 @@ fn run(invocation: &Invocation) -> anyhow::Result<()> {
         Mode::Connect(args) => connect(args)?,
         Mode::Ctl(args) => ctl::run(args)?,
         Mode::Doctor(args) => {
-            raise_limits();
-            let (text, fit) = doctor::examine(args);
+            let (text, is_fit) = doctor::examine(args);
             io::stdout().write_all(text.as_bytes())?;
-            fit?;
+            return Ok(ExitCode::from(u8::from(!is_fit)));
         }
         Mode::Generate(args) => args.generate(Cli::command())?,
         Mode::Config(args) => {
@@ -68,7 +67,7 @@ fn run(invocation: &Invocation) -> anyhow::Result<()> {
             io::stdout().write_all(page.as_bytes())?;
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Talks to a server until the user leaves. A signal leaves the terminal as it was.

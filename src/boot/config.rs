@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cow_files::{self, CowDirError, Skipped};
+use super::doctor::{self, Check};
 use super::invocation::UnknownVariable;
-use super::machine::{self, Cores, MachineError};
+use super::machine::{self, Cores};
+use super::machine_error::MachineError;
 use super::settings::{Settings, SettingsError};
 use crate::cli::ServeArgs;
 use crate::cows::Herd;
@@ -37,6 +39,8 @@ pub struct Config {
     pub(super) keepalive: Option<Duration>,
     pub(super) mailbox_frames: usize,
     pub(super) control: Option<PathBuf>,
+    /// What the machine could allow.
+    pub(super) warnings: Vec<Check>,
     /// Where to answer scrapes.
     pub(super) metrics: Option<SocketAddr>,
     /// Least important events to log.
@@ -82,6 +86,7 @@ impl Config {
         let settings = Settings::new(args, cores.pins.len(), herd.len())?;
         Ok(Config {
             listen: args.listen,
+            warnings: doctor::warnings(args.connections_max),
             cores,
             unknown_variables,
             herd: Arc::new(herd),

@@ -1,22 +1,23 @@
 //! `cowchat doctor`: what this machine allows a server, each with the command that mends it.
 //!
-//! [`Facts`] are read; what they mean is decided by [`checks`], which reads nothing. The errors of io_uring and of the limits are
-//! those with which `serve` ends.
+//! [`Facts`] are read; what they mean is decided by [`checks`], which reads nothing. What ends a start is a [`MachineError`] here
+//! and there. `serve` logs what this page would warn of.
 
 use std::fmt::{self, Display};
-use std::fs;
 
-use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
+use super::facts::Facts;
 use super::machine;
+use super::machine_error::{MachineError, descriptors_reserved, lower_connections, memlock_needed, raise_memlock};
 use crate::cli::DoctorArgs;
-use crate::limits::{BACKLOG, IDLE_CONNECTION_BYTES, MEMLOCK_PER_CORE};
+use crate::limits::{BACKLOG, IDLE_CONNECTION_BYTES, TCP_PAGES_PER_CONNECTION};
 
-/// A machine is not fit to run a server.
-#[derive(Debug, thiserror::Error)]
-#[error("{0} of the checks failed: a server does not start here, or not for as many connections")]
-pub struct Unfit(usize);
+/// For machines that make load, not for a server.
+const CLIENT_PORTS: &str = "ports of a client";
+
+/// A server that starts fewer cores for lack of it says so by an event of its own.
+const LOCKED_MEMORY: &str = "locked memory";
 
 /// What a check comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -31,178 +32,166 @@ enum Status {
 
 /// One check.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Check {
-    name: &'static str,
+pub(super) struct Check {
+    pub(super) name: &'static str,
     status: Status,
-    found: String,
+    pub(super) found: String,
     /// What mends it; empty if nothing is wrong.
-    fix: String,
+    pub(super) fix: String,
 }
 
-/// What is known of the machine and the process; `None` is not readable here, as in a container.
-#[derive(Debug, Clone)]
-struct Facts {
-    /// Why io_uring does not work, if it does not.
-    uring: Result<(), String>,
-    kernel: String,
-    cores: usize,
-    /// CPUs that the process may run on, and those that a quota leaves of them.
-    cpus: usize,
-    cpus_by_quota: usize,
-    /// Soft and hard.
-    descriptors: [u64; 2],
-    memlock: [u64; 2],
-    memory_bytes: u64,
-    somaxconn: Option<u64>,
-    syn_backlog: Option<u64>,
-    files_all: Option<u64>,
-    files_process: Option<u64>,
-    /// In pages: above it the kernel drops what it receives.
-    tcp_pages: Option<u64>,
-    conntrack: Option<u64>,
-    ports: Option<u64>,
-}
+impl Check {
+    fn ok(name: &'static str, found: String) -> Check {
+        Check { name, status: Status::Ok, found, fix: String::new() }
+    }
 
-impl Facts {
-    fn read() -> Facts {
-        let number = |name: &str| sysctl(name)?.parse().ok();
-        let numbers = |name: &str| -> Option<Vec<u64>> {
-            sysctl(name)?.split_whitespace().map(|word| word.parse().ok()).collect()
-        };
-        let limit = |resource| {
-            let limit = getrlimit(resource);
-            [limit.current, limit.maximum].map(|limit| limit.unwrap_or(u64::MAX))
-        };
-        let cpus = machine::usable_cpus().len();
-        let cpus_by_quota = std::thread::available_parallelism().map_or(1, usize::from).min(cpus);
-        Facts {
-            uring: machine::check_io_uring(1).map_err(|error| error.to_string()),
-            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-            cores: cpus_by_quota,
-            cpus,
-            cpus_by_quota,
-            descriptors: limit(Resource::Nofile),
-            memlock: limit(Resource::Memlock),
-            memory_bytes: machine::memory_bytes(),
-            somaxconn: number("net/core/somaxconn"),
-            syn_backlog: number("net/ipv4/tcp_max_syn_backlog"),
-            files_all: number("fs/file-max"),
-            files_process: number("fs/nr_open"),
-            tcp_pages: numbers("net/ipv4/tcp_mem").and_then(|pages| pages.last().copied()),
-            conntrack: number("net/netfilter/nf_conntrack_max"),
-            ports: numbers("net/ipv4/ip_local_port_range")
-                .and_then(|range| Some(range.last()?.saturating_sub(*range.first()?) + 1)),
+    /// A warning unless `is_fine`.
+    fn warns(name: &'static str, is_fine: bool, found: String, fix: String) -> Check {
+        if is_fine { Check::ok(name, found) } else { Check { name, status: Status::Warn, found, fix } }
+    }
+
+    /// With what is wrong in place of `found`, if anything is.
+    fn fails(name: &'static str, outcome: &Result<(), MachineError>, found: String) -> Check {
+        match outcome {
+            Ok(()) => Check::ok(name, found),
+            Err(error) => Check { name, status: Status::Fail, found: error.found(), fix: error.fix() },
         }
     }
 
-    /// Connections that the descriptors allow.
-    fn possible(&self) -> u64 {
-        self.descriptors[1].saturating_sub(machine::descriptors_reserved(self.cores))
+    /// With `limits` before what is wrong.
+    fn after(mut self, limits: &str) -> Check {
+        if self.status != Status::Ok {
+            self.found = format!("{limits}; {}", self.found);
+        }
+        self
+    }
+
+    /// A warning if a number of the kernel is less than needed.
+    fn sysctl(name: &'static str, value: Option<u64>, needed: u64, key: &str) -> Check {
+        let fix = format!("sudo sysctl -w {key}={needed}");
+        Check::warns(name, value.is_none_or(|value| value >= needed), or_hidden(value), fix)
     }
 }
 
-fn sysctl(name: &str) -> Option<String> {
-    fs::read_to_string(format!("/proc/sys/{name}")).ok().map(|text| text.trim().to_owned())
+fn or_hidden(value: Option<impl ToString>) -> String {
+    value.map_or("not readable here".to_owned(), |value| value.to_string())
 }
 
 /// All checks for this many connections.
 fn checks(facts: &Facts, connections: u64) -> Vec<Check> {
-    let check = |name, is_fine: bool, otherwise, found: String, fix: String| Check {
-        name,
-        status: if is_fine { Status::Ok } else { otherwise },
-        found,
-        fix: if is_fine { String::new() } else { fix },
-    };
-    let sysctl = |name, value: Option<u64>, needed: u64, key: &str| {
-        let found = value.map_or("not readable here".to_owned(), |value| value.to_string());
-        let fix = format!("sudo sysctl -w {key}={needed}");
-        check(name, value.is_none_or(|value| value >= needed), Status::Warn, found, fix)
-    };
-    let descriptors = connections.saturating_add(machine::descriptors_reserved(facts.cores));
-    let memlock = facts.cores as u64 * MEMLOCK_PER_CORE;
-    let memory = connections.saturating_mul(IDLE_CONNECTION_BYTES);
-    let [uring, uring_fix] = match &facts.uring {
-        Ok(()) => ["a ring takes every call", ""],
-        Err(error) => error.split_once(": ").map_or([error.as_str(), error.as_str()], |(what, fix)| [what, fix]),
-    };
-    // What waits in the kernel: a page for each connection.
-    let pages = connections;
+    let files = connections.saturating_add(descriptors_reserved(facts.cores));
     vec![
-        check("io_uring", facts.uring.is_ok(), Status::Fail, uring.to_owned(), uring_fix.to_owned()),
-        kernel(&facts.kernel),
-        check(
-            "descriptors",
-            facts.descriptors[1] >= descriptors,
-            Status::Fail,
-            format!("{} (hard limit), {descriptors} needed for {connections} connections", Limit(facts.descriptors[1])),
-            format!("ulimit -n {descriptors}, or LimitNOFILE={descriptors} in the unit"),
-        ),
-        check(
-            "locked memory",
-            facts.memlock[1] >= memlock,
-            Status::Warn,
-            format!(
-                "{} KiB (hard limit), {} KiB for {} cores on any kernel",
-                Limit(facts.memlock[1] / 1024),
-                memlock / 1024,
-                facts.cores
-            ),
-            format!("ulimit -l {}, or LimitMEMLOCK={memlock} in the unit", memlock / 1024),
-        ),
-        check(
-            "memory",
-            facts.memory_bytes / 2 >= memory,
-            if facts.memory_bytes >= memory { Status::Warn } else { Status::Fail },
-            format!("{} MiB, {} MiB for {connections} idle connections", facts.memory_bytes >> 20, memory >> 20),
-            format!("give the machine or the control group {} MiB, or lower --connections-max", (2 * memory) >> 20),
-        ),
-        check(
-            "cpus",
+        Check::fails("io_uring", &facts.uring, "a ring does every operation in use".to_owned()),
+        uring_sysctl(facts),
+        kernel(facts.kernel.as_deref()),
+        descriptors(facts, connections),
+        locked_memory(facts),
+        memory(facts.memory_bytes, connections),
+        Check::warns(
+            "cpu quota",
             facts.cpus_by_quota == facts.cpus,
-            Status::Warn,
-            format!("{}, of which a quota leaves {}", facts.cpus, facts.cpus_by_quota),
-            "raise CPUQuota in the unit or --cpus of the container, or pin it to as many CPUs as it may use".to_owned(),
+            format!("{} of {} CPUs at a time", facts.cpus_by_quota, facts.cpus),
+            format!("sudo systemctl set-property cowchat CPUQuota={0}00%  # --cpus {0} in a container", facts.cpus),
         ),
-        sysctl("accept queue", facts.somaxconn, BACKLOG.unsigned_abs().into(), "net.core.somaxconn"),
-        sysctl("handshakes", facts.syn_backlog, 1024, "net.ipv4.tcp_max_syn_backlog"),
-        sysctl("files of the system", facts.files_all, descriptors, "fs.file-max"),
-        sysctl("files of a process", facts.files_process, descriptors, "fs.nr_open"),
-        check(
-            "tcp memory",
-            facts.tcp_pages.is_none_or(|most| most >= pages),
-            Status::Warn,
-            facts.tcp_pages.map_or("not readable here".to_owned(), |most| format!("{most} pages")),
-            format!("sudo sysctl -w net.ipv4.tcp_mem=\"{} {} {}\"", pages / 2, pages, 2 * pages),
+        Check::ok(
+            "cpuset",
+            or_hidden(facts.cpuset.as_ref().map(|[allowed, online]| format!("CPUs {allowed} of {online}"))),
         ),
-        check(
+        Check::sysctl("accept queue", facts.somaxconn, BACKLOG.unsigned_abs().into(), "net.core.somaxconn"),
+        Check::sysctl("handshakes", facts.syn_backlog, 1024, "net.ipv4.tcp_max_syn_backlog"),
+        Check::sysctl("files of the system", facts.files_all, files, "fs.file-max"),
+        Check::sysctl("files of a process", facts.files_process, files, "fs.nr_open"),
+        tcp_memory(facts.tcp_pages, connections),
+        Check::warns(
             "connection tracking",
             facts.conntrack.is_none_or(|most| most >= 2 * connections),
-            Status::Warn,
             facts.conntrack.map_or("not in use".to_owned(), |most| format!("{most} connections")),
             format!("sudo sysctl -w net.netfilter.nf_conntrack_max={}", 2 * connections),
         ),
-        check(
-            "ports of a client",
+        Check::warns(
+            CLIENT_PORTS,
             facts.ports.is_none_or(|ports| ports >= connections),
-            Status::Warn,
-            facts
-                .ports
-                .map_or("not readable here".to_owned(), |ports| format!("{ports}, of one address to this server")),
-            "sudo sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\" (on machines that make load)".to_owned(),
+            or_hidden(facts.ports.map(|ports| format!("{ports} for one address and this server"))),
+            "sudo sysctl -w net.ipv4.ip_local_port_range=\"1024 65535\"  # on machines that make load, and proxies"
+                .to_owned(),
         ),
     ]
 }
 
+/// Where a ring works, this process may have one whatever the sysctl forbids to others.
+fn uring_sysctl(facts: &Facts) -> Check {
+    let name = "io_uring_disabled";
+    let found = or_hidden(facts.uring_disabled);
+    if facts.uring.is_ok() || matches!(facts.uring_disabled, None | Some(0)) {
+        return Check::ok(name, found);
+    }
+    Check { name, status: Status::Fail, found, fix: "sudo sysctl -w kernel.io_uring_disabled=0".to_owned() }
+}
+
 /// Linux 5.13 is needed, which io_uring shows; 6.1 interrupts a core less.
-fn kernel(release: &str) -> Check {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap_or(0));
+fn kernel(release: Option<&str>) -> Check {
+    let numbers = release.unwrap_or_default().split(|c: char| !c.is_ascii_digit());
+    let mut numbers = numbers.map(|number| number.parse::<u32>().unwrap_or(0));
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     let (status, fix) = match version {
-        (6.., _) if version >= (6, 1) => (Status::Ok, ""),
-        _ if version >= (5, 13) => (Status::Warn, "Linux 6.1 or later costs a core less"),
+        _ if release.is_none() || version >= (6, 1) => (Status::Ok, ""),
+        _ if version >= (5, 13) => (Status::Warn, "use Linux 6.1 or later, on which a core costs less"),
         _ => (Status::Fail, "use Linux 5.13 or later, better 6.1"),
     };
-    Check { name: "kernel", status, found: release.to_owned(), fix: fix.to_owned() }
+    Check { name: "kernel", status, found: or_hidden(release), fix: fix.to_owned() }
+}
+
+/// The server raises the soft limit to the hard one.
+fn descriptors(facts: &Facts, connections: u64) -> Check {
+    let [_, hard] = facts.descriptors;
+    let outcome = machine::connections_within(hard, Some(connections), facts.cores).map(drop);
+    let limits = soft_and_hard(facts.descriptors, 1);
+    Check::fails("descriptors", &outcome, format!("{limits}, for {connections} connections")).after(&limits)
+}
+
+/// Without enough for all cores fewer start, unless the process may lock all.
+fn locked_memory(facts: &Facts) -> Check {
+    let name = LOCKED_MEMORY;
+    let [_, hard] = facts.memlock;
+    let limits = soft_and_hard(facts.memlock, 1024);
+    let found = format!("{limits} KiB{}", if facts.locks_all { ", and CAP_IPC_LOCK" } else { "" });
+    let outcome = machine::check_memlock(hard, facts.cores);
+    let is_enough = facts.locks_all || hard >= memlock_needed(facts.cores);
+    if outcome.is_err() || is_enough {
+        return Check::fails(name, &outcome, found.clone()).after(&found);
+    }
+    Check::warns(
+        name,
+        false,
+        format!("{found}, which may be too little for {} cores", facts.cores),
+        raise_memlock(facts.cores),
+    )
+}
+
+/// Idle connections leave half of it for messages.
+fn memory(bytes: u64, connections: u64) -> Check {
+    let needed = connections.saturating_mul(IDLE_CONNECTION_BYTES);
+    let outcome = machine::check_memory(bytes, connections);
+    let found = format!("{} MiB, {} of it for {connections} idle connections", bytes >> 20, needed >> 20);
+    if outcome.is_err() || bytes / 2 >= needed {
+        return Check::fails("memory", &outcome, found);
+    }
+    Check::warns("memory", false, found, lower_connections(connections, bytes / 2))
+}
+
+fn tcp_memory(most: Option<u64>, connections: u64) -> Check {
+    let needed = connections.saturating_mul(TCP_PAGES_PER_CONNECTION);
+    Check::warns(
+        "tcp memory",
+        most.is_none_or(|most| most >= needed),
+        or_hidden(most.map(|most| format!("{most} pages"))),
+        format!("sudo sysctl -w net.ipv4.tcp_mem=\"{} {} {needed}\"", needed / 2, needed / 4 * 3),
+    )
+}
+
+/// Of a limit, in `unit`s.
+fn soft_and_hard([soft, hard]: [u64; 2], unit: u64) -> String {
+    format!("{} soft, {} hard", Limit(soft / unit), Limit(hard / unit))
 }
 
 /// A limit, which may be none.
@@ -214,18 +203,32 @@ impl Display for Limit {
     }
 }
 
-/// The text of `cowchat doctor`, and whether the machine is fit. Blocks as long as the kernel needs.
-pub fn examine(args: &DoctorArgs) -> (String, Result<(), Unfit>) {
-    let facts = Facts::read();
-    let connections = args.connections.unwrap_or_else(|| facts.possible());
+/// The text of `cowchat doctor`, and whether the machine is fit. Raises the soft limits; blocks as long as the kernel needs.
+pub fn examine(args: &DoctorArgs) -> (String, bool) {
+    let facts = Facts::read(|| {
+        machine::raise_limits();
+        machine::try_io_uring(1)
+    });
+    let [_, hard] = facts.descriptors;
+    let by_descriptors = machine::connections_within(hard, None, facts.cores).unwrap_or(1);
+    let possible = by_descriptors.min(facts.memory_bytes / 2 / IDLE_CONNECTION_BYTES).max(1);
+    let connections = args.connections.unwrap_or(possible);
     let checks = checks(&facts, connections);
-    let failed = checks.iter().filter(|check| check.status == Status::Fail).count();
+    let is_fit = checks.iter().all(|check| check.status != Status::Fail);
     let text = if args.json {
-        format!("{}\n", serde_json::json!({ "ok": failed == 0, "connections": connections, "checks": checks }))
+        format!("{}\n", serde_json::json!({ "ok": is_fit, "connections": connections, "checks": checks }))
     } else {
         checks.iter().map(line).collect()
     };
-    (text, if failed == 0 { Ok(()) } else { Err(Unfit(failed)) })
+    (text, is_fit)
+}
+
+/// What a server warns of at its start, whose rings work, if `--connections-max` is this. Without it the limit is no plan, and
+/// nothing depends on it.
+pub(super) fn warnings(connections_max: Option<u64>) -> Vec<Check> {
+    let mut checks = checks(&Facts::read(|| Ok(())), connections_max.unwrap_or(1));
+    checks.retain(|check| check.status == Status::Warn && ![CLIENT_PORTS, LOCKED_MEMORY].contains(&check.name));
+    checks
 }
 
 fn line(check: &Check) -> String {
@@ -246,18 +249,21 @@ mod tests {
     fn good() -> Facts {
         Facts {
             uring: Ok(()),
-            kernel: "6.1.0-18-amd64".to_owned(),
+            uring_disabled: Some(0),
+            kernel: Some("6.1.0-18-amd64".to_owned()),
             cores: 2,
             cpus: 2,
             cpus_by_quota: 2,
+            cpuset: Some(["0-1".to_owned(), "0-3".to_owned()]),
             descriptors: [1024, 1064],
             memlock: [1 << 20; 2],
+            locks_all: false,
             memory_bytes: 2 * 1000 * IDLE_CONNECTION_BYTES,
             somaxconn: Some(4096),
             syn_backlog: Some(1024),
             files_all: Some(1064),
             files_process: Some(1064),
-            tcp_pages: Some(1000),
+            tcp_pages: Some(1000 * TCP_PAGES_PER_CONNECTION),
             conntrack: Some(2000),
             ports: Some(1000),
         }
@@ -276,20 +282,27 @@ mod tests {
     fn each_bound_has_two_sides() {
         use Status::{Fail, Warn};
         assert_eq!(wrong(|_| {}), []);
-        assert_eq!(wrong(|facts| facts.uring = Err("it is forbidden: allow it".to_owned())), [("io_uring", Fail)]);
-        assert_eq!(wrong(|facts| facts.kernel = "6.0.1".to_owned()), [("kernel", Warn)]);
-        assert_eq!(wrong(|facts| facts.kernel = "5.13.0".to_owned()), [("kernel", Warn)]);
-        assert_eq!(wrong(|facts| facts.kernel = "5.12.9".to_owned()), [("kernel", Fail)]);
+        assert_eq!(wrong(|facts| facts.uring = Err(MachineError::TooLittleMemlock(1))), [("io_uring", Fail)]);
+        assert_eq!(wrong(|facts| facts.uring_disabled = Some(2)), [], "for others");
+        let forbid = |facts: &mut Facts| {
+            (facts.uring, facts.uring_disabled) = (Err(MachineError::TooLittleMemlock(1)), Some(2));
+        };
+        assert_eq!(wrong(forbid), [("io_uring", Fail), ("io_uring_disabled", Fail)]);
+        assert_eq!(wrong(|facts| facts.kernel = Some("6.0.1".to_owned())), [("kernel", Warn)]);
+        assert_eq!(wrong(|facts| facts.kernel = Some("5.13.0".to_owned())), [("kernel", Warn)]);
+        assert_eq!(wrong(|facts| facts.kernel = Some("5.12.9".to_owned())), [("kernel", Fail)]);
         assert_eq!(wrong(|facts| facts.descriptors[1] -= 1), [("descriptors", Fail)]);
         assert_eq!(wrong(|facts| facts.memlock[1] -= 1), [("locked memory", Warn)]);
+        assert_eq!(wrong(|facts| (facts.memlock[1], facts.locks_all) = (512 * 1024, true)), []);
+        assert_eq!(wrong(|facts| facts.memlock[1] = 512 * 1024 - 1), [("locked memory", Fail)]);
         assert_eq!(wrong(|facts| facts.memory_bytes -= 2), [("memory", Warn)]);
         assert_eq!(wrong(|facts| facts.memory_bytes = facts.memory_bytes / 2 - 1), [("memory", Fail)]);
-        assert_eq!(wrong(|facts| facts.cpus_by_quota = 1), [("cpus", Warn)]);
+        assert_eq!(wrong(|facts| facts.cpus_by_quota = 1), [("cpu quota", Warn)]);
         assert_eq!(wrong(|facts| facts.somaxconn = Some(4095)), [("accept queue", Warn)]);
         assert_eq!(wrong(|facts| facts.syn_backlog = Some(1023)), [("handshakes", Warn)]);
         assert_eq!(wrong(|facts| facts.files_all = Some(1063)), [("files of the system", Warn)]);
         assert_eq!(wrong(|facts| facts.files_process = Some(1063)), [("files of a process", Warn)]);
-        assert_eq!(wrong(|facts| facts.tcp_pages = Some(999)), [("tcp memory", Warn)]);
+        assert_eq!(wrong(|facts| facts.tcp_pages = Some(1000 * TCP_PAGES_PER_CONNECTION - 1)), [("tcp memory", Warn)]);
         assert_eq!(wrong(|facts| facts.conntrack = Some(1999)), [("connection tracking", Warn)]);
         assert_eq!(wrong(|facts| facts.ports = Some(999)), [("ports of a client", Warn)]);
     }
@@ -299,6 +312,7 @@ mod tests {
         let hidden = |facts: &mut Facts| {
             (facts.somaxconn, facts.syn_backlog, facts.files_all, facts.files_process) = (None, None, None, None);
             (facts.tcp_pages, facts.conntrack, facts.ports) = (None, None, None);
+            (facts.kernel, facts.cpuset, facts.uring_disabled) = (None, None, None);
         };
         assert_eq!(wrong(hidden), []);
     }

@@ -1,6 +1,6 @@
 //! What this machine and the limits of this process allow: CPUs, file descriptors, memory, io_uring.
 //!
-//! Nothing is kept: each function asks the kernel. An error says what an operator has to change.
+//! Nothing is kept: each function asks the kernel. [`MachineError`] says what an operator has to change.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -8,11 +8,10 @@ use std::{fs, io};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
+use super::machine_error::{MachineError, Shortage, descriptors_needed, descriptors_reserved, memlock_needed};
 use crate::cli::Pin;
-use crate::limits::{
-    CONNECTIONS_PER_CORE_MAX, CORES_MAX, DESCRIPTORS_MIN, DESCRIPTORS_PER_CORE, DESCRIPTORS_RESERVED, MEMLOCK_PER_CORE,
-};
-use crate::runtime::probe::{self, ProbeError};
+use crate::limits::{CONNECTIONS_PER_CORE_MAX, CORES_MAX, DESCRIPTORS_MIN, IDLE_CONNECTION_BYTES};
+use crate::runtime::probe;
 
 /// glommio refuses to start below this much lockable memory, in bytes.
 const MEMLOCK_MIN: u64 = 512 * 1024;
@@ -26,62 +25,6 @@ pub(super) struct Cores {
     pub(super) cpus: usize,
     /// Why there are fewer cores than CPUs, unless `--cores` asks for fewer.
     pub(super) shortage: Option<Shortage>,
-}
-
-/// What allows fewer cores than there are CPUs, and how many cores that would be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Shortage {
-    #[error("lockable memory allows no more (run `ulimit -l {kib}`, or set LimitMEMLOCK in the unit)", kib = memlock_needed(*.0) / 1024)]
-    Memlock(usize),
-    #[error("file descriptors allow no more (run `ulimit -n {descriptors}`, or set LimitNOFILE in the unit)", descriptors = descriptors_needed(*.0))]
-    Descriptors(usize),
-}
-
-impl Shortage {
-    /// The cores that there would be without it.
-    pub(super) fn wanted(self) -> usize {
-        let (Shortage::Memlock(wanted) | Shortage::Descriptors(wanted)) = self;
-        wanted
-    }
-}
-
-/// What the machine does not allow.
-#[derive(Debug, thiserror::Error)]
-pub enum MachineError {
-    #[error(
-        "{0} file descriptors are too few: run `ulimit -n {DESCRIPTORS_MIN}` or more, or set LimitNOFILE in the unit"
-    )]
-    TooFewDescriptors(u64),
-    #[error(
-        "{limit} file descriptors are too few for {cores} cores: run `ulimit -n {needed}` or more, or give fewer --cores"
-    )]
-    TooFewForCores { limit: u64, cores: usize, needed: u64 },
-    #[error(
-        "--connections-max {asked} needs {needed} file descriptors, the limit is {limit}: run `ulimit -n {needed}` or ask for at most {possible}"
-    )]
-    TooManyConnections { asked: u64, needed: u64, limit: u64, possible: u64 },
-    /// By RLIMIT_MEMLOCK, or since other processes of the same user have locked the rest.
-    #[error(
-        "too little lockable memory for the rings of {0} core{s}: run `ulimit -l {kib}` or more, set LimitMEMLOCK in the unit, or give fewer --cores",
-        s = if *.0 == 1 { "" } else { "s" },
-        kib = memlock_needed(*.0) / 1024
-    )]
-    TooLittleMemlock(usize),
-    #[error("--pin on needs a CPU for each core, and {cores} cores have {cpus}: give fewer --cores, or --pin auto")]
-    TooFewCpus { cores: usize, cpus: usize },
-    #[error(
-        "io_uring is forbidden here ({0}): in a container allow io_uring_setup, io_uring_enter and io_uring_register in its \
-         seccomp profile (docker run --security-opt seccomp=unconfined allows all); on a host set the sysctl \
-         kernel.io_uring_disabled=0"
-    )]
-    UringForbidden(ProbeError),
-    #[error(
-        "there is no io_uring here ({0}): use Linux 5.13 or later, built with CONFIG_IO_URING; in a container a sandbox \
-         such as gVisor may stand in for the kernel, or a seccomp profile say that there is none"
-    )]
-    UringMissing(ProbeError),
-    #[error("io_uring does not work here ({0}): it needs Linux 5.13 or later")]
-    UringBroken(ProbeError),
 }
 
 /// Raises the soft limits on descriptors and on locked memory to the hard ones. A shell's soft limit on descriptors is low
@@ -140,7 +83,14 @@ fn pins(cores: usize, cpus: &[usize], pin: Pin) -> Result<Vec<Option<usize>>, Ma
 
 /// The limit on connections: `asked`, or what the descriptors allow.
 pub(super) fn connections_max(asked: Option<u64>, cores: usize) -> Result<u64, MachineError> {
-    let limit = soft_limit(Resource::Nofile);
+    let possible = connections_within(soft_limit(Resource::Nofile), asked, cores)?;
+    // What nothing asks for is no plan.
+    asked.map_or(Ok(()), |asked| check_memory(memory_bytes(), asked))?;
+    Ok(possible)
+}
+
+/// The same with this limit on descriptors, whatever the memory.
+pub(super) fn connections_within(limit: u64, asked: Option<u64>, cores: usize) -> Result<u64, MachineError> {
     if limit < DESCRIPTORS_MIN {
         return Err(MachineError::TooFewDescriptors(limit));
     }
@@ -158,19 +108,10 @@ pub(super) fn connections_max(asked: Option<u64>, cores: usize) -> Result<u64, M
     }
 }
 
-/// Descriptors that the server needs beside connections.
-pub(super) fn descriptors_reserved(cores: usize) -> u64 {
-    DESCRIPTORS_RESERVED + (cores as u64).saturating_sub(4) * DESCRIPTORS_PER_CORE
-}
-
-/// Descriptors with which `cores` have some left for users.
-fn descriptors_needed(cores: usize) -> u64 {
-    descriptors_reserved(cores) + (DESCRIPTORS_MIN - DESCRIPTORS_RESERVED)
-}
-
-/// Lockable memory with which `cores` start on any kernel, in bytes.
-fn memlock_needed(cores: usize) -> u64 {
-    cores as u64 * MEMLOCK_PER_CORE
+/// Whether memory suffices for this many connections that do nothing.
+pub(super) fn check_memory(memory_bytes: u64, connections: u64) -> Result<(), MachineError> {
+    let is_enough = memory_bytes >= connections.saturating_mul(IDLE_CONNECTION_BYTES);
+    if is_enough { Ok(()) } else { Err(MachineError::TooLittleMemory { connections, memory_bytes }) }
 }
 
 fn soft_limit(resource: Resource) -> u64 {
@@ -185,10 +126,18 @@ pub(super) fn too_little_memlock(cores: usize, error: &io::Error) -> Option<Mach
     is_too_little.then_some(MachineError::TooLittleMemlock(cores))
 }
 
-pub(super) fn check_io_uring(cores: usize) -> Result<(), MachineError> {
-    if soft_limit(Resource::Memlock) < MEMLOCK_MIN {
-        return Err(MachineError::TooLittleMemlock(cores));
-    }
+/// Whether glommio starts with this limit on locked memory.
+pub(super) fn check_memlock(limit: u64, cores: usize) -> Result<(), MachineError> {
+    if limit < MEMLOCK_MIN { Err(MachineError::TooLittleMemlock(cores)) } else { Ok(()) }
+}
+
+fn check_io_uring(cores: usize) -> Result<(), MachineError> {
+    check_memlock(soft_limit(Resource::Memlock), cores)?;
+    try_io_uring(cores)
+}
+
+/// Does with a ring what cores do.
+pub(super) fn try_io_uring(cores: usize) -> Result<(), MachineError> {
     probe::check().map_err(|failed| match failed.error.kind() {
         io::ErrorKind::PermissionDenied => MachineError::UringForbidden(failed),
         _ if failed.error.raw_os_error() == Some(libc::ENOSYS) => MachineError::UringMissing(failed),
@@ -273,5 +222,12 @@ mod tests {
         for asked in [possible + 1, u64::MAX] {
             assert!(matches!(connections_max(Some(asked), 2), Err(MachineError::TooManyConnections { .. })));
         }
+    }
+
+    #[test]
+    fn memory_has_to_suffice_for_idle_connections() {
+        check_memory(10 * IDLE_CONNECTION_BYTES, 10).expect("exactly enough");
+        let error = check_memory(10 * IDLE_CONNECTION_BYTES - 1, 10).expect_err("a byte is lacking");
+        assert!(error.fix().contains("--connections-max 9 "), "{error}");
     }
 }

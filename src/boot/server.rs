@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Instant, SystemTime};
 
 use super::config::{Config, ConfigError};
+use super::doctor::Check;
 use super::notify::ServiceManager;
 use super::reload::Reloader;
 pub use super::running::{Drainer, Running, ServerError};
@@ -150,6 +151,9 @@ fn log_oddities(config: &Config, log: &Log) {
     }
     if let Some(shortage) = &config.cores.shortage {
         log.emit(Event::FewerCores { cores, wanted: shortage.wanted(), lacking: shortage.to_string() });
+    }
+    for Check { name, found, fix, .. } in &config.warnings {
+        log.emit(Event::MachineWarning { check: name, found: found.clone(), fix: fix.clone() });
     }
     for variable in &config.unknown_variables {
         log.emit(Event::UnknownVariable { name: variable.name.clone(), nearest: variable.nearest.clone() });

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::files::{self, FileError};
 use super::invocation::{Invocation, Usage};
-use super::machine::{self, MachineError};
+use super::machine;
+use super::machine_error::MachineError;
 use crate::cli::{LineRate, Mode, ServeArgs};
 use crate::limits::{
     CONNECT_BURST, CONNECT_WAIT_MAX, CONNECTIONS_PER_ADDRESS, COWS_PER_ADDRESS_MIN, COWS_PER_ADDRESS_PART,

@@ -7,7 +7,7 @@ use super::values::{switch, whole};
 /// Arguments of `cowchat doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Check for this many connections [default: what the descriptor limit allows]
+    /// Check for this many connections [default: what descriptors and memory allow]
     #[arg(long, value_name = "N", env = "COWCHAT_DOCTOR_CONNECTIONS", value_parser = whole::<u64>(1..=1 << 32))]
     pub connections: Option<u64>,
 

@@ -16,6 +16,11 @@ fn run(command: &mut Command) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+fn line_of<'t>(text: &'t str, name: &str) -> &'t str {
+    let is_of = |line: &&str| line.get(6..).is_some_and(|rest| rest.starts_with(&format!("{name:19}  ")));
+    text.lines().find(is_of).unwrap_or_else(|| panic!("no line for {name}: {text}"))
+}
+
 #[test]
 fn a_machine_on_which_the_suite_runs_is_fit() {
     let (code, text, error) = run(&mut doctor(&["--connections", "100"]));
@@ -27,10 +32,50 @@ fn a_machine_on_which_the_suite_runs_is_fit() {
 #[test]
 fn too_many_connections_fail_with_what_mends_it() {
     let (code, text, error) = run(&mut doctor(&["--connections", "4000000000"]));
-    assert_eq!(code, Some(1));
-    assert!(error.starts_with("cowchat: ") && error.lines().count() == 1, "{error}");
-    let line = text.lines().find(|line| line.contains(" descriptors ")).expect("a line for descriptors");
-    assert!(line.starts_with("FAIL  ") && line.contains("ulimit -n 4000000064"), "{line}");
+    assert_eq!((code, error.as_str()), (Some(1), ""), "the lines say it");
+    let line = line_of(&text, "descriptors");
+    assert!(line.starts_with("FAIL  ") && line.contains("sudo prlimit --pid $$ --nofile=4000000064 "), "{line}");
+}
+
+#[test]
+fn a_server_is_refused_with_the_text_of_the_doctor() {
+    let forbidden = |mut command: Command| {
+        forbid(&mut command, libc::SYS_io_uring_setup, libc::EPERM);
+        command
+    };
+    let few = |command: Command| under("-n 80", &command);
+    for (name, change) in [("io_uring", &forbidden as &dyn Fn(Command) -> Command), ("descriptors", &few)] {
+        let (code, text, error) = run(&mut change(doctor(&[])));
+        assert_eq!((code, error.as_str()), (Some(1), ""), "{text}");
+        let (code, _, error) = run(&mut change(serve(&[])));
+        assert_eq!(code, Some(2), "{error}");
+        let said = error.trim_end().strip_prefix("cowchat: ").expect("one line");
+        let line = line_of(&text, name);
+        assert!(line.starts_with("FAIL  ") && line.ends_with(said), "{line}\n{error}");
+    }
+}
+
+#[test]
+fn limits_are_shown_as_they_were_found() {
+    let limits = "-n 1000 && ulimit -Sn 99 && ulimit -l 700 && ulimit -Sl 600";
+    let (code, text, _) = run(&mut under(limits, &doctor(&["--connections", "100"])));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(line_of(&text, "descriptors").contains(" 99 soft, 1000 hard"), "{text}");
+    assert!(line_of(&text, "locked memory").contains(" 600 soft, 700 hard KiB"), "{text}");
+}
+
+#[test]
+fn a_server_logs_what_the_doctor_warns_of() {
+    let (_, text, _) = run(&mut doctor(&["--connections", "10000"]));
+    let warned = |name: &str| text.lines().any(|line| line.starts_with("warn  ") && line[6..].starts_with(name));
+    let server = Server::started(serve(&["--connections-max", "10000"]));
+    let logged = server.log_events("machine_warning", &[]);
+    for event in &logged {
+        assert!(warned(event.field("check")) && text.contains(event.field("fix")), "{event:?}\n{text}");
+    }
+    let of_server =
+        |line: &&str| line.starts_with("warn  ") && !["ports", "locked"].iter().any(|word| line[6..].starts_with(word));
+    assert_eq!(logged.len(), text.lines().filter(of_server).count(), "{text}");
 }
 
 #[test]

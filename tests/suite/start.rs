@@ -10,8 +10,8 @@ use std::process::Command;
 use std::sync::Barrier;
 
 use crate::support::{
-    Client, Guarded, LAST_LINE, LogLine, NO_USERS, ROOMY, SENDQ_BYTES_MIN, Scratch, Server, bpf, confine,
-    connect_narrow, cowchat, full_pipe, kib_of, picture, restore_limit, serve, set_soft_limit, wait_until,
+    Client, Guarded, LAST_LINE, LogLine, NO_USERS, ROOMY, SENDQ_BYTES_MIN, Scratch, Server, connect_narrow, cowchat,
+    forbid, full_pipe, kib_of, picture, restore_limit, serve, set_soft_limit, under, wait_until,
 };
 use cowchat::limits::{DESCRIPTORS_MIN, DESCRIPTORS_RESERVED, MOTD_BYTES_MAX};
 use rustix::fs::fstat;
@@ -21,17 +21,6 @@ use rustix::thread::{
 };
 
 const FULL: &str = "error: server is full\n";
-
-/// `command`, in a shell that has set a limit first.
-fn under(ulimit: &str, command: &Command) -> Command {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("ulimit {ulimit} && exec \"$0\" \"$@\"")]);
-    shell.arg(command.get_program()).args(command.get_args());
-    for (name, _) in command.get_envs() {
-        shell.env_remove(name);
-    }
-    shell
-}
 
 /// What the program prints instead of starting, without the exit code, which must be this one.
 fn refusal(command: Command, code: i32) -> String {
@@ -208,7 +197,7 @@ fn wrong_flags_are_named_together_with_the_fix() {
         (&["--keepalive", "32768s"], "--keepalive", "from 1s to 9h6m7s, or off"),
         (&["--user-timeout", "4s"], "--user-timeout", "from 5s to 1day, or off"),
         (&["--connections-max", "0"], "--connections-max", "use a whole number from 1"),
-        (&["--connections-max", "999999999"], "--connections-max", "run `ulimit -n "),
+        (&["--connections-max", "999999999"], "--connections-max", "sudo prlimit --pid $$ --nofile="),
         (&["--herd", "0"], "--herd", "use a whole number from 1 to 1048576"),
         (&["--herd", "1048577"], "--herd", number),
         (&["--herd", "1048576", "--cow-dir", "/usr/share/cowsay/cows"], "--herd", "is too large: ask for a smaller"),
@@ -579,18 +568,6 @@ fn a_pipe_is_no_motd() {
     assert_eq!(said.lines().count(), 1, "{said}");
 }
 
-/// Makes this system call fail so in what `command` starts, as a container's seccomp profile does.
-fn forbid(command: &mut Command, system_call: libc::c_long, errno: i32) {
-    let program = vec![
-        // The system call's number; io_uring came late enough to have the same one everywhere.
-        bpf(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        bpf(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, system_call as u32),
-        bpf(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
-        bpf(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    confine(command, program);
-}
-
 #[test]
 fn where_io_uring_is_forbidden_one_line_says_what_to_change() {
     for system_call in [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register] {
@@ -631,10 +608,10 @@ fn a_client_needs_no_io_uring() {
 fn a_limit_that_is_too_low_to_start_is_named() {
     let too_few = (DESCRIPTORS_MIN - 1).to_string();
     for (ulimit, fix) in [
-        ("-n 64", "run `ulimit -n 96` or more"),
-        (&format!("-n {too_few}"), "run `ulimit -n 96` or more"),
-        ("-l 100", "run `ulimit -l 1024` or more"),
-        ("-l 511", "run `ulimit -l 1024` or more"),
+        ("-n 64", "prlimit --pid $$ --nofile=96 "),
+        (&format!("-n {too_few}"), "prlimit --pid $$ --nofile=96 "),
+        ("-l 100", "prlimit --pid $$ --memlock=1048576 "),
+        ("-l 511", "prlimit --pid $$ --memlock=1048576 "),
     ] {
         let said = refusal(under(ulimit, &serve(&["--cores", "2"])), 2);
         assert!(said.contains(fix), "under ulimit {ulimit}: {said}");
@@ -642,7 +619,7 @@ fn a_limit_that_is_too_low_to_start_is_named() {
     }
     // More cores need more descriptors for themselves.
     let said = refusal(under("-n 128", &serve(&["--cores", "12"])), 2);
-    assert!(said.contains("`ulimit -n ") && said.contains("fewer --cores"), "{said}");
+    assert!(said.contains(" --nofile=") && said.contains("fewer --cores"), "{said}");
 }
 
 /// Does `act` on a thread without CAP_IPC_LOCK, so that a limit on what it starts holds for root, too.
@@ -663,7 +640,7 @@ fn too_little_memlock_for_all_cores_is_named_or_starts_fewer() {
     // Kernels that do not count rings have it start.
     if let Err(said) = limited(|| Server::spawn(command)) {
         let advice = said.lines().last().expect("it says something");
-        assert!(advice.contains("the rings of 16 cores: run `ulimit -l 8192` or more"), "{said}");
+        assert!(advice.contains("the rings of 16 cores") && advice.contains(" --memlock=8388608 "), "{said}");
         assert!(advice.ends_with("(exit status: 2)"), "{said}");
     }
     let wanted = std::thread::available_parallelism().expect("it runs on some").get();
@@ -671,7 +648,7 @@ fn too_little_memlock_for_all_cores_is_named_or_starts_fewer() {
     assert_eq!(few.login("tux").ask("yield hi"), "Sent to 0 cows");
     if !few.announcement.contains(&format!("({wanted} core")) {
         let fewer = few.log_event("fewer_cores", &[("level", "WARN"), ("wanted", &wanted.to_string())]);
-        assert!(fewer.field("lacking").contains(&format!("`ulimit -l {}`", wanted * 512)), "{fewer:?}");
+        assert!(fewer.field("lacking").contains(&format!(" --memlock={} ", wanted * 512 * 1024)), "{fewer:?}");
     }
 }
 
@@ -697,7 +674,7 @@ fn too_few_descriptors_for_all_cores_start_fewer() {
     assert!(server.announcement.contains(&format!("({} core", wanted.min(4))), "{}", server.announcement);
     if wanted > 4 {
         let fewer = server.log_event("fewer_cores", &[("cores", "4"), ("wanted", &wanted.to_string())]);
-        assert!(fewer.field("lacking").contains("`ulimit -n "), "{fewer:?}");
+        assert!(fewer.field("lacking").contains(" --nofile="), "{fewer:?}");
     }
 }
 

@@ -19,8 +19,8 @@ pub use drawing::{all_cows, builtin, filled, message, numbered, picture};
 pub use listener::Listener;
 pub use log_line::LogLine;
 pub use process::{
-    Guarded, Scratch, at_a_terminal, bpf, confine, cores, cowchat, full_pipe, kib_of, restore_limit, serve,
-    set_soft_limit, without_terminal,
+    Guarded, Scratch, at_a_terminal, bpf, confine, cores, cowchat, forbid, full_pipe, kib_of, restore_limit, serve,
+    set_soft_limit, under, without_terminal,
 };
 pub use screen::Screen;
 pub use server::Server;

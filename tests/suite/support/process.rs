@@ -88,9 +88,32 @@ pub fn confine(command: &mut Command, program: Vec<libc::sock_filter>) {
     unsafe { command.pre_exec(install) };
 }
 
+/// Makes this system call fail so in what `command` starts, as a container's seccomp profile does.
+pub fn forbid(command: &mut Command, system_call: libc::c_long, errno: i32) {
+    let program = vec![
+        // The system call's number; io_uring came late enough to have the same one everywhere.
+        bpf(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        bpf(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, system_call as u32),
+        bpf(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
+        bpf(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    confine(command, program);
+}
+
 /// One instruction of such a program.
 pub fn bpf(code: u32, jump_if: u8, jump_else: u8, value: u32) -> libc::sock_filter {
     libc::sock_filter { code: code as u16, jt: jump_if, jf: jump_else, k: value }
+}
+
+/// `command`, in a shell that has set a limit first.
+pub fn under(ulimit: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit {ulimit} && exec \"$0\" \"$@\"")]);
+    shell.arg(command.get_program()).args(command.get_args());
+    for (name, _) in command.get_envs() {
+        shell.env_remove(name);
+    }
+    shell
 }
 
 /// Sets a soft limit of a child's.
