@@ -21,6 +21,8 @@ use crate::log::Format;
 use crate::policy::networks::Networks;
 use crate::protocol::art::Art;
 
+#[cfg(feature = "cluster")]
+mod cluster;
 mod config;
 mod ctl;
 mod doctor;
@@ -28,6 +30,8 @@ mod generate;
 mod reasons;
 mod values;
 
+#[cfg(feature = "cluster")]
+pub use cluster::ClusterArgs;
 pub use config::ConfigArgs;
 pub use ctl::{ControlCommand, CtlArgs};
 pub use doctor::DoctorArgs;
@@ -233,6 +237,11 @@ pub struct ServeArgs {
     /// How to log them: in logfmt, or as a JSON object a line
     #[arg(long, value_name = "FORMAT", env = "COWCHAT_LOG_FORMAT", default_value = "text", value_parser = log_format())]
     pub log_format: Format,
+
+    /// How it is part of a cluster.
+    #[cfg(feature = "cluster")]
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 }
 
 /// A time, or `None` for `off`. An alias, since clap takes an `Option` for a flag that may be left out.
@@ -337,13 +346,27 @@ mod tests {
         let mut tables = page.split("| flag | default | what |\n|---|---|---|\n").skip(1);
         for name in ["serve", "connect", "ctl"] {
             let command = command.find_subcommand(name).expect("a subcommand");
-            let flags = command.get_arguments().filter(|arg| arg.get_id() != "help").filter_map(documented);
+            let is_own = |arg: &&clap::Arg| arg.get_id() != "help" && !is_of_cluster(arg);
+            let flags = command.get_arguments().filter(is_own).filter_map(documented);
             let table = tables.next().expect("a table of flags for each subcommand");
-            let rows = table.lines().take_while(|line| line.starts_with('|')).map(|line| {
-                let mut cells = line.split('|').map(|cell| cell.trim().to_owned()).skip(1);
-                (cells.next().expect("a flag"), cells.next().expect("a default"))
-            });
-            assert_eq!(rows.collect::<Vec<_>>(), flags.collect::<Vec<_>>(), "{name}");
+            assert_eq!(rows(table), flags.collect::<Vec<_>>(), "{name}");
         }
+        let (_, table) = page.split_once("| flag of a cluster | default | what |\n|---|---|---|\n").expect("a table");
+        let serve = command.find_subcommand("serve").expect("a subcommand");
+        let flags: Vec<_> = serve.get_arguments().filter(is_of_cluster).filter_map(documented).collect();
+        assert_eq!(flags, if cfg!(feature = "cluster") { rows(table) } else { Vec::new() });
+    }
+
+    fn is_of_cluster(arg: &&clap::Arg) -> bool {
+        arg.get_long().is_some_and(|name| name == "node" || name.starts_with("cluster"))
+    }
+
+    /// Flags and defaults in the rows that `table` begins with.
+    fn rows(table: &str) -> Vec<(String, String)> {
+        let rows = table.lines().take_while(|line| line.starts_with('|')).map(|line| {
+            let mut cells = line.split('|').map(|cell| cell.trim().to_owned()).skip(1);
+            (cells.next().expect("a flag"), cells.next().expect("a default"))
+        });
+        rows.collect()
     }
 }

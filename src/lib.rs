@@ -37,6 +37,8 @@
 //! | [`shard`] | pure: one core's logic | `protocol`, `cows`, `directory`, `metrics`, `ids` |
 //! | [`protocol`] | pure: bytes to commands, replies to bytes | |
 //! | [`cows`] | pure: names, pictures, bubbles; the only folder that knows charasay | |
+//! | [`bridge`] | the other servers of a cluster, over NATS: one more end of the mesh (feature `cluster`) | `cluster`, `net`, `shard` |
+//! | [`cluster`] | pure: what a server makes of the other servers | `shard`, `directory`, `cows`, `events` |
 //! | [`directory`] | pure: which connection owns which cow | `cows`, `ids` |
 //! | [`ops`] | what an operator reads while it runs: metrics over HTTP | `metrics`, `close_reason`, `ids` |
 //! | [`events`], [`log`], [`metrics`] | what is told to the operator, the thread that writes it, counters | `close_reason`, `ids` |
@@ -69,15 +71,19 @@
 //!   get it
 //! - **send queue**: the bounded output of a connection; **slow consumer**: a connection beyond that bound
 //! - **turn**: what a task does before others run; **flush**: one write for each connection that turns have queued for
+//! - **node**: a server of a cluster; **lease**: how long it is there without a sign of life; **instance**: one stretch of its
+//!   lease; **entry**: a claim that the whole cluster knows
 //! - **drain**: the shutdown, which has a deadline
 //! - **item**: one thing that the client shows, not drawn yet; **form**: a picture in one style, with its size;
 //!   **transcript**: the items as lines of a file
 
 pub mod allocator;
 pub mod boot;
+pub mod bridge;
 pub mod cli;
 pub mod client;
 pub mod close_reason;
+pub mod cluster;
 pub mod cows;
 pub mod directory;
 pub(crate) mod events;

@@ -75,6 +75,44 @@ pub const WRITE_SLICES_MAX: usize = 64;
 /// line in colour.
 pub const MAILBOX_FRAMES: usize = 4096;
 
+/// Frames for other servers that may wait, before more are refused. Half of a mailbox: cores that refuse from then on never
+/// fill the rest.
+pub const CLUSTER_FRAMES: usize = MAILBOX_FRAMES / 2;
+
+/// How long a node holds its lease without renewing it, and how often it renews. Six times in a lease: a broker may be away
+/// for most of it.
+pub const CLUSTER_TTL: Duration = Duration::from_secs(30);
+/// See [`CLUSTER_TTL`].
+pub const CLUSTER_RENEW: Duration = Duration::from_secs(5);
+
+/// Shorter, and a pause of a machine or a broker ends a lease.
+pub const CLUSTER_TTL_MIN: Duration = Duration::from_secs(2);
+/// See [`CLUSTER_TTL_MIN`].
+pub const CLUSTER_RENEW_MIN: Duration = Duration::from_millis(100);
+
+/// The part of a lease that a node does without: clocks of two machines run apart by far less.
+pub const CLUSTER_TTL_MARGIN_PART: u32 = 10;
+
+/// How long a login waits for the cluster. The promise is 2 s, and the answer takes a moment.
+pub const CLUSTER_LOGIN_WAIT: Duration = Duration::from_millis(1800);
+
+/// How long a start waits until the server has joined its cluster.
+pub const CLUSTER_JOIN_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a drained server takes at most to leave its cluster.
+pub const CLUSTER_LEAVE_MAX: Duration = Duration::from_secs(2);
+
+/// After what time a failed request to the cluster's store is made again.
+pub const CLUSTER_RETRY: Duration = Duration::from_millis(500);
+
+/// Messages of nodes that are not known yet which are kept, and for how long. The store tells of a node within milliseconds.
+pub const CLUSTER_STRANGER_MESSAGES: usize = 1024;
+/// See [`CLUSTER_STRANGER_MESSAGES`].
+pub const CLUSTER_STRANGER_WAIT: Duration = Duration::from_secs(2);
+
+/// Instances without a lease that are remembered, so that their late messages are dropped.
+pub const CLUSTER_GONE_KEPT: usize = 256;
+
 /// How long a shutdown may take, from the first signal to the exit.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 

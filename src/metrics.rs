@@ -61,16 +61,18 @@ pub enum LoginResult {
     NoSuchCow,
     AlreadyLoggedIn,
     TooManyCows,
+    OutOfReach,
 }
 
 impl LoginResult {
     /// All of them, with their keys.
-    pub const ALL: [(LoginResult, &'static str); 5] = [
+    pub const ALL: [(LoginResult, &'static str); 6] = [
         (LoginResult::LoggedIn, "logged_in"),
         (LoginResult::Taken, "taken"),
         (LoginResult::NoSuchCow, "no_such_cow"),
         (LoginResult::AlreadyLoggedIn, "already_logged_in"),
         (LoginResult::TooManyCows, "too_many_cows"),
+        (LoginResult::OutOfReach, "out_of_reach"),
     ];
 }
 

@@ -18,8 +18,10 @@ use syn::UseTree;
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["allocator", "boot", "cli", "client", "last_words", "log", "ops", "panics"]),
     ("lib", &[]),
-    ("boot", &["cli", "close_reason", "cows", "directory", "events", "ids", "last_words", "log", "metrics", "net",
+    ("boot", &["bridge", "cli", "cluster", "close_reason", "cows", "directory", "events", "ids", "last_words", "log", "metrics", "net",
                "ops", "panics", "policy", "protocol", "runtime", "shard"]),
+    ("bridge", &["cluster", "cows", "directory", "events", "ids", "log", "net", "shard"]),
+    ("cluster", &["cows", "directory", "events", "ids", "shard"]),
     ("ops", &["cli", "close_reason", "events", "ids", "log", "metrics", "net", "protocol"]),
     ("cli", &["cows", "events", "log", "policy", "protocol"]),
     ("net", &["close_reason", "cows", "directory", "events", "ids", "log", "metrics", "panics", "policy", "protocol",
@@ -50,7 +52,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const ANY_MAY_IMPORT: &[&str] = &["limits", "faults", "held_bytes"];
 
 /// Rooms of functions and values: no sockets, files, threads, clocks, waiting.
-const PURE: &[&str] = &["protocol", "cows", "shard", "directory", "policy", "close_reason", "ids"];
+const PURE: &[&str] = &["protocol", "cows", "cluster", "shard", "directory", "policy", "close_reason", "ids"];
 
 /// What the pure rooms do without: a run of parts in a path.
 const IMPURE: &[&[&str]] = &[
@@ -76,23 +78,24 @@ const IMPURE: &[&[&str]] = &[
     &["flume"],
 ];
 
-/// Crates that only one room may know.
-const OWNED_CRATES: &[(&str, &str)] = &[
-    ("glommio", "runtime"),
-    ("io_uring", "runtime"),
-    ("flume", "net"),
-    ("charasay", "cows"),
-    ("clap_complete", "cli"),
-    ("clap_mangen", "cli"),
-    ("shuttle", "directory"),
-    ("prometheus_client", "ops"),
-    ("hyper", "ops"),
-    ("tokio", "ops"),
-    ("sd_notify", "boot"),
-    ("signal_hook", "boot"),
-    ("crossterm", "client"),
-    ("rustyline", "client"),
-    ("etcetera", "client"),
+/// Crates that only some rooms may know.
+const OWNED_CRATES: &[(&str, &[&str])] = &[
+    ("glommio", &["runtime"]),
+    ("io_uring", &["runtime"]),
+    ("flume", &["net"]),
+    ("charasay", &["cows"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
+    ("shuttle", &["directory"]),
+    ("prometheus_client", &["ops"]),
+    ("hyper", &["ops"]),
+    ("async_nats", &["bridge"]),
+    ("tokio", &["bridge", "ops"]),
+    ("sd_notify", &["boot"]),
+    ("signal_hook", &["boot"]),
+    ("crossterm", &["client"]),
+    ("rustyline", &["client"]),
+    ("etcetera", &["client"]),
 ];
 
 /// Lines of code in a file of src/ at most, tests apart.
@@ -322,8 +325,9 @@ fn imports_only_what_it_may(project: &Project, file: &File) -> Vec<String> {
 
 fn names_only_its_own_crates(project: &Project, file: &File) -> Vec<String> {
     let foreign = project.paths(file).into_iter().flatten().filter_map(|(path, line)| {
-        let (name, owner) = OWNED_CRATES.iter().find(|(name, _)| path[0] == *name)?;
-        (file.room() != *owner).then(|| file.at(line, &format!("only {owner} may know {name}")))
+        let (name, owners) = OWNED_CRATES.iter().find(|(name, _)| path[0] == *name)?;
+        let told = || file.at(line, &format!("only {} may know {name}", owners.join(" and ")));
+        (!owners.contains(&file.room())).then(told)
     });
     foreign.collect::<BTreeSet<_>>().into_iter().collect()
 }
@@ -477,6 +481,7 @@ fn every_test_has_a_short_name() {
 fn every_proof_of_a_promise_exists() {
     let (page, files) = (include_str!("RELIABILITY.md"), files(EVERYWHERE));
     assert_eq!(page.lines().filter(|line| line.starts_with("| I")).count(), 28, "one row for each promise");
+    assert_eq!(page.lines().filter(|line| line.starts_with("| C")).count(), 8, "and of a cluster");
     assert_eq!(proofs_that_are_none(page, &files), [""; 0]);
     let wrong = "`start::no_such_test`, `attic::x`, `src/limits::y`, `claims::z`, `--flag`";
     assert_eq!(proofs_that_are_none(wrong, &files).len(), 4);
@@ -488,7 +493,12 @@ fn every_proof_of_a_promise_exists() {
 #[test]
 fn no_feature_makes_the_server_another_one() {
     let manifest = include_str!("../Cargo.toml");
-    assert!(!manifest.lines().any(|line| line == "[features]" || line.starts_with("shuttle")));
+    let (_, features) = manifest.split_once("\n[features]\n").expect("there are some");
+    let (features, _) = features.split_once("\n[").expect("more than features");
+    let features = features.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
+    // It adds flags, and a thread if they are given.
+    assert_eq!(features.collect::<Vec<_>>(), ["cluster"]);
+    assert!(!manifest.lines().any(|line| line.starts_with("shuttle")));
 }
 
 #[test]

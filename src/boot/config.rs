@@ -14,7 +14,10 @@ use super::invocation::UnknownVariable;
 use super::machine::{self, Cores};
 use super::machine_error::MachineError;
 use super::settings::{Settings, SettingsError};
+use crate::bridge::ClusterConfig;
 use crate::cli::ServeArgs;
+#[cfg(feature = "cluster")]
+use crate::cluster::lease::Times;
 use crate::cows::Herd;
 use crate::cows::bubble::Bubble;
 use crate::cows::herd::HerdError;
@@ -41,6 +44,8 @@ pub struct Config {
     pub(super) control: Option<PathBuf>,
     /// What the machine could allow.
     pub(super) warnings: Vec<Check>,
+    /// How it is part of a cluster, if it is.
+    pub(super) cluster: Option<ClusterConfig>,
     /// Where to answer scrapes.
     pub(super) metrics: Option<SocketAddr>,
     /// Least important events to log.
@@ -63,6 +68,11 @@ pub enum ConfigError {
     HerdMemory(#[from] NoMemory),
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// This server must not be in its cluster.
+    #[error("not part of the cluster: {0}")]
+    Cluster(String),
+    #[error("--cluster-renew {renew:?} is too long for --cluster-ttl {ttl:?}: give at most a third of it")]
+    RenewsTooSeldom { renew: Duration, ttl: Duration },
 }
 
 impl Config {
@@ -96,9 +106,33 @@ impl Config {
             keepalive: args.keepalive,
             mailbox_frames: args.mailbox_frames,
             control: args.control.clone(),
+            cluster: cluster(args)?,
             metrics: args.metrics,
             log: args.log,
             log_format: args.log_format,
         })
     }
+}
+
+#[cfg(feature = "cluster")]
+fn cluster(args: &ServeArgs) -> Result<Option<ClusterConfig>, ConfigError> {
+    let args = &args.cluster;
+    let Some(node) = args.node.clone() else { return Ok(None) };
+    let times = Times { ttl: args.cluster_ttl, renew: args.cluster_renew };
+    if times.renew > times.ttl / 3 {
+        return Err(ConfigError::RenewsTooSeldom { renew: times.renew, ttl: times.ttl });
+    }
+    Ok(Some(ClusterConfig {
+        servers: args.cluster.clone(),
+        node,
+        credentials: args.cluster_credentials.clone(),
+        ca: args.cluster_ca.clone(),
+        times,
+        replicas: args.cluster_replicas,
+    }))
+}
+
+#[cfg(not(feature = "cluster"))]
+fn cluster(_args: &ServeArgs) -> Result<Option<ClusterConfig>, ConfigError> {
+    Ok(None)
 }

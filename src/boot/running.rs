@@ -11,10 +11,16 @@ use super::machine;
 use super::notify::ServiceManager;
 use super::reload::{Read, Reloader};
 use super::watchdog::{CoreHealth, Watchdog};
+#[cfg(feature = "cluster")]
+use crate::bridge::thread::{Bridge, RunningBridge};
+#[cfg(feature = "cluster")]
+use crate::bridge::{BridgeReport, ClusterConfig};
 use crate::close_reason::CloseReason;
 use crate::events::Event;
 use crate::ids::ShardId;
 use crate::limits::WATCH_INTERVAL;
+#[cfg(feature = "cluster")]
+use crate::limits::{CLUSTER_JOIN_WAIT, CLUSTER_LEAVE_MAX};
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter, Metrics};
 use crate::net::worker::{CoreError, CoreThread, Report};
@@ -22,6 +28,8 @@ use crate::ops::control::Control;
 use crate::ops::health::Health;
 use crate::ops::{ControlError, Handles};
 use crate::policy::limits::Limits;
+#[cfg(feature = "cluster")]
+use crate::shard::ShardContext;
 
 /// Why the server cannot start, or go on.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +58,8 @@ pub(super) enum Wake {
     Reload,
     /// What a reload has read.
     Reread(Box<Read>),
+    #[cfg(feature = "cluster")]
+    Bridge(BridgeReport),
     Core(Report),
 }
 
@@ -88,6 +98,8 @@ pub struct Running {
     pub(super) status: Option<String>,
     /// What its status says, beside the limits.
     pub(super) place: Place,
+    #[cfg(feature = "cluster")]
+    pub(super) bridge: Option<RunningBridge>,
 }
 
 impl Running {
@@ -148,6 +160,35 @@ impl Running {
                 // Read when it has started.
                 Wake::Reload => self.reloader.is_asked = true,
                 Wake::Reread(_) => {}
+                #[cfg(feature = "cluster")]
+                Wake::Bridge(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the bridge to the cluster, and waits until this server has joined, for some time: without a broker its users
+    /// wait for it, too.
+    #[cfg(feature = "cluster")]
+    pub(super) fn join(
+        &mut self,
+        bridge: Bridge,
+        config: ClusterConfig,
+        context: ShardContext,
+    ) -> Result<(), ServerError> {
+        let (cores, wakes) = (self.cores.iter().map(CoreThread::handle).collect(), self.wakes.clone());
+        // The supervisor is gone when a start has failed, or the process is about to exit.
+        let report = move |report| _ = wakes.send(Wake::Bridge(report));
+        self.bridge = Some(bridge.start(config, context, cores, self.log.clone(), report)?);
+        let deadline = Instant::now() + CLUSTER_JOIN_WAIT;
+        while self.cause.is_none() {
+            match self.waking.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Wake::Bridge(BridgeReport::Joined)) | Err(_) => break,
+                Ok(Wake::Bridge(BridgeReport::Refused(reason))) => return Err(ConfigError::Cluster(reason).into()),
+                Ok(Wake::Core(Report::Ended(shard, result))) => return Err(ended_early(shard, result)),
+                Ok(Wake::Drain(cause)) => self.cause = Some(cause),
+                Ok(Wake::Reload) => self.reloader.is_asked = true,
+                Ok(Wake::Core(Report::Ready) | Wake::Reread(_)) => {}
             }
         }
         Ok(())
@@ -164,6 +205,10 @@ impl Running {
                 Ok(Wake::Core(Report::Ended(shard, result))) => return Err(ended_early(shard, result)),
                 Ok(Wake::Reload) => self.reloader.is_asked = true,
                 Ok(Wake::Reread(read)) => self.reload(*read),
+                #[cfg(feature = "cluster")]
+                Ok(Wake::Bridge(BridgeReport::Refused(reason))) => return Err(ConfigError::Cluster(reason).into()),
+                #[cfg(feature = "cluster")]
+                Ok(Wake::Bridge(BridgeReport::Joined)) => {}
                 Ok(Wake::Core(Report::Ready)) | Err(_) => {}
             }
             // Not only when nothing else happens: SIGHUP may come all the time.
@@ -241,6 +286,11 @@ impl Running {
             }
         }
         self.cores.drain(..).for_each(CoreThread::join);
+        #[cfg(feature = "cluster")]
+        if let Some(bridge) = &self.bridge {
+            // Its lease ends by itself.
+            let _ = bridge.leave(deadline.saturating_duration_since(Instant::now()).min(CLUSTER_LEAVE_MAX));
+        }
         Ok(())
     }
 

@@ -15,6 +15,8 @@ use super::notify::ServiceManager;
 use super::reload::Reloader;
 pub use super::running::{Drainer, Running, ServerError};
 use super::running::{Place, Wake};
+#[cfg(feature = "cluster")]
+use crate::bridge::thread::Bridge;
 use crate::events::Event;
 use crate::ids::ShardId;
 use crate::limits::HISTORY_BYTES_MAX;
@@ -74,7 +76,8 @@ impl Server {
         let started = SystemTime::now();
         let metrics = Metrics::new(config.cores.pins.len());
         let health = Arc::new(Health::new(config.cores.pins.len(), config.settings.limits.connections_max));
-        let context = core_context(&config, Arc::clone(&metrics), log.clone())?;
+        #[cfg_attr(not(feature = "cluster"), expect(unused_mut, reason = "only a bridge is added"))]
+        let mut context = core_context(&config, Arc::clone(&metrics), log.clone())?;
         let (address, listeners) = listener::bind(config.listen, config.cores.pins.len(), config.keepalive)
             .map_err(|error| ServerError::Bind { address: config.listen, error })?;
         let control = config.control.as_deref().map(Control::open).transpose()?;
@@ -85,7 +88,15 @@ impl Server {
             listener.serve(source(&config, &context, Arc::clone(&health), started))?;
         }
         let manager = ServiceManager::from_environment();
-        let mesh = Mesh::build(config.cores.pins.len(), config.mailbox_frames)?;
+        let cores = config.cores.pins.len();
+        let mut mesh = Mesh::build(ends(&config), config.mailbox_frames)?.into_iter();
+        let ends: Vec<_> = mesh.by_ref().take(cores).collect();
+        #[cfg(feature = "cluster")]
+        let bridge = mesh.next().map(|(mesh, inbox)| Bridge::new(ShardId::new(cores), mesh, inbox));
+        #[cfg(feature = "cluster")]
+        if let Some(bridge) = &bridge {
+            context.shards.cluster = Some(bridge.uplink());
+        }
         // Before the first core: if another one cannot start, its drop drains those that have.
         let mut running = Running {
             address,
@@ -107,8 +118,10 @@ impl Server {
             control,
             cause: None,
             status: None,
+            #[cfg(feature = "cluster")]
+            bridge: None,
         };
-        for ((listener, (mesh, inbox)), &cpu) in listeners.into_iter().zip(mesh).zip(&config.cores.pins) {
+        for ((listener, (mesh, inbox)), &cpu) in listeners.into_iter().zip(ends).zip(&config.cores.pins) {
             let spec = CoreSpec { id: ShardId::new(running.cores.len()), cpu, listener, mesh, inbox };
             let wakes = running.wakes.clone();
             let notify = move |report| {
@@ -118,6 +131,10 @@ impl Server {
             running.cores.push(start(spec, context.clone(), Box::new(notify))?);
         }
         running.wait_until_ready()?;
+        #[cfg(feature = "cluster")]
+        if let (Some(bridge), Some(cluster)) = (bridge, config.cluster) {
+            running.join(bridge, cluster, context.shards)?;
+        }
         running.serve_control()?;
         if running.cause.is_none() {
             let status = running.place.status(&config.settings.limits);
@@ -163,11 +180,17 @@ fn log_oddities(config: &Config, log: &Log) {
     }
 }
 
+/// The ends of the mesh: the cores, and the bridge, if there is a cluster.
+fn ends(config: &Config) -> usize {
+    config.cores.pins.len() + usize::from(config.cluster.is_some())
+}
+
 fn core_context(config: &Config, metrics: Arc<Metrics>, log: Log) -> Result<CoreContext, ConfigError> {
     let (cores, limits) = (config.cores.pins.len(), &config.settings.limits);
+    let ends = ends(config);
     let exempt = limits.address_exempt.clone();
     Ok(CoreContext {
-        shards: shard::ShardContext::new(Arc::clone(&config.herd), cores, config.rules)?,
+        shards: shard::ShardContext::new(Arc::clone(&config.herd), ends, config.rules)?,
         metrics,
         log,
         began: Instant::now(),

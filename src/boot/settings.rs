@@ -97,8 +97,8 @@ fn different(
 type Differs = fn(&ServeArgs, &ServeArgs) -> bool;
 
 macro_rules! flags {
-    ($($name:literal $field:ident,)+) => {
-        &[$(($name, |old, new| old.$field != new.$field)),+]
+    ($($(#[$if:meta])? $name:literal $($field:ident).+,)+) => {
+        &[$($(#[$if])? ($name, |old, new| old.$($field).+ != new.$($field).+)),+]
     };
 }
 
@@ -143,6 +143,20 @@ const RESTART: &[(&str, Differs)] = flags![
     "control" control,
     "metrics" metrics,
     "log-format" log_format,
+    #[cfg(feature = "cluster")]
+    "cluster" cluster.cluster,
+    #[cfg(feature = "cluster")]
+    "node" cluster.node,
+    #[cfg(feature = "cluster")]
+    "cluster-credentials" cluster.cluster_credentials,
+    #[cfg(feature = "cluster")]
+    "cluster-ca" cluster.cluster_ca,
+    #[cfg(feature = "cluster")]
+    "cluster-ttl" cluster.cluster_ttl,
+    #[cfg(feature = "cluster")]
+    "cluster-renew" cluster.cluster_renew,
+    #[cfg(feature = "cluster")]
+    "cluster-replicas" cluster.cluster_replicas,
 ];
 
 /// What `args` allow on this many cores with this many cows.

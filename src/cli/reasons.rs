@@ -78,4 +78,21 @@ pub const REASONS: &[Reason] = &[
     unset("metrics", "\"127.0.0.1:9337\"", "the address has no access control"),
     set("log", "it has each login and each end of a connection, and no message"),
     set("log-format", "people read it, and programs can, too"),
+    #[cfg(feature = "cluster")]
+    unset("cluster", "[\"nats://127.0.0.1:4222\"]", "one machine needs no others"),
+    #[cfg(feature = "cluster")]
+    unset("node", "\"a\"", "only an operator knows which names are taken"),
+    #[cfg(feature = "cluster")]
+    unset("cluster-credentials", "\"/etc/cowchat/nats.creds\"", "a NATS server of one's own may need none"),
+    #[cfg(feature = "cluster")]
+    unset("cluster-ca", "\"/etc/cowchat/nats.pem\"", "those of the system suffice for public certificates"),
+    #[cfg(feature = "cluster")]
+    set(
+        "cluster-ttl",
+        "a NATS server that starts again needs some seconds, and users of a dead server wait for this long",
+    ),
+    #[cfg(feature = "cluster")]
+    set("cluster-renew", "of six signs of life five may be lost"),
+    #[cfg(feature = "cluster")]
+    set("cluster-replicas", "one NATS server can keep one copy"),
 ];

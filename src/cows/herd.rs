@@ -149,6 +149,12 @@ impl Herd {
         (1..=self.size).contains(&number).then_some(breed.cow(number))
     }
 
+    /// The cow at this place among all, if there is one.
+    pub fn at(&self, place: usize) -> Option<CowId> {
+        let (breed, number) = (place / self.size as usize, place % self.size as usize);
+        (breed < self.breeds.len()).then(|| Breed(breed as u32).cow(number as u32 + 1))
+    }
+
     /// The name of a breed.
     pub fn name(&self, breed: Breed) -> &str {
         &self.breeds[breed.index()].name

@@ -51,6 +51,21 @@ impl Owner {
         ShardId::new((self.0.get() >> 54) as usize)
     }
 
+    /// The whole word, by which another server names this owner.
+    pub fn word(self) -> u64 {
+        self.0.get()
+    }
+
+    /// No claim, but an owner of this shard: of what comes from another server.
+    pub fn nobody_of(shard: ShardId) -> Self {
+        Owner::new(shard, ConnectionId::new(0), 0)
+    }
+
+    /// The owner with this word, which may be none that ever was.
+    pub fn of_word(word: u64) -> Option<Self> {
+        NonZeroU64::new(word).map(Owner)
+    }
+
     /// The owner's connection on that core.
     pub fn connection(self) -> ConnectionId {
         ConnectionId::new((self.0.get() >> 32) as usize & (CONNECTIONS_PER_CORE_MAX - 1))
@@ -102,6 +117,11 @@ impl Directory {
     /// How many cows are claimed, over all cores. Exact while no login and no release is under way.
     pub fn claimed(&self) -> usize {
         self.held.iter().map(|held| held.load(Acquire)).sum()
+    }
+
+    /// How many of them a shard has claimed.
+    pub fn claimed_by(&self, shard: ShardId) -> usize {
+        self.held[shard.index()].load(Acquire)
     }
 
     /// How many cows of these numbers are taken.
@@ -162,7 +182,12 @@ impl Claims {
     /// Claims a free cow of `breed` for `connection`: the lowest one, unless another claim or release of the breed runs
     /// at the same time. Never `None` while a cow of the breed is free from the start of this call to its end.
     pub fn claim_any(&mut self, breed: Breed, connection: ConnectionId) -> Option<Claim> {
-        let mut place = 0;
+        self.claim_any_from(1, breed, connection)
+    }
+
+    /// The same, of the cows from this number on.
+    pub fn claim_any_from(&mut self, number: u32, breed: Breed, connection: ConnectionId) -> Option<Claim> {
+        let mut place = number - 1;
         loop {
             place = self.directory.taken.next(breed.index(), place, false)?;
             if let Some(claim) = self.claim(breed.cow(place + 1), connection) {

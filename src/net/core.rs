@@ -28,6 +28,7 @@ use crate::net::delivery::batch::Batch;
 use crate::net::delivery::dirty::DirtyList;
 use crate::net::delivery::mesh::Mesh;
 use crate::net::delivery::outbox::Outbox;
+use crate::net::entering::Entering;
 use crate::panics;
 use crate::policy::addresses::{Addresses, ConnectionPermit};
 use crate::policy::admission::Admitted;
@@ -85,7 +86,9 @@ pub struct Core {
     pub(crate) pending: RefCell<Vec<Option<Presence>>>,
     /// Lent to a task for one read.
     pub(crate) read_buffer: RefCell<Box<[u8]>>,
-    /// Lines that wait for a receiver or for room in a mailbox.
+    /// Logins that wait for the cluster.
+    pub(crate) entering: Entering,
+    /// Lines that wait for a receiver, for room in a mailbox or for the cluster.
     pub(crate) lines_waiting: Cell<usize>,
     /// Cores that have sent their end frame.
     pub(crate) ended: Cell<usize>,
@@ -134,6 +137,7 @@ impl Core {
             changes: RefCell::default(),
             pending: RefCell::default(),
             read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+            entering: Entering::default(),
             lines_waiting: Cell::new(0),
             ended: Cell::new(0),
             refusing: Cell::new(0),

@@ -8,16 +8,19 @@
 //!   (`flush`);
 //! - `housekeeping`: a task that runs however little there is to do (it cuts `slow_consumers`), and another that looks at
 //!   connections that are stalled, silent or gone;
+//! - `cluster`, `entering`: the core as a part of a cluster;
 //! - `drain`: the shutdown.
 //!
 //! [`crate::policy`] decides, this room acts. What all turns queue for a connection leaves in one write. No borrow of a
 //! core's state is held over an `.await`.
 
 mod accept;
+pub(crate) mod cluster;
 pub mod connection;
 pub(crate) mod core;
 pub mod delivery;
 mod drain;
+mod entering;
 mod housekeeping;
 pub(crate) mod operator;
 mod refuse;

@@ -23,6 +23,12 @@ pub enum Refusal<'a> {
     TooManyCows(u32),
     #[error("cow {0} is not logged in")]
     NotLoggedIn(Name<'a>),
+    #[error("cow {0} is out of reach")]
+    CowOutOfReach(Name<'a>),
+    #[error("the cluster is out of reach, try again")]
+    ClusterOutOfReach,
+    #[error("the cluster is too slow, try again")]
+    ClusterTooSlow,
     #[error("history is off")]
     HistoryIsOff,
     #[error("unknown command {} (try help)", echo(.0))]

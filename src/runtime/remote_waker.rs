@@ -42,6 +42,12 @@ impl RemoteWaker {
         }
     }
 
+    /// What becomes readable when it is woken while parked.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn descriptor(&self) -> std::os::fd::BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(&self.event)
+    }
+
     /// Whether a wake-up is pending; for the core itself, while it runs.
     pub(crate) fn is_notified(&self) -> bool {
         self.state.load(Ordering::Relaxed) == NOTIFIED

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{InFlight, Message, Presence};
+use super::{InFlight, Message, PendingLogin, Presence};
 use crate::cows::CowId;
 use crate::directory::Owner;
 use crate::ids::ShardId;
@@ -21,6 +21,8 @@ pub struct Effects {
     pub local: Option<Frame>,
     /// What has become of the sender.
     pub outcome: Outcome,
+    /// A login that waits for the cluster: the rest, its reply too, comes from [`super::Shard::on_entered`].
+    pub pending: Option<Box<PendingLogin>>,
     /// How many others a `yield` is for: flood control charges for them.
     pub receivers: usize,
     /// Bytes that each receiver gets, at most.

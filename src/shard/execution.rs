@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cluster::{Entered, Entry, Holding, PendingLogin, Reach};
 use super::effects::{Effects, Forward, Frame, Outcome};
 use super::history::History;
 use super::message::{Message, body, name};
@@ -125,14 +126,57 @@ impl<'s> Execution<'s> {
             None => self.find(text).map(|cow| (cow.breed(), Some(cow)))?,
         };
         let (from, permit) = (self.from, self.permit()?);
-        let cow = self.roster.join(from, permit, |claims| match one {
+        self.check_reach(|reach| (reach == Reach::Gone).then_some(Refusal::ClusterOutOfReach))?;
+        let claims = &mut self.roster.claims;
+        let claim = match one {
             Some(cow) => claims.claim(cow, from),
             None => claims.claim_any(breed, from),
-        });
+        };
         let taken = || one.map_or(Refusal::EveryTaken(herd.name(breed)), |cow| Refusal::Taken(self.name(cow)));
-        let cow = cow.ok_or_else(taken)?;
+        let claim = claim.ok_or_else(taken)?;
+        let entry = self.context.cluster.as_ref().map(|cluster| Entry::new(Arc::clone(cluster), &claim));
+        let holding = Holding { entry, claim, permit };
+        if holding.entry.is_some() {
+            return Ok(self.wait_for_entry(holding, one.is_none().then_some(breed)));
+        }
+        Ok(self.join(holding))
+    }
+
+    /// What is entered in the cluster by now, or not: the reply to its login, if that does not go on waiting.
+    pub(super) fn end_login(&mut self, login: PendingLogin, entered: Entered) -> Result<Reply<'s>, Refusal<'s>> {
+        let PendingLogin { holding, any, .. } = login;
+        let cow = holding.claim.cow();
+        match (entered, any) {
+            (Entered::Yes, _) => Ok(self.join(holding)),
+            (Entered::OutOfReach, _) => Err(Refusal::ClusterOutOfReach),
+            (Entered::Taken, None) => Err(Refusal::Taken(self.name(cow))),
+            (Entered::Taken, Some(breed)) => {
+                let Holding { permit, .. } = holding;
+                let claim = self.roster.claims.claim_any_from(cow.number() + 1, breed, self.from);
+                let claim = claim.ok_or(Refusal::EveryTaken(self.context.herd.name(breed)))?;
+                let entry = self.context.cluster.as_ref().map(|cluster| Entry::new(Arc::clone(cluster), &claim));
+                Ok(self.wait_for_entry(Holding { entry, claim, permit }, any))
+            }
+        }
+    }
+
+    fn join(&mut self, holding: Holding) -> Reply<'s> {
+        let cow = self.roster.join(self.from, holding);
         self.effects.outcome = Outcome::LoggedIn(cow);
-        Ok(Reply::LoggedIn(self.name(cow)))
+        Reply::LoggedIn(self.name(cow))
+    }
+
+    /// Returns what the reply is once the claim is entered.
+    fn wait_for_entry(&mut self, holding: Holding, any: Option<Breed>) -> Reply<'s> {
+        let reply = Reply::LoggedIn(self.name(holding.claim.cow()));
+        self.effects.pending = Some(Box::new(PendingLogin { holding, any, id: None, crlf: false }));
+        reply
+    }
+
+    /// Refuses what `refusal` says of the cluster's reach, if there is a cluster.
+    fn check_reach<'a>(&self, refusal: impl FnOnce(Reach) -> Option<Refusal<'a>>) -> Result<(), Refusal<'a>> {
+        let reach = self.context.cluster.as_ref().map(|cluster| cluster.reach());
+        reach.and_then(refusal).map_or(Ok(()), Err)
     }
 
     fn say<'a>(&mut self, text_of_name: &'a str, text: &str) -> Result<Reply<'a>, Refusal<'a>>
@@ -142,6 +186,14 @@ impl<'s> Execution<'s> {
         let (author, sender) = self.sender()?;
         let cow = self.find(text_of_name)?;
         let to = self.context.directory.owner(cow).ok_or(Refusal::NotLoggedIn(self.name(cow)))?;
+        let is_remote = self.context.cluster.as_ref().is_some_and(|cluster| cluster.shard() == to.shard());
+        if is_remote {
+            self.check_reach(|reach| match reach {
+                Reach::Open => None,
+                Reach::Full => Some(Refusal::ClusterTooSlow),
+                Reach::Gone => Some(Refusal::CowOutOfReach(self.name(cow))),
+            })?;
+        }
         self.metrics.add(Counter::Says, 1);
         let demand = &self.context.demand;
         let message = match self.roster.holder(to) {
@@ -153,8 +205,8 @@ impl<'s> Execution<'s> {
                 self.message(sender, text, true, |rendering| is_only && wanted(&rendering))
             }
         };
-        // A cow that talks to itself need not wait for itself.
-        self.effects.receiver = Some(cow).filter(|_| to != author);
+        // A cow that talks to itself need not wait for itself. How far a remote cow is behind only its server knows.
+        self.effects.receiver = Some(cow).filter(|_| to != author && !is_remote);
         self.effects.message_bytes = message.bytes_at_most(self.context.drawing());
         let frame = Frame::Say { message, author, to, in_flight: None };
         if to.shard() == self.id {
@@ -167,7 +219,15 @@ impl<'s> Execution<'s> {
 
     fn yield_to_all<'a>(&mut self, text: &str) -> Result<Reply<'a>, Refusal<'a>> {
         let (author, sender) = self.sender()?;
-        let others = self.context.directory.claimed().saturating_sub(1);
+        let mut others = self.context.directory.claimed().saturating_sub(1);
+        if let Some(cluster) = &self.context.cluster {
+            match cluster.reach() {
+                Reach::Open => {}
+                Reach::Full => return Err(Refusal::ClusterTooSlow),
+                // Those here hear it.
+                Reach::Gone => others = others.saturating_sub(self.context.directory.claimed_by(cluster.shard())),
+            }
+        }
         self.metrics.add(Counter::Yields, 1);
         if others == 0 && !self.history.is_on() {
             return Ok(Reply::SentToCows(0));

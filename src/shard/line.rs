@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::Shard;
+use super::cluster::{Entered, PendingLogin};
 use super::effects::{Effects, Outcome};
 use super::execution::Execution;
 use super::message::INTO_MEMORY;
@@ -62,20 +63,46 @@ impl Shard {
         };
         if !too_soon {
             execution.metrics.add_line(place);
-            if let Some(result) = login_result(place, &reply) {
-                execution.metrics.add_login(result);
-            }
+        }
+        let id = id.ok().and_then(|(id, _)| id);
+        execution.end(place, reply, id, line.crlf)
+    }
+
+    /// The cluster has answered to the login of `from` that waits.
+    pub fn on_entered(&mut self, from: ConnectionId, mut login: PendingLogin, entered: Entered) -> Effects {
+        let (id, crlf) = (login.id.take(), login.crlf);
+        let mut execution = Execution::new(self, from, None);
+        let reply = execution.end_login(login, entered);
+        execution.end(Some(Command::Login("").place()), reply, id.as_deref(), crlf)
+    }
+}
+
+impl Execution<'_> {
+    /// Everything that the line does: what was decided, and the reply to it.
+    fn end(
+        mut self,
+        place: Option<usize>,
+        reply: Result<Reply<'_>, Refusal<'_>>,
+        id: Option<&str>,
+        crlf: bool,
+    ) -> Effects {
+        if let Some(login) = &mut self.effects.pending {
+            (login.id, login.crlf) = (id.map(Box::from), crlf);
+            return self.effects;
+        }
+        if let Some(result) = login_result(place, &reply) {
+            self.metrics.add_login(result);
         }
         let reply = reply.unwrap_or_else(Reply::Refused);
         let mut text = String::with_capacity(32);
-        let end = if line.crlf { "\r\n" } else { "\n" };
+        let end = if crlf { "\r\n" } else { "\n" };
         let written = match id {
-            Ok((Some(id), _)) => write!(text, "{id} {reply}{end}"),
-            _ => write!(text, "{reply}{end}"),
+            Some(id) => write!(text, "{id} {reply}{end}"),
+            None => write!(text, "{reply}{end}"),
         };
         written.expect(INTO_MEMORY);
-        execution.blocks.iter().for_each(|block| text.push_str(block));
-        Effects { reply: text.into_bytes(), ..execution.effects }
+        self.blocks.iter().for_each(|block| text.push_str(block));
+        Effects { reply: text.into_bytes(), ..self.effects }
     }
 }
 
@@ -87,6 +114,7 @@ fn login_result(place: Option<usize>, reply: &Result<Reply<'_>, Refusal<'_>>) ->
         Err(Refusal::Taken(_) | Refusal::EveryTaken(_)) => Some(LoginResult::Taken),
         Err(Refusal::TooManyCows(_)) => Some(LoginResult::TooManyCows),
         Err(Refusal::AlreadyLoggedIn(_)) => Some(LoginResult::AlreadyLoggedIn),
+        Err(Refusal::ClusterOutOfReach) => Some(LoginResult::OutOfReach),
         Err(Refusal::NoSuchCow(_)) if is_login() => Some(LoginResult::NoSuchCow),
         _ => None,
     }

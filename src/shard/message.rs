@@ -90,6 +90,16 @@ impl MessageBody {
         block
     }
 
+    /// What is said.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The cow that says it.
+    pub fn sender(&self) -> CowId {
+        self.sender
+    }
+
     /// The bytes of memory that it takes.
     pub fn size_bytes(&self) -> usize {
         size_of::<MessageBody>() + self.text.len()

@@ -8,10 +8,12 @@
 //! - `message`: where a message is drawn; `rendering`: how a connection wants it
 //! - `roster`: the sessions; `history`, `presence`: what is kept for `history` and for notices
 //! - `demand`, `backlogs`: what cores know of each other's sessions
+//! - `cluster`: what a shard asks of other servers
 //!
 //! A session holds exactly one claim, and a claim belongs to exactly one session.
 
 mod backlogs;
+mod cluster;
 mod delivery;
 mod demand;
 mod effects;
@@ -27,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use backlogs::{Backlogs, InFlight};
+pub use cluster::{Cluster, Entered, PendingLogin, Reach};
 pub use delivery::Delivery;
 pub use demand::Demand;
 pub use effects::{Effects, Forward, Frame, Outcome};
@@ -77,16 +80,18 @@ pub struct ShardContext {
     pub demand: Arc<Demand>,
     /// Which cows are far behind.
     pub backlogs: Arc<Backlogs>,
+    /// The other servers, if there are any.
+    pub cluster: Option<Arc<dyn Cluster>>,
     /// The flags.
     pub rules: Rules,
 }
 
 impl ShardContext {
-    /// No session yet on any of `shards` cores.
+    /// No session yet on any of `shards` cores, and no cluster.
     pub fn new(herd: Arc<Herd>, shards: usize, rules: Rules) -> Result<Self, NoMemory> {
         let directory = Directory::new(herd.breeds().len(), herd.size(), shards)?;
         let backlogs = Backlogs::new(herd.breeds().len(), herd.size())?;
-        Ok(ShardContext { herd, directory, demand: Demand::new(shards), backlogs, rules })
+        Ok(ShardContext { herd, directory, demand: Demand::new(shards), backlogs, cluster: None, rules })
     }
 
     fn drawing(&self) -> Drawing<'_> {
@@ -139,6 +144,13 @@ impl Shard {
     /// `connection` is closed: on return its cow, if it had one, is free. A second call changes nothing and returns `None`.
     pub fn on_close(&mut self, connection: ConnectionId) -> Option<CowId> {
         self.roster.leave(connection)
+    }
+
+    /// Ends all sessions, and returns them.
+    pub fn log_out_all(&mut self) -> Vec<(ConnectionId, CowId)> {
+        let connections: Vec<_> = self.roster.registered().iter().map(|receiver| receiver.connection).collect();
+        let end = |connection| Some((connection, self.roster.leave(connection)?));
+        connections.into_iter().filter_map(end).collect()
     }
 
     /// Another connection may use the place of `connection` from now on.

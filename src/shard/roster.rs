@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
+use super::cluster::Holding;
 use super::demand::Demand;
 use super::rendering::Rendering;
 use crate::cows::CowId;
-use crate::directory::{Claim, Claims, CowPermit, Owner};
+use crate::directory::{Claims, Owner};
 use crate::faults::{self, Point};
 use crate::ids::{ConnectionId, ShardId};
 
 #[derive(Debug)]
 struct Session {
-    claim: Claim,
+    holding: Holding,
     /// Where its connection stands in [`Roster::registered`].
     place: usize,
-    /// Given back with the session.
-    _permit: Option<CowPermit>,
 }
 
 /// A session, as a receiver of messages.
@@ -33,7 +32,7 @@ pub struct Receiver {
 #[derive(Debug)]
 pub(super) struct Roster {
     shard: ShardId,
-    claims: Claims,
+    pub(super) claims: Claims,
     demand: Arc<Demand>,
     /// By connection.
     sessions: Vec<Option<Session>>,
@@ -62,40 +61,34 @@ impl Roster {
     }
 
     pub(super) fn owner_and_cow(&self, connection: ConnectionId) -> Option<(Owner, CowId)> {
-        self.session(connection).map(|session| (session.claim.owner(), session.claim.cow()))
+        self.session(connection).map(|Session { holding, .. }| (holding.claim.owner(), holding.claim.cow()))
     }
 
     /// The session with exactly this claim, as a slice; `None` if the claim has ended.
     pub(super) fn holder(&self, owner: Owner) -> Option<&[Receiver]> {
         let session = self.session(owner.connection())?;
-        (session.claim.owner() == owner).then(|| &self.registered[session.place..=session.place])
+        (session.holding.claim.owner() == owner).then(|| &self.registered[session.place..=session.place])
     }
 
     pub(super) fn rendering(&self, connection: ConnectionId) -> Rendering {
         self.renderings.get(connection.index()).copied().unwrap_or(self.default_rendering)
     }
 
-    /// Registers `connection` as the cow that `claim` claims for it; `None` if that is taken.
-    pub(super) fn join(
-        &mut self,
-        connection: ConnectionId,
-        permit: Option<CowPermit>,
-        claim: impl FnOnce(&mut Claims) -> Option<Claim>,
-    ) -> Option<CowId> {
+    /// Registers `connection` as the cow that it holds.
+    pub(super) fn join(&mut self, connection: ConnectionId, holding: Holding) -> CowId {
         assert!(self.session(connection).is_none(), "a session is never renamed");
-        let claim = claim(&mut self.claims)?;
-        let cow = claim.cow();
+        let cow = holding.claim.cow();
         self.critical(|roster| {
             let at = connection.index();
             if roster.sessions.len() <= at {
                 roster.sessions.resize_with(at + 1, || None);
             }
-            roster.sessions[at] = Some(Session { claim, place: roster.registered.len(), _permit: permit });
+            roster.sessions[at] = Some(Session { holding, place: roster.registered.len() });
             let receiver = Receiver { connection, rendering: roster.rendering(connection), subscribed: false };
             roster.registered.push(receiver);
             roster.count(receiver, true);
         });
-        Some(cow)
+        cow
     }
 
     /// Ends the session of `connection`, if it has one, frees its cow, and returns the cow.
@@ -111,7 +104,7 @@ impl Roster {
             {
                 moved.place = session.place;
             }
-            Some(session.claim.cow())
+            Some(session.holding.claim.cow())
         })
     }
 

@@ -7,6 +7,8 @@
 
 mod client;
 mod client_faults;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod config_file;
 mod control;
 mod cow_files;

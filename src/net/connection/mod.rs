@@ -190,6 +190,22 @@ impl Connection {
         self.close.get()
     }
 
+    /// Its session has ended, and it goes on as a guest.
+    pub(crate) fn log_out(&self) {
+        self.end_backlog();
+        self.cow.set(None);
+        self.idle.restart(self.now());
+    }
+
+    /// No sender waits for its cow any more.
+    fn end_backlog(&self) {
+        if self.is_behind.take()
+            && let Some(cow) = self.cow.get()
+        {
+            self.context.backlogs.set(cow, false);
+        }
+    }
+
     /// Records why the connection ends, and wakes its task; `false` if it ended before.
     pub(crate) fn set_close(&self, close: Close) -> bool {
         if self.close.get().is_some() {
@@ -199,11 +215,7 @@ impl Connection {
         if !close.reason.is_orderly() {
             self.queue.borrow_mut().clear();
         }
-        if self.is_behind.take()
-            && let Some(cow) = self.cow.get()
-        {
-            self.context.backlogs.set(cow, false);
-        }
+        self.end_backlog();
         self.wake();
         true
     }

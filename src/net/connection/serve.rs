@@ -12,6 +12,7 @@ use super::{Close, Connection};
 use crate::close_reason::CloseReason;
 use crate::events::Event;
 use crate::limits::{SENDQ_OWN_BYTES, TURN_LINES};
+use crate::net::cluster;
 use crate::net::core::Core;
 use crate::net::delivery::apply::{self, Applied};
 use crate::net::delivery::flush;
@@ -149,6 +150,7 @@ async fn next_allowed<'l>(
         if core.is_draining() {
             break;
         }
+        cluster::check(core);
         if let Some(answer) = lines.next_answer() {
             apply::answer(core, connection, answer);
             continue;

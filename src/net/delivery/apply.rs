@@ -12,13 +12,14 @@ use crate::cows::CowId;
 use crate::ids::ShardId;
 use crate::limits::{SAY_POLL_MAX, SAY_POLL_MIN, SAY_WAIT_MAX};
 use crate::metrics::Counter;
+use crate::net::cluster;
 use crate::net::connection::{Close, Connection, throttle};
 use crate::net::core::Core;
 use crate::net::delivery::fanout::{self, Delivered};
 use crate::net::delivery::{flush, presence};
 use crate::net::turn::Turn;
 use crate::protocol::telnet::Answer;
-use crate::shard::{Effects, Forward, Frame, InFlight, Outcome, Presence};
+use crate::shard::{Effects, Entered, Forward, Frame, InFlight, Outcome, PendingLogin, Presence};
 
 /// Whether a line's effects are done.
 pub(crate) enum Applied<'a> {
@@ -35,6 +36,9 @@ pub(crate) fn apply<'a>(
     turn: &'a mut Turn,
     mut effects: Effects,
 ) -> Applied<'a> {
+    if let Some(login) = effects.pending {
+        return Applied::Waits(Box::pin(enter(core, connection, turn, *login)));
+    }
     let forwarded = std::mem::take(&mut effects.forward);
     if let Some(receiver) = effects.receiver.filter(|&receiver| core.shards.backlogs.is_long(receiver)) {
         return Applied::Waits(Box::pin(async move {
@@ -88,6 +92,30 @@ fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects
         Outcome::Quit(None) | Outcome::Unchanged | Outcome::Foreign => {}
     }
     effects.outcome
+}
+
+/// Waits until the cluster has answered to a login.
+async fn enter(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    turn: &mut Turn,
+    mut login: PendingLogin,
+) -> Result<Outcome, Close> {
+    let _waiting = LineWaits::new(core);
+    // What this turn has queued so far does not wait.
+    flush::end_turn(core);
+    let epoch = core.entering.epoch();
+    loop {
+        let answer = connection.until_closed_or(core.entering.answer(login.owner())).await?;
+        cluster::check(core);
+        let entered = if core.entering.epoch() == epoch { answer } else { Entered::OutOfReach };
+        let mut effects = core.with_shard(|shard| shard.on_entered(connection.id, login, entered));
+        match effects.pending.take() {
+            // Another cow of the breed.
+            Some(next) => login = *next,
+            None => return Ok(finish(core, connection, turn, effects)),
+        }
+    }
 }
 
 /// Waits while the receiver of a `say` is far behind, for [`SAY_WAIT_MAX`] at most, so that it has had time to read. If it

@@ -1,0 +1,45 @@
+//! The bridge to the other servers of a cluster: one more end of the mesh, on a thread of its own. [`crate::cluster`] decides.
+//!
+//! - `thread`: how it starts and leaves; `driver`: its loop; `requests`, `store`: NATS, which has the records and carries the messages; `uplink`: what the cores see. Only
+//!   with the feature `cluster`.
+
+#[cfg(feature = "cluster")]
+mod driver;
+#[cfg(feature = "cluster")]
+mod requests;
+#[cfg(feature = "cluster")]
+mod store;
+#[cfg(feature = "cluster")]
+pub mod thread;
+#[cfg(feature = "cluster")]
+mod uplink;
+
+use std::path::PathBuf;
+
+use crate::cluster::lease::Times;
+
+/// How a server is part of a cluster.
+#[derive(Debug, Clone)]
+pub struct ClusterConfig {
+    /// Where brokers are.
+    pub servers: Vec<String>,
+    /// This node's name.
+    pub node: String,
+    /// A file of credentials, as `nsc` writes it.
+    pub credentials: Option<PathBuf>,
+    /// Certificates that a broker's may be signed by, beside those of the system.
+    pub ca: Option<PathBuf>,
+    /// Of the lease.
+    pub times: Times,
+    /// Copies of the store, if this node makes it.
+    pub replicas: usize,
+}
+
+/// What has become of a bridge.
+#[derive(Debug)]
+pub enum BridgeReport {
+    /// It has joined the cluster.
+    Joined,
+    /// This server must not be in that cluster, for this reason.
+    Refused(String),
+}

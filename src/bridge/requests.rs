@@ -1,0 +1,106 @@
+//! Requests to the broker, each a task beside the loop: none makes the loop wait.
+
+use async_nats::jetstream::kv::{Entry, Watch};
+use async_nats::{Client, Subscriber};
+use futures_lite::StreamExt;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::store::{self, Opened, Store};
+use crate::cluster::node::WriteError;
+use crate::cluster::records::{Key, Revision, Value};
+use crate::cows::Herd;
+use crate::limits::CLUSTER_RETRY;
+
+/// What tasks beside the loop tell it.
+pub(super) enum Told {
+    Client(Client),
+    Connected,
+    Disconnected(String),
+    /// The store was opened, after so many attempts.
+    Opened(u64, Result<Box<Opened>, String>),
+    Subscribed(Result<Subscriber, String>),
+    /// Of the watch with this number; `None` for its end.
+    Entry(u64, Option<Box<Entry>>),
+    Written(Key, Option<Value>, Result<Revision, WriteError>),
+    Read(Key, Result<Option<Box<Entry>>, ()>),
+}
+
+/// The way to make requests; what comes of them is told.
+#[derive(Debug)]
+pub(super) struct Requests {
+    pub(super) client: Option<Client>,
+    pub(super) store: Option<Store>,
+    replicas: usize,
+    tell: UnboundedSender<Told>,
+}
+
+impl Requests {
+    /// For a store of which so many copies are kept, if it is made here.
+    pub(super) fn new(replicas: usize, tell: UnboundedSender<Told>) -> Self {
+        Requests { client: None, store: None, replicas, tell }
+    }
+
+    /// The way in which anything is told.
+    pub(super) fn tell(&self) -> UnboundedSender<Told> {
+        self.tell.clone()
+    }
+
+    /// Subscribes to the messages of all other nodes.
+    pub(super) fn subscribe(&self, client: Client) {
+        let tell = self.tell.clone();
+        tokio::spawn(async move {
+            let subscribed = store::subscribe(&client).await.map_err(|error| error.to_string());
+            // The loop has ended.
+            let _ = tell.send(Told::Subscribed(subscribed));
+        });
+    }
+
+    /// Opens the store: the attempt with this number.
+    pub(super) fn open(&self, client: Client, number: u64) {
+        let (replicas, tell) = (self.replicas, self.tell.clone());
+        tokio::spawn(async move {
+            let opened = Store::open(&client, replicas).await.map(Box::new).map_err(|error| error.to_string());
+            if opened.is_err() {
+                tokio::time::sleep(CLUSTER_RETRY).await;
+            }
+            let _ = tell.send(Told::Opened(number, opened));
+        });
+    }
+
+    /// Tells what the store has and what changes, by the watch with this number.
+    pub(super) fn follow(&self, mut watch: Watch, number: u64) {
+        let tell = self.tell.clone();
+        tokio::spawn(async move {
+            while let Some(Ok(entry)) = watch.next().await {
+                if tell.send(Told::Entry(number, Some(Box::new(entry)))).is_err() {
+                    return;
+                }
+            }
+            let _ = tell.send(Told::Entry(number, None));
+        });
+    }
+
+    /// Writes, or deletes if there is no value.
+    pub(super) fn write(&self, key: Key, value: Option<Value>, expected: Revision, herd: &Herd) {
+        let (store, tell, text) = (self.store.clone(), self.tell.clone(), store::text_of(&key, herd));
+        tokio::spawn(async move {
+            let result = match (&store, &value) {
+                (None, _) => Err(WriteError::Unknown),
+                (Some(store), Some(value)) => store.write(&text, value, expected).await,
+                (Some(store), None) => store.delete(&text, expected).await,
+            };
+            let _ = tell.send(Told::Written(key, value, result));
+        });
+    }
+
+    pub(super) fn read(&self, key: Key, herd: &Herd) {
+        let (store, tell, text) = (self.store.clone(), self.tell.clone(), store::text_of(&key, herd));
+        tokio::spawn(async move {
+            let result = match store {
+                None => Err(()),
+                Some(store) => store.read(&text).await.map(|entry| entry.map(Box::new)),
+            };
+            let _ = tell.send(Told::Read(key, result));
+        });
+    }
+}

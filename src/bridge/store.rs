@@ -1,0 +1,126 @@
+//! The cluster's store and its messages on NATS: a bucket of JetStream's for records, one subject for messages.
+
+use std::time::Duration;
+
+use async_nats::jetstream::kv::{Entry, Operation, Store as Bucket, UpdateErrorKind, Watch};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
+use async_nats::jetstream::{self, Context};
+use async_nats::{Client, HeaderMap, Subscriber};
+
+use crate::cluster::node::WriteError;
+use crate::cluster::records::{CowRecord, Key, NodeRecord, Revision, Value};
+use crate::cows::{CowId, Herd};
+use crate::shard::name;
+
+/// Where all messages go.
+pub(super) const SUBJECT: &str = "cowchat.messages";
+
+const BUCKET: &str = "cowchat";
+
+/// How long a request may take: well below the time of a login.
+const REQUEST_TIME_MAX: Duration = Duration::from_millis(1500);
+
+/// The store, which all nodes share.
+#[derive(Debug, Clone)]
+pub(super) struct Store {
+    context: Context,
+    bucket: Bucket,
+}
+
+/// What a node needs before it can join.
+pub(super) struct Opened {
+    pub(super) store: Store,
+    /// What the store has, then what changes.
+    pub(super) watch: Watch,
+    /// The store has nothing.
+    pub(super) is_empty: bool,
+}
+
+impl Store {
+    /// Opens the store, which the first node makes with so many copies.
+    pub(super) async fn open(client: &Client, replicas: usize) -> Result<Opened, async_nats::Error> {
+        let mut context = jetstream::new(client.clone());
+        context.set_timeout(REQUEST_TIME_MAX);
+        // Not by create_key_value, which a server of version 2.9 does not answer.
+        let config = Config {
+            name: format!("KV_{BUCKET}"),
+            subjects: vec![format!("$KV.{BUCKET}.>")],
+            max_messages_per_subject: 1,
+            discard: DiscardPolicy::New,
+            storage: StorageType::File,
+            num_replicas: replicas,
+            allow_rollup: true,
+            deny_delete: true,
+            ..Config::default()
+        };
+        let stream = context.get_or_create_stream(config).await?;
+        let is_empty = stream.cached_info().state.messages == 0;
+        let bucket = context.get_key_value(BUCKET).await?;
+        let watch = bucket.watch_with_history(">").await?;
+        Ok(Opened { store: Store { context, bucket }, watch, is_empty })
+    }
+
+    pub(super) async fn write(&self, key: &str, value: &Value, expected: Revision) -> Result<Revision, WriteError> {
+        let text = match value {
+            Value::Node(record) => serde_json::to_vec(record),
+            Value::Cow(record) => serde_json::to_vec(record),
+        };
+        let text = text.expect("a record has no map with odd keys");
+        self.bucket.update(key, text.into(), expected).await.map_err(|error| match error.kind() {
+            UpdateErrorKind::WrongLastRevision => WriteError::Conflict,
+            _ => WriteError::Unknown,
+        })
+    }
+
+    /// Leaves a marker, as the bucket's own delete does, and returns its revision, which that does not.
+    pub(super) async fn delete(&self, key: &str, expected: Revision) -> Result<Revision, WriteError> {
+        let mut headers = HeaderMap::new();
+        headers.insert("KV-Operation", "DEL");
+        headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
+        let subject = format!("$KV.{BUCKET}.{key}");
+        let sent = self.context.publish_with_headers(subject, headers, "".into()).await;
+        let acknowledged = sent.map_err(|_| WriteError::Unknown)?.await;
+        acknowledged.map(|acknowledged| acknowledged.sequence).map_err(|error| match error.kind() {
+            jetstream::context::PublishErrorKind::WrongLastSequence => WriteError::Conflict,
+            _ => WriteError::Unknown,
+        })
+    }
+
+    /// The key's revision and value; `None` if it never was.
+    pub(super) async fn read(&self, key: &str) -> Result<Option<Entry>, ()> {
+        self.bucket.entry(key).await.map_err(|_| ())
+    }
+}
+
+/// The messages of all other nodes.
+pub(super) async fn subscribe(client: &Client) -> Result<Subscriber, async_nats::Error> {
+    let subscriber = client.subscribe(SUBJECT).await?;
+    // Before any other node can know of this one.
+    client.flush().await?;
+    Ok(subscriber)
+}
+
+/// A key as the bucket writes it.
+pub(super) fn text_of(key: &Key, herd: &Herd) -> String {
+    match key {
+        Key::Node(name) => format!("node.{name}"),
+        Key::Cow(cow) => format!("cow.{}.{}", name(herd, *cow).breed, cow.number()),
+    }
+}
+
+/// What an entry says, if this version knows such keys.
+pub(super) fn read_entry(entry: &Entry, herd: &Herd) -> Option<(Key, Option<Value>)> {
+    let is_there = entry.operation == Operation::Put;
+    if let Some(name) = entry.key.strip_prefix("node.") {
+        let record = || serde_json::from_slice::<NodeRecord>(&entry.value).ok().map(Value::Node);
+        return Some((Key::Node(name.to_owned()), if is_there { Some(record()?) } else { None }));
+    }
+    let cow = cow_of(entry.key.strip_prefix("cow.")?, herd)?;
+    let record = || serde_json::from_slice::<CowRecord>(&entry.value).ok().map(Value::Cow);
+    Some((Key::Cow(cow), if is_there { Some(record()?) } else { None }))
+}
+
+fn cow_of(text: &str, herd: &Herd) -> Option<CowId> {
+    let (breed, number) = text.rsplit_once('.')?;
+    herd.find(breed, number.parse().ok()?)
+}

@@ -1,0 +1,133 @@
+//! The bridge as a thread: how it starts, and how it leaves the cluster.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
+use std::time::Duration;
+
+use async_nats::ConnectOptions;
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::driver::Driver;
+use super::requests::Requests;
+use super::uplink::{Asked, Uplink};
+use super::{BridgeReport, ClusterConfig};
+use crate::cluster::node::{InstanceIds, Node, NodeConfig};
+use crate::cluster::records::Instance;
+use crate::ids::ShardId;
+use crate::log::Log;
+use crate::net::delivery::mesh::{Inbox, Mesh};
+use crate::net::worker::CoreHandle;
+use crate::shard::ShardContext;
+
+/// After what time a broker that does not answer is taken for gone: twice this.
+const PING: Duration = Duration::from_secs(2);
+
+/// A bridge that does not run yet: cores can be given its uplink.
+#[derive(Debug)]
+pub struct Bridge {
+    uplink: Arc<Uplink>,
+    mesh: Mesh,
+    inbox: Inbox,
+    asked: Receiver<Asked>,
+    shard: ShardId,
+}
+
+/// A bridge that runs.
+#[derive(Debug)]
+pub struct RunningBridge {
+    uplink: Arc<Uplink>,
+    ended: Receiver<()>,
+}
+
+impl Bridge {
+    /// The bridge that is the end `shard` of the mesh.
+    pub fn new(shard: ShardId, mesh: Mesh, inbox: Inbox) -> Self {
+        let (asks, asked) = channel();
+        Bridge { uplink: Uplink::new(shard, mesh.clone(), asks), mesh, inbox, asked, shard }
+    }
+
+    /// What cores see of it.
+    pub fn uplink(&self) -> Arc<Uplink> {
+        Arc::clone(&self.uplink)
+    }
+
+    /// Starts it, on a thread of its own.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or the thread or its event loop cannot be set up.
+    pub fn start(
+        self,
+        config: ClusterConfig,
+        context: ShardContext,
+        cores: Vec<CoreHandle>,
+        log: Log,
+        report: impl Fn(BridgeReport) + Send + 'static,
+    ) -> io::Result<RunningBridge> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let options = options(&config)?;
+        let Bridge { uplink, mesh, inbox, asked, shard } = self;
+        let (tell, told) = unbounded_channel();
+        let node = NodeConfig { name: config.node, times: config.times, shard, cores: cores.len() };
+        let driver = Driver {
+            node: Node::new(node, context, Box::new(RandomIds)),
+            uplink: Arc::clone(&uplink),
+            mesh,
+            inbox,
+            asked,
+            cores,
+            log,
+            report: Box::new(report),
+            requests: Requests::new(config.replicas, tell),
+            subscriber: None,
+            setting_up: 0,
+            stuck: VecDeque::new(),
+            publishing: None,
+            ended: 0,
+            is_leaving: false,
+        };
+        let (end, ended) = sync_channel(1);
+        let serve = move || {
+            let served = runtime.block_on(driver.serve(config.servers, options, told));
+            // Only an event loop that takes no eventfd ends it early.
+            debug_assert!(served.is_ok(), "{served:?}");
+            // The supervisor may have stopped waiting.
+            let _ = end.send(());
+        };
+        std::thread::Builder::new().name("cluster".to_owned()).spawn(serve)?;
+        Ok(RunningBridge { uplink, ended })
+    }
+}
+
+impl RunningBridge {
+    /// Gives back what is left, and leaves the cluster: when every core has ended. Waits for that, at most so long.
+    pub fn leave(&self, wait_max: Duration) -> Result<(), RecvTimeoutError> {
+        self.uplink.ask(Asked::Leave);
+        self.ended.recv_timeout(wait_max)
+    }
+}
+
+fn options(config: &ClusterConfig) -> io::Result<ConnectOptions> {
+    let mut options = ConnectOptions::new()
+        .name(format!("cowchat {}", config.node))
+        .retry_on_initial_connect()
+        .no_echo()
+        .ping_interval(PING);
+    if let Some(path) = &config.credentials {
+        options = options.credentials(&std::fs::read_to_string(path)?)?;
+    }
+    if let Some(path) = &config.ca {
+        options = options.add_root_certificates(path.clone());
+    }
+    Ok(options)
+}
+
+#[derive(Debug)]
+struct RandomIds;
+
+impl InstanceIds for RandomIds {
+    fn next(&mut self) -> Instance {
+        fastrand::u64(1..)
+    }
+}

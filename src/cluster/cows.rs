@@ -1,0 +1,142 @@
+//! The cows of this node in the store: what it wants to have there, what is there, and the one step under way for each.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::records::{CowRecord, Instance, Revision};
+use crate::cows::CowId;
+use crate::directory::Owner;
+use crate::limits::{CLUSTER_LOGIN_WAIT, CLUSTER_RETRY};
+use crate::shard::Entered;
+
+/// What the store has of a cow, as far as is known here.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Known {
+    pub(super) revision: Revision,
+    pub(super) record: Option<CowRecord>,
+}
+
+/// A cow that this node wants, has, or gives back.
+#[derive(Debug, Default)]
+struct Slot {
+    wanted: Option<Wanted>,
+    /// The store is asked to do something.
+    is_busy: bool,
+    /// When the next try is due, after one that has failed.
+    retry_at: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    owner: Owner,
+    since: Duration,
+    /// Its login has been told that the cow is its own.
+    is_entered: bool,
+}
+
+/// What to do next about a cow.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing, for now.
+    None,
+    /// Enter this claim in the store.
+    Write(Owner),
+    /// Take the record out of the store.
+    Delete,
+    /// Tell the login with this claim.
+    Answer(Owner, Entered),
+    /// A session has a cow that is another node's.
+    Lost,
+}
+
+/// The cows that this node wants, has, or gives back.
+#[derive(Debug, Default)]
+pub(super) struct OwnCows {
+    slots: HashMap<CowId, Slot>,
+}
+
+impl OwnCows {
+    pub(super) fn enter(&mut self, cow: CowId, owner: Owner, now: Duration) {
+        self.slots.entry(cow).or_default().wanted = Some(Wanted { owner, since: now, is_entered: false });
+    }
+
+    pub(super) fn release(&mut self, cow: CowId, owner: Owner) {
+        if let Some(slot) = self.slots.get_mut(&cow) {
+            slot.wanted.take_if(|wanted| wanted.owner == owner);
+        }
+    }
+
+    /// Whether the store has a record of this node that it does not want: from here on it is taken back.
+    pub(super) fn adopt(&mut self, cow: CowId) {
+        self.slots.entry(cow).or_default();
+    }
+
+    /// The next step for `cow`, of which `known` is known. `is_taken`: by a live instance of another node.
+    pub(super) fn step(&mut self, cow: CowId, known: Known, me: Instance, is_taken: bool, now: Duration) -> Step {
+        let Some(slot) = self.slots.get_mut(&cow) else { return Step::None };
+        if slot.is_busy || slot.retry_at.is_some_and(|at| now < at) {
+            return Step::None;
+        }
+        let mine = known.record.filter(|record| record.instance == me);
+        let Some(wanted) = &mut slot.wanted else {
+            if mine.is_none() {
+                self.slots.remove(&cow);
+                return Step::None;
+            }
+            slot.is_busy = true;
+            return Step::Delete;
+        };
+        let owner = wanted.owner;
+        if mine.is_some_and(|record| record.owner == owner.word()) {
+            let is_told = std::mem::replace(&mut wanted.is_entered, true);
+            return if is_told { Step::None } else { Step::Answer(owner, Entered::Yes) };
+        }
+        if wanted.is_entered {
+            return Step::Lost;
+        }
+        if is_taken {
+            slot.wanted = None;
+            return Step::Answer(owner, Entered::Taken);
+        }
+        slot.is_busy = true;
+        Step::Write(owner)
+    }
+
+    /// The store has done what it was asked, or is asked to say what it has.
+    pub(super) fn set_busy(&mut self, cow: CowId, is_busy: bool) {
+        if let Some(slot) = self.slots.get_mut(&cow) {
+            (slot.is_busy, slot.retry_at) = (is_busy, None);
+        }
+    }
+
+    /// The store could not be asked.
+    pub(super) fn retry(&mut self, cow: CowId, now: Duration) {
+        if let Some(slot) = self.slots.get_mut(&cow) {
+            (slot.is_busy, slot.retry_at) = (false, Some(now + CLUSTER_RETRY));
+        }
+    }
+
+    /// Cows whose next try is due.
+    pub(super) fn due(&self, now: Duration) -> Vec<CowId> {
+        let is_due = |slot: &Slot| slot.retry_at.is_some_and(|at| now >= at);
+        self.slots.iter().filter(|(_, slot)| is_due(slot)).map(|(&cow, _)| cow).collect()
+    }
+
+    /// Ends the logins that have waited too long, and returns them.
+    pub(super) fn overdue(&mut self, now: Duration) -> Vec<Owner> {
+        let is_late =
+            |wanted: &mut Wanted| !wanted.is_entered && now.saturating_sub(wanted.since) >= CLUSTER_LOGIN_WAIT;
+        let late = self.slots.values_mut().filter_map(|slot| slot.wanted.take_if(is_late));
+        late.map(|wanted| wanted.owner).collect()
+    }
+
+    /// Forgets all; returns the logins that wait.
+    pub(super) fn clear(&mut self) -> Vec<Owner> {
+        let wanted = self.slots.drain().filter_map(|(_, slot)| slot.wanted);
+        wanted.filter(|wanted| !wanted.is_entered).map(|wanted| wanted.owner).collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+}

@@ -1,0 +1,25 @@
+//! What a server makes of the other servers of its cluster. Pure, as the shard is: the simulation runs several nodes with a
+//! store that delays, loses and repeats.
+//!
+//! - `node`: what it makes of what cores ask and of time; `store_events`: of records; `messages`: of frames and messages; `peers`,
+//!   `cows`, `lease`: its parts
+//! - `records`: what the cluster's store has of nodes and cows; `envelope`: what one node sends all others
+//!
+//! A node holds a lease, and its cows belong to its *instance*, which is one stretch of that lease. No other node takes them
+//! before the lease has run out, and the node gives them up before that, by its own clock. So a cow has one user in the whole
+//! cluster, whatever is lost, late or stopped:
+//!
+//! - A lease runs from when its renewal was *sent*, here, and from when that was *seen*, elsewhere, which is later. Here it
+//!   is shorter by a tenth.
+//! - Before another node takes a lease for ended, it reads it from the store once more.
+//! - A record changes only if it is still at the revision that the writer has seen, so of two writers one wins.
+//! - An instance is never used again, and the messages of one that has ended are dropped.
+
+mod cows;
+pub mod envelope;
+pub mod lease;
+mod messages;
+pub mod node;
+mod peers;
+pub mod records;
+mod store_events;

@@ -1,0 +1,537 @@
+//! What this node makes of what it is told. Pure: `net` and the store are the caller's, and so is time, which must go on
+//! while the process is stopped.
+//!
+//! Every call may leave [`Action`]s, to be done in their order.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cows::{Known, OwnCows, Step};
+use super::envelope::Envelope;
+use super::lease::{Lease, Times};
+use super::peers::Peers;
+use super::records::{CowRecord, HerdPrint, Instance, Key, NodeRecord, Revision, Value};
+use crate::cows::{CowId, Herd};
+use crate::directory::{Claim, Claims, Owner};
+use crate::events::Event;
+use crate::ids::{ConnectionId, ShardId};
+use crate::shard::{Entered, Frame, Presence, ShardContext};
+
+/// Something for the caller to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Write to the store if the key is still at this revision; then call [`Node::on_written`].
+    Write {
+        /// Where.
+        key: Key,
+        /// What.
+        value: Value,
+        /// The key's revision; 0 if it must not exist.
+        expected: Revision,
+    },
+    /// Delete from the store if the key is still at this revision; then call [`Node::on_written`].
+    Delete {
+        /// What.
+        key: Key,
+        /// The key's revision.
+        expected: Revision,
+    },
+    /// Read from the store; then call [`Node::on_read`].
+    Read(Key),
+    /// Send to all other nodes.
+    Publish(Envelope),
+    /// Tell the login with this claim, on its core.
+    Answer(Owner, Entered),
+    /// Hand to a core of this server.
+    Deliver(ShardId, Frame),
+    /// End all sessions of this server.
+    LogOutAll,
+    /// Tell the operator.
+    Log(Event),
+    /// This node must not be in this cluster, for this reason.
+    Refuse(String),
+}
+
+/// Why the store has not written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteError {
+    /// The key is at another revision.
+    Conflict,
+    /// It may have, or not.
+    Unknown,
+}
+
+/// What one node is.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// Its name in the cluster.
+    pub name: String,
+    /// Of its lease.
+    pub times: Times,
+    /// The shard that stands for all other nodes.
+    pub shard: ShardId,
+    /// Shards of its own.
+    pub cores: usize,
+}
+
+/// One node of a cluster.
+#[derive(Debug)]
+pub struct Node {
+    pub(super) config: NodeConfig,
+    pub(super) print: HerdPrint,
+    pub(super) context: ShardContext,
+    pub(super) claims: Claims,
+    pub(super) instances: Box<dyn InstanceIds>,
+    pub(super) lease: Lease,
+    /// Instances that this node was.
+    pub(super) past: HashSet<Instance>,
+    /// The revision of its own key, whoever wrote it.
+    pub(super) name_revision: Revision,
+    pub(super) peers: Peers,
+    pub(super) own: OwnCows,
+    pub(super) known: HashMap<CowId, Known>,
+    /// Cows of other nodes, claimed in the directory.
+    pub(super) remote: HashMap<CowId, Remote>,
+    pub(super) by_owner: HashMap<Owner, CowId>,
+    /// Cows of other nodes that a login here still claims.
+    pub(super) blocked: HashSet<CowId>,
+    /// Keys that the store has, while they are listed.
+    pub(super) listed: Option<HashSet<Key>>,
+    /// The last change that the store has told of.
+    pub(super) horizon: Revision,
+    pub(super) is_synced: bool,
+    pub(super) is_connected: bool,
+    pub(super) is_leaving: bool,
+    /// Its lease is being taken out of the store.
+    pub(super) is_deleting: bool,
+    pub(super) has_left: bool,
+    /// Of the last message sent.
+    pub(super) number: u64,
+    pub(super) stale: u64,
+    pub(super) actions: Vec<Action>,
+}
+
+/// Another node's cow, claimed in the directory.
+#[derive(Debug)]
+pub(super) struct Remote {
+    pub(super) claim: Claim,
+    pub(super) record: CowRecord,
+}
+
+/// Makes the numbers of instances, each once in the life of a cluster.
+pub trait InstanceIds: std::fmt::Debug + Send {
+    /// The next one.
+    fn next(&mut self) -> Instance;
+}
+
+impl Node {
+    /// A node that has not joined yet.
+    pub fn new(config: NodeConfig, context: ShardContext, mut instances: Box<dyn InstanceIds>) -> Self {
+        let lease = Lease::new(instances.next(), config.times);
+        let claims = Claims::new(Arc::clone(&context.directory), config.shard);
+        Node {
+            print: HerdPrint::of(&context.herd),
+            config,
+            claims,
+            context,
+            instances,
+            lease,
+            past: HashSet::new(),
+            name_revision: 0,
+            peers: Peers::default(),
+            own: OwnCows::default(),
+            known: HashMap::new(),
+            remote: HashMap::new(),
+            by_owner: HashMap::new(),
+            blocked: HashSet::new(),
+            listed: None,
+            horizon: 0,
+            is_synced: false,
+            is_connected: false,
+            is_leaving: false,
+            is_deleting: false,
+            has_left: false,
+            number: 0,
+            stale: 0,
+            actions: Vec::new(),
+        }
+    }
+
+    /// What to do since the last call.
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Whether it may speak and take claims now.
+    pub fn is_in_reach(&self, now: Duration) -> bool {
+        self.is_connected && self.lease.is_live(now)
+    }
+
+    /// When its users' cows may be given to others, unless the lease is renewed before.
+    pub fn lost_at(&self) -> Option<Duration> {
+        self.lease.until()
+    }
+
+    /// Messages that came for users who were gone.
+    pub fn stale(&self) -> u64 {
+        self.stale
+    }
+
+    /// Whether it has left the cluster.
+    pub fn has_left(&self) -> bool {
+        self.has_left
+    }
+
+    // What cores ask.
+
+    /// A login asks to enter its claim.
+    pub fn enter(&mut self, cow: CowId, owner: Owner, now: Duration) {
+        if !self.is_in_reach(now) || self.is_leaving {
+            self.actions.push(Action::Answer(owner, Entered::OutOfReach));
+            return;
+        }
+        self.own.enter(cow, owner, now);
+        self.step(cow, now);
+    }
+
+    /// A claim that was to be entered, or was, has ended.
+    pub fn release(&mut self, cow: CowId, owner: Owner, now: Duration) {
+        self.own.release(cow, owner);
+        self.step(cow, now);
+        self.unblock(cow);
+    }
+
+    // Time, and the end.
+
+    /// To be called several times a second.
+    pub fn on_tick(&mut self, now: Duration) {
+        if self.lease.has_lapsed(now) {
+            self.lose(now);
+        }
+        for owner in self.own.overdue(now) {
+            self.actions.push(Action::Answer(owner, Entered::OutOfReach));
+        }
+        self.stale += self.peers.forget_strangers(now);
+        if self.is_connected {
+            for cow in self.own.due(now) {
+                self.step(cow, now);
+            }
+            for name in self.peers.overdue(self.config.times.ttl, self.config.times.renew, now) {
+                self.actions.push(Action::Read(Key::Node(name)));
+            }
+        }
+        self.step_lease(now);
+        let blocked: Vec<_> = self.blocked.iter().copied().collect();
+        blocked.into_iter().for_each(|cow| self.unblock(cow));
+    }
+
+    /// No login is entered from here on.
+    pub fn stop_entering(&mut self) {
+        self.is_leaving = true;
+    }
+
+    /// Leaves the cluster as soon as all its cows are given back, or at once if `now_or_never`.
+    pub fn leave(&mut self, now_or_never: bool) {
+        self.is_leaving = true;
+        if self.has_left || self.is_deleting || !(self.own.is_empty() || now_or_never) {
+            return;
+        }
+        match self.lease.revision {
+            Some(expected) if self.is_connected => {
+                self.is_deleting = true;
+                let key = Key::Node(self.config.name.clone());
+                self.actions.push(Action::Delete { key, expected });
+            }
+            _ => self.has_left = true,
+        }
+    }
+
+    // Its own state.
+
+    /// The lease is over, or is another's: its cows may be given to others.
+    pub(super) fn lose(&mut self, now: Duration) {
+        let waiting = self.own.clear();
+        self.actions.extend(waiting.into_iter().map(|owner| Action::Answer(owner, Entered::OutOfReach)));
+        self.past.insert(self.lease.instance);
+        self.lease = Lease::new(self.instances.next(), self.config.times);
+        self.number = 0;
+        let sessions = self.context.directory.claimed().saturating_sub(self.remote.len());
+        self.actions.push(Action::LogOutAll);
+        self.actions.push(Action::Log(Event::ClusterLost { sessions }));
+        self.step_lease(now);
+    }
+
+    /// Joins, or renews its lease, if that is due and may be.
+    pub(super) fn step_lease(&mut self, now: Duration) {
+        if !self.is_connected || !self.is_synced || self.is_leaving && self.lease.revision.is_none() || self.has_left {
+            return;
+        }
+        let expected = match self.lease.revision {
+            Some(revision) => revision,
+            None => {
+                let other = self.peers.live().find(|(_, peer)| peer.record.herd != self.print);
+                if let Some((_, peer)) = other {
+                    let reason = differs(&self.config.name, &self.print, &peer.name, &peer.record.herd);
+                    self.actions.push(Action::Refuse(reason));
+                    return;
+                }
+                if self.peers.named(&self.config.name).is_some() {
+                    // Until it is gone.
+                    return;
+                }
+                self.name_revision
+            }
+        };
+        if self.lease.is_due(now) {
+            let record = NodeRecord { instance: self.lease.instance, herd: self.print.clone() };
+            let (key, value) = (Key::Node(self.config.name.clone()), Value::Node(record));
+            self.actions.push(Action::Write { key, value, expected });
+        }
+    }
+
+    pub(super) fn known(&self, cow: CowId) -> Known {
+        self.known.get(&cow).copied().unwrap_or_default()
+    }
+
+    /// The live instance of another node that has `cow`.
+    pub(super) fn holder(&self, cow: CowId) -> Option<Instance> {
+        let instance = self.known(cow).record?.instance;
+        self.peers.is_live(instance).then_some(instance)
+    }
+
+    /// Takes the next step for a cow of its own.
+    pub(super) fn step(&mut self, cow: CowId, now: Duration) {
+        if !self.is_connected || !self.is_synced {
+            return;
+        }
+        let (known, is_taken) = (self.known(cow), self.holder(cow).is_some());
+        let instance = self.lease.instance;
+        // A read may be ahead of what the store tells: it will tell of this instance, and then of the cow.
+        let is_ahead = |record: CowRecord| known.revision > self.horizon && !self.peers.knows(record.instance);
+        if known.record.is_some_and(|record| record.instance != instance && is_ahead(record)) {
+            return;
+        }
+        match self.own.step(cow, known, instance, is_taken, now) {
+            Step::None => {}
+            Step::Write(owner) => {
+                let value = Value::Cow(CowRecord { instance, owner: owner.word() });
+                self.actions.push(Action::Write { key: Key::Cow(cow), value, expected: known.revision });
+            }
+            Step::Delete => self.actions.push(Action::Delete { key: Key::Cow(cow), expected: known.revision }),
+            Step::Answer(owner, entered) => {
+                self.actions.push(Action::Answer(owner, entered));
+                // A login that was taken back leaves nothing to do; one that is entered neither.
+                self.own.step(cow, known, instance, is_taken, now);
+            }
+            Step::Lost => self.lose(now),
+        }
+    }
+
+    /// Makes the directory say of a cow what the store does.
+    pub(super) fn apply(&mut self, cow: CowId) {
+        self.blocked.remove(&cow);
+        let record = self.known(cow).record.filter(|record| self.peers.is_live(record.instance));
+        if self.remote.get(&cow).map(|remote| remote.record) == record {
+            return;
+        }
+        // Also for a new holder: what was said to the one before must not reach it.
+        if let Some(Remote { claim, .. }) = self.remote.remove(&cow) {
+            self.by_owner.remove(&claim.owner());
+            drop(claim);
+            self.announce(Presence::Left(cow));
+        }
+        let Some(record) = record else { return };
+        match self.claims.claim(cow, ConnectionId::new(0)) {
+            Some(claim) => {
+                self.by_owner.insert(claim.owner(), cow);
+                self.remote.insert(cow, Remote { claim, record });
+                self.announce(Presence::Joined(cow));
+            }
+            // A login here claims it, in vain.
+            None => _ = self.blocked.insert(cow),
+        }
+    }
+
+    pub(super) fn unblock(&mut self, cow: CowId) {
+        if self.blocked.contains(&cow) {
+            self.apply(cow);
+        }
+    }
+
+    /// Tells the users of this server that have subscribed.
+    pub(super) fn announce(&mut self, presence: Presence) {
+        if !self.is_synced {
+            return;
+        }
+        for core in (0..self.config.cores).map(ShardId::new) {
+            if self.context.demand.has_subscribers(core) {
+                self.actions.push(Action::Deliver(core, Frame::Presence(presence)));
+            }
+        }
+    }
+
+    /// The herd that all nodes have.
+    pub fn herd(&self) -> &Herd {
+        &self.context.herd
+    }
+}
+
+/// How the herds of two nodes differ.
+pub(super) fn differs(me: &str, mine: &HerdPrint, other: &str, theirs: &HerdPrint) -> String {
+    let herd = |print: &HerdPrint| format!("{} cows, {} of each", print.breeds * print.size as usize, print.size);
+    if (mine.breeds, mine.size) == (theirs.breeds, theirs.size) {
+        return format!("node {me} and node {other} have cows of other names (give both the same --cow-dir)");
+    }
+    format!(
+        "node {me} has {}, but node {other} has {} (give both the same --herd and --cow-dir)",
+        herd(mine),
+        herd(theirs)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::envelope::To;
+    use crate::cows::bubble::Bubble;
+    use crate::cows::herd::Cow;
+    use crate::shard::{Message, Rules};
+
+    const TIMES: Times = Times { ttl: Duration::from_secs(30), renew: Duration::from_secs(5) };
+    const NOW: Duration = Duration::from_secs(1);
+
+    #[derive(Debug)]
+    struct Counted(Instance);
+
+    impl InstanceIds for Counted {
+        fn next(&mut self) -> Instance {
+            self.0 += 1;
+            self.0
+        }
+    }
+
+    /// A node of one core with a herd of two, which has joined, and knows a live peer with the instance 100.
+    fn joined() -> (Node, NodeRecord) {
+        let cow = |name: &str| Cow {
+            name: name.to_owned(),
+            colour: String::new(),
+            half: String::new(),
+            plain: String::new(),
+        };
+        let herd = Herd::new(vec![cow("aya"), cow("tux")], 1, Bubble::default()).expect("two names");
+        let peer = NodeRecord { instance: 100, herd: HerdPrint::of(&herd) };
+        let context = ShardContext::new(Arc::new(herd), 2, Rules::default()).expect("memory");
+        let config = NodeConfig { name: "a".to_owned(), times: TIMES, shard: ShardId::new(1), cores: 1 };
+        let mut node = Node::new(config, context, Box::new(Counted(0)));
+        node.on_connected();
+        node.on_listed(NOW);
+        let actions = node.take_actions();
+        let [Action::Write { key, value, expected: 0 }] = &actions[..] else { panic!("{actions:?}") };
+        node.on_written(key.clone(), Some(value.clone()), Ok(1), NOW);
+        node.on_node("b", 2, Some(peer.clone()), NOW);
+        assert!(node.is_in_reach(NOW));
+        node.take_actions();
+        (node, peer)
+    }
+
+    fn tux(node: &Node) -> CowId {
+        node.herd().find("tux", 1).expect("it has one")
+    }
+
+    fn record(owner: u64) -> Option<CowRecord> {
+        Some(CowRecord { instance: 100, owner })
+    }
+
+    fn message(number: u64) -> Envelope {
+        Envelope { from: 100, number, sender: 0, to: To::All, text: number.to_string() }
+    }
+
+    fn texts(actions: &[Action]) -> Vec<&str> {
+        let text = |action: &Action| match action {
+            Action::Deliver(_, Frame::Yield { message, .. }) => Some(message.body().text().to_owned().leak() as &str),
+            _ => None,
+        };
+        actions.iter().filter_map(text).collect()
+    }
+
+    #[test]
+    fn a_gap_is_counted_and_a_repeat_is_dropped() {
+        let (mut node, _) = joined();
+        for number in [1, 2, 2, 5, 4, 6] {
+            node.on_message(message(number), NOW);
+        }
+        let actions = node.take_actions();
+        assert_eq!(texts(&actions), ["1", "2", "5", "6"]);
+        let missed: Vec<u64> = actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Log(Event::MessagesMissed { messages, .. }) => Some(*messages),
+                _ => None,
+            })
+            .collect();
+        assert_eq!((missed, node.stale()), (vec![2], 2));
+    }
+
+    #[test]
+    fn a_message_waits_for_the_lease_of_its_sender() {
+        let (mut node, peer) = joined();
+        let early = Envelope { from: 200, ..message(1) };
+        node.on_message(early, NOW);
+        assert_eq!(texts(&node.take_actions()), [""; 0]);
+        node.on_node("c", 3, Some(NodeRecord { instance: 200, ..peer }), NOW);
+        assert_eq!(texts(&node.take_actions()), ["1"]);
+    }
+
+    #[test]
+    fn a_say_to_a_cow_that_changed_hands_reaches_nobody() {
+        let (mut node, _) = joined();
+        let cow = tux(&node);
+        node.on_cow(cow, 3, record(7), NOW);
+        let before = node.context.directory.owner(cow).expect("it is the peer's");
+        node.on_cow(cow, 4, record(8), NOW);
+        let after = node.context.directory.owner(cow).expect("it is the peer's again");
+        assert_ne!(before, after);
+        node.take_actions();
+        let message = Message::new(cow, "hi", true, None);
+        for (to, published) in [(before, 0), (after, 1)] {
+            node.on_frame(Frame::Say { message: Arc::clone(&message), author: after, to, in_flight: None }, NOW);
+            let actions = node.take_actions();
+            let sent = |action: &&Action| matches!(action, Action::Publish(Envelope { to: To::Claim(100, 8), .. }));
+            assert_eq!((actions.len(), actions.iter().filter(sent).count()), (published, published));
+        }
+    }
+
+    #[test]
+    fn a_node_gives_its_cows_up_before_others_may_take_them() {
+        let (mut node, _) = joined();
+        let lost_at = node.lost_at().expect("it has a lease");
+        assert!(lost_at < NOW + TIMES.ttl);
+        node.on_disconnected();
+        node.on_tick(lost_at - Duration::from_millis(1));
+        assert!(!node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll)));
+        node.on_tick(lost_at);
+        assert!(node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll)));
+    }
+
+    #[test]
+    fn a_silent_node_is_gone_only_if_the_store_says_so_too() {
+        let (mut node, peer) = joined();
+        let cow = tux(&node);
+        node.on_cow(cow, 3, record(7), NOW);
+        let late = NOW + TIMES.ttl;
+        node.on_tick(late);
+        assert!(
+            node.take_actions().iter().any(|action| matches!(action, Action::Read(Key::Node(name)) if name == "b"))
+        );
+        // It has renewed, which was not told yet.
+        node.on_read(Key::Node("b".to_owned()), Ok(Some((4, Some(Value::Node(peer.clone()))))), late);
+        assert!(node.context.directory.owner(cow).is_some());
+        let later = late + TIMES.ttl;
+        node.on_tick(later);
+        node.on_read(Key::Node("b".to_owned()), Ok(Some((4, Some(Value::Node(peer))))), later);
+        assert!(node.context.directory.owner(cow).is_none());
+        node.on_message(message(1), later);
+        assert_eq!(texts(&node.take_actions()), [""; 0]);
+    }
+}

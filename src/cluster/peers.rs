@@ -1,0 +1,165 @@
+//! The other nodes: which instances hold their lease, and which messages of theirs count.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use super::envelope::Envelope;
+use super::records::{Instance, NodeRecord, Revision};
+use crate::limits::{CLUSTER_GONE_KEPT, CLUSTER_STRANGER_MESSAGES, CLUSTER_STRANGER_WAIT};
+
+/// Another node's instance.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) name: String,
+    pub(super) record: NodeRecord,
+    /// Of its last renewal that was seen here, and when.
+    revision: Revision,
+    seen: Duration,
+    /// When the store was asked whether it has renewed since.
+    asked: Option<Duration>,
+    is_gone: bool,
+    /// Of its last message.
+    number: Option<u64>,
+}
+
+/// What is to be done with a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Deliver it; so many before it are lost.
+    Deliver { missed: u64 },
+    /// Its instance has lost its lease, or the message was here before.
+    Drop,
+    /// Its instance is not known yet.
+    Keep,
+}
+
+/// The other nodes.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    by_instance: HashMap<Instance, Peer>,
+    /// Gone, oldest first.
+    gone: VecDeque<Instance>,
+    /// Messages of instances that are not known yet, and since when they wait.
+    strangers: VecDeque<(Duration, Envelope)>,
+}
+
+impl Peers {
+    pub(super) fn get(&self, instance: Instance) -> Option<&Peer> {
+        self.by_instance.get(&instance)
+    }
+
+    /// Whether it was heard of.
+    pub(super) fn knows(&self, instance: Instance) -> bool {
+        self.by_instance.contains_key(&instance)
+    }
+
+    /// Whether the instance holds its lease, as far as is known here.
+    pub(super) fn is_live(&self, instance: Instance) -> bool {
+        self.by_instance.get(&instance).is_some_and(|peer| !peer.is_gone)
+    }
+
+    pub(super) fn live(&self) -> impl Iterator<Item = (Instance, &Peer)> {
+        self.by_instance.iter().filter(|(_, peer)| !peer.is_gone).map(|(&instance, peer)| (instance, peer))
+    }
+
+    /// The live instance of this name.
+    pub(super) fn named(&self, name: &str) -> Option<Instance> {
+        self.live().find(|(_, peer)| peer.name == name).map(|(instance, _)| instance)
+    }
+
+    /// A lease was made or renewed; `true` if the instance is new. Of one whose `first` message is still to come none is
+    /// missed unnoticed.
+    pub(super) fn renew(
+        &mut self,
+        name: &str,
+        record: &NodeRecord,
+        revision: Revision,
+        first: bool,
+        now: Duration,
+    ) -> bool {
+        if let Some(peer) = self.by_instance.get_mut(&record.instance) {
+            if revision > peer.revision {
+                (peer.revision, peer.seen, peer.asked) = (revision, now, None);
+            }
+            return false;
+        }
+        let (name, record) = (name.to_owned(), record.clone());
+        let instance = record.instance;
+        let peer = Peer { name, record, revision, seen: now, asked: None, is_gone: false, number: first.then_some(0) };
+        self.by_instance.insert(instance, peer);
+        true
+    }
+
+    /// The names of nodes that have not renewed for `ttl`: the store is to be asked whether that is so.
+    pub(super) fn overdue(&mut self, ttl: Duration, retry: Duration, now: Duration) -> Vec<String> {
+        let mut names = Vec::new();
+        for peer in self.by_instance.values_mut().filter(|peer| !peer.is_gone) {
+            let is_due = peer.asked.is_none_or(|asked| now.saturating_sub(asked) >= retry);
+            if now.saturating_sub(peer.seen) >= ttl && is_due {
+                peer.asked = Some(now);
+                names.push(peer.name.clone());
+            }
+        }
+        names
+    }
+
+    /// The store was read after an instance was overdue, and has this revision: whether it has lost its lease.
+    pub(super) fn has_lapsed(&self, instance: Instance, revision: Revision, ttl: Duration, now: Duration) -> bool {
+        let lapsed = |peer: &Peer| {
+            let is_overdue = peer.asked.is_some_and(|asked| asked.saturating_sub(peer.seen) >= ttl);
+            !peer.is_gone && is_overdue && peer.revision == revision && now.saturating_sub(peer.seen) >= ttl
+        };
+        self.by_instance.get(&instance).is_some_and(lapsed)
+    }
+
+    /// The instance has no lease any more; `false` if that was known.
+    pub(super) fn remove(&mut self, instance: Instance) -> bool {
+        let Some(peer) = self.by_instance.get_mut(&instance) else { return false };
+        if std::mem::replace(&mut peer.is_gone, true) {
+            return false;
+        }
+        // Remembered, so that its late messages are dropped.
+        self.gone.push_back(instance);
+        if self.gone.len() > CLUSTER_GONE_KEPT
+            && let Some(oldest) = self.gone.pop_front()
+        {
+            self.by_instance.remove(&oldest);
+        }
+        true
+    }
+
+    /// Decides about a message; what is kept comes again from [`Peers::introduced`].
+    pub(super) fn judge(&mut self, envelope: &Envelope) -> Verdict {
+        let Some(peer) = self.by_instance.get_mut(&envelope.from) else { return Verdict::Keep };
+        if peer.is_gone || peer.number.is_some_and(|last| envelope.number <= last) {
+            return Verdict::Drop;
+        }
+        let missed = peer.number.map_or(0, |last| envelope.number - last - 1);
+        peer.number = Some(envelope.number);
+        Verdict::Deliver { missed }
+    }
+
+    /// Keeps the message of an instance that is not known yet; `false` if there is no room.
+    pub(super) fn keep(&mut self, envelope: Envelope, now: Duration) -> bool {
+        let has_room = self.strangers.len() < CLUSTER_STRANGER_MESSAGES;
+        if has_room {
+            self.strangers.push_back((now, envelope));
+        }
+        has_room
+    }
+
+    /// The messages that were kept for an instance, in their order.
+    pub(super) fn introduced(&mut self, instance: Instance) -> Vec<Envelope> {
+        let (its, others) = self.strangers.drain(..).partition(|(_, envelope)| envelope.from == instance);
+        self.strangers = others;
+        let its: VecDeque<_> = its;
+        its.into_iter().map(|(_, envelope)| envelope).collect()
+    }
+
+    /// Drops what has waited too long for its instance; returns how many.
+    pub(super) fn forget_strangers(&mut self, now: Duration) -> u64 {
+        let before = self.strangers.len();
+        self.strangers.retain(|(since, _)| now.saturating_sub(*since) < CLUSTER_STRANGER_WAIT);
+        (before - self.strangers.len()) as u64
+    }
+}

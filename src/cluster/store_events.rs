@@ -1,0 +1,225 @@
+//! What the node makes of what the store tells: what it has, what changes, and what has come of a request.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::cows::Known;
+use super::node::{Action, Node, WriteError, differs};
+use super::records::{CowRecord, Instance, Key, NodeRecord, Revision, Value};
+use crate::cows::CowId;
+use crate::events::Event;
+
+impl Node {
+    /// The store can be asked, and [`Node::on_listed`] will follow what it has.
+    pub fn on_connected(&mut self) {
+        self.is_connected = true;
+        self.listed = Some(HashSet::new());
+    }
+
+    /// Nothing can be asked or sent.
+    pub fn on_disconnected(&mut self) {
+        self.is_connected = false;
+    }
+
+    /// All that the store has was told since [`Node::on_connected`].
+    pub fn on_listed(&mut self, now: Duration) {
+        let Some(listed) = self.listed.take() else { return };
+        let missing: Vec<_> = self.known.keys().filter(|&&cow| !listed.contains(&Key::Cow(cow))).copied().collect();
+        for cow in missing {
+            self.known.remove(&cow);
+            self.apply(cow);
+            self.step(cow, now);
+        }
+        let is_missing = |name: &str| !listed.contains(&Key::Node(name.to_owned()));
+        let gone = self.peers.live().filter(|(_, peer)| is_missing(&peer.name)).map(|(instance, _)| instance);
+        let gone: Vec<_> = gone.collect();
+        gone.into_iter().for_each(|instance| self.remove(instance, "left"));
+        self.is_synced = true;
+        let cows: Vec<_> = self.known.keys().copied().collect();
+        for cow in cows {
+            self.apply(cow);
+            self.step(cow, now);
+        }
+        self.step_lease(now);
+    }
+
+    /// The store tells that it has this of a node. Changes are told in their order, after what was there at first.
+    pub fn on_node(&mut self, name: &str, revision: Revision, record: Option<NodeRecord>, now: Duration) {
+        self.horizon = self.horizon.max(revision);
+        if let Some(listed) = &mut self.listed {
+            listed.insert(Key::Node(name.to_owned()));
+        }
+        self.learn_node(name, revision, record, now);
+    }
+
+    pub(super) fn learn_node(&mut self, name: &str, revision: Revision, record: Option<NodeRecord>, now: Duration) {
+        let is_own = name == self.config.name;
+        if is_own {
+            if revision < self.name_revision {
+                return;
+            }
+            self.name_revision = revision;
+        }
+        let instance = record.as_ref().map(|record| record.instance);
+        if let Some(before) = self.peers.named(name).filter(|&before| Some(before) != instance) {
+            self.remove(before, "left");
+        }
+        match record {
+            Some(record) if record.instance == self.lease.instance => self.lease.found(revision),
+            Some(record) if self.past.contains(&record.instance) => {}
+            record => {
+                if is_own && !self.is_leaving && self.lease.revision.is_some_and(|own| revision > own) {
+                    self.lose(now);
+                }
+                if let Some(record) = record {
+                    self.greet(name, record, revision, now);
+                }
+            }
+        }
+        self.step_lease(now);
+    }
+
+    pub(super) fn greet(&mut self, name: &str, record: NodeRecord, revision: Revision, now: Duration) {
+        let instance = record.instance;
+        if !self.peers.renew(name, &record, revision, self.is_synced, now) {
+            return;
+        }
+        self.actions.push(Action::Log(Event::NodeJoined { node: name.to_owned() }));
+        // Two that join at the same moment do not see each other before.
+        if record.herd != self.print && self.lease.revision.is_some() && self.config.name.as_str() > name {
+            self.actions.push(Action::Refuse(differs(&self.config.name, &self.print, name, &record.herd)));
+        }
+        let cows: Vec<_> = self.known.iter().filter(|(_, known)| is_of(known, instance)).map(|(&cow, _)| cow).collect();
+        cows.into_iter().for_each(|cow| self.apply(cow));
+        let waiting = self.peers.introduced(instance);
+        waiting.into_iter().for_each(|envelope| self.on_message(envelope, now));
+    }
+
+    /// The store tells that it has this of a cow, as [`Node::on_node`] says.
+    pub fn on_cow(&mut self, cow: CowId, revision: Revision, record: Option<CowRecord>, now: Duration) {
+        self.horizon = self.horizon.max(revision);
+        if let Some(listed) = &mut self.listed {
+            listed.insert(Key::Cow(cow));
+        }
+        if !self.learn(cow, revision, record) {
+            return;
+        }
+        if record.is_some_and(|record| record.instance == self.lease.instance) {
+            self.own.adopt(cow);
+        }
+        self.apply(cow);
+        self.step(cow, now);
+    }
+
+    /// A write or a delete has ended.
+    pub fn on_written(&mut self, key: Key, value: Option<Value>, result: Result<Revision, WriteError>, now: Duration) {
+        match (key, result) {
+            (Key::Cow(cow), Ok(revision)) => {
+                let record = match value {
+                    Some(Value::Cow(record)) => Some(record),
+                    _ => None,
+                };
+                self.own.set_busy(cow, false);
+                self.learn(cow, revision, record);
+                if record.is_some_and(|record| record.instance == self.lease.instance) {
+                    // Its slot may have ended with a lease meanwhile.
+                    self.own.adopt(cow);
+                }
+                self.apply(cow);
+                self.step(cow, now);
+            }
+            (Key::Cow(cow), Err(_)) => {
+                self.own.set_busy(cow, true);
+                self.actions.push(Action::Read(Key::Cow(cow)));
+            }
+            (Key::Node(_), Ok(revision)) => {
+                self.name_revision = self.name_revision.max(revision);
+                match value {
+                    Some(Value::Node(record)) if record.instance == self.lease.instance => {
+                        if self.lease.written(revision) {
+                            self.actions.push(Action::Log(Event::ClusterReached { node: self.config.name.clone() }));
+                        }
+                    }
+                    Some(_) => {}
+                    None => self.has_left = true,
+                }
+            }
+            (Key::Node(name), Err(error)) => {
+                let is_current = |record: &NodeRecord| record.instance == self.lease.instance;
+                match &value {
+                    Some(Value::Node(record)) if is_current(record) => self.lease.failed(now),
+                    _ => self.is_deleting = false,
+                }
+                if error == WriteError::Conflict {
+                    self.actions.push(Action::Read(Key::Node(name)));
+                }
+            }
+        }
+    }
+
+    /// A read has ended: with nothing if the key never was, or with what it has; `None` in it was deleted.
+    pub fn on_read(&mut self, key: Key, result: Result<Option<(Revision, Option<Value>)>, ()>, now: Duration) {
+        match (key, result) {
+            (Key::Cow(cow), Ok(found)) => {
+                let (revision, value) = found.unwrap_or_default();
+                let record = match value {
+                    Some(Value::Cow(record)) => Some(record),
+                    _ => None,
+                };
+                self.own.set_busy(cow, false);
+                if revision == 0 {
+                    self.known.remove(&cow);
+                }
+                self.learn(cow, revision, record);
+                self.apply(cow);
+                self.step(cow, now);
+            }
+            (Key::Cow(cow), Err(())) => self.own.retry(cow, now),
+            (Key::Node(name), Ok(found)) => {
+                let (revision, value) = found.unwrap_or((self.name_revision, None));
+                let record = match value {
+                    Some(Value::Node(record)) => Some(record),
+                    _ => None,
+                };
+                let instance = record.as_ref().map(|record| record.instance);
+                if let Some(instance) = instance
+                    && self.peers.has_lapsed(instance, revision, self.config.times.ttl, now)
+                {
+                    self.remove(instance, "lapsed");
+                    if name == self.config.name {
+                        self.name_revision = revision;
+                    }
+                    self.step_lease(now);
+                    return;
+                }
+                self.learn_node(&name, revision, record, now);
+            }
+            // Asked again later.
+            (Key::Node(_), Err(())) => {}
+        }
+    }
+
+    pub(super) fn remove(&mut self, instance: Instance, cause: &'static str) {
+        let Some(name) = self.peers.get(instance).map(|peer| peer.name.clone()) else { return };
+        if !self.peers.remove(instance) {
+            return;
+        }
+        self.actions.push(Action::Log(Event::NodeLeft { node: name, cause }));
+        let cows: Vec<_> = self.known.iter().filter(|(_, known)| is_of(known, instance)).map(|(&cow, _)| cow).collect();
+        cows.into_iter().for_each(|cow| self.apply(cow));
+    }
+
+    /// Takes in what the store has of a cow; `false` if something newer is known.
+    pub(super) fn learn(&mut self, cow: CowId, revision: Revision, record: Option<CowRecord>) -> bool {
+        let known = self.known.entry(cow).or_default();
+        let is_news = revision >= known.revision;
+        if is_news {
+            *known = Known { revision, record };
+        }
+        is_news
+    }
+}
+
+fn is_of(known: &Known, instance: Instance) -> bool {
+    known.record.is_some_and(|record| record.instance == instance)
+}

@@ -1,0 +1,40 @@
+//! A core as a part of a cluster: what the bridge tells it, and the end of all sessions when the cluster is lost.
+
+use std::rc::Rc;
+
+use super::core::Core;
+#[cfg(feature = "cluster")]
+use crate::directory::Owner;
+use crate::events::Event;
+#[cfg(feature = "cluster")]
+use crate::shard::Entered;
+use crate::shard::Presence;
+
+/// What users hear when the cluster may have given their cows to others.
+const LOST: &str = "* lost the cluster, please log in again\n";
+
+/// The cluster has answered to the login with this claim.
+#[cfg(feature = "cluster")]
+pub fn entered(core: &Rc<Core>, owner: Owner, answer: Entered) {
+    core.entering.set_answer(owner, answer);
+}
+
+/// Ends all sessions at once if the cluster may have given their cows to others: their connections go on as guests. To be called
+/// before a line is executed, and when the bridge says so.
+pub fn check(core: &Rc<Core>) {
+    let Some(cluster) = &core.shards.cluster else { return };
+    if !core.entering.change_epoch(cluster.epoch()) {
+        return;
+    }
+    for (connection, cow) in core.with_shard(|shard| shard.log_out_all()) {
+        core.record_presence(Presence::Left(cow));
+        let connection = core.connections().get(connection.index()).map(Rc::clone);
+        let Some(connection) = connection else { continue };
+        core.log.emit(Event::LoggedOut { connection: connection.name, cow: core.cow_of(&connection) });
+        connection.log_out();
+        let line = core.with_shard(|shard| shard.server_line(connection.id, LOST));
+        connection.push_reply(line.into_bytes());
+        core.dirty.add(&connection);
+    }
+    core.dirty.schedule_flush();
+}

@@ -1,0 +1,341 @@
+//! Several servers with one herd, on a NATS server of the test's own: promises C1 to C8 of tests/RELIABILITY.md.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use crate::support::*;
+
+/// The lease of these nodes, in seconds: short, and yet a busy machine renews it in time.
+const TTL: &str = "4s";
+
+/// A NATS server with JetStream, on any free port.
+struct Broker {
+    process: Guarded,
+    scratch: Scratch,
+    port: u16,
+}
+
+impl Broker {
+    fn start() -> Broker {
+        let scratch = Scratch::new();
+        let (process, port) = Broker::run(&scratch, -1);
+        Broker { process, scratch, port }
+    }
+
+    fn kill(&mut self) {
+        self.process.signal("KILL");
+        self.process.wait();
+    }
+
+    /// With what the killed one has stored.
+    fn restart(&mut self) {
+        (self.process, _) = Broker::run(&self.scratch, i32::from(self.port));
+    }
+
+    fn run(scratch: &Scratch, port: i32) -> (Guarded, u16) {
+        let ports = scratch.join("ports");
+        let _ = fs::remove_dir_all(&ports);
+        fs::create_dir(&ports).expect("a directory of the test's own");
+        let mut command = Command::new("nats-server");
+        command.args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"]).arg(scratch.join("store"));
+        command.arg("--ports_file_dir").arg(&ports).stderr(Stdio::null());
+        let process = Guarded::spawn(&mut command);
+        let mut text = String::new();
+        let is_written = || {
+            let file = fs::read_dir(&ports).expect("it is there").flatten().next();
+            text = file.map(|file| fs::read_to_string(file.path()).unwrap_or_default()).unwrap_or_default();
+            text.ends_with('}') || text.ends_with("}\n")
+        };
+        wait_until(is_written, "the broker does not say where it listens (install nats-server)");
+        let said: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let url = said["nats"][0].as_str().expect("an address").to_owned();
+        let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        (process, port)
+    }
+
+    /// The flags of a node with this name.
+    fn flags(&self, node: &str) -> Vec<String> {
+        let url = format!("nats://127.0.0.1:{}", self.port);
+        let flags = ["--cluster", &url, "--node", node, "--cluster-ttl", TTL, "--cluster-renew", "500ms"];
+        flags.map(str::to_owned).to_vec()
+    }
+
+    fn node_with(&self, node: &str, flags: &[&str]) -> Server {
+        let own = self.flags(node);
+        let own: Vec<&str> = own.iter().map(String::as_str).chain(flags.iter().copied()).collect();
+        let server = Server::with(&own);
+        server.log_event("cluster_reached", &[("node", node)]);
+        server
+    }
+
+    fn node(&self, node: &str) -> Server {
+        self.node_with(node, &[])
+    }
+
+    /// Nodes that know each other.
+    fn nodes(&self, names: &[&str], flags: &[&str]) -> Vec<Server> {
+        let nodes: Vec<_> = names.iter().map(|name| self.node_with(name, flags)).collect();
+        for (node, name) in nodes.iter().zip(names) {
+            names.iter().filter(|other| *other != name).for_each(|other| {
+                node.log_event("node_joined", &[("node", other)]);
+            });
+        }
+        nodes
+    }
+}
+
+/// Waits until `client` hears of these users, and no others.
+fn expect_users(client: &mut Client, users: &str) {
+    let expected = format!("Registered users: {users}");
+    wait_until(|| client.ask("who") == expected, &format!("not {expected}"));
+}
+
+/// A login that may have to be tried again, while a record is on its way.
+fn login_at_last(server: &Server, cow: &str) -> Client {
+    let mut client = server.connect();
+    wait_until(|| client.ask(&format!("login {cow}")) == format!("Logged in as {cow}"), "it stays taken");
+    client
+}
+
+#[test]
+fn two_servers_are_one_herd() {
+    let broker = Broker::start();
+    let nodes = broker.nodes(&["a", "b"], &["--art", "off"]);
+    let mut watcher = nodes[0].login("nemo");
+    assert_eq!(watcher.ask("notify on"), "Notices are on");
+    let mut tux = nodes[1].login("tux");
+    watcher.expect("* tux has joined\n");
+    expect_users(&mut tux, "nemo, tux");
+    let mut late = nodes[0].connect();
+    assert_eq!(late.ask("login tux"), "error: cow tux is already taken");
+    assert_eq!(watcher.ask("say tux hi there"), "Sent to tux");
+    assert_eq!(tux.read_line(), "nemo says to you: hi there");
+    assert_eq!(tux.ask("yield hi all"), "Sent to 1 cow");
+    assert_eq!(watcher.read_line(), "tux says: hi all");
+    tux.quit();
+    watcher.expect("* tux has left\n");
+    let mut tux = login_at_last(&nodes[0], "tux");
+    expect_users(&mut tux, "nemo, tux");
+}
+
+#[test]
+fn each_node_draws_as_its_users_want() {
+    let broker = Broker::start();
+    let nodes = broker.nodes(&["a", "b"], &[]);
+    let (mut sender, mut receiver) = (nodes[0].login("nemo"), nodes[1].login("tux"));
+    expect_users(&mut sender, "nemo, tux");
+    assert_eq!(sender.ask("say tux hi there"), "Sent to tux");
+    receiver.expect_message("nemo", true, "hi there");
+    assert_eq!(sender.ask("yield hi all"), "Sent to 1 cow");
+    receiver.expect_message("nemo", false, "hi all");
+}
+
+#[test]
+fn of_many_logins_of_one_cow_one_wins() {
+    const COWS: usize = 50;
+    let clients = count_of("COWCHAT_CLUSTER_CLIENTS", 2000);
+    let broker = Broker::start();
+    let flags = ["--herd", "50", "--connections-per-address", "2000"];
+    let nodes = broker.nodes(&["a", "b", "c"], &flags);
+    let mut all: Vec<Client> = (0..clients).map(|place| nodes[place % 3].connect()).collect();
+    let number = |place: usize| place / 3 % COWS + 1;
+    let name = |place: usize| if number(place) == 1 { "tux".to_owned() } else { format!("tux#{}", number(place)) };
+    let replies = ask_at_once(&mut all, |place| format!("login {}", name(place)));
+    let mut winners: Vec<String> = Vec::new();
+    for (place, reply) in replies.into_iter().enumerate() {
+        let cow = name(place);
+        match reply {
+            reply if reply == format!("Logged in as {cow}") => winners.push(cow),
+            reply => assert_eq!(reply, format!("error: cow {cow} is already taken")),
+        }
+    }
+    let count = winners.len();
+    winners.sort();
+    winners.dedup();
+    assert_eq!((count, winners.len()), (COWS, COWS), "each cow has one winner");
+}
+
+#[test]
+fn a_login_of_any_cow_finds_the_free_one() {
+    let broker = Broker::start();
+    let nodes = broker.nodes(&["a", "b"], &["--herd", "8"]);
+    let mut clients: Vec<Client> = (0..8).map(|place| nodes[place % 2].connect()).collect();
+    let mut replies = ask_at_once(&mut clients, |_| "login tux#".to_owned());
+    replies.sort();
+    let expected: Vec<_> = std::iter::once("Logged in as tux".to_owned())
+        .chain((2..=8).map(|number| format!("Logged in as tux#{number}")))
+        .collect();
+    assert_eq!(replies, expected);
+    let mut late = nodes[1].connect();
+    assert_eq!(late.ask("login tux#"), "error: every tux is taken");
+}
+
+#[test]
+fn messages_between_nodes_come_once_and_in_order() {
+    let messages = count_of("COWCHAT_CLUSTER_MESSAGES", 10_000);
+    let broker = Broker::start();
+    let nodes = broker.nodes(&["a", "b"], &["--art", "off", "--sendq-bytes-max", ROOMY]);
+    let (mut sender, mut receiver) = (nodes[0].login("nemo"), nodes[1].login("tux"));
+    expect_users(&mut sender, "nemo, tux");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..messages {
+                let private = number % 2 == 0;
+                let line = if private { format!("say tux {number}") } else { format!("yield {number}") };
+                let wanted = if private { "Sent to tux" } else { "Sent to 1 cow" };
+                wait_until(
+                    || {
+                        let reply = sender.ask(&line);
+                        assert!(reply == wanted || reply == "error: the cluster is too slow, try again", "{reply}");
+                        reply == wanted
+                    },
+                    "it stays too slow",
+                );
+            }
+        });
+        for number in 0..messages {
+            let whom = if number % 2 == 0 { " to you" } else { "" };
+            assert_eq!(receiver.read_line(), format!("nemo says{whom}: {number}"));
+        }
+    });
+    assert!(nodes[1].log_events("messages_missed", &[]).is_empty());
+}
+
+#[test]
+fn a_killed_nodes_cows_are_free_after_its_lease() {
+    let broker = Broker::start();
+    let nodes = broker.nodes(&["a", "b"], &[]);
+    let [a, b] = nodes.try_into().unwrap_or_else(|_| panic!("two nodes"));
+    let _tux = a.login("tux");
+    let mut watcher = b.login("nemo");
+    expect_users(&mut watcher, "nemo, tux");
+    a.signal("KILL");
+    let mut late = b.connect();
+    assert_eq!(late.ask("login tux"), "error: cow tux is already taken");
+    b.log_event("node_left", &[("node", "a"), ("cause", "lapsed")]);
+    assert_eq!(late.ask("login tux"), "Logged in as tux");
+}
+
+#[test]
+fn a_drained_nodes_cows_are_free_at_once() {
+    let broker = Broker::start();
+    let nodes = broker.nodes(&["a", "b"], &["--art", "off"]);
+    let [mut a, b] = nodes.try_into().unwrap_or_else(|_| panic!("two nodes"));
+    let mut tux = a.login("tux");
+    let mut watcher = b.login("nemo");
+    expect_users(&mut watcher, "nemo, tux");
+    assert_eq!(tux.ask("yield the last words"), "Sent to 1 cow");
+    a.signal("TERM");
+    assert_eq!(a.wait().code(), Some(0));
+    assert_eq!(watcher.read_line(), "tux says: the last words");
+    b.log_event("node_left", &[("node", "a"), ("cause", "left")]);
+    let mut late = b.connect();
+    assert_eq!(late.ask("login tux"), "Logged in as tux");
+}
+
+#[test]
+fn a_node_that_was_stopped_never_speaks_as_its_old_cows() {
+    let broker = Broker::start();
+    let nodes = broker.nodes(&["a", "b"], &["--art", "off"]);
+    let (mut old, mut watcher) = (nodes[0].login("tux"), nodes[1].login("nemo"));
+    let mut local = nodes[0].login("kirby");
+    expect_users(&mut watcher, "kirby, nemo, tux");
+    nodes[0].signal("STOP");
+    nodes[1].log_event("node_left", &[("node", "a"), ("cause", "lapsed")]);
+    let mut new = nodes[1].connect();
+    assert_eq!(new.ask("login tux"), "Logged in as tux");
+    // It finds this when it goes on.
+    old.send("yield I am tux");
+    nodes[0].signal("CONT");
+    assert_eq!(old.read_line(), "* lost the cluster, please log in again");
+    assert_eq!(old.read_line(), "error: login first");
+    local.expect("* lost the cluster, please log in again\n");
+    nodes[0].log_event("cluster_lost", &[]);
+    wait_until(|| local.ask("login kirby") == "Logged in as kirby", "it does not join again");
+    assert_eq!(old.ask("login tux"), "error: cow tux is already taken");
+    assert_eq!(new.ask("yield no, I am"), "Sent to 2 cows");
+    // The old one's words would have come first.
+    assert_eq!(watcher.read_line(), "tux says: no, I am");
+    assert_eq!(local.read_line(), "tux says: no, I am");
+}
+
+#[test]
+fn without_a_broker_users_of_one_server_go_on() {
+    let mut broker = Broker::start();
+    let nodes = broker.nodes(&["a", "b"], &["--art", "off"]);
+    let (mut tux, mut near, mut far) = (nodes[0].login("tux"), nodes[0].login("kirby"), nodes[1].login("nemo"));
+    expect_users(&mut tux, "kirby, nemo, tux");
+    broker.kill();
+    nodes[0].log_event("cluster_unreached", &[]);
+    nodes[1].log_event("cluster_unreached", &[]);
+    assert_eq!(tux.ask("say kirby hi"), "Sent to kirby");
+    assert_eq!(near.read_line(), "tux says to you: hi");
+    assert_eq!(tux.ask("say nemo hi"), "error: cow nemo is out of reach");
+    assert_eq!(tux.ask("yield moo"), "Sent to 1 cow");
+    assert_eq!(near.read_line(), "tux says: moo");
+    let mut late = nodes[0].connect();
+    assert_eq!(late.ask("login cow"), "error: the cluster is out of reach, try again");
+    broker.restart();
+    wait_until(|| late.ask("login cow") == "Logged in as cow", "the cluster stays out of reach");
+    wait_until(|| tux.ask("say nemo hi again") == "Sent to nemo", "nemo stays out of reach");
+    assert_eq!(far.read_line(), "tux says to you: hi again");
+}
+
+#[test]
+fn a_server_starts_before_its_broker() {
+    let mut broker = Broker::start();
+    broker.kill();
+    let flags = broker.flags("a");
+    let server = Server::with(&flags.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut tux = server.connect();
+    assert_eq!(tux.ask("login tux"), "error: the cluster is out of reach, try again");
+    broker.restart();
+    server.log_event("cluster_reached", &[]);
+    assert_eq!(tux.ask("login tux"), "Logged in as tux");
+}
+
+#[test]
+fn a_stopped_broker_holds_up_no_local_chat() {
+    let broker = Broker::start();
+    let nodes = broker.nodes(&["a", "b"], &["--art", "off", "--sendq-bytes-max", ROOMY]);
+    let (mut tux, mut near, mut far) = (nodes[0].login("tux"), nodes[0].login("kirby"), nodes[1].login("nemo"));
+    expect_users(&mut tux, "kirby, nemo, tux");
+    broker.process.signal("STOP");
+    let mut sent = Vec::new();
+    for number in 0..20_000 {
+        match tux.ask(&format!("say nemo {number} {}", "moo ".repeat(200))).as_str() {
+            "Sent to nemo" => sent.push(number),
+            "error: the cluster is too slow, try again" | "error: cow nemo is out of reach" => break,
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!(tux.ask("say kirby still here"), "Sent to kirby");
+    assert_eq!(near.read_line(), "tux says to you: still here");
+    broker.process.signal("CONT");
+    for number in sent {
+        assert!(far.read_line().starts_with(&format!("tux says to you: {number} ")), "{number} is lost");
+    }
+}
+
+#[test]
+fn a_node_with_another_herd_is_refused() {
+    let broker = Broker::start();
+    let _first = broker.node("a");
+    let mut flags = broker.flags("b");
+    flags.extend(["--herd", "2"].map(str::to_owned));
+    let said = Server::try_with("127.0.0.1:0", &flags.iter().map(String::as_str).collect::<Vec<_>>()).err();
+    let said = said.expect("it does not start");
+    assert!(said.contains("node b has 48 cows, 2 of each, but node a has 24 cows, 1 of each"), "{said}");
+    assert!(said.ends_with("(exit status: 2)"), "{said}");
+}
+
+#[test]
+fn a_node_takes_its_name_over_after_a_crash() {
+    let broker = Broker::start();
+    let first = broker.node("a");
+    let _tux = first.login("tux");
+    first.signal("KILL");
+    let second = broker.node("a");
+    second.log_event("node_left", &[("node", "a"), ("cause", "lapsed")]);
+    assert_eq!(second.connect().ask("login tux"), "Logged in as tux");
+}
