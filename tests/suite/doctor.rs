@@ -85,6 +85,15 @@ fn json_says_the_same_as_the_text() {
     assert_eq!(code, Some(0));
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json["ok"], true);
+    for check in json["checks"].as_array().expect("a list") {
+        let [fix, found, name, status] =
+            ["fix", "found", "name", "status"].map(|key| check[key].as_str().expect("text"));
+        assert!(["ok", "warn", "fail"].contains(&status) && fix.is_empty() == (status == "ok"), "{check}");
+        assert!(
+            !found.is_empty() && !name.is_empty() && check.as_object().is_some_and(|keys| keys.len() == 4),
+            "{check}"
+        );
+    }
     let names = json["checks"].as_array().expect("a list").iter().map(|check| check["name"].as_str().expect("a name"));
     assert!(names.zip(text.lines()).all(|(name, line)| line[6..].starts_with(name)), "{text}");
 }
