@@ -11,7 +11,7 @@
 //!
 //! - A lease runs from when its renewal was *sent*, here, and from when that was *seen*, elsewhere, which is later. Here it
 //!   is shorter by a tenth.
-//! - Before another node takes a lease for ended, it reads it from the store once more.
+//! - Before another node takes a lease for ended, it takes it out of the store: a renewal under way then comes too late.
 //! - A record changes only if it is still at the revision that the writer has seen, so of two writers one wins.
 //! - An instance is never used again, and the messages of one that has ended are dropped.
 

@@ -86,8 +86,8 @@ pub struct Node {
     pub(super) lease: Lease,
     /// Instances that this node was.
     pub(super) past: HashSet<Instance>,
-    /// The revision of its own key, whoever wrote it.
-    pub(super) name_revision: Revision,
+    /// The last revisions of nodes' keys that are known.
+    pub(super) nodes: HashMap<String, Revision>,
     pub(super) peers: Peers,
     pub(super) own: OwnCows,
     pub(super) known: HashMap<CowId, Known>,
@@ -138,7 +138,7 @@ impl Node {
             instances,
             lease,
             past: HashSet::new(),
-            name_revision: 0,
+            nodes: HashMap::new(),
             peers: Peers::default(),
             own: OwnCows::default(),
             known: HashMap::new(),
@@ -217,8 +217,9 @@ impl Node {
             for cow in self.own.due(now) {
                 self.step(cow, now);
             }
-            for name in self.peers.overdue(self.config.times.ttl, self.config.times.renew, now) {
-                self.actions.push(Action::Read(Key::Node(name)));
+            // If that succeeds, a renewal that is still under way comes too late.
+            for (name, expected) in self.peers.overdue(self.config.times.ttl, self.config.times.renew, now) {
+                self.actions.push(Action::Delete { key: Key::Node(name), expected });
             }
         }
         self.step_lease(now);
@@ -253,13 +254,18 @@ impl Node {
     pub(super) fn lose(&mut self, now: Duration) {
         let waiting = self.own.clear();
         self.actions.extend(waiting.into_iter().map(|owner| Action::Answer(owner, Entered::OutOfReach)));
-        self.past.insert(self.lease.instance);
-        self.lease = Lease::new(self.instances.next(), self.config.times);
-        self.number = 0;
+        self.begin_instance();
         let sessions = self.context.directory.claimed().saturating_sub(self.remote.len());
         self.actions.push(Action::LogOutAll);
         self.actions.push(Action::Log(Event::ClusterLost { sessions }));
         self.step_lease(now);
+    }
+
+    /// From here on it is another instance, without a lease.
+    pub(super) fn begin_instance(&mut self) {
+        self.past.insert(self.lease.instance);
+        self.lease = Lease::new(self.instances.next(), self.config.times);
+        self.number = 0;
     }
 
     /// Joins, or renews its lease, if that is due and may be.
@@ -269,6 +275,7 @@ impl Node {
         }
         let expected = match self.lease.revision {
             Some(revision) => revision,
+            None if self.listed.is_some() => return,
             None => {
                 let other = self.peers.live().find(|(_, peer)| peer.record.herd != self.print);
                 if let Some((_, peer)) = other {
@@ -280,7 +287,7 @@ impl Node {
                     // Until it is gone.
                     return;
                 }
-                self.name_revision
+                self.nodes.get(&self.config.name).copied().unwrap_or_default()
             }
         };
         if self.lease.is_due(now) {
@@ -302,7 +309,8 @@ impl Node {
 
     /// Takes the next step for a cow of its own.
     pub(super) fn step(&mut self, cow: CowId, now: Duration) {
-        if !self.is_connected || !self.is_synced {
+        // While the store is listed, a cow may be told before the lease of its node.
+        if !self.is_connected || !self.is_synced || self.listed.is_some() {
             return;
         }
         let (known, is_taken) = (self.known(cow), self.holder(cow).is_some());
@@ -515,21 +523,27 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_node_is_gone_only_if_the_store_says_so_too() {
+    fn a_silent_node_is_gone_when_its_lease_is_out_of_the_store() {
         let (mut node, peer) = joined();
         let cow = tux(&node);
         node.on_cow(cow, 3, record(7), NOW);
         let late = NOW + TIMES.ttl;
+        let key = || Key::Node("b".to_owned());
+        let deletes = |node: &mut Node, expected: Revision| {
+            let is_it = |action: &Action| matches!(action, Action::Delete { key: Key::Node(name), expected: at } if name == "b" && *at == expected);
+            node.take_actions().iter().any(is_it)
+        };
         node.on_tick(late);
-        assert!(
-            node.take_actions().iter().any(|action| matches!(action, Action::Read(Key::Node(name)) if name == "b"))
-        );
+        assert!(deletes(&mut node, 2));
         // It has renewed, which was not told yet.
-        node.on_read(Key::Node("b".to_owned()), Ok(Some((4, Some(Value::Node(peer.clone()))))), late);
+        node.on_written(key(), None, Err(WriteError::Conflict), late);
+        node.on_read(key(), Ok(Some((4, Some(Value::Node(peer))))), late);
         assert!(node.context.directory.owner(cow).is_some());
         let later = late + TIMES.ttl;
         node.on_tick(later);
-        node.on_read(Key::Node("b".to_owned()), Ok(Some((4, Some(Value::Node(peer))))), later);
+        assert!(deletes(&mut node, 4));
+        assert!(node.context.directory.owner(cow).is_some());
+        node.on_written(key(), None, Ok(5), later);
         assert!(node.context.directory.owner(cow).is_none());
         node.on_message(message(1), later);
         assert_eq!(texts(&node.take_actions()), [""; 0]);

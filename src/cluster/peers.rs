@@ -15,11 +15,17 @@ pub(super) struct Peer {
     /// Of its last renewal that was seen here, and when.
     revision: Revision,
     seen: Duration,
-    /// When the store was asked whether it has renewed since.
+    /// When the store was asked to take its lease out.
     asked: Option<Duration>,
     is_gone: bool,
     /// Of its last message.
     number: Option<u64>,
+}
+
+impl Peer {
+    pub(super) fn is_overdue(&self, ttl: Duration, now: Duration) -> bool {
+        now.saturating_sub(self.seen) >= ttl
+    }
 }
 
 /// What is to be done with a message.
@@ -90,26 +96,17 @@ impl Peers {
         true
     }
 
-    /// The names of nodes that have not renewed for `ttl`: the store is to be asked whether that is so.
-    pub(super) fn overdue(&mut self, ttl: Duration, retry: Duration, now: Duration) -> Vec<String> {
+    /// The nodes that have not renewed for `ttl`, with the revisions of their leases: these are to be taken out of the store.
+    pub(super) fn overdue(&mut self, ttl: Duration, retry: Duration, now: Duration) -> Vec<(String, Revision)> {
         let mut names = Vec::new();
         for peer in self.by_instance.values_mut().filter(|peer| !peer.is_gone) {
             let is_due = peer.asked.is_none_or(|asked| now.saturating_sub(asked) >= retry);
-            if now.saturating_sub(peer.seen) >= ttl && is_due {
+            if peer.is_overdue(ttl, now) && is_due {
                 peer.asked = Some(now);
-                names.push(peer.name.clone());
+                names.push((peer.name.clone(), peer.revision));
             }
         }
         names
-    }
-
-    /// The store was read after an instance was overdue, and has this revision: whether it has lost its lease.
-    pub(super) fn has_lapsed(&self, instance: Instance, revision: Revision, ttl: Duration, now: Duration) -> bool {
-        let lapsed = |peer: &Peer| {
-            let is_overdue = peer.asked.is_some_and(|asked| asked.saturating_sub(peer.seen) >= ttl);
-            !peer.is_gone && is_overdue && peer.revision == revision && now.saturating_sub(peer.seen) >= ttl
-        };
-        self.by_instance.get(&instance).is_some_and(lapsed)
     }
 
     /// The instance has no lease any more; `false` if that was known.

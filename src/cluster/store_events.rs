@@ -33,7 +33,7 @@ impl Node {
         let is_missing = |name: &str| !listed.contains(&Key::Node(name.to_owned()));
         let gone = self.peers.live().filter(|(_, peer)| is_missing(&peer.name)).map(|(instance, _)| instance);
         let gone: Vec<_> = gone.collect();
-        gone.into_iter().for_each(|instance| self.remove(instance, "left"));
+        gone.into_iter().for_each(|instance| self.remove(instance, now));
         self.is_synced = true;
         let cows: Vec<_> = self.known.keys().copied().collect();
         for cow in cows {
@@ -54,15 +54,15 @@ impl Node {
 
     pub(super) fn learn_node(&mut self, name: &str, revision: Revision, record: Option<NodeRecord>, now: Duration) {
         let is_own = name == self.config.name;
-        if is_own {
-            if revision < self.name_revision {
-                return;
-            }
-            self.name_revision = revision;
+        // A read may have been ahead of what the store tells.
+        let known = self.nodes.entry(name.to_owned()).or_default();
+        if revision < *known {
+            return;
         }
+        *known = revision;
         let instance = record.as_ref().map(|record| record.instance);
         if let Some(before) = self.peers.named(name).filter(|&before| Some(before) != instance) {
-            self.remove(before, "left");
+            self.remove(before, now);
         }
         match record {
             Some(record) if record.instance == self.lease.instance => self.lease.found(revision),
@@ -132,23 +132,29 @@ impl Node {
                 self.own.set_busy(cow, true);
                 self.actions.push(Action::Read(Key::Cow(cow)));
             }
-            (Key::Node(_), Ok(revision)) => {
-                self.name_revision = self.name_revision.max(revision);
-                match value {
+            (Key::Node(name), Ok(revision)) => match value {
+                Some(Value::Node(record)) => {
+                    let known = self.nodes.entry(name).or_default();
+                    *known = revision.max(*known);
+                    if record.instance == self.lease.instance && self.lease.written(revision) {
+                        self.actions.push(Action::Log(Event::ClusterReached { node: self.config.name.clone() }));
+                    }
+                }
+                _ if name == self.config.name && self.is_deleting => self.has_left = true,
+                _ => self.learn_node(&name, revision, None, now),
+            },
+            (Key::Node(name), Err(error)) => {
+                match &value {
                     Some(Value::Node(record)) if record.instance == self.lease.instance => {
-                        if self.lease.written(revision) {
-                            self.actions.push(Action::Log(Event::ClusterReached { node: self.config.name.clone() }));
+                        if self.lease.revision.is_none() {
+                            // It may have joined, and lapsed: others would take it for gone.
+                            self.begin_instance();
                         }
+                        self.lease.failed(now);
                     }
                     Some(_) => {}
-                    None => self.has_left = true,
-                }
-            }
-            (Key::Node(name), Err(error)) => {
-                let is_current = |record: &NodeRecord| record.instance == self.lease.instance;
-                match &value {
-                    Some(Value::Node(record)) if is_current(record) => self.lease.failed(now),
-                    _ => self.is_deleting = false,
+                    None if name == self.config.name => self.is_deleting = false,
+                    None => {}
                 }
                 if error == WriteError::Conflict {
                     self.actions.push(Action::Read(Key::Node(name)));
@@ -176,22 +182,11 @@ impl Node {
             }
             (Key::Cow(cow), Err(())) => self.own.retry(cow, now),
             (Key::Node(name), Ok(found)) => {
-                let (revision, value) = found.unwrap_or((self.name_revision, None));
+                let (revision, value) = found.unwrap_or_default();
                 let record = match value {
                     Some(Value::Node(record)) => Some(record),
                     _ => None,
                 };
-                let instance = record.as_ref().map(|record| record.instance);
-                if let Some(instance) = instance
-                    && self.peers.has_lapsed(instance, revision, self.config.times.ttl, now)
-                {
-                    self.remove(instance, "lapsed");
-                    if name == self.config.name {
-                        self.name_revision = revision;
-                    }
-                    self.step_lease(now);
-                    return;
-                }
                 self.learn_node(&name, revision, record, now);
             }
             // Asked again later.
@@ -199,8 +194,11 @@ impl Node {
         }
     }
 
-    pub(super) fn remove(&mut self, instance: Instance, cause: &'static str) {
-        let Some(name) = self.peers.get(instance).map(|peer| peer.name.clone()) else { return };
+    pub(super) fn remove(&mut self, instance: Instance, now: Duration) {
+        let Some(peer) = self.peers.get(instance) else { return };
+        // Whoever leaves in order has renewed shortly before.
+        let cause = if peer.is_overdue(self.config.times.ttl / 2, now) { "lapsed" } else { "left" };
+        let name = peer.name.clone();
         if !self.peers.remove(instance) {
             return;
         }

@@ -16,9 +16,12 @@
 //! - each user gets messages in the rendering that it asked for, its history in the order in which its core delivered it,
 //!   and notices, if it has subscribed to them, at no more than their pace.
 //!
+//! `cluster` does the same with several servers, a store and a broker.
+//!
 //! `COWCHAT_SIM_SEEDS` and `COWCHAT_SIM_STEPS` say how much, `COWCHAT_SIM_SEED` runs the one seed that a
 //! failure has named.
 
+mod cluster;
 mod drain;
 mod frames;
 mod lines;
@@ -33,26 +36,35 @@ fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} must be a number: {value}")))
 }
 
+/// The seeds to run.
+fn seeds() -> std::ops::Range<u64> {
+    match from_environment("COWCHAT_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..from_environment("COWCHAT_SIM_SEEDS").unwrap_or(50),
+    }
+}
+
+/// What `run` returns; a panic names the seed.
+fn with_seed<T>(seed: u64, steps: u64, run: impl FnOnce() -> T) -> T {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        eprintln!("seed {seed} fails; COWCHAT_SIM_SEED={seed} COWCHAT_SIM_STEPS={steps} runs it again");
+        std::panic::resume_unwind(panic)
+    })
+}
+
 fn simulate(seed: u64, steps: u64) -> Tally {
-    let outcome = std::panic::catch_unwind(|| {
+    with_seed(seed, steps, || {
         let mut world = World::new(seed);
         (0..steps).for_each(|_| world.step());
         world.end();
         world.into_tally()
-    });
-    outcome.unwrap_or_else(|panic| {
-        eprintln!("seed {seed} fails; COWCHAT_SIM_SEED={seed} COWCHAT_SIM_STEPS={steps} runs it again");
-        std::panic::resume_unwind(panic)
     })
 }
 
 #[test]
 fn shards_keep_their_promises_for_every_seed() {
     let steps = from_environment("COWCHAT_SIM_STEPS").unwrap_or(2_000);
-    let seeds = match from_environment("COWCHAT_SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..from_environment("COWCHAT_SIM_SEEDS").unwrap_or(50),
-    };
+    let seeds = seeds();
     let count = seeds.end - seeds.start;
     let mut all = Tally::default();
     seeds.for_each(|seed| all.add(simulate(seed, steps)));
