@@ -30,7 +30,7 @@ pub fn check(core: &Rc<Core>) {
         core.record_presence(Presence::Left(cow));
         let connection = core.connections().get(connection.index()).map(Rc::clone);
         let Some(connection) = connection else { continue };
-        core.log.emit(Event::LoggedOut { connection: connection.name, cow: core.cow_of(&connection) });
+        core.log.emit(Event::LoggedOut { connection: connection.name(), cow: core.cow_of(&connection) });
         connection.log_out();
         let line = core.with_shard(|shard| shard.server_line(connection.id, LOST));
         connection.push_reply(line.into_bytes());

@@ -19,7 +19,7 @@ use crate::cows::CowId;
 use crate::directory::Quota;
 use crate::events::Event;
 use crate::faults::{self, Point};
-use crate::ids::{ConnectionId, ConnectionName, ShardId};
+use crate::ids::{ConnectionId, ShardId};
 use crate::limits::{BACKLOG_SENDQ_PART, DELIVERY_SAMPLED_EVERY, READ_BYTES, VISITED_AT_ONCE};
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter, Metrics};
@@ -110,6 +110,7 @@ impl Core {
         let metrics = CoreMetrics::new(metrics, id);
         let shard = Shard::new(id, shards.clone(), metrics.clone());
         let of_connections = ConnectionContext {
+            shard: id,
             backlogs: Arc::clone(&shards.backlogs),
             backlog_bytes: Cell::new(backlog_bytes(&limits)),
             clock: Rc::clone(&reactor.clock),
@@ -169,15 +170,16 @@ impl Core {
     pub(crate) fn open(&self, socket: Socket, peer: Option<SocketAddr>, admitted: Admitted) -> Rc<Connection> {
         self.accepted.set(self.accepted.get() + 1);
         self.metrics.add(Counter::Accepted, 1);
-        let name = ConnectionName { shard: self.id, number: self.accepted.get() };
-        // A connection that waits is logged when it is served.
-        if admitted.wait.is_zero() {
-            self.log.emit(Event::Accepted { connection: name, peer });
-        }
+        let is_served = admitted.wait.is_zero();
         let mut connections = self.connections.borrow_mut();
         let entry = connections.vacant_entry();
         let (id, context) = (ConnectionId::new(entry.key()), Rc::clone(&self.context));
-        let connection = Rc::new(Connection::new(id, name, socket, admitted, context));
+        let (number, opened) = (self.accepted.get(), self.server_time());
+        let connection = Rc::new(Connection::new(id, number, socket, peer, opened, admitted, context));
+        // A connection that waits is logged when it is served.
+        if is_served {
+            self.log.emit(Event::Accepted { connection: connection.name(), peer });
+        }
         entry.insert(Rc::clone(&connection));
         connection
     }
@@ -199,7 +201,7 @@ impl Core {
             return;
         }
         self.log.emit(Event::Closed {
-            connection: connection.name,
+            connection: connection.name(),
             cow: self.cow_of(connection),
             reason: close.reason,
             error: close.error.map(|error| error.to_string()),
@@ -209,14 +211,14 @@ impl Core {
     /// Ends a connection's session because of a panic that concerns no other.
     pub(crate) fn end_by_fault(&self, connection: &Connection, panic: &(dyn Any + Send)) {
         self.metrics.add(Counter::Faults, 1);
-        self.log.emit(Event::InternalFault { connection: connection.name, message: panics::text(panic) });
+        self.log.emit(Event::InternalFault { connection: connection.name(), message: panics::text(panic) });
         self.end(connection, CloseReason::InternalFault.into());
     }
 
     /// Gives up the output of a connection that ends.
     pub(crate) fn discard_output(&self, connection: &Connection) {
         if connection.discard_output() {
-            self.log.emit(Event::OutputDiscarded { connection: connection.name });
+            self.log.emit(Event::OutputDiscarded { connection: connection.name() });
         }
     }
 
@@ -243,7 +245,7 @@ impl Core {
     pub(crate) fn record_login(&self, connection: &Connection, cow: CowId) {
         connection.cow.set(Some(cow));
         connection.quiet.restart(self.now());
-        self.log.emit(Event::LoggedIn { connection: connection.name, cow: self.name(cow) });
+        self.log.emit(Event::LoggedIn { connection: connection.name(), cow: self.name(cow) });
     }
 
     /// A cow has come or gone: subscribers hear of it soon (`delivery::presence`), unless the server drains.

@@ -21,10 +21,14 @@ pub struct Who {
     pub connection: String,
     pub cow: Option<String>,
     pub address: Option<SocketAddr>,
+    /// Since it was accepted.
+    pub age: Duration,
     /// Since its last line; `None` while it has one.
     pub idle: Option<Duration>,
     /// Output that waits in the server.
     pub queued_bytes: usize,
+    /// Lines read, refused ones, too.
+    pub lines: u32,
 }
 
 /// Which connections.
@@ -44,12 +48,12 @@ impl Target {
     }
 
     fn is(&self, core: &Core, connection: &Connection) -> bool {
-        let peer = || connection.socket.peer();
+        let peer = connection.peer();
         match self {
             Target::Cow(name) => core.cow_of(connection).is_some_and(|cow| cow.eq_ignore_ascii_case(name)),
-            Target::Address(address) => peer().is_some_and(|peer| peer.ip().to_canonical() == address.to_canonical()),
-            Target::Peer(wanted) => peer() == Some(*wanted),
-            Target::Network(network) => peer().is_some_and(|peer| network.contains(peer.ip())),
+            Target::Address(address) => peer.is_some_and(|peer| peer.ip().to_canonical() == address.to_canonical()),
+            Target::Peer(wanted) => peer.is_some_and(|peer| (peer.ip(), peer.port()) == (wanted.ip(), wanted.port())),
+            Target::Network(network) => peer.is_some_and(|peer| network.contains(peer.ip())),
         }
     }
 }
@@ -62,11 +66,13 @@ pub fn cows(core: &Rc<Core>) -> (u64, u64) {
 /// Lists connections.
 pub fn who(core: &Rc<Core>, slot: usize) -> Option<(Vec<Who>, usize)> {
     visit(core, slot, |connection| Who {
-        connection: connection.name.to_string(),
+        connection: connection.name().to_string(),
         cow: core.cow_of(connection),
-        address: connection.socket.peer(),
+        address: connection.peer(),
+        age: connection.age(core.server_time()),
         idle: connection.idle.elapsed(core.now()),
         queued_bytes: connection.queued_bytes(),
+        lines: connection.lines.get(),
     })
 }
 

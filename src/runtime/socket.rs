@@ -8,7 +8,7 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::{MaybeUninit, zeroed};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -108,11 +108,6 @@ impl Socket {
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
-    }
-
-    /// The peer's address, while there is a peer.
-    pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.socket.peer_addr().ok()?.as_socket()
     }
 
     /// Sends FIN after what was handed to the kernel. A peer that is gone needs none.

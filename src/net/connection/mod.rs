@@ -17,6 +17,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use crate::close_reason::CloseReason;
 use crate::cows::CowId;
 use crate::faults::{self, Point};
 use crate::held_bytes::HeldBytes;
-use crate::ids::{ConnectionId, ConnectionName};
+use crate::ids::{ConnectionId, ConnectionName, ShardId};
 use crate::limits::SENDQ_MESSAGE_BYTES_MIN;
 use crate::metrics::CoreMetrics;
 use crate::policy::addresses::{ConnectionPermit, Shared};
@@ -85,6 +86,7 @@ pub(crate) struct Read {
 /// What all connections of a core have in common.
 #[derive(Debug)]
 pub(crate) struct ConnectionContext {
+    pub(crate) shard: ShardId,
     /// Where a connection says that much waits for it.
     pub(crate) backlogs: Arc<Backlogs>,
     /// More bytes than these of messages from others are much.
@@ -96,8 +98,15 @@ pub(crate) struct ConnectionContext {
 /// What a connection's task shares with tasks that have something for it.
 pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
-    pub(crate) name: ConnectionName,
+    /// Among those that the core accepted.
+    number: u64,
     pub(crate) socket: Socket,
+    /// The peer's address and port: the kernel forgets them when the peer resets the connection.
+    peer: Option<(IpAddr, u16)>,
+    /// When it was accepted, in seconds of the server's time.
+    opened: u32,
+    /// Lines read, refused ones, too.
+    pub(crate) lines: Cell<u32>,
     queue: RefCell<SendQueue>,
     context: Rc<ConnectionContext>,
     /// It has said that much waits for it.
@@ -115,11 +124,11 @@ pub(crate) struct Connection {
     /// The cow that it logged in as, also after it has left: for the log.
     pub(crate) cow: Cell<Option<CowId>>,
     /// Its task, while that waits.
-    waker: RefCell<Option<Waker>>,
+    waker: Cell<Option<Waker>>,
     /// Bytes that the peer had not acknowledged when housekeeping last asked; the maximum before that.
     unacknowledged: Cell<u32>,
     /// Input that is not executed yet.
-    received: RefCell<HeldBytes>,
+    received: Cell<HeldBytes>,
     /// Since its last line.
     pub(crate) idle: IdleTimer,
     /// Since it last sent a message.
@@ -140,7 +149,7 @@ pub(crate) struct Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Connection({})", self.name)
+        write!(f, "Connection({})", self.name())
     }
 }
 
@@ -148,16 +157,21 @@ impl Connection {
     /// A connection that was accepted just now.
     pub(crate) fn new(
         id: ConnectionId,
-        name: ConnectionName,
+        number: u64,
         socket: Socket,
+        peer: Option<SocketAddr>,
+        opened: Duration,
         admitted: Admitted,
         context: Rc<ConnectionContext>,
     ) -> Self {
         let now = context.clock.now();
         Connection {
             id,
-            name,
+            number,
             socket,
+            peer: peer.map(|peer| (peer.ip(), peer.port())),
+            opened: seconds(opened),
+            lines: Cell::new(0),
             queue: RefCell::default(),
             context,
             is_behind: Cell::new(false),
@@ -167,9 +181,9 @@ impl Connection {
             is_counted_written: Cell::new(false),
             discarded: Cell::new(false),
             cow: Cell::new(None),
-            waker: RefCell::new(None),
+            waker: Cell::new(None),
             unacknowledged: Cell::new(u32::MAX),
-            received: RefCell::default(),
+            received: Cell::default(),
             idle: IdleTimer::paused(),
             quiet: IdleTimer::since(now),
             bucket: Cell::new(admitted.bucket),
@@ -183,6 +197,20 @@ impl Connection {
 
     fn now(&self) -> Duration {
         self.context.clock.now()
+    }
+
+    pub(crate) fn name(&self) -> ConnectionName {
+        ConnectionName { shard: self.context.shard, number: self.number }
+    }
+
+    /// The peer's address, without the zone of a link-local one.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.peer.map(SocketAddr::from)
+    }
+
+    /// How long ago it was accepted, at `now` of the server's time, to the second.
+    pub(crate) fn age(&self, now: Duration) -> Duration {
+        Duration::from_secs(seconds(now).saturating_sub(self.opened).into())
     }
 
     /// Why it ends, if it does.
@@ -250,13 +278,13 @@ impl Connection {
     }
 
     fn wake(&self) {
-        if let Some(waker) = self.waker.borrow_mut().take() {
+        if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 
     fn store_waker(&self, cx: &Context<'_>) {
-        *self.waker.borrow_mut() = Some(cx.waker().clone());
+        self.waker.set(Some(cx.waker().clone()));
     }
 
     /// Waits for `future`, and meanwhile writes on as the socket takes more.
@@ -301,13 +329,23 @@ impl Connection {
 
     /// Counts the memory of input that is not executed yet.
     pub(crate) fn set_received_bytes(&self, bytes: usize) {
-        self.received.borrow_mut().set(bytes);
+        let mut received = self.received.take();
+        received.set(bytes);
+        self.received.set(received);
     }
 
     /// Bytes of memory, about, of what waits to be written to it or to be executed for it.
     pub(crate) fn load(&self) -> u64 {
         let queue = self.queue.borrow();
         let waiting = queue.bytes().max(queue.pieces() * SENDQ_MESSAGE_BYTES_MIN);
-        (waiting + self.received.borrow().bytes()) as u64
+        let received = self.received.take();
+        let received_bytes = received.bytes();
+        self.received.set(received);
+        (waiting + received_bytes) as u64
     }
+}
+
+/// Whole seconds: 32 bits are enough for 136 years.
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }

@@ -40,7 +40,7 @@ pub(crate) async fn run_later(core: Rc<Core>, connection: Rc<Connection>, wait: 
     match throttle::pause(&core, &connection, wait).await {
         Ok(()) => {
             connection.is_served.set(true);
-            core.log.emit(Event::Accepted { connection: connection.name, peer: connection.socket.peer() });
+            core.log.emit(Event::Accepted { connection: connection.name(), peer: connection.peer() });
             run(core, connection).await;
         }
         Err(reason) => {
@@ -69,6 +69,7 @@ async fn serve_lines(core: &Rc<Core>, connection: &Rc<Connection>) -> Result<Clo
     let mut open = true;
     loop {
         while let Some((line, charge)) = next_allowed(core, connection, &mut lines).await? {
+            connection.lines.set(connection.lines.get().saturating_add(1));
             let effects = throttle::execute(core, connection, line, charge);
             let outcome = match apply::apply(core, connection, &mut turn, effects) {
                 Applied::Done(outcome) => outcome,
