@@ -163,10 +163,12 @@ fn ban_row(ban: &operator::Banned) -> Value {
 
 fn row(who: &operator::Who) -> Value {
     json!({
-        "connection": who.connection,
         "cow": who.cow,
+        "connection": who.connection,
         "address": who.address.map(|address| address.to_string()),
+        "age_seconds": who.age.as_secs(),
         "idle_seconds": who.idle.map(|idle| idle.as_secs()),
         "queued_bytes": who.queued_bytes,
+        "lines": who.lines,
     })
 }

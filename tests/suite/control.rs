@@ -80,9 +80,27 @@ fn who_lists_the_connections_of_all_cores() {
         let row = rows.iter().find(|row| row["cow"] == cow).unwrap_or_else(|| panic!("{cow} is not in {who}"));
         assert_eq!(row["address"], client.local().to_string());
         assert_eq!(row["connection"], controlled.server.name_of(client));
+        assert!(row["lines"].as_u64() >= Some(1), "{row}");
     }
     let table = controlled.ctl(&["who"]);
-    assert!(table.starts_with("address ") && table.contains("  clefairy  "), "{table}");
+    let heading: Vec<&str> = table.lines().next().expect("a heading").split_whitespace().collect();
+    let columns = ["cow", "connection", "address", "age_seconds", "idle_seconds", "queued_bytes", "lines"];
+    assert_eq!(heading, columns, "the order of OPERATING");
+    assert!(table.contains("\nclefairy  "), "{table}");
+}
+
+#[test]
+fn who_counts_the_lines_and_seconds_of_a_connection() {
+    let controlled = Controlled::start();
+    let mut client = controlled.server.login("tux");
+    let row = || controlled.json(&["who"]).as_array().expect("rows").iter().find(|row| row["cow"] == "tux").cloned();
+    let lines = || row().expect("tux is there")["lines"].as_u64().expect("a number");
+    let before = lines();
+    for _ in 0..3 {
+        client.ask("who");
+    }
+    assert_eq!(lines(), before + 3);
+    wait_until(|| row().expect("tux is there")["age_seconds"].as_u64() >= Some(1), "it gets no older");
 }
 
 #[test]
