@@ -73,6 +73,8 @@ pub enum ControlCommand {
         #[arg(required = true, trailing_var_arg = true)]
         text: Vec<String>,
     },
+    /// List the last thousand connections that ended
+    Closed,
     /// Shut the server down, as SIGTERM does
     Drain,
     /// Log events of this level and more important ones from now on

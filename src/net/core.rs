@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use slab::Slab;
 
@@ -23,6 +23,7 @@ use crate::ids::{ConnectionId, ShardId};
 use crate::limits::{BACKLOG_SENDQ_PART, DELIVERY_SAMPLED_EVERY, READ_BYTES, VISITED_AT_ONCE};
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter, Metrics};
+use crate::net::closed::{Closed, RecentlyClosed};
 use crate::net::connection::{Close, Connection, ConnectionContext};
 use crate::net::delivery::batch::Batch;
 use crate::net::delivery::dirty::DirtyList;
@@ -98,6 +99,8 @@ pub struct Core {
     /// From then on no line is executed.
     pub(crate) draining: Cell<bool>,
     accepted: Cell<u64>,
+    /// Connections that have ended.
+    pub(crate) closed: RefCell<RecentlyClosed>,
     /// Lines until one is timed again.
     untimed: Cell<u32>,
     /// When the line of a message was read that the next flush writes, if it is timed.
@@ -145,6 +148,7 @@ impl Core {
             began,
             draining: Cell::new(false),
             accepted: Cell::new(0),
+            closed: RefCell::default(),
             untimed: Cell::new(0),
             timed: Cell::new(None),
         })
@@ -200,6 +204,14 @@ impl Core {
             connection.permit.set(permit);
             return;
         }
+        self.closed.borrow_mut().push(Closed {
+            at: SystemTime::now(),
+            connection: connection.name(),
+            cow: connection.cow.get(),
+            peer: connection.peer(),
+            age: connection.age(self.server_time()),
+            reason: close.reason,
+        });
         self.log.emit(Event::Closed {
             connection: connection.name(),
             cow: self.cow_of(connection),
@@ -260,7 +272,7 @@ impl Core {
         connection.cow.get().map(|cow| self.name(cow))
     }
 
-    fn name(&self, cow: CowId) -> String {
+    pub(crate) fn name(&self, cow: CowId) -> String {
         shard::name(&self.shards.herd, cow).to_string()
     }
 

@@ -9,12 +9,14 @@
 //! - `housekeeping`: a task that runs however little there is to do (it cuts `slow_consumers`), and another that looks at
 //!   connections that are stalled, silent or gone;
 //! - `cluster`, `entering`: the core as a part of a cluster;
+//! - `closed`: the connections that ended last; `operator`: what an operator asks of the core;
 //! - `drain`: the shutdown.
 //!
 //! [`crate::policy`] decides, this room acts. What all turns queue for a connection leaves in one write. No borrow of a
 //! core's state is held over an `.await`.
 
 mod accept;
+mod closed;
 pub(crate) mod cluster;
 pub mod connection;
 pub(crate) mod core;

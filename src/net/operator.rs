@@ -1,12 +1,13 @@
 //! What an operator asks of one core: to list, close or tell its connections.
 //!
-//! Each function looks at a slice of the connections, from a slot on, and returns the slot of the next slice, or `None`
+//! What concerns connections looks at a slice of them, from a slot on, and returns the slot of the next slice, or `None`
 //! after the last. The core serves its connections in between.
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::closed::Closed;
 use super::connection::Connection;
 use super::core::Core;
 use super::delivery::apply;
@@ -74,6 +75,31 @@ pub fn who(core: &Rc<Core>, slot: usize) -> Option<(Vec<Who>, usize)> {
         queued_bytes: connection.queued_bytes(),
         lines: connection.lines.get(),
     })
+}
+
+/// A connection that has ended, as an operator sees it.
+#[derive(Debug)]
+pub struct Ended {
+    pub at: SystemTime,
+    pub connection: String,
+    pub cow: Option<String>,
+    pub address: Option<SocketAddr>,
+    /// Since it was accepted.
+    pub age: Duration,
+    pub reason: CloseReason,
+}
+
+/// Lists the connections of this core that ended last, oldest first.
+pub fn closed(core: &Rc<Core>) -> Vec<Ended> {
+    let seen = |closed: &Closed| Ended {
+        at: closed.at,
+        connection: closed.connection.to_string(),
+        cow: closed.cow.map(|cow| core.name(cow)),
+        address: closed.peer,
+        age: closed.age,
+        reason: closed.reason,
+    };
+    core.closed.borrow().iter().map(seen).collect()
 }
 
 /// Closes the connections of `target`, with `text` in their last line. Returns how many.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::ControlCommand;
 use crate::close_reason::CloseReason;
 use crate::events::Event;
+use crate::limits::CLOSED_KEPT;
 use crate::log::Log;
 use crate::metrics::{Counter, Metrics};
 use crate::net::core::Core;
@@ -81,6 +82,7 @@ impl Handles {
                 self.of_each_slice(move |core, slot| operator::notice(core, slot, &text), |some| told += some)?;
                 Ok(json!({ "told": told }))
             }
+            ControlCommand::Closed => self.closed(),
             ControlCommand::Drain => {
                 (self.drain)();
                 Ok(json!({ "draining": self.metrics.open() }))
@@ -101,6 +103,16 @@ impl Handles {
         let seconds = time.map(|time| time.as_secs());
         self.log.emit(Event::Banned { network: network.to_string(), seconds, connections: closed });
         Ok(json!({ "banned": network.to_string(), "closed": closed }))
+    }
+
+    fn closed(&self) -> Result<Value, String> {
+        let mut closed = Vec::new();
+        for core in &self.cores {
+            closed.extend(ask(core, operator::closed)?);
+        }
+        closed.sort_by_key(|ended| ended.at);
+        let last = closed.len().saturating_sub(CLOSED_KEPT);
+        Ok(closed[last..].iter().map(ended_row).collect())
     }
 
     /// Has the first core do `act`, for what all cores share.
@@ -158,6 +170,17 @@ fn ban_row(ban: &operator::Banned) -> Value {
         "network": ban.network,
         "left_seconds": ban.left.map(|left| left.as_secs()),
         "refused": ban.refused,
+    })
+}
+
+fn ended_row(ended: &operator::Ended) -> Value {
+    json!({
+        "time": humantime::format_rfc3339_millis(ended.at).to_string(),
+        "connection": ended.connection,
+        "cow": ended.cow,
+        "address": ended.address.map(|address| address.to_string()),
+        "age_seconds": ended.age.as_secs(),
+        "reason": ended.reason.key(),
     })
 }
 

@@ -120,6 +120,52 @@ fn a_kicked_cow_reads_why_and_is_free() {
 }
 
 #[test]
+fn closed_lists_how_connections_ended_newest_last() {
+    let controlled = Controlled::start();
+    let mut expected = Vec::new();
+    for (n, (cow, reason)) in [("tux", "quit"), ("clefairy", "read_failed"), ("ferris", "kicked")].iter().enumerate() {
+        let mut client = controlled.server.login_on(n % 2, cow);
+        expected.push([(*cow).to_owned(), (*reason).to_owned(), client.local().to_string()]);
+        match *reason {
+            "quit" => client.quit(),
+            "kicked" => {
+                controlled.json(&["kick", cow]);
+                client.read_to_end();
+            }
+            _ => client.reset(),
+        }
+        controlled.server.log_event("closed", &[("cow", cow), ("reason", reason)]);
+    }
+    let closed = controlled.json(&["closed"]);
+    let rows: Vec<&Value> = closed.as_array().expect("rows").iter().filter(|row| !row["cow"].is_null()).collect();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let seen: Vec<[String; 3]> =
+        rows.iter().map(|row| ["cow", "reason", "address"].map(|key| text(&row[key]))).collect();
+    // A connection that was reset has its address, too.
+    assert_eq!(seen, expected);
+    assert!(rows.iter().all(|row| row["age_seconds"].is_u64() && row["connection"].is_string()), "{closed}");
+    let time = rows[0]["time"].as_str().expect("a time");
+    assert!(time.parse::<jiff::Timestamp>().is_ok() && time.ends_with('Z'), "{time}");
+    let table = controlled.ctl(&["closed"]);
+    assert!(table.starts_with("time ") && table.trim_end().ends_with("  kicked"), "{table}");
+}
+
+#[test]
+fn closed_has_a_thousand_of_all_cores_together() {
+    let controlled = Controlled::start();
+    let ends = || controlled.json(&["closed"]).as_array().expect("rows").clone();
+    for _ in 0..1100 {
+        controlled.server.connect().quit();
+    }
+    wait_until(|| ends().len() == 1000, "they are too few or too many");
+    let ends = ends();
+    let times: Vec<&str> = ends.iter().map(|row| row["time"].as_str().expect("a time")).collect();
+    assert!(times.is_sorted(), "newest last");
+    let cores: Vec<&str> = ends.iter().map(|row| &row["connection"].as_str().expect("a name")[..2]).collect();
+    assert!(cores.contains(&"0.") && cores.contains(&"1."));
+}
+
+#[test]
 fn a_ban_closes_what_is_open_and_refuses_what_comes() {
     let controlled = Controlled::start();
     let address = controlled.server.address;
