@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::cli::Common;
-use super::crowd::Crowd;
+use super::crowd::{Crowd, wait_for_users};
 use super::exchange::Exchange;
 use super::figures::{Figures, Runs};
 use super::report::Report;
@@ -46,6 +46,9 @@ impl Comparison {
         if common.against.is_some() && target::recipe(targets[1].address, &names, common.texts())? != recipe {
             bail!("--against: that server draws other pictures, so its deliveries cannot be compared");
         }
+        if common.cluster {
+            targets.push(target::cluster(common, clients)?);
+        }
         if common.floor {
             targets.push(target::floor(false, None, &recipe)?);
             targets.push(target::floor(true, None, &recipe)?);
@@ -61,9 +64,15 @@ impl Comparison {
     /// The first `clients` clients, logged in.
     pub fn log_in(&self, target: &Target, clients: usize) -> anyhow::Result<Crowd> {
         let names = self.gallery.names();
-        Crowd::assemble(target.address, clients, |client| {
+        let addresses = target.addresses();
+        let crowd = Crowd::assemble(&addresses, clients, |client| {
             (format!("login {}\n", names[client]), format!("Logged in as {}", names[client]))
-        })
+        })?;
+        if addresses.len() > 1 {
+            // One server hears of the users of another a moment later.
+            addresses.into_iter().try_for_each(|address| wait_for_users(address, clients))?;
+        }
+        Ok(crowd)
     }
 
     /// The clients of `script`, logged in and about to talk.

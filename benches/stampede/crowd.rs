@@ -6,7 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::event::epoll::EventFlags;
@@ -53,10 +53,10 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Connects `count` clients. Client `i` sends the first text of `first(i)` and waits for a line that begins with the
+    /// Connects `count` clients, in turn to each of the addresses. Client `i` sends the first text of `first(i)` and waits for a line that begins with the
     /// second.
     pub fn assemble(
-        address: SocketAddr,
+        addresses: &[SocketAddr],
         count: usize,
         first: impl Fn(usize) -> (String, String),
     ) -> anyhow::Result<Crowd> {
@@ -69,7 +69,8 @@ impl Crowd {
         while crowd.clients.len() < count {
             let from = crowd.clients.len();
             for number in from..count.min(from + BATCH) {
-                let mut stream = connect(address).with_context(|| format!("client {number} of {count}"))?;
+                let mut stream = connect(addresses[number % addresses.len()])
+                    .with_context(|| format!("client {number} of {count}"))?;
                 stream.write_all(first(number).0.as_bytes())?;
                 crowd.clients.push(Client { stream, unread: Vec::new(), unsent: Vec::new() });
             }
@@ -169,6 +170,23 @@ impl Crowd {
     pub fn forget(&mut self, number: usize) {
         let _ = self.poll.delete(&self.clients[number].stream);
     }
+}
+
+/// Waits until the server at this address says that so many users are registered.
+pub fn wait_for_users(address: SocketAddr, users: usize) -> anyhow::Result<()> {
+    let mut stream = connect(address)?;
+    let began = Instant::now();
+    while began.elapsed() < SET_UP_MAX {
+        stream.write_all(b"who\n")?;
+        let line = read_line(&mut stream)?;
+        let named = line.matches(", ").count() + 1;
+        // `Registered users: cow, ... and 1936 more (who PREFIX)`
+        let more = line.split(" ... and ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
+        if named + more.unwrap_or(0) == users {
+            return Ok(());
+        }
+    }
+    bail!("the server at {address} does not learn of {users} users");
 }
 
 /// A blocking connection that sends at once and waits no longer than [`SET_UP_MAX`].

@@ -34,7 +34,7 @@ pub fn run(report: &mut Report, common: &Common, clients: usize, registered: boo
     let crowd = if registered {
         comparison.log_in(server, clients)?
     } else {
-        Crowd::assemble(server.address, clients, |_| ("help\n".to_owned(), "commands: ".to_owned()))?
+        Crowd::assemble(&server.addresses(), clients, |_| ("help\n".to_owned(), "commands: ".to_owned()))?
     };
     let arrival_us = arriving.stop(server)?.server.cpu_ns as f64 / 1e3 / clients as f64;
     let after = memory()?;

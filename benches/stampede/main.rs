@@ -9,6 +9,7 @@
 //! [`ledger`] judge what comes, [`comparison`] repeats it in pairs, [`report`] prints the [`figures`]. [`storm`], [`idle`],
 //! [`slow`], [`flood`] and [`price`] are workloads of their own.
 
+pub mod broker;
 pub mod cli;
 pub mod comparison;
 pub mod crowd;
@@ -76,6 +77,9 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
     if common.floor && matches!(workload, Flood { .. } | Idle { .. } | Price { .. } | Slow { .. }) {
         bail!("idle, slow, flood and price have no floor: leave --floor out");
     }
+    if common.cluster && !matches!(workload, Workload::Fanout { .. } | Workload::Say { .. } | Workload::Mix { .. }) {
+        bail!("only fanout, say and mix run on a cluster: leave --cluster out");
+    }
     match workload {
         Workload::Floor { coalesce, fault } => be_a_floor(coalesce, fault)?,
         Workload::SelfTest => return self_test(&report),
@@ -139,6 +143,11 @@ fn converse(
         common.seconds
     );
     report.table(&title, "delivery", &runs);
+    if let Some(broker) = comparison.targets.iter().find_map(|target| target.broker) {
+        let taken = broker::round_trips(broker)?;
+        let [p50, p99] = [0.5, 0.99].map(|part| taken.value_at_quantile(part) as f64 / 1e3);
+        report.say(&format!("a round trip of two bare clients over the broker: p50 {p50:.0} us, p99 {p99:.0} us"));
+    }
     comparison.explain_faults(report);
     Ok(runs)
 }

@@ -45,6 +45,16 @@ impl Usage {
     }
 }
 
+impl std::iter::Sum for Usage {
+    fn sum<I: Iterator<Item = Usage>>(usages: I) -> Usage {
+        let add = |sum: Usage, usage: Usage| Usage {
+            cpu_ns: sum.cpu_ns + usage.cpu_ns,
+            switches: sum.switches + usage.switches,
+        };
+        usages.fold(Usage::default(), add)
+    }
+}
+
 /// CPU time of a thread of this process in nanoseconds.
 pub fn thread_cpu_ns(thread: u32) -> io::Result<u64> {
     let schedstat = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat"))?;

@@ -20,13 +20,13 @@ pub struct Stopwatch {
 impl Stopwatch {
     /// From now on.
     pub fn start(target: &Target) -> anyhow::Result<Stopwatch> {
-        let (server, generator) = (Usage::of(target.pid)?, Usage::of(std::process::id())?);
+        let (server, generator) = (target.usage()?, Usage::of(std::process::id())?);
         Ok(Stopwatch { began: Instant::now(), server, generator, machine_ns: machine_cpu_ns()? })
     }
 
     /// Until now; the caller fills in what it has counted.
     pub fn stop(&self, target: &Target) -> anyhow::Result<Figures> {
-        let server = Usage::of(target.pid)?.since(self.server);
+        let server = target.usage()?.since(self.server);
         let generator = Usage::of(std::process::id())?.since(self.generator);
         let machine_ns = machine_cpu_ns()?.saturating_sub(self.machine_ns);
         Ok(Figures {

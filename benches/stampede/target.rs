@@ -2,18 +2,23 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::cli::{Common, Fault, name};
-use super::crowd::fetch_blocks;
+use super::crowd::{SET_UP_MAX, fetch_blocks};
+use super::procfs::Usage;
 use super::texts::Texts;
 use super::token::Token;
 use super::wire::Gallery;
+
+/// Of what has no address.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Lines of the server's log that are shown when there are faults.
 const LOG_LINES_SHOWN: usize = 12;
@@ -27,6 +32,10 @@ pub struct Target {
     pub address: SocketAddr,
     /// The process whose CPU time counts.
     pub pid: u32,
+    /// What belongs to it: other servers of a cluster, and the broker, which listens nowhere for clients.
+    more: Vec<Target>,
+    /// Where the broker of a cluster listens for servers.
+    pub broker: Option<SocketAddr>,
     child: Option<Child>,
     log: Option<PathBuf>,
 }
@@ -46,7 +55,7 @@ pub fn names(count: usize) -> Vec<String> {
 /// The server that the flags ask for, with names for this many clients.
 pub fn server(common: &Common, clients: usize) -> anyhow::Result<Target> {
     if let (Some(address), Some(pid)) = (common.addr, common.pid) {
-        return Ok(Target { label: "server", address, pid, child: None, log: None });
+        return Ok(Target { label: "server", address, pid, more: Vec::new(), broker: None, child: None, log: None });
     }
     start_server("server", Path::new(env!("CARGO_BIN_EXE_cowchat")), common, clients)
 }
@@ -96,14 +105,72 @@ fn start(
     let address =
         announcement.strip_prefix("listening on ").and_then(|rest| rest.split_whitespace().next()?.parse().ok());
     let pid = child.id();
-    let target = Target { label, address: address.unwrap_or(([0, 0, 0, 0], 0).into()), pid, child: Some(child), log };
-    if address.is_none() {
+    let (address, is_there) = (address.unwrap_or(NOWHERE), address.is_some());
+    let target = Target { label, address, pid, more: Vec::new(), broker: None, child: Some(child), log };
+    if !is_there {
         bail!("the {label} did not start: {announcement}\n{}", target.log_end());
     }
     Ok(target)
 }
 
+/// Two servers of a cluster, and its broker, with names for this many clients.
+pub fn cluster(common: &Common, clients: usize) -> anyhow::Result<Target> {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("stampede-{}-broker", std::process::id()));
+    // What a broker of an earlier process of this number has left.
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir(&folder)?;
+    let mut command = Command::new("nats-server");
+    command.args(["-js", "-a", "127.0.0.1", "-p", "-1", "-sd"]).arg(&folder).arg("--ports_file_dir").arg(&folder);
+    let child = command.stderr(Stdio::null()).spawn().context("install nats-server")?;
+    let broker = Target {
+        label: "broker",
+        address: NOWHERE,
+        pid: child.id(),
+        more: Vec::new(),
+        broker: None,
+        child: Some(child),
+        log: None,
+    };
+    let url = broker_url(&folder)?;
+    let node = |name: &str| {
+        let mut common = common.clone();
+        common.server_args = format!("{} --cluster {url} --node {name}", common.server_args);
+        let label = if name == "a" { "cluster" } else { "second server" };
+        start_server(label, Path::new(env!("CARGO_BIN_EXE_cowchat")), &common, clients)
+    };
+    let mut first = node("a")?;
+    first.more = vec![node("b")?, broker];
+    first.broker = Some(url.trim_start_matches("nats://").parse().context("the broker's address")?);
+    Ok(first)
+}
+
+/// Where the broker listens, which it writes into this folder.
+fn broker_url(folder: &Path) -> anyhow::Result<String> {
+    let began = Instant::now();
+    while began.elapsed() < SET_UP_MAX {
+        let mut files = fs::read_dir(folder)?.flatten().map(|file| file.path());
+        let ports = files.find(|path| path.extension().is_some_and(|extension| extension == "ports"));
+        let said = ports.and_then(|path| serde_json::from_str::<Value>(&fs::read_to_string(path).ok()?).ok());
+        if let Some(url) = said.as_ref().and_then(|said| said["nats"][0].as_str()) {
+            return Ok(url.to_owned());
+        }
+        std::thread::yield_now();
+    }
+    bail!("nats-server does not start")
+}
+
 impl Target {
+    /// Where clients connect, in turn.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        std::iter::once(self).chain(&self.more).map(|target| target.address).filter(|place| *place != NOWHERE).collect()
+    }
+
+    /// What its processes have used.
+    pub fn usage(&self) -> anyhow::Result<Usage> {
+        let usages = std::iter::once(self).chain(&self.more).map(|target| Usage::of(target.pid));
+        usages.sum::<anyhow::Result<Usage>>()
+    }
+
     /// The last lines of its log, indented.
     pub fn log_end(&self) -> String {
         let log = self.log.as_ref().and_then(|log| fs::read_to_string(log).ok()).unwrap_or_default();
