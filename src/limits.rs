@@ -110,6 +110,12 @@ pub const CLUSTER_STRANGER_MESSAGES: usize = 1024;
 /// See [`CLUSTER_STRANGER_MESSAGES`].
 pub const CLUSTER_STRANGER_WAIT: Duration = Duration::from_secs(2);
 
+/// Bytes of a message between servers at most: of the longest line that a server may take, made safe, which triples it at most.
+pub const CLUSTER_TEXT_BYTES_MAX: usize = 3 * 64 * 1024;
+
+/// How often it is logged at most how many messages of a node are lost.
+pub const CLUSTER_MISSED_TOLD: Duration = Duration::from_secs(1);
+
 /// Instances without a lease that are remembered, so that their late messages are dropped.
 pub const CLUSTER_GONE_KEPT: usize = 256;
 

@@ -17,6 +17,7 @@ pub use super::running::{Drainer, Running, ServerError};
 use super::running::{Place, Wake};
 #[cfg(feature = "cluster")]
 use crate::bridge::thread::Bridge;
+use crate::cluster::figures::Figures;
 use crate::events::Event;
 use crate::ids::ShardId;
 use crate::limits::HISTORY_BYTES_MAX;
@@ -78,6 +79,21 @@ impl Server {
         let health = Arc::new(Health::new(config.cores.pins.len(), config.settings.limits.connections_max));
         #[cfg_attr(not(feature = "cluster"), expect(unused_mut, reason = "only a bridge is added"))]
         let mut context = core_context(&config, Arc::clone(&metrics), log.clone())?;
+        let cores = config.cores.pins.len();
+        let mut mesh = Mesh::build(ends(&config), config.mailbox_frames)?.into_iter();
+        let ends: Vec<_> = mesh.by_ref().take(cores).collect();
+        #[cfg(feature = "cluster")]
+        let bridge = mesh.next().map(|(mesh, inbox)| Bridge::new(ShardId::new(cores), mesh, inbox));
+        #[cfg(feature = "cluster")]
+        let uplink = bridge.as_ref().map(Bridge::uplink);
+        #[cfg(feature = "cluster")]
+        if let Some(uplink) = uplink.clone() {
+            context.shards.cluster = Some(uplink);
+        }
+        #[cfg(feature = "cluster")]
+        let cluster = move || uplink.as_ref().map(|uplink| uplink.figures());
+        #[cfg(not(feature = "cluster"))]
+        let cluster = || None;
         let (address, listeners) = listener::bind(config.listen, config.cores.pins.len(), config.keepalive)
             .map_err(|error| ServerError::Bind { address: config.listen, error })?;
         let control = config.control.as_deref().map(Control::open).transpose()?;
@@ -85,18 +101,9 @@ impl Server {
             let listener =
                 MetricsListener::bind(address).map_err(|error| ServerError::BindMetrics { address, error })?;
             log.emit(Event::MetricsServed { address: listener.address });
-            listener.serve(source(&config, &context, Arc::clone(&health), started))?;
+            listener.serve(source(&config, &context, Arc::clone(&health), started, cluster))?;
         }
         let manager = ServiceManager::from_environment();
-        let cores = config.cores.pins.len();
-        let mut mesh = Mesh::build(ends(&config), config.mailbox_frames)?.into_iter();
-        let ends: Vec<_> = mesh.by_ref().take(cores).collect();
-        #[cfg(feature = "cluster")]
-        let bridge = mesh.next().map(|(mesh, inbox)| Bridge::new(ShardId::new(cores), mesh, inbox));
-        #[cfg(feature = "cluster")]
-        if let Some(bridge) = &bridge {
-            context.shards.cluster = Some(bridge.uplink());
-        }
         // Before the first core: if another one cannot start, its drop drains those that have.
         let mut running = Running {
             address,
@@ -147,7 +154,13 @@ impl Server {
 }
 
 /// What a scrape reads.
-fn source(config: &Config, context: &CoreContext, health: Arc<Health>, started: SystemTime) -> Source {
+fn source(
+    config: &Config,
+    context: &CoreContext,
+    health: Arc<Health>,
+    started: SystemTime,
+    cluster: impl Fn() -> Option<Figures> + Send + Sync + 'static,
+) -> Source {
     let (directory, budget) = (Arc::clone(&context.shards.directory), Arc::clone(&context.budget));
     let (log, cows) = (context.log.clone(), config.herd.len());
     let gauges = move || Gauges {
@@ -156,6 +169,7 @@ fn source(config: &Config, context: &CoreContext, health: Arc<Health>, started: 
         queues_bytes: budget.held_bytes(),
         queues_bytes_max: budget.bytes_max(),
         log_lines_lost: log.lines_lost(),
+        cluster: cluster(),
     };
     Source { metrics: Arc::clone(&context.metrics), health, gauges: Box::new(gauges), started }
 }

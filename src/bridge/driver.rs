@@ -185,7 +185,7 @@ impl Driver {
                 Action::Refuse(reason) => (self.report)(BridgeReport::Refused(reason)),
             }
         }
-        self.uplink.set(self.node.is_in_reach(now()), self.node.lost_at());
+        self.uplink.set(self.node.figures(now()), self.node.lost_at());
     }
 
     fn send_stuck(&mut self) {

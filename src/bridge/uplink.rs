@@ -1,12 +1,13 @@
 //! What the cores see of the bridge: whether the cluster is in reach, and the way to ask for claims.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::cluster::figures::Figures;
 use crate::cows::CowId;
 use crate::directory::Owner;
 use crate::ids::ShardId;
@@ -37,13 +38,14 @@ pub struct Uplink {
     /// In nanoseconds of [`now`]: from then on no session may go on.
     lost_at: AtomicU64,
     epoch: AtomicU64,
+    figures: Mutex<Figures>,
 }
 
 impl Uplink {
     /// That of the bridge that has `mesh`; what cores ask goes to `asks`.
     pub(super) fn new(shard: ShardId, mesh: Mesh, asks: Sender<Asked>) -> Arc<Self> {
         let (is_in_reach, lost_at, epoch) = (AtomicBool::new(false), AtomicU64::new(NEVER), AtomicU64::new(0));
-        Arc::new(Uplink { shard, mesh, asks, is_in_reach, lost_at, epoch })
+        Arc::new(Uplink { shard, mesh, asks, is_in_reach, lost_at, epoch, figures: Mutex::default() })
     }
 
     pub(super) fn ask(&self, asked: Asked) {
@@ -52,8 +54,15 @@ impl Uplink {
         self.mesh.remote_waker().wake();
     }
 
+    /// What the node has counted, for a scrape.
+    pub fn figures(&self) -> Figures {
+        *self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What holds from now on.
-    pub(super) fn set(&self, is_in_reach: bool, lost_at: Option<Duration>) {
+    pub(super) fn set(&self, figures: Figures, lost_at: Option<Duration>) {
+        let is_in_reach = figures.is_in_reach;
+        *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
         self.lost_at.store(lost_at.map_or(NEVER, nanoseconds), Ordering::SeqCst);
         self.is_in_reach.store(is_in_reach, Ordering::SeqCst);
     }

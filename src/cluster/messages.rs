@@ -7,8 +7,9 @@ use super::envelope::{Envelope, To};
 use super::node::{Action, Node, Remote};
 use super::peers::Verdict;
 use crate::directory::Owner;
-use crate::events::Event;
 use crate::ids::ShardId;
+use crate::limits::CLUSTER_TEXT_BYTES_MAX;
+use crate::protocol::text::sanitize;
 use crate::shard::{Frame, Message};
 
 impl Node {
@@ -18,19 +19,22 @@ impl Node {
             Frame::Say { message, to, .. } => {
                 let remote = self.by_owner.get(&to).and_then(|cow| self.remote.get(cow));
                 let Some(&Remote { record, .. }) = remote else {
-                    self.stale += 1;
+                    self.figures.dropped += 1;
                     return;
                 };
                 (message, To::Claim(record.instance, record.owner))
             }
+            // A node that is alone says nothing to nobody.
+            Frame::Yield { .. } if self.peers.live().next().is_none() => return,
             Frame::Yield { message, .. } => (message, To::All),
             Frame::Presence(_) | Frame::End => return,
         };
         if !self.is_in_reach(now) {
-            self.stale += 1;
+            self.figures.dropped += 1;
             return;
         }
         self.number += 1;
+        self.figures.sent += 1;
         let body = message.body();
         let sender = body.sender().place(self.context.herd.size()) as u32;
         let text = body.text().to_owned();
@@ -47,18 +51,13 @@ impl Node {
     pub fn on_message(&mut self, envelope: Envelope, now: Duration) {
         match self.peers.judge(&envelope) {
             Verdict::Deliver { missed } => {
-                if missed > 0
-                    && let Some(peer) = self.peers.get(envelope.from)
-                {
-                    let event = Event::MessagesMissed { node: peer.name.clone(), messages: missed };
-                    self.actions.push(Action::Log(event));
-                }
+                self.figures.missed += missed;
                 self.deliver(envelope);
             }
-            Verdict::Drop => self.stale += 1,
+            Verdict::Drop => self.figures.dropped += 1,
             Verdict::Keep => {
                 if !self.peers.keep(envelope, now) {
-                    self.stale += 1;
+                    self.figures.dropped += 1;
                 }
             }
         }
@@ -66,13 +65,17 @@ impl Node {
 
     fn deliver(&mut self, envelope: Envelope) {
         let Envelope { sender, to, text, .. } = envelope;
-        let Some(sender) = self.context.herd.at(sender as usize) else {
-            self.stale += 1;
+        let Some(sender) = self.context.herd.at(sender as usize).filter(|_| text.len() <= CLUSTER_TEXT_BYTES_MAX)
+        else {
+            self.figures.dropped += 1;
             return;
         };
+        // Its node has done that, if it is one.
+        let text = sanitize(text.as_bytes());
         let author = Owner::nobody_of(self.config.shard);
         match to {
             To::All => {
+                self.figures.received += 1;
                 let message = Message::new(sender, &text, false, None);
                 for core in (0..self.config.cores).map(ShardId::new) {
                     let frame = Frame::Yield { message: Arc::clone(&message), author };
@@ -82,9 +85,10 @@ impl Node {
             To::Claim(instance, _) if instance != self.lease.instance => {}
             To::Claim(_, owner) => {
                 let Some(to) = Owner::of_word(owner).filter(|to| to.shard().index() < self.config.cores) else {
-                    self.stale += 1;
+                    self.figures.dropped += 1;
                     return;
                 };
+                self.figures.received += 1;
                 let message = Message::new(sender, &text, true, None);
                 let frame = Frame::Say { message, author, to, in_flight: None };
                 self.actions.push(Action::Deliver(to.shard(), frame));

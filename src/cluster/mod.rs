@@ -3,6 +3,7 @@
 //!
 //! - `node`: what it makes of what cores ask and of time; `store_events`: of records; `messages`: of frames and messages; `peers`,
 //!   `cows`, `lease`: its parts
+//! - `figures`: what it counts
 //! - `records`: what the cluster's store has of nodes and cows; `envelope`: what one node sends all others
 //!
 //! A node holds a lease, and its cows belong to its *instance*, which is one stretch of that lease. No other node takes them
@@ -17,6 +18,7 @@
 
 mod cows;
 pub mod envelope;
+pub mod figures;
 pub mod lease;
 mod messages;
 pub mod node;

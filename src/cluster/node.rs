@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use super::cows::{Known, OwnCows, Step};
 use super::envelope::Envelope;
+use super::figures::Figures;
 use super::lease::{Lease, Times};
 use super::peers::Peers;
-use super::records::{CowRecord, HerdPrint, Instance, Key, NodeRecord, Revision, Value};
+use super::records::{CowRecord, HerdPrint, Instance, Key, NodeRecord, Revision, Value, differs};
 use crate::cows::{CowId, Herd};
 use crate::directory::{Claim, Claims, Owner};
 use crate::events::Event;
 use crate::ids::{ConnectionId, ShardId};
+use crate::limits::CLUSTER_MISSED_TOLD;
 use crate::shard::{Entered, Frame, Presence, ShardContext};
 
 /// Something for the caller to do.
@@ -108,7 +110,9 @@ pub struct Node {
     pub(super) has_left: bool,
     /// Of the last message sent.
     pub(super) number: u64,
-    pub(super) stale: u64,
+    pub(super) figures: Figures,
+    /// When missed messages were last logged.
+    pub(super) missed_told: Duration,
     pub(super) actions: Vec<Action>,
 }
 
@@ -153,7 +157,8 @@ impl Node {
             is_deleting: false,
             has_left: false,
             number: 0,
-            stale: 0,
+            figures: Figures::default(),
+            missed_told: Duration::ZERO,
             actions: Vec::new(),
         }
     }
@@ -173,9 +178,9 @@ impl Node {
         self.lease.until()
     }
 
-    /// Messages that came for users who were gone.
-    pub fn stale(&self) -> u64 {
-        self.stale
+    /// What it has counted, and what is now.
+    pub fn figures(&self, now: Duration) -> Figures {
+        Figures { is_in_reach: self.is_in_reach(now), others: self.peers.live().count() as u64, ..self.figures }
     }
 
     /// Whether it has left the cluster.
@@ -212,7 +217,13 @@ impl Node {
         for owner in self.own.overdue(now) {
             self.actions.push(Action::Answer(owner, Entered::OutOfReach));
         }
-        self.stale += self.peers.forget_strangers(now);
+        self.figures.dropped += self.peers.forget_strangers(now);
+        if now >= self.missed_told + CLUSTER_MISSED_TOLD {
+            self.missed_told = now;
+            for (node, messages) in self.peers.take_missed() {
+                self.actions.push(Action::Log(Event::MessagesMissed { node, messages }));
+            }
+        }
         if self.is_connected {
             for cow in self.own.due(now) {
                 self.step(cow, now);
@@ -255,6 +266,7 @@ impl Node {
         let waiting = self.own.clear();
         self.actions.extend(waiting.into_iter().map(|owner| Action::Answer(owner, Entered::OutOfReach)));
         self.begin_instance();
+        self.figures.lost += 1;
         let sessions = self.context.directory.claimed().saturating_sub(self.remote.len());
         self.actions.push(Action::LogOutAll);
         self.actions.push(Action::Log(Event::ClusterLost { sessions }));
@@ -385,25 +397,13 @@ impl Node {
     }
 }
 
-/// How the herds of two nodes differ.
-pub(super) fn differs(me: &str, mine: &HerdPrint, other: &str, theirs: &HerdPrint) -> String {
-    let herd = |print: &HerdPrint| format!("{} cows, {} of each", print.breeds * print.size as usize, print.size);
-    if (mine.breeds, mine.size) == (theirs.breeds, theirs.size) {
-        return format!("node {me} and node {other} have cows of other names (give both the same --cow-dir)");
-    }
-    format!(
-        "node {me} has {}, but node {other} has {} (give both the same --herd and --cow-dir)",
-        herd(mine),
-        herd(theirs)
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cluster::envelope::To;
     use crate::cows::bubble::Bubble;
     use crate::cows::herd::Cow;
+    use crate::limits::CLUSTER_TEXT_BYTES_MAX;
     use crate::shard::{Message, Rules};
 
     const TIMES: Times = Times { ttl: Duration::from_secs(30), renew: Duration::from_secs(5) };
@@ -469,6 +469,7 @@ mod tests {
         for number in [1, 2, 2, 5, 4, 6] {
             node.on_message(message(number), NOW);
         }
+        node.on_tick(NOW);
         let actions = node.take_actions();
         assert_eq!(texts(&actions), ["1", "2", "5", "6"]);
         let missed: Vec<u64> = actions
@@ -478,7 +479,18 @@ mod tests {
                 _ => None,
             })
             .collect();
-        assert_eq!((missed, node.stale()), (vec![2], 2));
+        assert_eq!((missed, node.figures(NOW).dropped), (vec![2], 2));
+    }
+
+    #[test]
+    fn a_forged_text_moves_no_cursor() {
+        let (mut node, _) = joined();
+        node.on_message(Envelope { text: "a\x1b[2Jb\nc\r".to_owned(), ..message(1) }, NOW);
+        node.on_message(Envelope { text: "x".repeat(CLUSTER_TEXT_BYTES_MAX + 1), ..message(2) }, NOW);
+        let actions = node.take_actions();
+        let texts = texts(&actions);
+        assert_eq!(texts.len(), 1);
+        assert!(!texts[0].contains(char::is_control), "{texts:?}");
     }
 
     #[test]

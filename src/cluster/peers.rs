@@ -20,6 +20,8 @@ pub(super) struct Peer {
     is_gone: bool,
     /// Of its last message.
     number: Option<u64>,
+    /// Messages that have not come, and were not told.
+    missed: u64,
 }
 
 impl Peer {
@@ -91,7 +93,16 @@ impl Peers {
         }
         let (name, record) = (name.to_owned(), record.clone());
         let instance = record.instance;
-        let peer = Peer { name, record, revision, seen: now, asked: None, is_gone: false, number: first.then_some(0) };
+        let peer = Peer {
+            name,
+            record,
+            revision,
+            seen: now,
+            asked: None,
+            is_gone: false,
+            number: first.then_some(0),
+            missed: 0,
+        };
         self.by_instance.insert(instance, peer);
         true
     }
@@ -133,7 +144,14 @@ impl Peers {
         }
         let missed = peer.number.map_or(0, |last| envelope.number - last - 1);
         peer.number = Some(envelope.number);
+        peer.missed += missed;
         Verdict::Deliver { missed }
+    }
+
+    /// The nodes of which messages are missed since the last call, and how many.
+    pub(super) fn take_missed(&mut self) -> Vec<(String, u64)> {
+        let peers = self.by_instance.values_mut().filter(|peer| peer.missed > 0);
+        peers.map(|peer| (peer.name.clone(), std::mem::take(&mut peer.missed))).collect()
     }
 
     /// Keeps the message of an instance that is not known yet; `false` if there is no room.

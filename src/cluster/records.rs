@@ -67,3 +67,16 @@ pub enum Value {
     /// Of a cow's key.
     Cow(CowRecord),
 }
+
+/// How the herds of two nodes differ.
+pub(super) fn differs(me: &str, mine: &HerdPrint, other: &str, theirs: &HerdPrint) -> String {
+    let herd = |print: &HerdPrint| format!("{} cows, {} of each", print.breeds * print.size as usize, print.size);
+    if (mine.breeds, mine.size) == (theirs.breeds, theirs.size) {
+        return format!("node {me} and node {other} have cows of other names (give both the same --cow-dir)");
+    }
+    format!(
+        "node {me} has {}, but node {other} has {} (give both the same --herd and --cow-dir)",
+        herd(mine),
+        herd(theirs)
+    )
+}

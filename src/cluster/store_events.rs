@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::cows::Known;
-use super::node::{Action, Node, WriteError, differs};
-use super::records::{CowRecord, Instance, Key, NodeRecord, Revision, Value};
+use super::node::{Action, Node, WriteError};
+use super::records::{CowRecord, Instance, Key, NodeRecord, Revision, Value, differs};
 use crate::cows::CowId;
 use crate::events::Event;
 

@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 
 use super::health::Health;
 use crate::close_reason::CloseReason;
+use crate::cluster::figures::Figures;
 use crate::limits::{DELIVERY_DELAYS, DELIVERY_SAMPLED_EVERY};
 use crate::metrics::{Counter, Delays, LoginResult, Metrics};
 
@@ -31,6 +32,8 @@ pub struct Gauges {
     pub queues_bytes_max: u64,
     /// Lines of the log that were lost.
     pub log_lines_lost: u64,
+    /// Of the cluster, if the server is part of one.
+    pub cluster: Option<Figures>,
 }
 
 /// Where a scrape reads.
@@ -122,6 +125,9 @@ impl Collector for Source {
         out.counter("core_stalls", "Times that a core made no progress for 1 s", total(Counter::Stalls))?;
         out.counter("faults", "Sessions ended by a bug of the server", total(Counter::Faults))?;
         out.counter("log_lines_lost", "Lines of the log that were lost", gauges.log_lines_lost)?;
+        if let Some(cluster) = gauges.cluster {
+            out.cluster(cluster)?;
+        }
         out.delays(&self.metrics.delays())
     }
 }
@@ -180,6 +186,19 @@ impl Out<'_> {
                 .enumerate()
                 .try_for_each(|(core, value)| metric.encode_family(&[("core", core.to_string())])?.encode_gauge(&value))
         })
+    }
+
+    fn cluster(&mut self, figures: Figures) -> fmt::Result {
+        let Figures { is_in_reach, others, sent, received, missed, dropped, lost } = figures;
+        let help = "1 while this server can speak to the others of its cluster";
+        self.gauge("cluster_in_reach", help, f64::from(u8::from(is_in_reach)))?;
+        self.gauge("cluster_other_nodes", "Other servers of the cluster that are known", others as f64)?;
+        self.counter("cluster_sent", "Messages sent to other servers", sent)?;
+        self.counter("cluster_received", "Messages of other servers for users here", received)?;
+        self.counter("cluster_missed", "Messages of other servers that have not come", missed)?;
+        let help = "Messages from or for other servers whose receiver or sender had gone";
+        self.counter("cluster_dropped", help, dropped)?;
+        self.counter("cluster_lost", "Times that this server lost its cluster and ended its sessions", lost)
     }
 
     fn delays(&mut self, delays: &Delays) -> fmt::Result {

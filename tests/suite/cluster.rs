@@ -1,6 +1,8 @@
 //! Several servers with one herd, on a NATS server of the test's own: promises C1 to C8 of tests/RELIABILITY.md.
 
 use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use crate::support::*;
@@ -128,6 +130,38 @@ fn each_node_draws_as_its_users_want() {
     receiver.expect_message("nemo", true, "hi there");
     assert_eq!(sender.ask("yield hi all"), "Sent to 1 cow");
     receiver.expect_message("nemo", false, "hi all");
+}
+
+#[test]
+fn a_scrape_has_the_figures_of_the_cluster() {
+    let broker = Broker::start();
+    let nodes = broker.nodes(&["a", "b"], &["--metrics", "127.0.0.1:0"]);
+    let (mut sender, mut receiver) = (nodes[0].login("nemo"), nodes[1].login("tux"));
+    expect_users(&mut sender, "nemo, tux");
+    assert_eq!(sender.ask("say tux hi there"), "Sent to tux");
+    receiver.expect_message("nemo", true, "hi there");
+    let scrape = |server: &Server| {
+        let address = server.log_event("metrics_served", &[]).field("address").to_owned();
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: cow\r\n\r\n").expect("it reads");
+        std::io::read_to_string(stream).expect("it answers")
+    };
+    let is_so = |server: &Server, line: &str| scrape(server).lines().any(|found| found == line);
+    for (server, line) in [
+        (&nodes[0], "cowchat_cluster_sent_total 1"),
+        (&nodes[0], "cowchat_cluster_in_reach 1.0"),
+        (&nodes[1], "cowchat_cluster_received_total 1"),
+        (&nodes[1], "cowchat_cluster_other_nodes 1.0"),
+        (&nodes[1], "cowchat_cluster_missed_total 0"),
+    ] {
+        wait_until(|| is_so(server, line), &format!("no {line}"));
+    }
+    let page = include_str!("../../docs/OPERATING.md");
+    let text = scrape(&nodes[0]);
+    let names =
+        text.lines().filter_map(|line| line.split(' ').next()).filter(|name| name.starts_with("cowchat_cluster_"));
+    let missing: Vec<&str> = names.filter(|name| !page.contains(&format!("`{name}`"))).collect();
+    assert_eq!(missing, [""; 0], "not in docs/OPERATING.md");
 }
 
 #[test]
