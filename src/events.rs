@@ -76,7 +76,7 @@ pub enum Event {
     AcceptFailed { shard: ShardId, error: String },
     AcceptRecovered { shard: ShardId },
     NoSendRing { shard: ShardId },
-    InternalFault { connection: ConnectionName, message: &'static str },
+    InternalFault { connection: Option<ConnectionName>, message: &'static str },
     Panicked { thread: String, place: Option<String>, message: &'static str },
     Reloaded { changed: String },
     RestartNeeded { flags: String },
@@ -174,7 +174,9 @@ impl Event {
             Event::NoSendRing { .. } => {
                 (Warn, "no_send_ring", "the core writes to one socket at a time until it has one")
             }
-            Event::InternalFault { .. } => (Error, "internal_fault", "a bug ended this session; the others go on"),
+            Event::InternalFault { .. } => {
+                (Error, "internal_fault", "a bug ended this session or request; the others go on")
+            }
             Event::Panicked { .. } => (Error, "panicked", ""),
             Event::Reloaded { .. } => (Info, "reloaded", ""),
             Event::RestartNeeded { .. } => (Warn, "restart_needed", "a restart changes these, a reload does not"),
@@ -227,7 +229,9 @@ impl Event {
             }
             Event::CoreRecovered { shard, stalled } => put(&[("core", shard), ("stalled_ms", &stalled.as_millis())]),
             Event::AcceptFailed { shard, error } => put(&[("core", shard), ("error", error)]),
-            Event::InternalFault { connection, message } => put(&[("connection", connection), ("panic", message)]),
+            Event::InternalFault { connection, message } => {
+                put(&[("connection", &Maybe(connection)), ("panic", message)]);
+            }
             Event::Panicked { thread, place, message } => {
                 put(&[("thread", thread), ("at", &Maybe(place)), ("panic", message)]);
             }
@@ -285,7 +289,7 @@ mod tests {
             Event::AcceptFailed { shard, error: text() },
             Event::AcceptRecovered { shard },
             Event::NoSendRing { shard },
-            Event::InternalFault { connection, message: "x" },
+            Event::InternalFault { connection: Some(connection), message: "x" },
             Event::Panicked { thread: text(), place: Some(text()), message: "x" },
             Event::Reloaded { changed: text() },
             Event::RestartNeeded { flags: text() },

@@ -20,6 +20,8 @@ pub enum Point {
     Deliver,
     /// These bytes are about to be written to a connection.
     Write,
+    /// An operator's notice is about to be queued for a connection.
+    Notice,
 }
 
 /// Panics or stalls if a fault is armed for `text` at `point`.

@@ -44,7 +44,7 @@ pub enum Counter {
     ReceiverWaits,
     /// Frames that waited for room in another core's mailbox.
     MailboxWaits,
-    /// Sessions ended by a bug of the server.
+    /// Sessions and operators' requests ended by a bug of the server.
     Faults,
     /// Times that the core made no progress for a while; the watchdog's thread counts them.
     Stalls,

@@ -77,7 +77,7 @@ impl Reloader {
         self.budget.set_bytes_max(limits.queues_bytes_total.saturating_add(self.histories));
         for core in cores {
             let (limits, motd) = (Arc::clone(limits), new.motd.clone());
-            core.handle().ask(Box::new(move |core| core.reload(limits, motd)));
+            core.handle().ask(move |core| core.reload(limits, motd));
         }
         // Whichever level shows more shows this.
         log.set_level(self.settings.args.log.max(new.args.log));

@@ -280,14 +280,14 @@ mod tests {
         let (reply, replies) = mpsc::channel();
         for n in 0..100 {
             let reply = reply.clone();
-            core.ask(Box::new(move |core| reply.send((n, core.id)).expect("the test waits")));
+            core.ask(move |core| reply.send((n, core.id)).expect("the test waits"));
         }
         for n in 0..100 {
             assert_eq!(replies.recv_timeout(PATIENCE), Ok((n, ShardId::new(0))));
         }
         running.drain("a test");
         running.wait().expect("no core fails");
-        core.ask(Box::new(move |_| reply.send((100, ShardId::new(0))).expect("the test waits")));
+        core.ask(move |_| reply.send((100, ShardId::new(0))).expect("the test waits"));
         assert_eq!(replies.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
     }
 
@@ -300,7 +300,7 @@ mod tests {
         running.reload(Ok(Settings::new(&args, 1, 24).expect("good flags")));
         let (told, heard) = mpsc::channel();
         let tell = move |core: &Rc<Core>| told.send(core.limits().connections_max).expect("the test waits");
-        running.cores[0].handle().ask(Box::new(tell));
+        running.cores[0].handle().ask(tell);
         assert_eq!(heard.recv_timeout(PATIENCE), Ok(1));
         assert!(running.status().is_some_and(|status| status.contains(", 1 connections, ")));
         let address = running.addresses()[0];

@@ -168,13 +168,13 @@ impl Driver {
                 Action::Publish(envelope) => self.publish(&envelope),
                 Action::Answer(owner, entered) => {
                     if let Some(core) = self.cores.get(owner.shard().index()) {
-                        core.ask(Box::new(move |core| cluster::entered(core, owner, entered)));
+                        core.ask(move |core| cluster::entered(core, owner, entered));
                     }
                 }
                 Action::Deliver(core, frame) => self.stuck.push_back((core, frame)),
                 Action::LogOutAll => {
                     self.uplink.end_epoch();
-                    self.cores.iter().for_each(|core| core.ask(Box::new(cluster::check)));
+                    self.cores.iter().for_each(|core| _ = core.ask(cluster::check));
                 }
                 Action::Log(event) => {
                     if let Event::ClusterReached { .. } = event {

@@ -222,9 +222,15 @@ impl Core {
 
     /// Ends a connection's session because of a panic that concerns no other.
     pub(crate) fn end_by_fault(&self, connection: &Connection, panic: &(dyn Any + Send)) {
-        self.metrics.add(Counter::Faults, 1);
-        self.log.emit(Event::InternalFault { connection: connection.name(), message: panics::text(panic) });
+        self.record_fault(Some(connection), panic);
         self.end(connection, CloseReason::InternalFault.into());
+    }
+
+    /// A panic has ended the session of this connection, or else an operator's request.
+    pub(crate) fn record_fault(&self, connection: Option<&Connection>, panic: &(dyn Any + Send)) {
+        self.metrics.add(Counter::Faults, 1);
+        let connection = connection.map(Connection::name);
+        self.log.emit(Event::InternalFault { connection, message: panics::text(panic) });
     }
 
     /// Gives up the output of a connection that ends.

@@ -12,6 +12,7 @@ use super::connection::Connection;
 use super::core::Core;
 use super::delivery::apply;
 use crate::close_reason::CloseReason;
+use crate::faults::{self, Point};
 use crate::limits::{SENDQ_OWN_BYTES, VISITED_AT_ONCE};
 use crate::policy::bans::{Ban, TooManyBans};
 pub use crate::policy::networks::Network;
@@ -162,6 +163,7 @@ pub fn notice(core: &Rc<Core>, slot: usize, text: &str) -> Option<(usize, usize)
         if !connection.is_served.get() || connection.queued_bytes() > SENDQ_OWN_BYTES {
             return 0;
         }
+        faults::at(Point::Notice, text.as_bytes());
         let line = core.with_shard(|shard| shard.server_line(connection.id, &line));
         apply::queue_own(core, connection, line.into_bytes());
         1

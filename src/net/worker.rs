@@ -55,8 +55,13 @@ pub enum CoreError {
     Panicked(&'static str),
 }
 
-/// Something for a core to do between its tasks. It must be short: it delays all connections of the core.
-pub type Request = Box<dyn FnOnce(&Rc<Core>) + Send>;
+/// Something for a core to do between its tasks.
+type Request = Box<dyn FnOnce(&Rc<Core>) + Send>;
+
+/// A request has panicked, and changed nothing that it has not finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a bug of the server ended the request (please report what the log says at event=internal_fault)")]
+pub struct RequestFault;
 
 /// Asks a core from any thread.
 #[derive(Debug, Clone)]
@@ -66,13 +71,35 @@ pub struct CoreHandle {
 }
 
 impl CoreHandle {
-    /// Has the core run `request` soon, after those asked before. A core that drains or has ended drops it, and with it
-    /// what it has captured, such as the sender of a reply.
-    pub fn ask(&self, request: Request) {
+    /// Has the core do `act` soon, after what was asked before, and returns where the reply comes. It must be short: it
+    /// delays all connections of the core. A core that drains or has ended drops it, and no reply comes.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Rc<Core>) -> T + Send + 'static,
+    ) -> Receiver<Result<T, RequestFault>> {
+        let (reply, replies) = mpsc::sync_channel(1);
+        let request: Request = Box::new(move |core| {
+            // The asker need not wait.
+            let _ = reply.send(guard(core, act));
+        });
         // It fails if the core takes no more, and drops the request.
         let _ = self.requests.send(request);
         self.remote_waker.wake();
+        replies
     }
+}
+
+/// Does `act`. A panic ends nothing else, unless it left state half changed that connections share.
+fn guard<T>(core: &Rc<Core>, act: impl FnOnce(&Rc<Core>) -> T) -> Result<T, RequestFault> {
+    std::panic::catch_unwind(AssertUnwindSafe(|| act(core))).map_err(|panic| {
+        if core.is_poisoned() {
+            std::panic::resume_unwind(panic);
+        }
+        core.record_fault(None, &*panic);
+        // What it has queued until then.
+        core.dirty.schedule_flush();
+        RequestFault
+    })
 }
 
 /// What other threads ask of a core.

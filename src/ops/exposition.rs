@@ -123,7 +123,7 @@ impl Collector for Source {
         let ages = self.health.progress_ages().map(|age| age.as_secs_f64());
         out.by_core("core_progress_age_seconds", "Time since a core was last seen to make progress", ages)?;
         out.counter("core_stalls", "Times that a core made no progress for 1 s", total(Counter::Stalls))?;
-        out.counter("faults", "Sessions ended by a bug of the server", total(Counter::Faults))?;
+        out.counter("faults", "Sessions and requests ended by a bug of the server", total(Counter::Faults))?;
         out.counter("log_lines_lost", "Lines of the log that were lost", gauges.log_lines_lost)?;
         if let Some(cluster) = gauges.cluster {
             out.cluster(cluster)?;

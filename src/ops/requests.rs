@@ -1,7 +1,8 @@
 //! What a request does: reads the counters, or asks each core in turn, a slice of its connections at a time.
 
 use std::rc::Rc;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -154,15 +155,11 @@ impl Handles {
 
 /// Has a core do `act`, and waits for what that returns.
 fn ask<T: Send + 'static>(core: &CoreHandle, act: impl FnOnce(&Rc<Core>) -> T + Send + 'static) -> Result<T, String> {
-    let (reply, replies) = mpsc::sync_channel(1);
-    core.ask(Box::new(move |core| {
-        // A client that no longer waits needs no reply.
-        let _ = reply.send(act(core));
-    }));
-    replies.recv_timeout(CORE_TIMEOUT).map_err(|error| match error {
-        mpsc::RecvTimeoutError::Disconnected => "the server is shutting down".to_owned(),
-        mpsc::RecvTimeoutError::Timeout => "a core does not answer".to_owned(),
-    })
+    match core.ask(act).recv_timeout(CORE_TIMEOUT) {
+        Ok(reply) => reply.map_err(|fault| fault.to_string()),
+        Err(RecvTimeoutError::Disconnected) => Err("the server is shutting down".to_owned()),
+        Err(RecvTimeoutError::Timeout) => Err("a core does not answer".to_owned()),
+    }
 }
 
 fn ban_row(ban: &operator::Banned) -> Value {

@@ -11,7 +11,7 @@ use clap::CommandFactory;
 use cowchat::cli::Cli;
 use serde_json::Value;
 
-use crate::support::{Scratch, Server, connect_from, cowchat, serve, wait_until};
+use crate::support::{Scratch, Server, connect_from, cores, cowchat, serve, wait_until};
 
 /// A server with a control socket.
 struct Controlled {
@@ -22,10 +22,16 @@ struct Controlled {
 
 impl Controlled {
     fn start() -> Controlled {
+        Controlled::with_faults("")
+    }
+
+    /// One with these faults armed.
+    fn with_faults(faults: &str) -> Controlled {
         let scratch = Scratch::new();
         let path = scratch.join("socket");
-        let server = Server::with(&["--control", path.to_str().expect("UTF-8")]);
-        Controlled { server, path, _scratch: scratch }
+        let mut command = serve(&["--cores", &cores(), "--control", path.to_str().expect("UTF-8")]);
+        command.env("COWCHAT_FAULTS", faults);
+        Controlled { server: Server::started(command), path, _scratch: scratch }
     }
 
     fn run(&self, args: &[&str]) -> Output {
@@ -213,6 +219,21 @@ fn a_notice_reaches_guests_and_sessions_of_all_cores() {
     assert!(told >= Some(2), "{told:?}");
     assert_eq!(session.read_line(), "* notice: back at 5");
     assert_eq!(guest.read_line(), "* notice: back at 5");
+}
+
+#[test]
+fn a_request_that_panics_ends_nothing_but_itself() {
+    let controlled = Controlled::with_faults("notice:boom");
+    let mut clients = [0, 1].map(|core| controlled.server.login_on(core, ["tux", "clefairy"][core]));
+    let said = complaint(&controlled.run(&["notice", "boom"]), 1);
+    assert!(said.contains("a bug of the server ended the request"), "{said}");
+    let fault = controlled.server.log_event("internal_fault", &[]);
+    assert!(!fault.text.contains("connection="), "{fault:?}");
+    assert_eq!(controlled.json(&["stats"])["faults"], 1);
+    assert!(controlled.json(&["notice", "moo"])["told"].as_u64() >= Some(2));
+    for client in &mut clients {
+        assert_eq!(client.read_line(), "* notice: moo");
+    }
 }
 
 #[test]
