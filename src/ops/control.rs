@@ -57,9 +57,10 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        // Its thread ends. If the file is gone already, that is as well.
-        let _ = shutdown(&self.listener, Shutdown::Both);
+        // First the file: once the listener is shut down, the next server may put its own there. If it is gone already,
+        // that is as well. Then the thread ends.
         let _ = std::fs::remove_file(&self.path);
+        let _ = shutdown(&self.listener, Shutdown::Both);
     }
 }
 

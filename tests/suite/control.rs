@@ -9,9 +9,10 @@ use std::process::Output;
 
 use clap::CommandFactory;
 use cowchat::cli::Cli;
+use rustix::fs::{FlockOperation, fcntl_lock};
 use serde_json::Value;
 
-use crate::support::{Scratch, Server, connect_from, cores, cowchat, serve, wait_until};
+use crate::support::{Guarded, Scratch, Server, connect_from, cores, cowchat, serve, wait_until};
 
 /// A server with a control socket.
 struct Controlled {
@@ -265,6 +266,28 @@ fn only_the_owner_may_connect_to_the_control_socket() {
     let controlled = Controlled::start();
     let mode = fs::metadata(&controlled.path).expect("a socket").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_server_waits_while_another_replaces_a_dead_socket() {
+    let scratch = Scratch::new();
+    let path = scratch.join("socket");
+    drop(UnixListener::bind(&path).expect("a free path"));
+    let lock = fs::File::create(scratch.join("socket.lock")).expect("a directory of the test's own");
+    fcntl_lock(&lock, FlockOperation::LockExclusive).expect("no other has it");
+    let mut second = Guarded::spawn(&mut serve(&["--control", path.to_str().expect("UTF-8")]));
+    let pid = second.pid().to_string();
+    // "1: -> POSIX  ADVISORY  WRITE 4711 ...", see proc(5).
+    let waits = |line: &str| line.contains("->") && line.split_whitespace().any(|word| word == pid);
+    wait_until(|| fs::read_to_string("/proc/locks").expect("Linux").lines().any(waits), "it does not wait");
+    fs::remove_file(&path).expect("the dead socket");
+    let _first = UnixListener::bind(&path).expect("a free path");
+    drop(lock);
+    let said = std::io::read_to_string(second.child.stderr.take().expect("piped")).expect("text");
+    assert!(said.contains("another server has it"), "{said}");
+    assert_eq!(second.wait(), Some(1));
+    UnixStream::connect(&path).expect("the first server's socket is still there");
+    assert_eq!(fs::read_dir(scratch.path()).expect("a directory").count(), 1, "the lock is gone");
 }
 
 #[test]
