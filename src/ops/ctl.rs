@@ -22,6 +22,8 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each text says it")]
 pub enum CtlError {
+    #[error("cannot connect to {0}: only the server's user and root may (try sudo)")]
+    Forbidden(String),
     #[error("cannot reach a server at {path}: {error} (start it with --control, and give ctl the same path)")]
     Unreachable { path: String, error: io::Error },
     #[error("the server gave no reply: {0}")]
@@ -61,8 +63,10 @@ pub fn run(args: &CtlArgs) -> Result<(), CtlError> {
 
 /// The server's reply, a line.
 fn ask(path: &Path, command: &ControlCommand) -> Result<String, CtlError> {
-    let mut server =
-        UnixStream::connect(path).map_err(|error| CtlError::Unreachable { path: path.display().to_string(), error })?;
+    let mut server = UnixStream::connect(path).map_err(|error| match (path.display().to_string(), error.kind()) {
+        (path, io::ErrorKind::PermissionDenied) => CtlError::Forbidden(path),
+        (path, _) => CtlError::Unreachable { path, error },
+    })?;
     let mut exchange = || -> io::Result<String> {
         server.set_read_timeout(Some(REPLY_TIMEOUT))?;
         server.set_write_timeout(Some(REPLY_TIMEOUT))?;

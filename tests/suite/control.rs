@@ -12,7 +12,7 @@ use cowchat::cli::Cli;
 use rustix::fs::{FlockOperation, fcntl_lock};
 use serde_json::Value;
 
-use crate::support::{Guarded, Scratch, Server, connect_from, cores, cowchat, serve, wait_until};
+use crate::support::{Guarded, Scratch, Server, connect_from, cores, cowchat, serve, wait_until, without_override};
 
 /// A server with a control socket.
 struct Controlled {
@@ -266,6 +266,17 @@ fn only_the_owner_may_connect_to_the_control_socket() {
     let controlled = Controlled::start();
     let mode = fs::metadata(&controlled.path).expect("a socket").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn ctl_without_rights_on_the_socket_says_so_in_a_line() {
+    let controlled = Controlled::start();
+    fs::set_permissions(&controlled.path, fs::Permissions::from_mode(0o000)).expect("the test's own file");
+    let mut command = cowchat();
+    command.arg("ctl").arg("--control").arg(&controlled.path).arg("who");
+    without_override(&mut command);
+    let said = complaint(&command.output().expect("the binary runs"), 1);
+    assert!(said.contains("only the server's user and root may"), "{said}");
 }
 
 #[test]

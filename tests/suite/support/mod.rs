@@ -20,7 +20,7 @@ pub use listener::Listener;
 pub use log_line::LogLine;
 pub use process::{
     Guarded, Scratch, at_a_terminal, bpf, confine, cores, cowchat, forbid, full_pipe, kib_of, restore_limit, serve,
-    set_soft_limit, under, without_terminal,
+    set_soft_limit, under, without_override, without_terminal,
 };
 pub use screen::Screen;
 pub use server::Server;
