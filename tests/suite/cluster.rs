@@ -1,8 +1,8 @@
 //! Several servers with one herd, on a NATS server of the test's own: promises C1 to C8 of tests/RELIABILITY.md.
 
 use std::fs;
-use std::io::Write;
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use crate::support::*;
@@ -83,6 +83,58 @@ impl Broker {
             });
         }
         nodes
+    }
+}
+
+/// Three NATS servers that keep three copies.
+struct Brokers {
+    processes: Vec<(String, Guarded)>,
+    ports: Vec<u16>,
+    _scratch: Scratch,
+}
+
+impl Brokers {
+    fn start() -> Brokers {
+        let scratch = Scratch::new();
+        // Each has to know the others' ports before it starts.
+        let held: Vec<_> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+        let ports: Vec<u16> = held.iter().map(|held| held.local_addr().expect("it is bound").port()).collect();
+        drop(held);
+        let (ports, routes) = ports.split_at(3);
+        let all = routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
+        let start = |n: usize| {
+            let name = format!("broker{n}");
+            let mut command = Command::new("nats-server");
+            command.args(["-js", "-a", "127.0.0.1", "-p", &ports[n].to_string(), "-n", &name, "-sd"]);
+            command.arg(scratch.join(&name)).args(["--cluster_name", "herd", "--routes", &all, "--cluster"]);
+            command.arg(format!("nats://127.0.0.1:{}", routes[n])).stderr(Stdio::null());
+            (name, Guarded::spawn(&mut command))
+        };
+        Brokers { processes: (0..3).map(start).collect(), ports: ports.to_vec(), _scratch: scratch }
+    }
+
+    fn node(&self, name: &str) -> Server {
+        let urls: Vec<_> = self.ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+        let flags = ["--cluster", &urls.join(","), "--node", name, "--cluster-replicas", "3", "--art", "off"];
+        let server = Server::with(&flags);
+        server.log_event("cluster_reached", &[("node", name)]);
+        server
+    }
+
+    /// The broker that leads the store.
+    fn leader(&self) -> usize {
+        let stream = TcpStream::connect(("127.0.0.1", self.ports[0])).expect("it listens");
+        let mut reader = BufReader::new(stream.try_clone().expect("a descriptor"));
+        let ask = b"CONNECT {\"verbose\":false}\r\nSUB here 1\r\nPUB $JS.API.STREAM.INFO.KV_cowchat here 0\r\n\r\n";
+        (&stream).write_all(ask).expect("it reads");
+        let mut line = String::new();
+        while !line.starts_with('{') {
+            line.clear();
+            reader.read_line(&mut line).expect("an answer");
+        }
+        let said: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        let leader = said["cluster"]["leader"].as_str().unwrap_or_else(|| panic!("no leader: {line}"));
+        self.processes.iter().position(|(name, _)| name == leader).expect("one of the three")
     }
 }
 
@@ -313,6 +365,25 @@ fn without_a_broker_users_of_one_server_go_on() {
     wait_until(|| late.ask("login cow") == "Logged in as cow", "the cluster stays out of reach");
     wait_until(|| tux.ask("say nemo hi again") == "Sent to nemo", "nemo stays out of reach");
     assert_eq!(far.read_line(), "tux says to you: hi again");
+}
+
+#[test]
+fn the_loss_of_the_leading_broker_ends_no_session() {
+    let brokers = Brokers::start();
+    let nodes = ["a", "b"].map(|name| brokers.node(name));
+    let (mut tux, mut far) = (nodes[0].login("tux"), nodes[1].login("nemo"));
+    expect_users(&mut tux, "nemo, tux");
+    let (_, leader) = &brokers.processes[brokers.leader()];
+    leader.signal("KILL");
+    let mut late = nodes[0].connect();
+    wait_until(|| late.ask("login kirby") == "Logged in as kirby", "no other leads");
+    // What was said while a server looked for another broker may be lost, and `Sent` says only that this server had one.
+    let mut other = nodes[1].connect();
+    wait_until(|| other.ask("login aya") == "Logged in as aya", "its server stays out of reach");
+    wait_until(|| tux.ask("say nemo hi") == "Sent to nemo", "nemo stays out of reach");
+    assert_eq!(far.read_line(), "tux says to you: hi");
+    expect_users(&mut far, "aya, kirby, nemo, tux");
+    assert!(nodes.iter().all(|node| node.log_events("cluster_lost", &[]).is_empty()));
 }
 
 #[test]
