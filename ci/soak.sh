@@ -25,6 +25,7 @@ readonly releases=100
 readonly talkers=64
 readonly numbers=10000
 readonly full_queues=1000
+readonly cluster_messages=100000
 readonly stalls=5
 readonly stall_messages=2000
 readonly cow_files=2000
@@ -168,10 +169,22 @@ whole_suite() {
     done
 }
 
+# C1 to C8, with many more messages, five times.
+cluster() {
+    local run
+    export PATH=$PATH:/usr/sbin # where Debian has nats-server
+    command -v nats-server >/dev/null || { echo 'install nats-server' >&2 && return 1; }
+    for ((run = 1; run <= 5; run++)); do
+        with COWCHAT_CLUSTER_MESSAGES="$cluster_messages" cargo_test --release --features cluster --test suite cluster:: ||
+            return 1
+    done
+}
+
 figures
 [ -z "$only" ] || exit 0
 soak "simulation, seeds of $steps steps" "$seeds" with COWCHAT_SIM_SEEDS="$seeds" COWCHAT_SIM_STEPS="$steps" \
     cargo_test --release --test simulation
+soak "several servers (C1 to C8), messages" "$cluster_messages" cluster
 soak "claims, schedules of each kind" "$schedules" with COWCHAT_CLAIMS_SCHEDULES="$schedules" \
     cargo_test --release -p claims
 soak "protocol properties, cases each" "$cases" properties
