@@ -72,7 +72,7 @@ wait_for "$scratch/out" 'listening on 127.0.0.1:'
 printf '\nflood-burst = 20\n' >>"$config"
 kill -HUP "$server"
 wait_for "$scratch/log" 'event=reloaded'
-cowchat ctl --control "$control" stats | grep -q '^connections' || fail "ctl shows no counters"
+cowchat ctl --control "$control" stats | grep -q '^connections_open' || fail "ctl shows no counters"
 kill -TERM "$server"
 wait "$server" || fail "the server ends with exit code $?"
 server=

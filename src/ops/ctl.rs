@@ -91,7 +91,13 @@ fn table(value: &Value) -> String {
         other => other.to_string(),
     };
     let rows: Vec<Vec<String>> = match value {
-        Value::Object(members) => members.iter().map(|(name, value)| vec![name.clone(), cell(value)]).collect(),
+        Value::Object(members) => {
+            let rows = members.iter().flat_map(|(name, value)| match value {
+                Value::Object(parts) => parts.iter().map(|(part, value)| (format!("{name}.{part}"), value)).collect(),
+                value => vec![(name.clone(), value)],
+            });
+            rows.map(|(name, value)| vec![name, cell(value)]).collect()
+        }
         Value::Array(objects) => {
             let objects = || objects.iter().filter_map(Value::as_object);
             let heading = objects().next().map(|first| first.keys().cloned().collect());
@@ -116,6 +122,7 @@ mod tests {
     #[test]
     fn a_table_is_aligned() {
         assert_eq!(table(&json!({ "a": 1, "long": null })), "a     1\nlong  -\n");
+        assert_eq!(table(&json!({ "n": { "a": 1, "b": 2 }, "none": {} })), "n.a  1\nn.b  2\n");
         let rows = json!([{ "cow": "tux", "n": 1 }, { "cow": "turtle", "n": 20 }]);
         assert_eq!(table(&rows), "cow     n\ntux     1\nturtle  20\n");
         assert_eq!(table(&json!([])), "");

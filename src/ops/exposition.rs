@@ -73,7 +73,7 @@ impl Exposition {
 }
 
 /// A close reason of a connection that was never let in.
-fn is_refusal(reason: CloseReason) -> bool {
+pub(super) fn is_refusal(reason: CloseReason) -> bool {
     matches!(reason, CloseReason::ServerFull | CloseReason::AddressFull | CloseReason::AddressBanned)
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::exposition::is_refusal;
 use crate::cli::ControlCommand;
 use crate::close_reason::CloseReason;
 use crate::events::Event;
@@ -21,16 +22,19 @@ use crate::protocol::text::sanitize;
 /// How long a core may take for one slice.
 const CORE_TIMEOUT: Duration = Duration::from_secs(5);
 
-const COUNTERS: [(&str, Counter); 9] = [
-    ("accepted", Counter::Accepted),
-    ("closed", Counter::Closed),
-    ("lines", Counter::Lines),
-    ("lines_too_soon", Counter::LinesTooSoon),
-    ("says", Counter::Says),
-    ("yields", Counter::Yields),
-    ("deliveries", Counter::Deliveries),
-    ("faults", Counter::Faults),
-    ("stalls", Counter::Stalls),
+/// By the names of their metrics (`exposition`), without `cowchat_`.
+const COUNTERS: [(&str, Counter); 11] = [
+    ("connections_accepted_total", Counter::Accepted),
+    ("accept_failures_total", Counter::AcceptFailures),
+    ("lines_total", Counter::Lines),
+    ("lines_too_soon_total", Counter::LinesTooSoon),
+    ("says_total", Counter::Says),
+    ("yields_total", Counter::Yields),
+    ("deliveries_total", Counter::Deliveries),
+    ("written_bytes_total", Counter::BytesWritten),
+    ("stale_frames_total", Counter::StaleFrames),
+    ("core_stalls_total", Counter::Stalls),
+    ("faults_total", Counter::Faults),
 ];
 
 /// The ways to a server that requests take.
@@ -123,13 +127,18 @@ impl Handles {
 
     fn stats(&self) -> Result<Value, String> {
         let mut stats = Map::new();
-        stats.insert("connections".to_owned(), self.metrics.open().into());
+        stats.insert("connections_open".to_owned(), self.metrics.open().into());
         let (cows_taken, cows) = self.of_first(operator::cows)?;
         stats.insert("cows_taken".to_owned(), cows_taken.into());
         stats.insert("cows".to_owned(), cows.into());
         stats.extend(COUNTERS.map(|(key, counter)| (key.to_owned(), self.metrics.total(counter).into())));
-        let ended = CloseReason::ALL.map(|reason| (format!("closed_{}", reason.key()), self.metrics.ended(reason)));
-        stats.extend(ended.into_iter().filter(|(_, count)| *count > 0).map(|(key, count)| (key, count.into())));
+        stats.insert("log_lines_lost_total".to_owned(), self.log.lines_lost().into());
+        for (key, refused) in [("connections_refused_total", true), ("connections_ended_total", false)] {
+            let reasons = CloseReason::ALL.into_iter().filter(|&reason| is_refusal(reason) == refused);
+            let counts =
+                reasons.map(|reason| (reason.key(), self.metrics.ended(reason))).filter(|(_, count)| *count > 0);
+            stats.insert(key.to_owned(), counts.map(|(key, count)| (key.to_owned(), Value::from(count))).collect());
+        }
         Ok(Value::Object(stats))
     }
 

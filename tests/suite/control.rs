@@ -71,10 +71,21 @@ fn stats_are_the_sums_over_all_cores() {
     let stats = controlled.json(&["stats"]);
     assert_eq!(stats["cows_taken"], 2, "{stats}");
     assert_eq!(stats["cows"], 24, "{stats}");
-    assert!(stats["lines"].as_u64() >= Some(3), "{stats}");
-    assert!(stats["connections"].as_u64() >= Some(2), "{stats}");
+    assert!(stats["lines_total"].as_u64() >= Some(3), "{stats}");
+    assert!(stats["connections_open"].as_u64() >= Some(2), "{stats}");
     let table = controlled.ctl(&["stats"]);
     assert!(table.lines().any(|line| line.starts_with("cows_taken ") && line.ends_with("  2")), "{table}");
+}
+
+#[test]
+fn stats_have_the_names_of_the_metrics() {
+    let controlled = Controlled::start();
+    controlled.server.login("tux").quit();
+    wait_until(|| controlled.ctl(&["stats"]).contains("\nconnections_ended_total.quit  1\n"), "no quit is counted");
+    let page = include_str!("../../docs/OPERATING.md");
+    for (name, _) in controlled.json(&["stats"]).as_object().expect("names") {
+        assert!(page.contains(&format!("\n| `cowchat_{name}` |")), "{name} is no metric of OPERATING");
+    }
 }
 
 #[test]
@@ -230,7 +241,7 @@ fn a_request_that_panics_ends_nothing_but_itself() {
     assert!(said.contains("a bug of the server ended the request"), "{said}");
     let fault = controlled.server.log_event("internal_fault", &[]);
     assert!(!fault.text.contains("connection="), "{fault:?}");
-    assert_eq!(controlled.json(&["stats"])["faults"], 1);
+    assert_eq!(controlled.json(&["stats"])["faults_total"], 1);
     assert!(controlled.json(&["notice", "moo"])["told"].as_u64() >= Some(2));
     for client in &mut clients {
         assert_eq!(client.read_line(), "* notice: moo");
