@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::termios::tcgetwinsize;
 use serde_json::Value;
 
 use crate::cli::{ControlCommand, CtlArgs};
@@ -14,9 +15,6 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Between two rounds of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Clears the terminal, and begins at its top.
-const CLEAR: &str = "\x1b[H\x1b[2J";
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
@@ -48,9 +46,13 @@ pub fn run(args: &CtlArgs) -> Result<(), CtlError> {
             (false, Value::String(_)) => String::new(),
             (false, _) => table(&value["ok"]),
         };
-        let clear = if watches && !args.json { CLEAR } else { "" };
+        let text = if watches && !args.json { frame(&text, window()) } else { text };
         let mut stdout = io::stdout().lock();
-        write!(stdout, "{clear}{text}").and_then(|()| stdout.flush()).map_err(CtlError::Stdout)?;
+        match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
+            // `head` has seen enough.
+            Err(error) if watches && error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written.map_err(CtlError::Stdout)?,
+        }
         if let Value::String(error) = &value["error"] {
             return Err(CtlError::Refused(error.clone()));
         }
@@ -59,6 +61,30 @@ pub fn run(args: &CtlArgs) -> Result<(), CtlError> {
         }
         std::thread::park_timeout(WATCH_INTERVAL);
     }
+}
+
+/// Rows and columns of the terminal at stdout, if it is one; 0 if unknown.
+fn window() -> Option<(usize, usize)> {
+    let size = tcgetwinsize(io::stdout()).ok()?;
+    Some((size.ws_row.into(), size.ws_col.into()))
+}
+
+/// One round of `--watch`: over the last one, as much as fits the window; without a window, below it.
+fn frame(text: &str, window: Option<(usize, usize)>) -> String {
+    let Some((rows, columns)) = window else { return format!("{text}\n") };
+    let mut lines: Vec<&str> = text.lines().collect();
+    let all = lines.len();
+    // The last row is for the cursor.
+    let fit = if rows == 0 { all } else { rows.saturating_sub(1) };
+    let more = format!("... {} more lines", all.saturating_sub(fit) + 1);
+    if all > fit {
+        lines.truncate(fit.saturating_sub(1));
+        lines.push(&more);
+    }
+    let columns = if columns == 0 { usize::MAX } else { columns };
+    // Each line clears its own rest, and the end what is below: nothing flickers.
+    let clipped = lines.iter().map(|line| line.chars().take(columns).chain("\x1b[K\r\n".chars()).collect::<String>());
+    format!("\x1b[H{}\x1b[J", clipped.collect::<String>())
 }
 
 /// The server's reply, a line.
@@ -118,6 +144,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_frame_fits_its_window() {
+        let text = "abcdef\nghi\njkl\n";
+        assert_eq!(frame(text, Some((4, 4))), "\x1b[Habcd\x1b[K\r\nghi\x1b[K\r\njkl\x1b[K\r\n\x1b[J");
+        assert_eq!(frame(text, Some((3, 9))), "\x1b[Habcdef\x1b[K\r\n... 2 mor\x1b[K\r\n\x1b[J");
+        assert_eq!(frame(text, Some((9, 0))), format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\r\n")));
+        assert_eq!(frame(text, None), format!("{text}\n"));
+    }
 
     #[test]
     fn a_table_is_aligned() {
