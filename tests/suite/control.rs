@@ -249,6 +249,14 @@ fn a_request_that_panics_ends_nothing_but_itself() {
 }
 
 #[test]
+fn a_request_that_leaves_the_roster_half_changed_ends_all() {
+    let mut controlled = Controlled::with_faults("leave");
+    let _tux = controlled.server.login("tux");
+    complaint(&controlled.run(&["kick", "tux"]), 1);
+    assert_eq!(controlled.server.wait().code(), Some(1));
+}
+
+#[test]
 fn a_drain_ends_the_server_and_removes_the_socket() {
     let Controlled { mut server, path, _scratch } = Controlled::start();
     let mut client = server.login("tux");
