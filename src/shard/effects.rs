@@ -37,8 +37,8 @@ pub enum Forward {
     Nowhere,
     /// To the core of one receiver.
     To(ShardId, Frame),
-    /// To each other core.
-    ToOthers(Frame),
+    /// To each other core, but not to this one.
+    ToOthers(Frame, Option<ShardId>),
 }
 
 /// What one core tells another: references to messages, addressed to claims.

@@ -220,12 +220,15 @@ impl<'s> Execution<'s> {
     fn yield_to_all<'a>(&mut self, text: &str) -> Result<Reply<'a>, Refusal<'a>> {
         let (author, sender) = self.sender()?;
         let mut others = self.context.directory.claimed().saturating_sub(1);
+        let mut left_out = None;
         if let Some(cluster) = &self.context.cluster {
+            let remote = self.context.directory.claimed_by(cluster.shard());
             match cluster.reach() {
-                Reach::Open => {}
+                // Other servers need it only for their users and their histories.
+                Reach::Open => left_out = (remote == 0 && !self.history.is_on()).then(|| cluster.shard()),
                 Reach::Full => return Err(Refusal::ClusterTooSlow),
                 // Those here hear it.
-                Reach::Gone => others = others.saturating_sub(self.context.directory.claimed_by(cluster.shard())),
+                Reach::Gone => others = others.saturating_sub(remote),
             }
         }
         self.metrics.add(Counter::Yields, 1);
@@ -237,7 +240,7 @@ impl<'s> Execution<'s> {
         let message = self.message(sender, text, false, is_wanted);
         self.effects.message_bytes = message.bytes_at_most(self.context.drawing());
         let frame = Frame::Yield { message, author };
-        self.effects.forward = Forward::ToOthers(frame.clone());
+        self.effects.forward = Forward::ToOthers(frame.clone(), left_out);
         self.effects.local = Some(frame);
         self.effects.receivers = others;
         Ok(Reply::SentToCows(others))

@@ -321,9 +321,9 @@ impl World {
                 self.tally.remote_says += 1;
                 self.servers[n].frames.push_back(frame);
             }
-            Forward::ToOthers(frame) => {
+            Forward::ToOthers(frame, left_out) => {
                 self.tally.yields += 1;
-                self.servers[n].frames.push_back(frame);
+                self.servers[n].frames.extend(left_out.is_none().then_some(frame));
             }
         }
         if let Some(frame) = effects.local {

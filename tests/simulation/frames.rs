@@ -53,7 +53,7 @@ impl World {
         let forwards = match std::mem::replace(&mut effects.forward, Forward::Nowhere) {
             Forward::Nowhere => VecDeque::new(),
             Forward::To(shard, frame) => VecDeque::from([(shard.index(), frame)]),
-            Forward::ToOthers(frame) => others.map(|core| (core, frame.clone())).collect(),
+            Forward::ToOthers(frame, _) => others.map(|core| (core, frame.clone())).collect(),
         };
         self.connection(place).waiting = Some(Waiting { forwards, effects, sends });
         self.go_on(place);

@@ -70,7 +70,10 @@ fn frames(core: &Core, forward: Forward, receiver: Option<CowId>) -> impl Iterat
             }
             (Some((shard, frame)), None)
         }
-        Forward::ToOthers(frame) => (None, Some(core.mesh.others().map(move |shard| (shard, frame.clone())))),
+        Forward::ToOthers(frame, left_out) => {
+            let others = core.mesh.others().filter(move |shard| Some(*shard) != left_out);
+            (None, Some(others.map(move |shard| (shard, frame.clone()))))
+        }
     };
     one.into_iter().chain(others.into_iter().flatten())
 }
