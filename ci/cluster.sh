@@ -10,9 +10,10 @@ if ! command -v nats-server >/dev/null && [ "$(id -u)" -eq 0 ] && command -v apt
     export DEBIAN_FRONTEND=noninteractive
     apt-get -q update || true
     # It must not start as a service: each test has one of its own.
-    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d
+    policy=/usr/sbin/policy-rc.d
+    [ -e "$policy" ] && policy= || { printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"; }
     apt-get -q install -y --no-install-recommends nats-server || true
-    rm -f /usr/sbin/policy-rc.d
+    [ -z "$policy" ] || rm "$policy"
 fi
 command -v nats-server >/dev/null || { echo 'not done: install nats-server' && exit 77; }
 

@@ -29,7 +29,7 @@
 //! | folder, file | what it is | imports |
 //! |---|---|---|
 //! | `main.rs`, [`cli`] | the command line; errors to exit codes | `boot`, `client` |
-//! | [`ops`] | what an operator asks of a server that runs: the control socket, `cowchat ctl` | `net`, `metrics`, `cli` |
+//! | [`ops`] | what an operator asks of a server that runs: the control socket, `cowchat ctl`, metrics over HTTP | `net`, `metrics`, `cli` |
 //! | [`boot`] | what happens around the cores: configuration, start, signals, watchdog, the service manager, cow files | `net` and all below |
 //! | [`net`] | chat over sockets: `accept`, [`net::connection`] (one task each), [`net::delivery`] (between cores, and to sockets), `slow_consumers`, `housekeeping`, `drain` | `runtime`, `policy`, `shard`, `metrics`, `events`, `log` |
 //! | [`runtime`] | one core's event loop, and nothing of chat: executor, reactor, timers, wake-ups, sockets; the only folder that knows glommio | |
@@ -40,7 +40,6 @@
 //! | [`bridge`] | the other servers of a cluster, over NATS: one more end of the mesh (feature `cluster`) | `cluster`, `net`, `shard` |
 //! | [`cluster`] | pure: what a server makes of the other servers | `shard`, `directory`, `cows`, `events` |
 //! | [`directory`] | pure: which connection owns which cow | `cows`, `ids` |
-//! | [`ops`] | what an operator reads while it runs: metrics over HTTP | `metrics`, `close_reason`, `ids` |
 //! | [`events`], [`log`], [`metrics`] | what is told to the operator, the thread that writes it, counters | `close_reason`, `ids` |
 //! | [`close_reason`], [`ids`] | why a connection ended; how cores and connections are called | `protocol` |
 //! | [`panics`], [`allocator`], [`last_words`] | what a panic, a failed allocation and the end of the process say | |

@@ -75,10 +75,6 @@ pub const WRITE_SLICES_MAX: usize = 64;
 /// line in colour.
 pub const MAILBOX_FRAMES: usize = 4096;
 
-/// Frames for other servers that may wait, before more are refused. Half of a mailbox: cores that refuse from then on never
-/// fill the rest.
-pub const CLUSTER_FRAMES: usize = MAILBOX_FRAMES / 2;
-
 /// How long a node holds its lease without renewing it, and how often it renews. Six times in a lease: a broker may be away
 /// for most of it.
 pub const CLUSTER_TTL: Duration = Duration::from_secs(30);
@@ -93,14 +89,16 @@ pub const CLUSTER_RENEW_MIN: Duration = Duration::from_millis(100);
 /// The part of a lease that a node does without: clocks of two machines run apart by far less.
 pub const CLUSTER_TTL_MARGIN_PART: u32 = 10;
 
-/// How long a login waits for the cluster. The promise is 2 s, and the answer takes a moment.
+/// How long a login waits for the cluster at most. The promise is 2 s, and a reply takes a moment.
 pub const CLUSTER_LOGIN_WAIT: Duration = Duration::from_millis(1800);
 
 /// How long a start waits until the server has joined its cluster.
 pub const CLUSTER_JOIN_WAIT: Duration = Duration::from_secs(2);
 
-/// How long a drained server takes at most to leave its cluster.
+/// How long a drained server takes at most to leave its cluster, and has at least, however late it is.
 pub const CLUSTER_LEAVE_MAX: Duration = Duration::from_secs(2);
+/// See [`CLUSTER_LEAVE_MAX`].
+pub const CLUSTER_LEAVE_MIN: Duration = Duration::from_millis(500);
 
 /// After what time a failed request to the cluster's store is made again.
 pub const CLUSTER_RETRY: Duration = Duration::from_millis(500);
@@ -115,6 +113,12 @@ pub const CLUSTER_TEXT_BYTES_MAX: usize = 3 * 64 * 1024;
 
 /// How often it is logged at most how many messages of a node are lost.
 pub const CLUSTER_MISSED_TOLD: Duration = Duration::from_secs(1);
+
+/// Frames that wait for a core whose mailbox is full, before nothing more is taken from the broker.
+pub const CLUSTER_STUCK_FRAMES: usize = MAILBOX_FRAMES;
+
+/// Messages that the client of the broker keeps for a bridge that takes none; the rest is lost, and counted.
+pub const CLUSTER_UNREAD_MESSAGES: usize = 8192;
 
 /// Instances without a lease that are remembered, so that their late messages are dropped.
 pub const CLUSTER_GONE_KEPT: usize = 256;

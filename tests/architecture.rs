@@ -20,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("lib", &[]),
     ("boot", &["bridge", "cli", "cluster", "close_reason", "cows", "directory", "events", "ids", "last_words", "log", "metrics", "net",
                "ops", "panics", "policy", "protocol", "runtime", "shard"]),
-    ("bridge", &["cluster", "cows", "directory", "events", "ids", "log", "net", "shard"]),
+    ("bridge", &["cluster", "cows", "directory", "events", "ids", "log", "net", "panics", "shard"]),
     ("cluster", &["cows", "directory", "events", "ids", "protocol", "shard"]),
     ("ops", &["cli", "close_reason", "cluster", "events", "ids", "log", "metrics", "net", "protocol"]),
     ("cli", &["cows", "events", "log", "policy", "protocol"]),

@@ -17,6 +17,7 @@ pub mod invocation;
 mod machine;
 mod machine_error;
 mod notify;
+mod place;
 mod reload;
 mod running;
 pub mod server;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Instant;
 
-use super::config::{Config, ConfigError};
+use super::config::ConfigError;
 use super::machine;
 use super::notify::ServiceManager;
+use super::place::Place;
 use super::reload::{Read, Reloader};
 use super::watchdog::{CoreHealth, Watchdog};
 #[cfg(feature = "cluster")]
@@ -20,14 +21,13 @@ use crate::events::Event;
 use crate::ids::ShardId;
 use crate::limits::WATCH_INTERVAL;
 #[cfg(feature = "cluster")]
-use crate::limits::{CLUSTER_JOIN_WAIT, CLUSTER_LEAVE_MAX};
+use crate::limits::{CLUSTER_JOIN_WAIT, CLUSTER_LEAVE_MAX, CLUSTER_LEAVE_MIN};
 use crate::log::Log;
 use crate::metrics::{CoreMetrics, Counter, Metrics};
 use crate::net::worker::{CoreError, CoreThread, Report};
 use crate::ops::control::Control;
 use crate::ops::health::Health;
 use crate::ops::{ControlError, Handles};
-use crate::policy::limits::Limits;
 #[cfg(feature = "cluster")]
 use crate::shard::ShardContext;
 
@@ -46,6 +46,9 @@ pub enum ServerError {
     Control(#[from] ControlError),
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
+    /// Other servers take its cows soon.
+    #[error("the bridge to the cluster: {0}")]
+    Bridge(String),
     /// The server ends with its core, whose users cannot be reached any more.
     #[error("core {shard} {error}")]
     Core { shard: ShardId, error: CoreError },
@@ -185,6 +188,8 @@ impl Running {
             match self.waking.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(Wake::Bridge(BridgeReport::Joined)) | Err(_) => break,
                 Ok(Wake::Bridge(BridgeReport::Refused(reason))) => return Err(ConfigError::Cluster(reason).into()),
+                #[cfg(feature = "cluster")]
+                Ok(Wake::Bridge(BridgeReport::Failed(error))) => return Err(ServerError::Bridge(error)),
                 Ok(Wake::Core(Report::Ended(shard, result))) => return Err(ended_early(shard, result)),
                 Ok(Wake::Drain(cause)) => self.cause = Some(cause),
                 Ok(Wake::Reload) => self.reloader.is_asked = true,
@@ -207,6 +212,8 @@ impl Running {
                 Ok(Wake::Reread(read)) => self.reload(*read),
                 #[cfg(feature = "cluster")]
                 Ok(Wake::Bridge(BridgeReport::Refused(reason))) => return Err(ConfigError::Cluster(reason).into()),
+                #[cfg(feature = "cluster")]
+                Ok(Wake::Bridge(BridgeReport::Failed(error))) => return Err(ServerError::Bridge(error)),
                 #[cfg(feature = "cluster")]
                 Ok(Wake::Bridge(BridgeReport::Joined)) => {}
                 Ok(Wake::Core(Report::Ready)) | Err(_) => {}
@@ -281,17 +288,25 @@ impl Running {
                     if connections > 0 {
                         self.log.emit(Event::DrainTimedOut { connections });
                     }
+                    self.leave(deadline);
                     return Ok(());
                 }
             }
         }
         self.cores.drain(..).for_each(CoreThread::join);
+        self.leave(deadline);
+        Ok(())
+    }
+
+    /// Leaves the cluster, if the server is part of one.
+    #[cfg_attr(not(feature = "cluster"), expect(unused_variables, clippy::unused_self, reason = "there is no cluster"))]
+    fn leave(&self, deadline: Instant) {
         #[cfg(feature = "cluster")]
         if let Some(bridge) = &self.bridge {
-            // Its lease ends by itself.
-            let _ = bridge.leave(deadline.saturating_duration_since(Instant::now()).min(CLUSTER_LEAVE_MAX));
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Otherwise its lease ends by itself.
+            let _ = bridge.leave(left.clamp(CLUSTER_LEAVE_MIN, CLUSTER_LEAVE_MAX));
         }
-        Ok(())
     }
 
     /// Logs what the server has done, and before it any mishaps.
@@ -310,24 +325,6 @@ impl Running {
             stale: total(Counter::StaleFrames),
             ended: CloseReason::ALL.into_iter().filter_map(count).collect(),
         });
-    }
-}
-
-/// Where a server listens, and with how many cows.
-#[derive(Debug)]
-pub(super) struct Place(String);
-
-impl Place {
-    pub(super) fn new(address: SocketAddr, config: &Config) -> Self {
-        let (cores, cows, of_each) = (config.cores.pins.len(), config.herd.len(), config.herd.size());
-        let plural = if cores == 1 { "" } else { "s" };
-        Place(format!("listening on {address} ({cores} core{plural}, {cows} cows, {of_each} of each"))
-    }
-
-    /// The status of a server with these limits.
-    pub(super) fn status(&self, limits: &Limits) -> String {
-        let Limits { connections_max, connections_per_address, .. } = limits;
-        format!("{}, {connections_max} connections, {connections_per_address} of an address)", self.0)
     }
 }
 

@@ -12,9 +12,10 @@ use std::time::{Instant, SystemTime};
 use super::config::{Config, ConfigError};
 use super::doctor::Check;
 use super::notify::ServiceManager;
+use super::place::Place;
 use super::reload::Reloader;
+use super::running::Wake;
 pub use super::running::{Drainer, Running, ServerError};
-use super::running::{Place, Wake};
 #[cfg(feature = "cluster")]
 use crate::bridge::thread::Bridge;
 use crate::cluster::figures::Figures;

@@ -13,7 +13,6 @@ use std::sync::mpsc::Receiver;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use async_nats::jetstream::kv::Entry;
 use async_nats::{ConnectOptions, Message, Subscriber};
 use futures_lite::StreamExt;
 use tokio::io::unix::AsyncFd;
@@ -21,24 +20,24 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::BridgeReport;
 use super::requests::{Requests, Told};
-use super::store::{self, Opened};
+use super::store;
 use super::uplink::{Asked, Uplink, now};
 use crate::cluster::envelope::Envelope;
 use crate::cluster::node::{Action, Node};
-use crate::cluster::records::{Key, Value};
 use crate::events::Event;
 use crate::ids::ShardId;
+use crate::limits::CLUSTER_STUCK_FRAMES;
 use crate::log::Log;
 use crate::net::cluster;
 use crate::net::delivery::mesh::{Inbox, Mesh};
 use crate::net::worker::CoreHandle;
-use crate::shard::Frame;
+use crate::shard::{Frame, Presence};
 
 /// How often the node is told the time.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Messages that are published, or taken in, before anything else is done.
-const TURN: usize = 64;
+const TURN: u64 = 64;
 
 pub(super) type Publishing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -55,13 +54,21 @@ pub(super) struct Driver {
     pub(super) subscriber: Option<Subscriber>,
     /// Counts attempts to open the store; the watch of an earlier one is void.
     pub(super) setting_up: u64,
-    /// For cores whose mailboxes are full.
-    pub(super) stuck: VecDeque<(ShardId, Frame)>,
+    /// By core: frames for which its mailbox has no room.
+    pub(super) stuck: Vec<VecDeque<Frame>>,
+    /// By core: who has come and gone, which waits behind those.
+    pub(super) pending: Vec<Option<Presence>>,
+    /// What cores have asked, each with how many frames come before it.
+    pub(super) waiting: VecDeque<(u64, Asked)>,
+    /// Frames taken from the mailbox.
+    pub(super) taken: u64,
     /// What the client has no room for.
     pub(super) publishing: Option<Publishing>,
     /// Cores that have sent their end frame.
     pub(super) ended: usize,
     pub(super) is_leaving: bool,
+    /// What was last logged of the way to the broker.
+    pub(super) told_error: Option<String>,
 }
 
 impl Driver {
@@ -87,7 +94,7 @@ impl Driver {
                 guard = event.readable() => guard?.clear_ready(),
                 () = ready(()), if !is_idle => {}
                 Some(what) = told.recv() => self.on_told(what),
-                message = next(&mut self.subscriber), if self.stuck.is_empty() => self.on_message(&message),
+                message = next(&mut self.subscriber), if self.has_room() => self.on_message(&message),
                 () = published(&mut self.publishing) => self.publishing = None,
                 _ = tick.tick() => self.node.on_tick(now()),
             }
@@ -104,6 +111,8 @@ impl Driver {
                 async_nats::Event::Disconnected => {
                     Some(Told::Disconnected("the connection to the broker ended".to_owned()))
                 }
+                async_nats::Event::ClientError(error) => Some(Told::Failed(error.to_string())),
+                async_nats::Event::ServerError(error) => Some(Told::Failed(error.to_string())),
                 _ => None,
             };
             // The loop has ended.
@@ -121,17 +130,13 @@ impl Driver {
 
     /// Takes some of what cores ask and send, and acts; `false` if there may be more.
     fn take_turn(&mut self) -> bool {
-        while let Ok(asked) = self.asked.try_recv() {
-            match asked {
-                Asked::Enter(cow, owner) => self.node.enter(cow, owner, now()),
-                Asked::Release(cow, owner) => self.node.release(cow, owner, now()),
-                Asked::Leave => self.is_leaving = true,
-            }
-        }
-        let mut taken = 0;
-        while taken < TURN && self.publishing.is_none() {
+        // What a user has said before it left goes first.
+        let behind = self.taken + self.inbox.len() as u64;
+        self.waiting.extend(self.asked.try_iter().map(|asked| (behind, asked)));
+        let turn_ends = self.taken + TURN;
+        while self.taken < turn_ends && self.can_publish() {
             let Ok(frame) = self.inbox.try_recv() else { break };
-            taken += 1;
+            self.taken += 1;
             if let Frame::End = frame {
                 self.ended += 1;
                 self.node.stop_entering();
@@ -140,20 +145,36 @@ impl Driver {
             }
             self.act();
         }
-        if taken > 0 {
-            self.mesh.announce_room();
+        while self.waiting.front().is_some_and(|(behind, _)| *behind <= self.taken) {
+            let Some((_, asked)) = self.waiting.pop_front() else { break };
+            match asked {
+                Asked::Enter(cow, owner) => self.node.enter(cow, owner, now()),
+                Asked::Release(cow, owner) => self.node.release(cow, owner, now()),
+                Asked::Leave => self.is_leaving = true,
+            }
         }
-        if self.ended == self.cores.len() && self.publishing.is_none() {
+        self.mesh.announce_room();
+        if self.ended == self.cores.len() && self.can_publish() {
             self.ended = 0;
-            let ends = (0..self.cores.len()).map(|core| (ShardId::new(core), Frame::End));
-            self.stuck.extend(ends);
+            self.stuck.iter_mut().for_each(|stuck| stuck.push_back(Frame::End));
         }
         if self.is_leaving {
-            self.node.leave(false);
+            self.node.leave(now());
         }
         self.act();
         self.send_stuck();
-        taken < TURN
+        self.uplink.set(self.node.figures(now()), self.node.lost_at());
+        self.taken < turn_ends
+    }
+
+    /// Whether the client has room for a message, or there is no way for one.
+    fn can_publish(&self) -> bool {
+        self.publishing.is_none() || !self.node.is_in_reach(now())
+    }
+
+    /// Whether no core is so far behind that messages have to wait in the client.
+    fn has_room(&self) -> bool {
+        self.stuck.iter().all(|stuck| stuck.len() < CLUSTER_STUCK_FRAMES)
     }
 
     /// Does what the node has decided.
@@ -167,17 +188,20 @@ impl Driver {
                 Action::Read(key) => self.requests.read(key, self.node.herd()),
                 Action::Publish(envelope) => self.publish(&envelope),
                 Action::Answer(owner, entered) => {
-                    if let Some(core) = self.cores.get(owner.shard().index()) {
-                        core.ask(move |core| cluster::entered(core, owner, entered));
-                    }
+                    self.stuck[owner.shard().index()].push_back(Frame::Entered(owner, entered));
                 }
-                Action::Deliver(core, frame) => self.stuck.push_back((core, frame)),
+                Action::Deliver(core, Frame::Presence(change)) => {
+                    let pending = &mut self.pending[core.index()];
+                    *pending = Some(pending.take().map_or(change, |pending| pending.and(change)));
+                }
+                Action::Deliver(core, frame) => self.stuck[core.index()].push_back(frame),
                 Action::LogOutAll => {
                     self.uplink.end_epoch();
                     self.cores.iter().for_each(|core| _ = core.ask(cluster::check));
                 }
                 Action::Log(event) => {
                     if let Event::ClusterReached { .. } = event {
+                        self.told_error = None;
                         (self.report)(BridgeReport::Joined);
                     }
                     self.log.emit(event);
@@ -185,14 +209,23 @@ impl Driver {
                 Action::Refuse(reason) => (self.report)(BridgeReport::Refused(reason)),
             }
         }
-        self.uplink.set(self.node.figures(now()), self.node.lost_at());
     }
 
+    /// Hands each core what waits for it and has room.
     fn send_stuck(&mut self) {
-        while let Some((core, frame)) = self.stuck.pop_front() {
-            if let Err(frame) = self.mesh.forward_or_want_room(core, frame) {
-                self.stuck.push_front((core, frame));
-                return;
+        for (core, (stuck, pending)) in self.stuck.iter_mut().zip(&mut self.pending).enumerate() {
+            let core = ShardId::new(core);
+            while let Some(frame) = stuck.pop_front() {
+                if let Err(frame) = self.mesh.forward_or_want_room(core, frame) {
+                    stuck.push_front(frame);
+                    break;
+                }
+            }
+            if stuck.is_empty()
+                && let Some(change) = pending.take()
+                && self.mesh.forward_or_want_room(core, Frame::Presence(change)).is_err()
+            {
+                *pending = Some(change);
             }
         }
     }
@@ -212,90 +245,6 @@ impl Driver {
         let mut cx = Context::from_waker(Waker::noop());
         if publishing.as_mut().poll(&mut cx).is_pending() {
             self.publishing = Some(publishing);
-        }
-    }
-
-    fn on_told(&mut self, told: Told) {
-        match told {
-            Told::Client(client) => {
-                self.requests.client = Some(client.clone());
-                self.requests.subscribe(client);
-            }
-            Told::Subscribed(Ok(subscriber)) => {
-                self.subscriber = Some(subscriber);
-                self.open();
-            }
-            Told::Connected => self.open(),
-            Told::Subscribed(Err(error)) | Told::Disconnected(error) => self.disconnected(error),
-            Told::Opened(number, _) if number != self.setting_up => {}
-            Told::Opened(_, Ok(opened)) => self.opened(*opened),
-            Told::Opened(_, Err(error)) => {
-                self.disconnected(error);
-                self.open();
-            }
-            Told::Entry(number, _) if number != self.setting_up => {}
-            Told::Entry(_, Some(entry)) => self.on_entry(&entry),
-            Told::Entry(_, None) => self.open(),
-            Told::Written(key, value, result) => self.node.on_written(key, value, result, now()),
-            Told::Read(key, result) => {
-                let herd = self.node.herd();
-                let found = result.map(|entry| {
-                    let entry = entry?;
-                    let (_, value) = store::read_entry(&entry, herd)?;
-                    Some((entry.revision, value))
-                });
-                self.node.on_read(key, found, now());
-            }
-        }
-    }
-
-    fn disconnected(&mut self, error: String) {
-        self.setting_up += 1;
-        self.requests.store = None;
-        self.node.on_disconnected();
-        self.log.emit(Event::ClusterUnreached { error });
-    }
-
-    /// Opens the store; the attempts before are void.
-    fn open(&mut self) {
-        if let (Some(client), Some(_)) = (self.requests.client.clone(), &self.subscriber) {
-            self.setting_up += 1;
-            self.requests.open(client, self.setting_up);
-        }
-    }
-
-    fn opened(&mut self, opened: Opened) {
-        let Opened { store, watch, is_empty } = opened;
-        self.requests.store = Some(store);
-        self.node.on_connected();
-        if is_empty {
-            self.node.on_listed(now());
-        }
-        self.requests.follow(watch, self.setting_up);
-    }
-
-    fn on_entry(&mut self, entry: &Entry) {
-        match store::read_entry(entry, self.node.herd()) {
-            Some((Key::Node(name), value)) => {
-                let record = value.and_then(|value| if let Value::Node(record) = value { Some(record) } else { None });
-                self.node.on_node(&name, entry.revision, record, now());
-            }
-            Some((Key::Cow(cow), value)) => {
-                let record = value.and_then(|value| if let Value::Cow(record) = value { Some(record) } else { None });
-                self.node.on_cow(cow, entry.revision, record, now());
-            }
-            // Of another version.
-            None => {}
-        }
-        if entry.seen_current {
-            self.node.on_listed(now());
-        }
-    }
-
-    fn on_message(&mut self, message: &Message) {
-        // What cannot be read is of another version.
-        if let Ok(envelope) = serde_json::from_slice(&message.payload) {
-            self.node.on_message(envelope, now());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The bridge to the other servers of a cluster: one more end of the mesh, on a thread of its own. [`crate::cluster`] decides.
 //!
-//! - `thread`: how it starts and leaves; `driver`: its loop; `requests`, `store`: NATS, which has the records and carries the messages; `uplink`: what the cores see. Only
+//! - `thread`: how it starts and leaves; `driver`: its loop; `told`: what it is told; `requests`, `store`: NATS, which has the records and carries the messages; `uplink`: what the cores see. Only
 //!   with the feature `cluster`.
 
 #[cfg(feature = "cluster")]
@@ -11,6 +11,8 @@ mod requests;
 mod store;
 #[cfg(feature = "cluster")]
 pub mod thread;
+#[cfg(feature = "cluster")]
+mod told;
 #[cfg(feature = "cluster")]
 mod uplink;
 
@@ -42,4 +44,6 @@ pub enum BridgeReport {
     Joined,
     /// This server must not be in that cluster, for this reason.
     Refused(String),
+    /// It cannot go on.
+    Failed(String),
 }

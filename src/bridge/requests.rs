@@ -16,7 +16,9 @@ pub(super) enum Told {
     Client(Client),
     Connected,
     Disconnected(String),
-    /// The store was opened, after so many attempts.
+    /// The client says that something is wrong.
+    Failed(String),
+    /// What has come of the attempt with this number to open the store.
     Opened(u64, Result<Box<Opened>, String>),
     Subscribed(Result<Subscriber, String>),
     /// Of the watch with this number; `None` for its end.
@@ -35,7 +37,7 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// For a store of which so many copies are kept, if it is made here.
+    /// For a store that the brokers keep `replicas` copies of, if it is made here.
     pub(super) fn new(replicas: usize, tell: UnboundedSender<Told>) -> Self {
         Requests { client: None, store: None, replicas, tell }
     }
@@ -50,6 +52,9 @@ impl Requests {
         let tell = self.tell.clone();
         tokio::spawn(async move {
             let subscribed = store::subscribe(&client).await.map_err(|error| error.to_string());
+            if subscribed.is_err() {
+                tokio::time::sleep(CLUSTER_RETRY).await;
+            }
             // The loop has ended.
             let _ = tell.send(Told::Subscribed(subscribed));
         });

@@ -8,7 +8,7 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{Client, HeaderMap, Subscriber};
 
 use crate::cluster::node::WriteError;
-use crate::cluster::records::{CowRecord, Key, NodeRecord, Revision, Value};
+use crate::cluster::records::{CowRecord, Key, NodeRecord, Revision, StoreId, Value};
 use crate::cows::{CowId, Herd};
 use crate::shard::name;
 
@@ -34,10 +34,12 @@ pub(super) struct Opened {
     pub(super) watch: Watch,
     /// The store has nothing.
     pub(super) is_empty: bool,
+    /// When it was made.
+    pub(super) made: StoreId,
 }
 
 impl Store {
-    /// Opens the store, which the first node makes with so many copies.
+    /// Opens the store, which the first node makes, with `replicas` copies.
     pub(super) async fn open(client: &Client, replicas: usize) -> Result<Opened, async_nats::Error> {
         let mut context = jetstream::new(client.clone());
         context.set_timeout(REQUEST_TIME_MAX);
@@ -53,11 +55,17 @@ impl Store {
             deny_delete: true,
             ..Config::default()
         };
-        let stream = context.get_or_create_stream(config).await?;
-        let is_empty = stream.cached_info().state.messages == 0;
+        let name = config.name.clone();
+        // Another node may make it at the same moment.
+        let stream = match context.get_or_create_stream(config).await {
+            Ok(stream) => stream,
+            Err(error) => context.get_stream(name).await.map_err(|_| error)?,
+        };
+        let info = stream.cached_info();
+        let (is_empty, made) = (info.state.messages == 0, info.created.unix_timestamp_nanos());
         let bucket = context.get_key_value(BUCKET).await?;
         let watch = bucket.watch_with_history(">").await?;
-        Ok(Opened { store: Store { context, bucket }, watch, is_empty })
+        Ok(Opened { store: Store { context, bucket }, watch, is_empty, made })
     }
 
     pub(super) async fn write(&self, key: &str, value: &Value, expected: Revision) -> Result<Revision, WriteError> {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::time::Duration;
@@ -16,9 +17,11 @@ use super::{BridgeReport, ClusterConfig};
 use crate::cluster::node::{InstanceIds, Node, NodeConfig};
 use crate::cluster::records::Instance;
 use crate::ids::ShardId;
+use crate::limits::CLUSTER_UNREAD_MESSAGES;
 use crate::log::Log;
 use crate::net::delivery::mesh::{Inbox, Mesh};
 use crate::net::worker::CoreHandle;
+use crate::panics;
 use crate::shard::ShardContext;
 
 /// After what time a broker that does not answer is taken for gone: twice this.
@@ -63,12 +66,17 @@ impl Bridge {
         context: ShardContext,
         cores: Vec<CoreHandle>,
         log: Log,
-        report: impl Fn(BridgeReport) + Send + 'static,
+        report: impl Fn(BridgeReport) + Send + Sync + 'static,
     ) -> io::Result<RunningBridge> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let options = options(&config)?;
         let Bridge { uplink, mesh, inbox, asked, shard } = self;
         let (tell, told) = unbounded_channel();
+        let report = Arc::new(report);
+        let tell_supervisor = {
+            let report = Arc::clone(&report);
+            move |said| report(said)
+        };
         let node = NodeConfig { name: config.node, times: config.times, shard, cores: cores.len() };
         let driver = Driver {
             node: Node::new(node, context, Box::new(RandomIds)),
@@ -76,24 +84,30 @@ impl Bridge {
             mesh,
             inbox,
             asked,
-            cores,
             log,
-            report: Box::new(report),
+            report: Box::new(tell_supervisor),
             requests: Requests::new(config.replicas, tell),
             subscriber: None,
             setting_up: 0,
-            stuck: VecDeque::new(),
+            stuck: cores.iter().map(|_| VecDeque::new()).collect(),
+            pending: vec![None; cores.len()],
+            waiting: VecDeque::new(),
+            taken: 0,
             publishing: None,
             ended: 0,
             is_leaving: false,
+            told_error: None,
+            cores,
         };
         let (end, ended) = sync_channel(1);
         let serve = move || {
-            let served = runtime.block_on(driver.serve(config.servers, options, told));
-            // Only an event loop that takes no eventfd ends it early.
-            debug_assert!(served.is_ok(), "{served:?}");
-            // The supervisor may have stopped waiting.
-            let _ = end.send(());
+            let serve = AssertUnwindSafe(|| runtime.block_on(driver.serve(config.servers, options, told)));
+            match catch_unwind(serve) {
+                // The supervisor may have stopped waiting.
+                Ok(Ok(())) => _ = end.send(()),
+                Ok(Err(error)) => report(BridgeReport::Failed(error.to_string())),
+                Err(panic) => report(BridgeReport::Failed(panics::text(&*panic).to_owned())),
+            }
         };
         std::thread::Builder::new().name("cluster".to_owned()).spawn(serve)?;
         Ok(RunningBridge { uplink, ended })
@@ -113,6 +127,7 @@ fn options(config: &ClusterConfig) -> io::Result<ConnectOptions> {
         .name(format!("cowchat {}", config.node))
         .retry_on_initial_connect()
         .no_echo()
+        .subscription_capacity(CLUSTER_UNREAD_MESSAGES)
         .ping_interval(PING);
     if let Some(path) = &config.credentials {
         options = options.credentials(&std::fs::read_to_string(path)?)?;

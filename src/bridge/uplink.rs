@@ -11,7 +11,6 @@ use crate::cluster::figures::Figures;
 use crate::cows::CowId;
 use crate::directory::Owner;
 use crate::ids::ShardId;
-use crate::limits::CLUSTER_FRAMES;
 use crate::net::delivery::mesh::Mesh;
 use crate::shard::{Cluster, Reach};
 
@@ -83,7 +82,8 @@ impl Cluster for Uplink {
     fn reach(&self) -> Reach {
         match self.is_in_reach.load(Ordering::Relaxed) {
             false => Reach::Gone,
-            true if self.mesh.waiting() >= CLUSTER_FRAMES => Reach::Full,
+            // Cores that refuse from here on never fill the rest.
+            true if self.mesh.is_half_full() => Reach::Full,
             true => Reach::Open,
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::records::{CowRecord, Instance, Revision};
 use crate::cows::CowId;
 use crate::directory::Owner;
-use crate::limits::{CLUSTER_LOGIN_WAIT, CLUSTER_RETRY};
+use crate::limits::CLUSTER_RETRY;
 use crate::shard::Entered;
 
 /// What the store has of a cow, as far as is known here.
@@ -29,7 +29,6 @@ struct Slot {
 #[derive(Debug)]
 struct Wanted {
     owner: Owner,
-    since: Duration,
     /// Its login has been told that the cow is its own.
     is_entered: bool,
 }
@@ -56,8 +55,14 @@ pub(super) struct OwnCows {
 }
 
 impl OwnCows {
-    pub(super) fn enter(&mut self, cow: CowId, owner: Owner, now: Duration) {
-        self.slots.entry(cow).or_default().wanted = Some(Wanted { owner, since: now, is_entered: false });
+    pub(super) fn enter(&mut self, cow: CowId, owner: Owner) {
+        self.slots.entry(cow).or_default().wanted = Some(Wanted { owner, is_entered: false });
+    }
+
+    /// Whether a session holds `cow` by this claim.
+    pub(super) fn holds(&self, cow: CowId, owner: Owner) -> bool {
+        let wanted = self.slots.get(&cow).and_then(|slot| slot.wanted.as_ref());
+        wanted.is_some_and(|wanted| wanted.is_entered && wanted.owner == owner)
     }
 
     pub(super) fn release(&mut self, cow: CowId, owner: Owner) {
@@ -122,12 +127,9 @@ impl OwnCows {
         self.slots.iter().filter(|(_, slot)| is_due(slot)).map(|(&cow, _)| cow).collect()
     }
 
-    /// Ends the logins that have waited too long, and returns them.
-    pub(super) fn overdue(&mut self, now: Duration) -> Vec<Owner> {
-        let is_late =
-            |wanted: &mut Wanted| !wanted.is_entered && now.saturating_sub(wanted.since) >= CLUSTER_LOGIN_WAIT;
-        let late = self.slots.values_mut().filter_map(|slot| slot.wanted.take_if(is_late));
-        late.map(|wanted| wanted.owner).collect()
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<CowId> {
+        self.slots.keys().copied().collect()
     }
 
     /// Forgets all; returns the logins that wait.

@@ -15,21 +15,22 @@ use crate::shard::{Frame, Message};
 impl Node {
     /// A frame of a core for other nodes.
     pub fn on_frame(&mut self, frame: Frame, now: Duration) {
-        let (message, to) = match frame {
-            Frame::Say { message, to, .. } => {
+        let (message, author, to) = match frame {
+            Frame::Say { message, author, to, .. } => {
                 let remote = self.by_owner.get(&to).and_then(|cow| self.remote.get(cow));
                 let Some(&Remote { record, .. }) = remote else {
                     self.figures.dropped += 1;
                     return;
                 };
-                (message, To::Claim(record.instance, record.owner))
+                (message, author, To::Claim(record.instance, record.owner))
             }
-            // A node that is alone says nothing to nobody.
+            // There is no other node.
             Frame::Yield { .. } if self.peers.live().next().is_none() => return,
-            Frame::Yield { message, .. } => (message, To::All),
-            Frame::Presence(_) | Frame::End => return,
+            Frame::Yield { message, author } => (message, author, To::All),
+            Frame::Presence(_) | Frame::Entered(..) | Frame::End => return,
         };
-        if !self.is_in_reach(now) {
+        // A sender may have lost its cow with a lease since.
+        if !self.is_in_reach(now) || !self.own.holds(message.body().sender(), author) {
             self.figures.dropped += 1;
             return;
         }
@@ -72,7 +73,7 @@ impl Node {
         };
         // Its node has done that, if it is one.
         let text = sanitize(text.as_bytes());
-        let author = Owner::nobody_of(self.config.shard);
+        let author = Owner::without_claim(self.config.shard);
         match to {
             To::All => {
                 self.figures.received += 1;

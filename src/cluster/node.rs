@@ -12,7 +12,7 @@ use super::envelope::Envelope;
 use super::figures::Figures;
 use super::lease::{Lease, Times};
 use super::peers::Peers;
-use super::records::{CowRecord, HerdPrint, Instance, Key, NodeRecord, Revision, Value, differs};
+use super::records::{CowRecord, HerdPrint, Instance, Key, NodeRecord, Revision, StoreId, Value};
 use crate::cows::{CowId, Herd};
 use crate::directory::{Claim, Claims, Owner};
 use crate::events::Event;
@@ -98,6 +98,8 @@ pub struct Node {
     pub(super) by_owner: HashMap<Owner, CowId>,
     /// Cows of other nodes that a login here still claims.
     pub(super) blocked: HashSet<CowId>,
+    /// Which store it is: another one counts from 1 again.
+    pub(super) store: Option<StoreId>,
     /// Keys that the store has, while they are listed.
     pub(super) listed: Option<HashSet<Key>>,
     /// The last change that the store has told of.
@@ -149,6 +151,7 @@ impl Node {
             remote: HashMap::new(),
             by_owner: HashMap::new(),
             blocked: HashSet::new(),
+            store: None,
             listed: None,
             horizon: 0,
             is_synced: false,
@@ -196,7 +199,7 @@ impl Node {
             self.actions.push(Action::Answer(owner, Entered::OutOfReach));
             return;
         }
-        self.own.enter(cow, owner, now);
+        self.own.enter(cow, owner);
         self.step(cow, now);
     }
 
@@ -213,9 +216,6 @@ impl Node {
     pub fn on_tick(&mut self, now: Duration) {
         if self.lease.has_lapsed(now) {
             self.lose(now);
-        }
-        for owner in self.own.overdue(now) {
-            self.actions.push(Action::Answer(owner, Entered::OutOfReach));
         }
         self.figures.dropped += self.peers.forget_strangers(now);
         if now >= self.missed_told + CLUSTER_MISSED_TOLD {
@@ -243,10 +243,11 @@ impl Node {
         self.is_leaving = true;
     }
 
-    /// Leaves the cluster as soon as all its cows are given back, or at once if `now_or_never`.
-    pub fn leave(&mut self, now_or_never: bool) {
+    /// Leaves the cluster as soon as all its cows are given back, or at once if it cannot give them back.
+    pub fn leave(&mut self, now: Duration) {
         self.is_leaving = true;
-        if self.has_left || self.is_deleting || !(self.own.is_empty() || now_or_never) {
+        let can_give_back = self.is_in_reach(now) && !self.own.is_empty();
+        if self.has_left || self.is_deleting || can_give_back {
             return;
         }
         match self.lease.revision {
@@ -289,10 +290,8 @@ impl Node {
             Some(revision) => revision,
             None if self.listed.is_some() => return,
             None => {
-                let other = self.peers.live().find(|(_, peer)| peer.record.herd != self.print);
-                if let Some((_, peer)) = other {
-                    let reason = differs(&self.config.name, &self.print, &peer.name, &peer.record.herd);
-                    self.actions.push(Action::Refuse(reason));
+                if self.peers.live().any(|(_, peer)| peer.record.herd != self.print) {
+                    self.check_herds();
                     return;
                 }
                 if self.peers.named(&self.config.name).is_some() {
@@ -432,7 +431,7 @@ mod tests {
         let context = ShardContext::new(Arc::new(herd), 2, Rules::default()).expect("memory");
         let config = NodeConfig { name: "a".to_owned(), times: TIMES, shard: ShardId::new(1), cores: 1 };
         let mut node = Node::new(config, context, Box::new(Counted(0)));
-        node.on_connected();
+        node.on_connected(1, NOW);
         node.on_listed(NOW);
         let actions = node.take_actions();
         let [Action::Write { key, value, expected: 0 }] = &actions[..] else { panic!("{actions:?}") };
@@ -483,6 +482,20 @@ mod tests {
     }
 
     #[test]
+    fn a_store_that_was_lost_is_begun_again() {
+        let (mut node, _) = joined();
+        let cow = tux(&node);
+        node.on_cow(cow, 500, record(7), NOW);
+        node.on_disconnected();
+        node.on_connected(2, NOW);
+        assert!(node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll)));
+        node.on_listed(NOW);
+        let is_join = |action: &Action| matches!(action, Action::Write { key: Key::Node(_), expected: 0, .. });
+        assert!(node.take_actions().iter().any(is_join));
+        assert_eq!(node.context.directory.owner(cow), None);
+    }
+
+    #[test]
     fn a_forged_text_moves_no_cursor() {
         let (mut node, _) = joined();
         node.on_message(Envelope { text: "a\x1b[2Jb\nc\r".to_owned(), ..message(1) }, NOW);
@@ -504,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn a_say_to_a_cow_that_changed_hands_reaches_nobody() {
+    fn a_say_to_a_cow_that_changed_hands_reaches_no_session() {
         let (mut node, _) = joined();
         let cow = tux(&node);
         node.on_cow(cow, 3, record(7), NOW);
@@ -512,10 +525,20 @@ mod tests {
         node.on_cow(cow, 4, record(8), NOW);
         let after = node.context.directory.owner(cow).expect("it is the peer's again");
         assert_ne!(before, after);
+        // A session here says it.
+        let aya = node.herd().find("aya", 1).expect("it has one");
+        let directory = Arc::clone(&node.context.directory);
+        let claim = Claims::new(directory, ShardId::new(0)).claim(aya, ConnectionId::new(0)).expect("it is free");
+        node.enter(aya, claim.owner(), NOW);
+        let value = Value::Cow(CowRecord { instance: node.lease.instance, owner: claim.owner().word() });
+        node.on_written(Key::Cow(aya), Some(value), Ok(9), NOW);
         node.take_actions();
-        let message = Message::new(cow, "hi", true, None);
+        let message = Message::new(aya, "hi", true, None);
         for (to, published) in [(before, 0), (after, 1)] {
-            node.on_frame(Frame::Say { message: Arc::clone(&message), author: after, to, in_flight: None }, NOW);
+            node.on_frame(
+                Frame::Say { message: Arc::clone(&message), author: claim.owner(), to, in_flight: None },
+                NOW,
+            );
             let actions = node.take_actions();
             let sent = |action: &&Action| matches!(action, Action::Publish(Envelope { to: To::Claim(100, 8), .. }));
             assert_eq!((actions.len(), actions.iter().filter(sent).count()), (published, published));

@@ -30,10 +30,10 @@ impl Peer {
     }
 }
 
-/// What is to be done with a message.
+/// What becomes of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Deliver it; so many before it are lost.
+    /// Deliver it; `missed` messages before it are lost.
     Deliver { missed: u64 },
     /// Its instance has lost its lease, or the message was here before.
     Drop,
@@ -107,7 +107,7 @@ impl Peers {
         true
     }
 
-    /// The nodes that have not renewed for `ttl`, with the revisions of their leases: these are to be taken out of the store.
+    /// The nodes that have not renewed for `ttl`, with the revisions of their leases: the caller takes them out of the store.
     pub(super) fn overdue(&mut self, ttl: Duration, retry: Duration, now: Duration) -> Vec<(String, Revision)> {
         let mut names = Vec::new();
         for peer in self.by_instance.values_mut().filter(|peer| !peer.is_gone) {

@@ -10,6 +10,9 @@ pub type Instance = u64;
 /// The number of a change in the store; 0 is before all changes.
 pub type Revision = u64;
 
+/// Which store it is: when it was made, in nanoseconds. One that is made again counts its revisions from 1.
+pub type StoreId = i128;
+
 /// Where a record is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {

@@ -5,15 +5,26 @@ use std::time::Duration;
 
 use super::cows::Known;
 use super::node::{Action, Node, WriteError};
-use super::records::{CowRecord, Instance, Key, NodeRecord, Revision, Value, differs};
+use super::peers::Peer;
+use super::records::{CowRecord, Instance, Key, NodeRecord, Revision, StoreId, Value, differs};
 use crate::cows::CowId;
 use crate::events::Event;
 
 impl Node {
-    /// The store can be asked, and [`Node::on_listed`] will follow what it has.
-    pub fn on_connected(&mut self) {
+    /// This store can be asked, and [`Node::on_listed`] will follow what it has.
+    pub fn on_connected(&mut self, store: StoreId, now: Duration) {
         self.is_connected = true;
         self.listed = Some(HashSet::new());
+        if self.store.replace(store).is_some_and(|before| before != store) {
+            // What the one before had is lost, the lease too.
+            self.nodes.clear();
+            self.horizon = 0;
+            let cows: Vec<_> = self.known.drain().map(|(cow, _)| cow).collect();
+            cows.into_iter().for_each(|cow| self.apply(cow));
+            let peers: Vec<_> = self.peers.live().map(|(instance, _)| instance).collect();
+            peers.into_iter().for_each(|instance| self.remove(instance, now));
+            self.lose(now);
+        }
     }
 
     /// Nothing can be asked or sent.
@@ -35,7 +46,8 @@ impl Node {
         let gone: Vec<_> = gone.collect();
         gone.into_iter().for_each(|instance| self.remove(instance, now));
         self.is_synced = true;
-        let cows: Vec<_> = self.known.keys().copied().collect();
+        // Also those that the store never had.
+        let cows: HashSet<_> = self.known.keys().copied().chain(self.own.all()).collect();
         for cow in cows {
             self.apply(cow);
             self.step(cow, now);
@@ -68,7 +80,7 @@ impl Node {
             Some(record) if record.instance == self.lease.instance => self.lease.found(revision),
             Some(record) if self.past.contains(&record.instance) => {}
             record => {
-                if is_own && !self.is_leaving && self.lease.revision.is_some_and(|own| revision > own) {
+                if is_own && !self.is_deleting && self.lease.revision.is_some_and(|own| revision > own) {
                     self.lose(now);
                 }
                 if let Some(record) = record {
@@ -85,9 +97,8 @@ impl Node {
             return;
         }
         self.actions.push(Action::Log(Event::NodeJoined { node: name.to_owned() }));
-        // Two that join at the same moment do not see each other before.
-        if record.herd != self.print && self.lease.revision.is_some() && self.config.name.as_str() > name {
-            self.actions.push(Action::Refuse(differs(&self.config.name, &self.print, name, &record.herd)));
+        if self.lease.revision.is_some() {
+            self.check_herds();
         }
         let cows: Vec<_> = self.known.iter().filter(|(_, known)| is_of(known, instance)).map(|(&cow, _)| cow).collect();
         cows.into_iter().for_each(|cow| self.apply(cow));
@@ -137,6 +148,8 @@ impl Node {
                     let known = self.nodes.entry(name).or_default();
                     *known = revision.max(*known);
                     if record.instance == self.lease.instance && self.lease.written(revision) {
+                        // Of those that have joined meanwhile.
+                        self.check_herds();
                         self.actions.push(Action::Log(Event::ClusterReached { node: self.config.name.clone() }));
                     }
                 }
@@ -172,10 +185,12 @@ impl Node {
                     Some(Value::Cow(record)) => Some(record),
                     _ => None,
                 };
-                self.own.set_busy(cow, false);
-                if revision == 0 {
-                    self.known.remove(&cow);
+                if revision < self.known(cow).revision {
+                    // It has lost what it had, or is behind: what it tells will say.
+                    self.own.retry(cow, now);
+                    return;
                 }
+                self.own.set_busy(cow, false);
                 self.learn(cow, revision, record);
                 self.apply(cow);
                 self.step(cow, now);
@@ -194,9 +209,20 @@ impl Node {
         }
     }
 
+    /// Refuses to be in a cluster with another herd. Of two that have joined at the same moment one goes.
+    pub(super) fn check_herds(&mut self) {
+        let has_joined = self.lease.revision.is_some();
+        let yields_to = |peer: &Peer| !has_joined || self.config.name > peer.name;
+        let other = self.peers.live().find(|(_, peer)| peer.record.herd != self.print && yields_to(peer));
+        if let Some((_, peer)) = other {
+            let reason = differs(&self.config.name, &self.print, &peer.name, &peer.record.herd);
+            self.actions.push(Action::Refuse(reason));
+        }
+    }
+
     pub(super) fn remove(&mut self, instance: Instance, now: Duration) {
         let Some(peer) = self.peers.get(instance) else { return };
-        // Whoever leaves in order has renewed shortly before.
+        // A node that leaves in order has renewed shortly before.
         let cause = if peer.is_overdue(self.config.times.ttl / 2, now) { "lapsed" } else { "left" };
         let name = peer.name.clone();
         if !self.peers.remove(instance) {

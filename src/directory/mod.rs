@@ -57,7 +57,7 @@ impl Owner {
     }
 
     /// No claim, but an owner of this shard: of what comes from another server.
-    pub fn nobody_of(shard: ShardId) -> Self {
+    pub fn without_claim(shard: ShardId) -> Self {
         Owner::new(shard, ConnectionId::new(0), 0)
     }
 

@@ -3,21 +3,11 @@
 use std::rc::Rc;
 
 use super::core::Core;
-#[cfg(feature = "cluster")]
-use crate::directory::Owner;
 use crate::events::Event;
-#[cfg(feature = "cluster")]
-use crate::shard::Entered;
 use crate::shard::Presence;
 
 /// What users hear when the cluster may have given their cows to others.
 const LOST: &str = "* lost the cluster, please log in again\n";
-
-/// The cluster has answered to the login with this claim.
-#[cfg(feature = "cluster")]
-pub fn entered(core: &Rc<Core>, owner: Owner, answer: Entered) {
-    core.entering.set_answer(owner, answer);
-}
 
 /// Ends all sessions at once if the cluster may have given their cows to others: their connections go on as guests. To be called
 /// before a line is executed, and when the bridge says so.
@@ -37,4 +27,10 @@ pub fn check(core: &Rc<Core>) {
         core.dirty.add(&connection);
     }
     core.dirty.schedule_flush();
+}
+
+/// Whether the sessions of this epoch are over.
+pub(crate) fn is_over(core: &Rc<Core>, epoch: u64) -> bool {
+    check(core);
+    core.entering.epoch() != epoch
 }

@@ -1,29 +1,37 @@
 //! The logins of one core that wait for the cluster's answer.
+//!
+//! The answer comes as a frame, in one lane with the messages that follow it: the session begins where it arrives, before
+//! any of these. The connection's task waits beside.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use super::connection::Connection;
 use crate::directory::Owner;
-use crate::shard::Entered;
+use crate::shard::{Outcome, PendingLogin};
 
-/// The logins of one core that wait.
+/// The logins of one core that wait, by their claims.
 #[derive(Debug, Default)]
 pub(crate) struct Entering {
-    logins: RefCell<HashMap<Owner, Waiting>>,
-    /// Of the sessions.
+    logins: RefCell<HashMap<Owner, Rc<Login>>>,
+    /// Of the sessions: those that were asked for in another one are void.
     epoch: Cell<u64>,
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    answer: Option<Entered>,
-    waker: Option<Waker>,
+/// A login that waits.
+#[derive(Debug)]
+pub(crate) struct Login {
+    pub(crate) connection: Rc<Connection>,
+    pub(crate) epoch: u64,
+    pending: RefCell<Option<Box<PendingLogin>>>,
+    outcome: Cell<Option<Outcome>>,
+    waker: RefCell<Option<Waker>>,
 }
 
 impl Entering {
-    /// That of the sessions of this core: logins that were asked for in another one are void.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.get()
     }
@@ -33,38 +41,71 @@ impl Entering {
         self.epoch.replace(epoch) != epoch
     }
 
-    /// Hands an answer to the login with this claim, which may have ended.
-    #[cfg(feature = "cluster")]
-    pub(super) fn set_answer(&self, owner: Owner, answer: Entered) {
-        let waker = self.logins.borrow_mut().get_mut(&owner).and_then(|waiting| {
-            waiting.answer = Some(answer);
-            waiting.waker.take()
+    /// A login of `connection` waits from now on.
+    pub(crate) fn begin(&self, connection: &Rc<Connection>, pending: Box<PendingLogin>) -> Waiting<'_> {
+        let login = Rc::new(Login {
+            connection: Rc::clone(connection),
+            epoch: self.epoch(),
+            pending: RefCell::default(),
+            outcome: Cell::default(),
+            waker: RefCell::default(),
         });
-        waker.into_iter().for_each(Waker::wake);
+        self.wait(Rc::clone(&login), pending);
+        Waiting { entering: self, login }
     }
 
-    /// Waits for the answer to the login with this claim. To be called in the turn that has asked.
-    pub(crate) async fn answer(&self, owner: Owner) -> Entered {
-        self.logins.borrow_mut().insert(owner, Waiting::default());
-        let _forgotten = Forgotten { entering: self, owner };
+    /// The login goes on waiting, for this claim.
+    pub(crate) fn wait(&self, login: Rc<Login>, pending: Box<PendingLogin>) {
+        let owner = pending.owner();
+        login.pending.replace(Some(pending));
+        self.logins.borrow_mut().insert(owner, login);
+    }
+
+    /// The login with this claim, and what waits of it: it waits no longer.
+    pub(crate) fn take(&self, owner: Owner) -> Option<(Rc<Login>, Box<PendingLogin>)> {
+        let login = self.logins.borrow_mut().remove(&owner)?;
+        let pending = login.pending.take()?;
+        Some((login, pending))
+    }
+}
+
+impl Login {
+    /// Tells the connection's task what has become of it.
+    pub(crate) fn end(&self, outcome: Outcome) {
+        self.outcome.set(Some(outcome));
+        self.waker.take().into_iter().for_each(Waker::wake);
+    }
+}
+
+/// The wait of a connection's task. Dropped, it takes back what was asked.
+pub(crate) struct Waiting<'e> {
+    entering: &'e Entering,
+    login: Rc<Login>,
+}
+
+impl Waiting<'_> {
+    /// Waits for the end of the login.
+    pub(crate) async fn outcome(&self) -> Outcome {
         poll_fn(|cx| {
-            let mut waiting = self.logins.borrow_mut();
-            let waiting = waiting.get_mut(&owner).expect("it is forgotten only when this is dropped");
-            waiting.waker = Some(cx.waker().clone());
-            waiting.answer.map_or(Poll::Pending, Poll::Ready)
+            if let Some(outcome) = self.login.outcome.get() {
+                return Poll::Ready(outcome);
+            }
+            self.login.waker.replace(Some(cx.waker().clone()));
+            Poll::Pending
         })
         .await
     }
+
+    /// What waits, which waits no longer.
+    pub(crate) fn take(&self) -> Option<Box<PendingLogin>> {
+        let pending = self.login.pending.take()?;
+        self.entering.logins.borrow_mut().remove(&pending.owner());
+        Some(pending)
+    }
 }
 
-/// Ends a wait when it is dropped.
-struct Forgotten<'e> {
-    entering: &'e Entering,
-    owner: Owner,
-}
-
-impl Drop for Forgotten<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.entering.logins.borrow_mut().remove(&self.owner);
+        drop(self.take());
     }
 }

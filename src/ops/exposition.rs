@@ -1,4 +1,4 @@
-//! The counters as Prometheus text (exposition format 0.0.4), read anew for each scrape.
+//! The counters as Prometheus text (exposition format 0.0.4), read for each scrape.
 //!
 //! Names and labels are constant: no label has a cow, an address or a text. docs/OPERATING.md lists them, and a test
 //! compares the list with what a server says.

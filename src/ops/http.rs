@@ -82,7 +82,7 @@ async fn accept(listener: TcpListener, answers: Arc<Answers>) -> io::Result<()> 
             let mut http = http1::Builder::new();
             let connection =
                 http.keep_alive(false).timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), answer);
-            // A client that breaks off concerns nobody else.
+            // A client that breaks off concerns no other.
             let _ = tokio::time::timeout(SCRAPE_TIME_MAX, connection).await;
             drop(place);
         });

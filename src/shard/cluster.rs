@@ -93,7 +93,7 @@ pub struct PendingLogin {
 }
 
 impl PendingLogin {
-    /// The claim that is to be entered.
+    /// The claim that it asks to enter.
     pub fn owner(&self) -> Owner {
         self.holding.claim.owner()
     }

@@ -75,7 +75,7 @@ impl Shard {
             Frame::Say { message, author, to, .. } => (message, author, Some(to)),
             Frame::Yield { message, author } => (message, author, None),
             Frame::Presence(presence) => return self.on_presence(self.as_seen_late(presence), now),
-            Frame::End => return None,
+            Frame::Entered(..) | Frame::End => return None,
         };
         let (candidates, audience) = match to {
             Some(to) => {

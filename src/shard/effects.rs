@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{InFlight, Message, PendingLogin, Presence};
+use super::{Entered, InFlight, Message, PendingLogin, Presence};
 use crate::cows::CowId;
 use crate::directory::Owner;
 use crate::ids::ShardId;
@@ -64,6 +64,8 @@ pub enum Frame {
     },
     /// A user has joined or left, for the sessions that have subscribed.
     Presence(Presence),
+    /// From the cluster: what has come of the claim that a login has asked to enter.
+    Entered(Owner, Entered),
     /// The sending core is shutting down and sends nothing more.
     End,
 }
@@ -73,7 +75,7 @@ impl Frame {
     pub fn read_at(&self) -> Option<Duration> {
         match self {
             Frame::Say { message, .. } | Frame::Yield { message, .. } => message.read_at(),
-            Frame::Presence(_) | Frame::End => None,
+            Frame::Presence(_) | Frame::Entered(..) | Frame::End => None,
         }
     }
 }

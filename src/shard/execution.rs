@@ -228,7 +228,10 @@ impl<'s> Execution<'s> {
                 Reach::Open => left_out = (remote == 0 && !self.history.is_on()).then(|| cluster.shard()),
                 Reach::Full => return Err(Refusal::ClusterTooSlow),
                 // Those here hear it.
-                Reach::Gone => others = others.saturating_sub(remote),
+                Reach::Gone => {
+                    others = others.saturating_sub(remote);
+                    left_out = Some(cluster.shard());
+                }
             }
         }
         self.metrics.add(Counter::Yields, 1);

@@ -15,6 +15,7 @@ use cowchat::cows::herd::Cow;
 use cowchat::cows::{CowId, Herd};
 use cowchat::directory::Owner;
 use cowchat::ids::{ConnectionId, ShardId};
+use cowchat::limits::CLUSTER_LOGIN_WAIT;
 use cowchat::metrics::{CoreMetrics, Metrics};
 use cowchat::protocol::art::Art;
 use cowchat::shard::{
@@ -104,6 +105,8 @@ struct Connection {
     answer: Option<Entered>,
     /// Of its session, and of its login.
     epoch: u64,
+    /// When its login began.
+    since: Duration,
 }
 
 struct Server {
@@ -290,6 +293,7 @@ impl World {
                 format!("yield {mine} {}", self.said)
             }
         };
+        self.servers[n].connections[at].since = self.time();
         let connection = ConnectionId::new(at);
         let effects = self.servers[n].shard.on_line(connection, line.as_bytes().into());
         self.apply(n, at, effects);
@@ -355,15 +359,16 @@ impl World {
         }
         let now = self.time();
         let server = &mut self.servers[n];
+        // What was said before a session ended goes first.
+        while let Some(frame) = server.frames.pop_front() {
+            server.node.on_frame(frame, now);
+        }
         let asked: Vec<_> = server.uplink.asked.lock().expect("one thread").drain(..).collect();
         for asked in asked {
             match asked {
                 Asked::Enter(cow, owner) => server.node.enter(cow, owner, now),
                 Asked::Release(cow, owner) => server.node.release(cow, owner, now),
             }
-        }
-        while let Some(frame) = server.frames.pop_front() {
-            server.node.on_frame(frame, now);
         }
         if self.is_fenced || server.node.lost_at().is_none_or(|lost_at| now < lost_at) {
             server.node.on_tick(now);
@@ -415,11 +420,14 @@ impl World {
     }
 
     fn finish_logins(&mut self, n: usize) {
+        let now = self.time();
         for at in 0..CONNECTIONS {
             self.check_epoch(n);
             let server = &mut self.servers[n];
             let connection = &mut server.connections[at];
-            let Some(answer) = connection.answer.take() else { continue };
+            let is_late = connection.pending.is_some() && now >= connection.since + CLUSTER_LOGIN_WAIT;
+            let too_late = is_late.then_some(Entered::OutOfReach);
+            let Some(answer) = connection.answer.take().or(too_late) else { continue };
             let login = connection.pending.take().expect("it waits");
             let is_void = connection.epoch != server.epoch && self.is_fenced;
             let answer = if is_void { Entered::OutOfReach } else { answer };
@@ -431,13 +439,14 @@ impl World {
     // The broker.
 
     fn connect(&mut self, n: usize) {
+        let now = self.time();
         let server = &mut self.servers[n];
         if server.link.is_some() || server.is_stopped {
             return;
         }
         server.links += 1;
         server.link = Some(server.links);
-        server.node.on_connected();
+        server.node.on_connected(1, now);
         let list = self.store.iter().map(|(key, (revision, value))| (*revision, key.clone(), value.clone()));
         let mut list: Vec<_> = list.collect();
         list.sort_by_key(|(revision, ..)| *revision);

@@ -91,7 +91,7 @@ impl World {
 
     fn deliver(&mut self, core: usize, frame: Frame) {
         let is_notice = match frame {
-            Frame::End => return,
+            Frame::Entered(..) | Frame::End => return,
             Frame::Presence(_) => true,
             Frame::Say { .. } | Frame::Yield { .. } => false,
         };

@@ -7,10 +7,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use futures_lite::FutureExt;
+
 use crate::close_reason::CloseReason;
 use crate::cows::CowId;
+use crate::directory::Owner;
 use crate::ids::ShardId;
-use crate::limits::{SAY_POLL_MAX, SAY_POLL_MIN, SAY_WAIT_MAX};
+use crate::limits::{CLUSTER_LOGIN_WAIT, SAY_POLL_MAX, SAY_POLL_MIN, SAY_WAIT_MAX};
 use crate::metrics::Counter;
 use crate::net::cluster;
 use crate::net::connection::{Close, Connection, throttle};
@@ -18,8 +21,10 @@ use crate::net::core::Core;
 use crate::net::delivery::fanout::{self, Delivered};
 use crate::net::delivery::{flush, presence};
 use crate::net::turn::Turn;
+use crate::protocol::refusal::Refusal;
+use crate::protocol::reply::Reply;
 use crate::protocol::telnet::Answer;
-use crate::shard::{Effects, Entered, Forward, Frame, InFlight, Outcome, PendingLogin, Presence};
+use crate::shard::{Effects, Entered, Forward, Frame, InFlight, Outcome, PendingLogin, Presence, Shard};
 
 /// Whether a line's effects are done.
 pub(crate) enum Applied<'a> {
@@ -37,13 +42,17 @@ pub(crate) fn apply<'a>(
     mut effects: Effects,
 ) -> Applied<'a> {
     if let Some(login) = effects.pending {
-        return Applied::Waits(Box::pin(enter(core, connection, turn, *login)));
+        return Applied::Waits(Box::pin(enter(core, connection, turn, login)));
     }
     let forwarded = std::mem::take(&mut effects.forward);
     if let Some(receiver) = effects.receiver.filter(|&receiver| core.shards.backlogs.is_long(receiver)) {
         return Applied::Waits(Box::pin(async move {
+            let epoch = core.entering.epoch();
             catch_up(core, connection, receiver).await?;
-            forward(core, connection, frames(core, forwarded, Some(receiver)).collect()).await?;
+            let frames = frames(core, forwarded, Some(receiver)).collect();
+            if cluster::is_over(core, epoch) || !forward(core, connection, frames).await? {
+                return Ok(refuse(core, connection));
+            }
             Ok(finish(core, connection, turn, effects))
         }));
     }
@@ -52,7 +61,9 @@ pub(crate) fn apply<'a>(
         if let Err(frame) = core.outbox.try_forward(to, frame) {
             let waiting: Vec<_> = std::iter::once((to, frame)).chain(frames).collect();
             return Applied::Waits(Box::pin(async move {
-                forward(core, connection, waiting).await?;
+                if !forward(core, connection, waiting).await? {
+                    return Ok(refuse(core, connection));
+                }
                 Ok(finish(core, connection, turn, effects))
             }));
         }
@@ -97,28 +108,57 @@ fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects
     effects.outcome
 }
 
-/// Waits until the cluster has answered to a login.
+/// Waits until a login is entered in the cluster, or is not: for [`CLUSTER_LOGIN_WAIT`] at most.
 async fn enter(
     core: &Rc<Core>,
     connection: &Rc<Connection>,
     turn: &mut Turn,
-    mut login: PendingLogin,
+    pending: Box<PendingLogin>,
 ) -> Result<Outcome, Close> {
     let _waiting = LineWaits::new(core);
     // What this turn has queued so far does not wait.
     flush::end_turn(core);
-    let epoch = core.entering.epoch();
-    loop {
-        let answer = connection.until_closed_or(core.entering.answer(login.owner())).await?;
-        cluster::check(core);
-        let entered = if core.entering.epoch() == epoch { answer } else { Entered::OutOfReach };
-        let mut effects = core.with_shard(|shard| shard.on_entered(connection.id, login, entered));
-        match effects.pending.take() {
-            // Another cow of the breed.
-            Some(next) => login = *next,
-            None => return Ok(finish(core, connection, turn, effects)),
+    let login = core.entering.begin(connection, pending);
+    let too_late = async {
+        core.reactor.sleep(CLUSTER_LOGIN_WAIT).await;
+        None
+    };
+    let answered = async { Some(login.outcome().await) };
+    let outcome = connection.until_closed_or(answered.or(too_late)).await?;
+    Ok(match (outcome, login.take()) {
+        (Some(outcome), _) => outcome,
+        (None, Some(pending)) => {
+            let end = |shard: &mut Shard| shard.on_entered(connection.id, *pending, Entered::OutOfReach);
+            let effects = core.with_shard(end);
+            finish(core, connection, turn, effects)
         }
+        // It has ended in the same turn.
+        (None, None) => login.outcome().await,
+    })
+}
+
+/// The cluster has answered to the login with this claim, which may have ended.
+pub(crate) fn entered(core: &Rc<Core>, turn: &mut Turn, owner: Owner, answer: Entered) {
+    let Some((login, pending)) = core.entering.take(owner) else { return };
+    let connection = &login.connection;
+    if connection.closing().is_some() {
+        return;
     }
+    let answer = if cluster::is_over(core, login.epoch) { Entered::OutOfReach } else { answer };
+    let mut effects = core.with_shard(|shard| shard.on_entered(connection.id, *pending, answer));
+    match effects.pending.take() {
+        // Another cow of the breed.
+        Some(next) => core.entering.wait(login, next),
+        None => login.end(finish(core, connection, turn, effects)),
+    }
+}
+
+/// Refuses a line whose sender has lost its session while the line waited.
+fn refuse(core: &Core, connection: &Rc<Connection>) -> Outcome {
+    let line = format!("{}\n", Reply::Refused(Refusal::LoginFirst));
+    let line = core.with_shard(|shard| shard.server_line(connection.id, &line));
+    queue_own(core, connection, line.into_bytes());
+    Outcome::Unchanged
 }
 
 /// Waits while the receiver of a `say` is far behind, for [`SAY_WAIT_MAX`] at most, so that it has had time to read. If it
@@ -144,18 +184,22 @@ async fn catch_up(core: &Rc<Core>, connection: &Connection, receiver: CowId) -> 
     Ok(())
 }
 
-/// Hands over frames that found no room, one after the other, as room comes.
-async fn forward(core: &Rc<Core>, connection: &Connection, frames: Vec<(ShardId, Frame)>) -> Result<(), Close> {
-    let _waiting = LineWaits::new(core);
+/// Hands over frames that found no room, one after the other, as room comes; `false` if the sender's session has ended
+/// meanwhile with the lease of this server.
+async fn forward(core: &Rc<Core>, connection: &Connection, frames: Vec<(ShardId, Frame)>) -> Result<bool, Close> {
+    let (_waiting, epoch) = (LineWaits::new(core), core.entering.epoch());
     // What this turn has queued so far does not wait.
     flush::end_turn(core);
     for (to, frame) in frames {
         if let Err(frame) = core.outbox.try_forward(to, frame) {
             core.metrics.add(Counter::MailboxWaits, 1);
             connection.until_closed_or(core.outbox.forward(to, frame)).await?;
+            if cluster::is_over(core, epoch) {
+                return Ok(false);
+            }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Counts a line that waits, for a receiver or for room, so that a drain knows when the last one is done.

@@ -65,6 +65,13 @@ impl Mesh {
         self.mailboxes[self.me.index()].sender.len()
     }
 
+    /// Whether half of this core's mailbox is taken, or more.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn is_half_full(&self) -> bool {
+        let sender = &self.mailboxes[self.me.index()].sender;
+        2 * sender.len() >= sender.capacity().unwrap_or(usize::MAX)
+    }
+
     /// Hands `frame` to a core if its mailbox has room.
     ///
     /// # Errors

@@ -35,10 +35,10 @@ pub(crate) async fn run(core: Rc<Core>, inbox: Inbox) {
 fn take_turn(core: &Rc<Core>, inbox: &Inbox) {
     let mut turn = Turn::of(TURN_FRAMES);
     while let Ok(frame) = inbox.try_recv() {
-        if let Frame::End = frame {
-            core.ended.set(core.ended.get() + 1);
-        } else {
-            apply::deliver(core, frame).mark(&mut turn);
+        match frame {
+            Frame::End => core.ended.set(core.ended.get() + 1),
+            Frame::Entered(owner, answer) => apply::entered(core, &mut turn, owner, answer),
+            frame => apply::deliver(core, frame).mark(&mut turn),
         }
         if turn.step() {
             return;

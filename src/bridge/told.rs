@@ -1,0 +1,110 @@
+//! What tasks beside the loop, the store and other nodes tell.
+
+use async_nats::Message;
+use async_nats::jetstream::kv::Entry;
+
+use super::driver::Driver;
+use super::requests::Told;
+use super::store::{self, Opened};
+use super::uplink::now;
+use crate::cluster::records::{Key, Value};
+use crate::events::Event;
+
+impl Driver {
+    pub(super) fn on_told(&mut self, told: Told) {
+        match told {
+            Told::Client(client) => {
+                self.requests.client = Some(client.clone());
+                self.requests.subscribe(client);
+            }
+            Told::Subscribed(Ok(subscriber)) => {
+                self.subscriber = Some(subscriber);
+                self.open();
+            }
+            Told::Connected => self.open(),
+            Told::Subscribed(Err(error)) => {
+                self.disconnected(error);
+                self.requests.client.clone().into_iter().for_each(|client| self.requests.subscribe(client));
+            }
+            Told::Disconnected(error) => self.disconnected(error),
+            Told::Failed(error) => self.log_error(error),
+            Told::Opened(number, _) if number != self.setting_up => {}
+            Told::Opened(_, Ok(opened)) => self.opened(*opened),
+            Told::Opened(_, Err(error)) => {
+                self.disconnected(error);
+                self.open();
+            }
+            Told::Entry(number, _) if number != self.setting_up => {}
+            Told::Entry(_, Some(entry)) => self.on_entry(&entry),
+            Told::Entry(_, None) => self.open(),
+            Told::Written(key, value, result) => self.node.on_written(key, value, result, now()),
+            Told::Read(key, result) => {
+                let herd = self.node.herd();
+                let found = result.map(|entry| {
+                    let entry = entry?;
+                    let (_, value) = store::read_entry(&entry, herd)?;
+                    Some((entry.revision, value))
+                });
+                self.node.on_read(key, found, now());
+            }
+        }
+    }
+
+    pub(super) fn disconnected(&mut self, error: String) {
+        self.setting_up += 1;
+        self.requests.store = None;
+        self.node.on_disconnected();
+        self.log_error(error);
+    }
+
+    /// Logs what is wrong, once until it changes or ends.
+    pub(super) fn log_error(&mut self, error: String) {
+        if self.told_error.as_ref() != Some(&error) {
+            self.log.emit(Event::ClusterUnreached { error: error.clone() });
+            self.told_error = Some(error);
+        }
+    }
+
+    /// Opens the store; the attempts before are void.
+    pub(super) fn open(&mut self) {
+        if let (Some(client), Some(_)) = (self.requests.client.clone(), &self.subscriber) {
+            self.setting_up += 1;
+            self.requests.open(client, self.setting_up);
+        }
+    }
+
+    pub(super) fn opened(&mut self, opened: Opened) {
+        let Opened { store, watch, is_empty, made } = opened;
+        self.requests.store = Some(store);
+        self.node.on_connected(made, now());
+        if is_empty {
+            self.node.on_listed(now());
+        }
+        self.requests.follow(watch, self.setting_up);
+    }
+
+    pub(super) fn on_entry(&mut self, entry: &Entry) {
+        match store::read_entry(entry, self.node.herd()) {
+            Some((Key::Node(name), value)) => {
+                let record = value.and_then(|value| if let Value::Node(record) = value { Some(record) } else { None });
+                self.node.on_node(&name, entry.revision, record, now());
+            }
+            Some((Key::Cow(cow), value)) => {
+                let record = value.and_then(|value| if let Value::Cow(record) = value { Some(record) } else { None });
+                self.node.on_cow(cow, entry.revision, record, now());
+            }
+            // Of another version.
+            None => {}
+        }
+        if entry.seen_current {
+            self.node.on_listed(now());
+        }
+    }
+
+    pub(super) fn on_message(&mut self, message: &Message) {
+        // What cannot be read is of another version.
+        if let Ok(envelope) = serde_json::from_slice(&message.payload) {
+            self.node.on_message(envelope, now());
+        }
+    }
+}
