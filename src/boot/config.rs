@@ -23,6 +23,7 @@ use crate::cows::bubble::Bubble;
 use crate::cows::herd::HerdError;
 use crate::directory::NoMemory;
 use crate::events::Level;
+use crate::limits::CORES_MAX;
 use crate::log::Format;
 use crate::shard::Rules;
 
@@ -73,6 +74,8 @@ pub enum ConfigError {
     Cluster(String),
     #[error("--cluster-renew {renew:?} is too long for --cluster-ttl {ttl:?}: give at most a third of it")]
     RenewsTooSeldom { renew: Duration, ttl: Duration },
+    #[error("--cluster needs the place of a core: give --cores {} at most", CORES_MAX - 1)]
+    NoRoomForBridge,
 }
 
 impl Config {
@@ -94,6 +97,7 @@ impl Config {
             line_bytes_max: args.line_bytes_max,
         };
         let settings = Settings::new(args, cores.pins.len(), herd.len())?;
+        let cores_count = cores.pins.len();
         Ok(Config {
             listen: args.listen,
             warnings: doctor::warnings(args.connections_max),
@@ -106,7 +110,7 @@ impl Config {
             keepalive: args.keepalive,
             mailbox_frames: args.mailbox_frames,
             control: args.control.clone(),
-            cluster: cluster(args)?,
+            cluster: cluster(args, cores_count)?,
             metrics: args.metrics,
             log: args.log,
             log_format: args.log_format,
@@ -115,9 +119,12 @@ impl Config {
 }
 
 #[cfg(feature = "cluster")]
-fn cluster(args: &ServeArgs) -> Result<Option<ClusterConfig>, ConfigError> {
+fn cluster(args: &ServeArgs, cores: usize) -> Result<Option<ClusterConfig>, ConfigError> {
     let args = &args.cluster;
     let Some(node) = args.node.clone() else { return Ok(None) };
+    if cores >= CORES_MAX {
+        return Err(ConfigError::NoRoomForBridge);
+    }
     let times = Times { ttl: args.cluster_ttl, renew: args.cluster_renew };
     if times.renew > times.ttl / 3 {
         return Err(ConfigError::RenewsTooSeldom { renew: times.renew, ttl: times.ttl });
@@ -133,6 +140,6 @@ fn cluster(args: &ServeArgs) -> Result<Option<ClusterConfig>, ConfigError> {
 }
 
 #[cfg(not(feature = "cluster"))]
-fn cluster(_args: &ServeArgs) -> Result<Option<ClusterConfig>, ConfigError> {
+fn cluster(_args: &ServeArgs, _cores: usize) -> Result<Option<ClusterConfig>, ConfigError> {
     Ok(None)
 }

@@ -4,6 +4,7 @@
 //! anything changes. That may wait for a disk, so it has a thread of its own: the supervisor must not be late for its
 //! watchdog.
 
+use std::io;
 use std::sync::Arc;
 
 use super::settings::{ReloadError, Settings, restart_needed};
@@ -57,7 +58,10 @@ impl Reloader {
         }
         (self.is_asked, self.is_reading) = (false, true);
         let (cores, cows, tell_later) = (self.cores, self.cows, tell.clone());
-        let read = move || tell_later(Settings::read_again(cores, cows));
+        let read = move || {
+            let read = std::panic::catch_unwind(|| Settings::read_again(cores, cows));
+            tell_later(read.unwrap_or_else(|_| Err(io::Error::other("reading it panicked").into())));
+        };
         if let Err(error) = std::thread::Builder::new().name("reload".to_owned()).spawn(read) {
             tell(Err(error.into()));
         }
