@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::config::ConfigError;
 use super::machine;
 use super::notify::ServiceManager;
-use super::place::Place;
+use super::place::{Place, bind_advice};
 use super::reload::{Read, Reloader};
 use super::watchdog::{CoreHealth, Watchdog};
 #[cfg(feature = "cluster")]
@@ -186,9 +186,13 @@ impl Running {
         let deadline = Instant::now() + CLUSTER_JOIN_WAIT;
         while self.cause.is_none() {
             match self.waking.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Wake::Bridge(BridgeReport::Joined)) | Err(_) => break,
+                Ok(Wake::Bridge(BridgeReport::Joined)) => break,
+                Err(_) => {
+                    let error = "not joined yet: no login succeeds before".to_owned();
+                    self.log.emit(Event::ClusterUnreached { error });
+                    break;
+                }
                 Ok(Wake::Bridge(BridgeReport::Refused(reason))) => return Err(ConfigError::Cluster(reason).into()),
-                #[cfg(feature = "cluster")]
                 Ok(Wake::Bridge(BridgeReport::Failed(error))) => return Err(ServerError::Bridge(error)),
                 Ok(Wake::Core(Report::Ended(shard, result))) => return Err(ended_early(shard, result)),
                 Ok(Wake::Drain(cause)) => self.cause = Some(cause),
@@ -332,19 +336,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         let began = Instant::now();
         self.cores.iter().for_each(|core| core.drain(began));
-    }
-}
-
-fn bind_advice(flag: &str, address: &SocketAddr, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!("address already in use (another server listens there; stop it or choose another {flag})")
-        }
-        io::ErrorKind::PermissionDenied if (1..1024).contains(&address.port()) => {
-            format!("{error} (ports below 1024 need privileges; choose another {flag})")
-        }
-        io::ErrorKind::AddrNotAvailable => format!("{error} (this machine does not have that address)"),
-        _ => error.to_string(),
     }
 }
 

@@ -67,6 +67,7 @@ pub(super) struct Driver {
     /// Cores that have sent their end frame.
     pub(super) ended: usize,
     pub(super) is_leaving: bool,
+    pub(super) name: String,
     /// What was last logged of the way to the broker.
     pub(super) told_error: Option<String>,
 }
@@ -163,7 +164,11 @@ impl Driver {
         }
         self.act();
         self.send_stuck();
-        self.uplink.set(self.node.figures(now()), self.node.lost_at());
+        let figures = self.node.figures(now());
+        self.uplink.set(figures, self.node.lost_at());
+        if figures.is_in_reach && self.told_error.take().is_some() {
+            self.log.emit(Event::ClusterReached { node: self.name.clone() });
+        }
         self.taken < turn_ends
     }
 

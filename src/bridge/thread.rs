@@ -77,6 +77,7 @@ impl Bridge {
             let report = Arc::clone(&report);
             move |said| report(said)
         };
+        let name = config.node.clone();
         let node = NodeConfig { name: config.node, times: config.times, shard, cores: cores.len() };
         let driver = Driver {
             node: Node::new(node, context, Box::new(RandomIds)),
@@ -96,6 +97,7 @@ impl Bridge {
             publishing: None,
             ended: 0,
             is_leaving: false,
+            name,
             told_error: None,
             cores,
         };

@@ -13,7 +13,7 @@ use crate::limits;
 pub struct ClusterArgs {
     /// Share the cows with the other servers that use these NATS servers, which need JetStream: URLs with commas between,
     /// as nats://10.0.0.1:4222
-    #[arg(long, value_name = "URLS", env = "COWCHAT_CLUSTER", value_delimiter = ',', requires = "node")]
+    #[arg(long, value_name = "URLS", env = "COWCHAT_CLUSTER", value_delimiter = ',', value_parser = url, requires = "node")]
     pub cluster: Vec<String>,
 
     /// The name of this server in the cluster, which no other has: 1 to 32 of A-Z a-z 0-9 _ -
@@ -39,6 +39,12 @@ pub struct ClusterArgs {
     /// Copies that the NATS servers keep of who has which cow, if this server is the first of its cluster (1 to 5)
     #[arg(long, value_name = "N", env = "COWCHAT_CLUSTER_REPLICAS", default_value_t = 1, value_parser = whole::<usize>(1..=5))]
     pub cluster_replicas: usize,
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let rest = text.strip_prefix("nats://").or_else(|| text.strip_prefix("tls://"));
+    let fits = rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace));
+    fits.then(|| text.to_owned()).ok_or_else(|| "use nats://HOST:PORT or tls://HOST:PORT".to_owned())
 }
 
 fn node(text: &str) -> Result<String, String> {

@@ -30,6 +30,16 @@ impl Peer {
     }
 }
 
+/// What is seen of a lease.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Renewal {
+    /// Its instance is new.
+    New,
+    Renewed,
+    /// It was seen before.
+    Known,
+}
+
 /// What becomes of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -75,8 +85,7 @@ impl Peers {
         self.live().find(|(_, peer)| peer.name == name).map(|(instance, _)| instance)
     }
 
-    /// A lease was made or renewed; `true` if the instance is new. Of one whose `first` message is still to come none is
-    /// missed unnoticed.
+    /// A lease was made or renewed, or neither. Of an instance whose `first` message is still to come none is missed unnoticed.
     pub(super) fn renew(
         &mut self,
         name: &str,
@@ -84,12 +93,13 @@ impl Peers {
         revision: Revision,
         first: bool,
         now: Duration,
-    ) -> bool {
+    ) -> Renewal {
         if let Some(peer) = self.by_instance.get_mut(&record.instance) {
-            if revision > peer.revision {
-                (peer.revision, peer.seen, peer.asked) = (revision, now, None);
+            if revision <= peer.revision {
+                return Renewal::Known;
             }
-            return false;
+            (peer.revision, peer.seen, peer.asked) = (revision, now, None);
+            return Renewal::Renewed;
         }
         let (name, record) = (name.to_owned(), record.clone());
         let instance = record.instance;
@@ -104,7 +114,7 @@ impl Peers {
             missed: 0,
         };
         self.by_instance.insert(instance, peer);
-        true
+        Renewal::New
     }
 
     /// The nodes that have not renewed for `ttl`, with the revisions of their leases: the caller takes them out of the store.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cows::Known;
 use super::node::{Action, Node, WriteError};
-use super::peers::Peer;
+use super::peers::{Peer, Renewal};
 use super::records::{CowRecord, Instance, Key, NodeRecord, Revision, StoreId, Value, differs};
 use crate::cows::CowId;
 use crate::events::Event;
@@ -93,8 +93,14 @@ impl Node {
 
     pub(super) fn greet(&mut self, name: &str, record: NodeRecord, revision: Revision, now: Duration) {
         let instance = record.instance;
-        if !self.peers.renew(name, &record, revision, self.is_synced, now) {
-            return;
+        match self.peers.renew(name, &record, revision, self.is_synced, now) {
+            Renewal::New => {}
+            // A node that has crashed would not.
+            Renewal::Renewed if name == self.config.name => {
+                let reason = format!("there is a node {name} already (give this one another --node)");
+                return self.actions.push(Action::Refuse(reason));
+            }
+            Renewal::Renewed | Renewal::Known => return,
         }
         self.actions.push(Action::Log(Event::NodeJoined { node: name.to_owned() }));
         if self.lease.revision.is_some() {

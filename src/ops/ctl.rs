@@ -22,7 +22,9 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 pub enum CtlError {
     #[error("cannot connect to {0}: only the server's user and root may (try sudo)")]
     Forbidden(String),
-    #[error("cannot reach a server at {path}: {error} (start it with --control, and give ctl the same path)")]
+    #[error(
+        "cannot reach a server at {path}: {error} (does it run? start it with --control, and give ctl the same path)"
+    )]
     Unreachable { path: String, error: io::Error },
     #[error("the server gave no reply: {0}")]
     NoReply(io::Error),

@@ -363,6 +363,7 @@ fn without_a_broker_users_of_one_server_go_on() {
     let mut late = nodes[0].connect();
     assert_eq!(late.ask("login cow"), "error: the cluster is out of reach, try again");
     broker.restart();
+    wait_until(|| nodes[0].log_events("cluster_reached", &[]).len() == 2, "it does not say that it is back");
     wait_until(|| late.ask("login cow") == "Logged in as cow", "the cluster stays out of reach");
     wait_until(|| tux.ask("say nemo hi again") == "Sent to nemo", "nemo stays out of reach");
     assert_eq!(far.read_line(), "tux says to you: hi again");
@@ -413,8 +414,8 @@ fn a_drain_waits_for_no_broker() {
     let mut late = server.connect();
     broker.process.signal("STOP");
     late.send("login nemo");
-    // It is asked for by then.
-    assert_eq!(tux.ask("who"), "Registered users: nemo, tux");
+    // Its login is asked for by then.
+    expect_users(&mut tux, "nemo, tux");
     server.signal("TERM");
     assert_eq!(late.read_line(), "error: the cluster is out of reach, try again");
     tux.expect(LAST_LINE);
@@ -472,6 +473,18 @@ fn a_node_with_another_herd_is_refused() {
     let said = said.expect("it does not start");
     assert!(said.contains("node b has 48 cows, 2 of each, but node a has 24 cows, 1 of each"), "{said}");
     assert!(said.ends_with("(exit status: 2)"), "{said}");
+}
+
+#[test]
+fn a_second_node_of_a_name_is_refused() {
+    let broker = Broker::start();
+    let first = broker.node("a");
+    let flags = broker.flags("a");
+    let said = Server::try_with("127.0.0.1:0", &flags.iter().map(String::as_str).collect::<Vec<_>>()).err();
+    let said = said.expect("it does not start");
+    assert!(said.contains("there is a node a already"), "{said}");
+    assert!(said.ends_with("(exit status: 2)"), "{said}");
+    assert_eq!(first.connect().ask("login tux"), "Logged in as tux");
 }
 
 #[test]
