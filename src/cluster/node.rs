@@ -496,6 +496,19 @@ mod tests {
     }
 
     #[test]
+    fn a_store_that_was_set_back_is_believed() {
+        let (mut node, peer) = joined();
+        let cow = tux(&node);
+        node.on_node("c", 500, Some(NodeRecord { instance: 300, ..peer.clone() }), NOW);
+        node.on_disconnected();
+        node.on_connected(1, NOW);
+        node.on_node("c", 3, Some(NodeRecord { instance: 400, ..peer }), NOW);
+        node.on_cow(cow, 4, Some(CowRecord { instance: 400, owner: 7 }), NOW);
+        node.on_listed(NOW);
+        assert!(node.context.directory.owner(cow).is_some());
+    }
+
+    #[test]
     fn a_forged_text_moves_no_cursor() {
         let (mut node, _) = joined();
         node.on_message(Envelope { text: "a\x1b[2Jb\nc\r".to_owned(), ..message(1) }, NOW);

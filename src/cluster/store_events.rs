@@ -15,10 +15,12 @@ impl Node {
     pub fn on_connected(&mut self, store: StoreId, now: Duration) {
         self.is_connected = true;
         self.listed = Some(HashSet::new());
+        // The list is the truth, also of a store that was set back to what it had before.
+        self.nodes.clear();
+        self.horizon = 0;
+        self.known.values_mut().for_each(|known| known.revision = 0);
         if self.store.replace(store).is_some_and(|before| before != store) {
             // What the one before had is lost, the lease too.
-            self.nodes.clear();
-            self.horizon = 0;
             let cows: Vec<_> = self.known.drain().map(|(cow, _)| cow).collect();
             cows.into_iter().for_each(|cow| self.apply(cow));
             let peers: Vec<_> = self.peers.live().map(|(instance, _)| instance).collect();
@@ -186,6 +188,9 @@ impl Node {
     pub fn on_read(&mut self, key: Key, result: Result<Option<(Revision, Option<Value>)>, ()>, now: Duration) {
         match (key, result) {
             (Key::Cow(cow), Ok(found)) => {
+                if found.is_none() {
+                    self.known.remove(&cow);
+                }
                 let (revision, value) = found.unwrap_or_default();
                 let record = match value {
                     Some(Value::Cow(record)) => Some(record),
@@ -203,6 +208,9 @@ impl Node {
             }
             (Key::Cow(cow), Err(())) => self.own.retry(cow, now),
             (Key::Node(name), Ok(found)) => {
+                if found.is_none() {
+                    self.nodes.remove(&name);
+                }
                 let (revision, value) = found.unwrap_or_default();
                 let record = match value {
                     Some(Value::Node(record)) => Some(record),
