@@ -45,10 +45,11 @@ pub struct Common {
     /// Run the same against another build of the server, such as the commit before
     #[arg(long, global = true, value_name = "BINARY")]
     pub against: Option<PathBuf>,
-    /// Run the same on two servers of a cluster, each with --cores, of which every second client has the other; the CPU time of
-    /// the NATS server counts. It needs nats-server, and the feature `cluster` (fanout, say, mix)
-    #[arg(long, global = true)]
-    pub cluster: bool,
+    /// Run the same on so many servers of a cluster, each with --cores, over which the clients are spread in turn; the CPU time
+    /// of the NATS server counts. It needs nats-server, and the feature `cluster` (fanout, say, mix, storm)
+    #[arg(long, global = true, value_name = "SERVERS", num_args = 0..=1, require_equals = true, default_missing_value = "2",
+        value_parser = clap::value_parser!(u32).range(2..=32))]
+    pub cluster: Option<u32>,
     /// Length of all texts in bytes; the first 27 are the token by which a message is counted
     #[arg(long, global = true, value_name = "BYTES", default_value_t = 36, value_parser = clap::value_parser!(u32).range(27..=4000))]
     text: u32,

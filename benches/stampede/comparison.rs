@@ -46,8 +46,8 @@ impl Comparison {
         if common.against.is_some() && target::recipe(targets[1].address, &names, common.texts())? != recipe {
             bail!("--against: that server draws other pictures, so its deliveries cannot be compared");
         }
-        if common.cluster {
-            targets.push(target::cluster(common, clients)?);
+        if let Some(servers) = common.cluster {
+            targets.push(target::cluster(common, servers, clients)?);
         }
         if common.floor {
             targets.push(target::floor(false, None, &recipe)?);

@@ -26,6 +26,8 @@ pub struct Figures {
     pub seconds: f64,
     /// The target's.
     pub server: Usage,
+    /// The part of it that is the broker's of a cluster.
+    pub broker: Usage,
     /// This process's.
     pub generator: Usage,
     /// CPU time of all other processes meanwhile.
@@ -64,6 +66,7 @@ impl Figures {
             "seconds": self.seconds,
             "server_cpu_us_per_event": self.cost_us(),
             "events_per_server_cpu_second": 1e6 / self.cost_us(),
+            "broker_cpu_us_per_event": self.per_event(self.broker.cpu_ns) / 1000.0,
             "server_switches_per_event": self.per_event(self.server.switches),
             "generator_cpu_us_per_event": self.per_event(self.generator.cpu_ns) / 1000.0,
             "generator_cores": self.generator.cpu_ns as f64 / 1e9 / self.seconds,

@@ -77,8 +77,12 @@ fn run(Cli { workload, common }: Cli) -> anyhow::Result<bool> {
     if common.floor && matches!(workload, Flood { .. } | Idle { .. } | Price { .. } | Slow { .. }) {
         bail!("idle, slow, flood and price have no floor: leave --floor out");
     }
-    if common.cluster && !matches!(workload, Workload::Fanout { .. } | Workload::Say { .. } | Workload::Mix { .. }) {
-        bail!("only fanout, say and mix run on a cluster: leave --cluster out");
+    let runs_on_clusters = matches!(
+        workload,
+        Workload::Fanout { .. } | Workload::Say { .. } | Workload::Mix { .. } | Workload::Storm { .. }
+    );
+    if common.cluster.is_some() && !runs_on_clusters {
+        bail!("only fanout, say, mix and storm run on a cluster: leave --cluster out");
     }
     match workload {
         Workload::Floor { coalesce, fault } => be_a_floor(coalesce, fault)?,

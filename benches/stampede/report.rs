@@ -106,6 +106,10 @@ impl Report {
                 "\nratio: CPU time of \"{name}\", to that of the line in each pair; switches: voluntary, for one {event}"
             ));
         }
+        for target in first.iter().filter(|figures| figures.broker.cpu_ns > 0).map(|figures| figures.target) {
+            let cost = median_of(runs, target, |figures| figures.per_event(figures.broker.cpu_ns) / 1000.0);
+            self.say(&format!("{target}: {cost:.2} us/{event} of it are the broker's"));
+        }
         self.say_load();
         let counted: u64 = runs.iter().flatten().map(|figures| figures.events).sum();
         let faults = runs.iter().flatten().fold(Faults::default(), |faults, figures| faults.plus(figures.faults));

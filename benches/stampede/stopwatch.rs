@@ -13,6 +13,7 @@ use super::target::Target;
 pub struct Stopwatch {
     began: Instant,
     server: Usage,
+    broker: Usage,
     generator: Usage,
     machine_ns: u64,
 }
@@ -20,13 +21,15 @@ pub struct Stopwatch {
 impl Stopwatch {
     /// From now on.
     pub fn start(target: &Target) -> anyhow::Result<Stopwatch> {
-        let (server, generator) = (target.usage()?, Usage::of(std::process::id())?);
-        Ok(Stopwatch { began: Instant::now(), server, generator, machine_ns: machine_cpu_ns()? })
+        let (server, broker) = (target.usage()?, target.broker_usage()?);
+        let generator = Usage::of(std::process::id())?;
+        Ok(Stopwatch { began: Instant::now(), server, broker, generator, machine_ns: machine_cpu_ns()? })
     }
 
     /// Until now; the caller fills in what it has counted.
     pub fn stop(&self, target: &Target) -> anyhow::Result<Figures> {
         let server = target.usage()?.since(self.server);
+        let broker = target.broker_usage()?.since(self.broker);
         let generator = Usage::of(std::process::id())?.since(self.generator);
         let machine_ns = machine_cpu_ns()?.saturating_sub(self.machine_ns);
         Ok(Figures {
@@ -34,6 +37,7 @@ impl Stopwatch {
             events: 0,
             seconds: self.began.elapsed().as_secs_f64(),
             server,
+            broker,
             generator,
             others_ns: machine_ns.saturating_sub(server.cpu_ns + generator.cpu_ns),
             latency: histogram(),

@@ -5,7 +5,7 @@
 //! epoll. Latency is from before `connect` to the reply to the login.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -56,7 +56,8 @@ struct Client {
 }
 
 struct Storm<'a> {
-    target: &'a Target,
+    /// Where clients connect, in turn.
+    addresses: Vec<SocketAddr>,
     names: &'a [String],
     poll: Poll,
     slots: Vec<Option<Client>>,
@@ -70,10 +71,11 @@ struct Storm<'a> {
 }
 
 impl<'a> Storm<'a> {
-    fn new(target: &'a Target, names: &'a [String]) -> io::Result<Storm<'a>> {
+    fn new(target: &Target, names: &'a [String]) -> io::Result<Storm<'a>> {
         let slots = names.iter().map(|_| None).collect();
         let (latency, faults) = (histogram(), Faults::default());
-        Ok(Storm { target, names, poll: Poll::new(1024)?, slots, rounds: 0, latency, faults, complaint: None })
+        let addresses = target.addresses();
+        Ok(Storm { addresses, names, poll: Poll::new(1024)?, slots, rounds: 0, latency, faults, complaint: None })
     }
 
     /// Fills each slot again and again until `until`, and waits for the last clients to end.
@@ -102,7 +104,7 @@ impl<'a> Storm<'a> {
 
     fn enter(&mut self, slot: usize) -> anyhow::Result<()> {
         let began = Instant::now();
-        let mut stream = connect(self.target.address)?;
+        let mut stream = connect(self.addresses[slot % self.addresses.len()])?;
         stream.set_nonblocking(true)?;
         self.poll.add(&stream, slot, EventFlags::IN)?;
         stream.write_all(format!("login {}\n", self.names[slot]).as_bytes())?;

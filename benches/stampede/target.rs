@@ -113,8 +113,8 @@ fn start(
     Ok(target)
 }
 
-/// Two servers of a cluster, and its broker, with names for this many clients.
-pub fn cluster(common: &Common, clients: usize) -> anyhow::Result<Target> {
+/// The servers of a cluster, and its broker, with names for this many clients.
+pub fn cluster(common: &Common, servers: u32, clients: usize) -> anyhow::Result<Target> {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("stampede-{}-broker", std::process::id()));
     // What a broker of an earlier process of this number has left.
     let _ = fs::remove_dir_all(&folder);
@@ -132,14 +132,15 @@ pub fn cluster(common: &Common, clients: usize) -> anyhow::Result<Target> {
         log: None,
     };
     let url = broker_url(&folder)?;
-    let node = |name: &str| {
+    let node = |number: u32| {
         let mut common = common.clone();
-        common.server_args = format!("{} --cluster {url} --node {name}", common.server_args);
-        let label = if name == "a" { "cluster" } else { "second server" };
+        common.server_args = format!("{} --cluster {url} --node n{number}", common.server_args);
+        let label = if number == 1 { "cluster" } else { "another server" };
         start_server(label, Path::new(env!("CARGO_BIN_EXE_cowchat")), &common, clients)
     };
-    let mut first = node("a")?;
-    first.more = vec![node("b")?, broker];
+    let mut first = node(1)?;
+    first.more = (2..=servers).map(node).collect::<anyhow::Result<_>>()?;
+    first.more.push(broker);
     first.broker = Some(url.trim_start_matches("nats://").parse().context("the broker's address")?);
     Ok(first)
 }
@@ -163,6 +164,11 @@ impl Target {
     /// Where clients connect, in turn.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         std::iter::once(self).chain(&self.more).map(|target| target.address).filter(|place| *place != NOWHERE).collect()
+    }
+
+    /// What the broker of a cluster has used.
+    pub fn broker_usage(&self) -> anyhow::Result<Usage> {
+        self.more.iter().filter(|target| target.address == NOWHERE).map(|broker| Usage::of(broker.pid)).sum()
     }
 
     /// What its processes have used.
