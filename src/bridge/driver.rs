@@ -13,16 +13,16 @@ use std::sync::mpsc::Receiver;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use async_nats::{ConnectOptions, Message, Subscriber};
-use futures_lite::StreamExt;
+use async_nats::ConnectOptions;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::BridgeReport;
+use super::incoming::Incoming;
 use super::requests::{Requests, Told};
 use super::store;
 use super::uplink::{Asked, Uplink, now};
-use crate::cluster::envelope::Envelope;
+use crate::cluster::envelope::{Envelope, To};
 use crate::cluster::node::{Action, Node};
 use crate::events::Event;
 use crate::ids::ShardId;
@@ -51,7 +51,7 @@ pub(super) struct Driver {
     pub(super) log: Log,
     pub(super) report: Box<dyn Fn(BridgeReport) + Send>,
     pub(super) requests: Requests,
-    pub(super) subscriber: Option<Subscriber>,
+    pub(super) incoming: Option<Box<Incoming>>,
     /// Counts attempts to open the store; the watch of an earlier one is void.
     pub(super) setting_up: u64,
     /// By core: frames for which its mailbox has no room.
@@ -95,7 +95,7 @@ impl Driver {
                 guard = event.readable() => guard?.clear_ready(),
                 () = ready(()), if !is_idle => {}
                 Some(what) = told.recv() => self.on_told(what),
-                message = next(&mut self.subscriber), if self.has_room() => self.on_message(&message),
+                envelope = next(&mut self.incoming), if self.has_room() => self.node.on_message(envelope, now()),
                 () = published(&mut self.publishing) => self.publishing = None,
                 _ = tick.tick() => self.node.on_tick(now()),
             }
@@ -237,6 +237,10 @@ impl Driver {
 
     fn publish(&mut self, envelope: &Envelope) {
         let Some(client) = self.requests.client.clone() else { return };
+        let subject = match envelope.to {
+            To::All => store::SUBJECT.to_owned(),
+            To::Claim(instance, _) => store::subject_of(self.node.name_of(instance).unwrap_or_default()),
+        };
         let text = serde_json::to_vec(envelope).expect("an envelope has no map with odd keys");
         let before = self.publishing.take();
         let mut publishing: Publishing = Box::pin(async move {
@@ -244,7 +248,7 @@ impl Driver {
                 before.await;
             }
             // It fails only when the client has ended.
-            let _ = client.publish(store::SUBJECT, text.into()).await;
+            let _ = client.publish(subject, text.into()).await;
         });
         // Mostly there is room.
         let mut cx = Context::from_waker(Waker::noop());
@@ -254,13 +258,11 @@ impl Driver {
     }
 }
 
-async fn next(subscriber: &mut Option<Subscriber>) -> Message {
-    if let Some(subscriber) = subscriber
-        && let Some(message) = subscriber.next().await
-    {
-        return message;
+async fn next(incoming: &mut Option<Box<Incoming>>) -> Envelope {
+    match incoming {
+        Some(incoming) => incoming.next().await,
+        None => pending().await,
     }
-    pending().await
 }
 
 async fn published(publishing: &mut Option<Publishing>) {

@@ -1,10 +1,13 @@
 //! The bridge to the other servers of a cluster: one more end of the mesh, on a thread of its own. [`crate::cluster`] decides.
 //!
-//! - `thread`: how it starts and leaves; `driver`: its loop; `told`: what it is told; `requests`, `store`: NATS, which has the records and carries the messages; `uplink`: what the cores see. Only
+//! - `thread`: how it starts and leaves; `driver`: its loop; `told`: what it is told; `incoming`: messages of
+//!   other nodes; `requests`, `store`: NATS, which has the records and carries the messages; `uplink`: what the cores see. Only
 //!   with the feature `cluster`.
 
 #[cfg(feature = "cluster")]
 mod driver;
+#[cfg(feature = "cluster")]
+mod incoming;
 #[cfg(feature = "cluster")]
 mod requests;
 #[cfg(feature = "cluster")]

@@ -1,10 +1,11 @@
 //! Requests to the broker, each a task beside the loop: none makes the loop wait.
 
+use async_nats::Client;
 use async_nats::jetstream::kv::{Entry, Watch};
-use async_nats::{Client, Subscriber};
 use futures_lite::StreamExt;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::incoming::Incoming;
 use super::store::{self, Opened, Store};
 use crate::cluster::node::WriteError;
 use crate::cluster::records::{Key, Revision, Value};
@@ -20,7 +21,7 @@ pub(super) enum Told {
     Failed(String),
     /// What has come of the attempt with this number to open the store.
     Opened(u64, Result<Box<Opened>, String>),
-    Subscribed(Result<Subscriber, String>),
+    Subscribed(Result<Box<Incoming>, String>),
     /// Of the watch with this number; `None` for its end.
     Entry(u64, Option<Box<Entry>>),
     Written(Key, Option<Value>, Result<Revision, WriteError>),
@@ -47,11 +48,11 @@ impl Requests {
         self.tell.clone()
     }
 
-    /// Subscribes to the messages of all other nodes.
-    pub(super) fn subscribe(&self, client: Client) {
+    /// Subscribes to the messages of other nodes, for this one.
+    pub(super) fn subscribe(&self, client: Client, node: String) {
         let tell = self.tell.clone();
         tokio::spawn(async move {
-            let subscribed = store::subscribe(&client).await.map_err(|error| error.to_string());
+            let subscribed = Incoming::subscribe(&client, &node).await.map(Box::new).map_err(|error| error.to_string());
             if subscribed.is_err() {
                 tokio::time::sleep(CLUSTER_RETRY).await;
             }

@@ -1,19 +1,24 @@
-//! The cluster's store and its messages on NATS: a bucket of JetStream's for records, one subject for messages.
+//! The cluster's store and its messages on NATS: a bucket of JetStream's for records, and subjects for messages.
 
 use std::time::Duration;
 
 use async_nats::jetstream::kv::{Entry, Operation, Store as Bucket, UpdateErrorKind, Watch};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, HeaderMap, Subscriber};
+use async_nats::{Client, HeaderMap};
 
 use crate::cluster::node::WriteError;
 use crate::cluster::records::{CowRecord, Key, NodeRecord, Revision, StoreId, Value};
 use crate::cows::{CowId, Herd};
 use crate::shard::name;
 
-/// Where all messages go.
+/// Where messages to all nodes go.
 pub(super) const SUBJECT: &str = "cowchat.messages";
+
+/// Where messages to users of one node go.
+pub(super) fn subject_of(node: &str) -> String {
+    format!("{SUBJECT}.{node}")
+}
 
 const BUCKET: &str = "cowchat";
 
@@ -98,14 +103,6 @@ impl Store {
     pub(super) async fn read(&self, key: &str) -> Result<Option<Entry>, ()> {
         self.bucket.entry(key).await.map_err(|_| ())
     }
-}
-
-/// The messages of all other nodes.
-pub(super) async fn subscribe(client: &Client) -> Result<Subscriber, async_nats::Error> {
-    let subscriber = client.subscribe(SUBJECT).await?;
-    // Before any other node can know of this one.
-    client.flush().await?;
-    Ok(subscriber)
 }
 
 /// A key as the bucket writes it.

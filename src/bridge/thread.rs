@@ -88,7 +88,7 @@ impl Bridge {
             log,
             report: Box::new(tell_supervisor),
             requests: Requests::new(config.replicas, tell),
-            subscriber: None,
+            incoming: None,
             setting_up: 0,
             stuck: cores.iter().map(|_| VecDeque::new()).collect(),
             pending: vec![None; cores.len()],

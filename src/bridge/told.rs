@@ -1,6 +1,5 @@
 //! What tasks beside the loop, the store and other nodes tell.
 
-use async_nats::Message;
 use async_nats::jetstream::kv::Entry;
 
 use super::driver::Driver;
@@ -15,16 +14,17 @@ impl Driver {
         match told {
             Told::Client(client) => {
                 self.requests.client = Some(client.clone());
-                self.requests.subscribe(client);
+                self.requests.subscribe(client, self.name.clone());
             }
-            Told::Subscribed(Ok(subscriber)) => {
-                self.subscriber = Some(subscriber);
+            Told::Subscribed(Ok(incoming)) => {
+                self.incoming = Some(incoming);
                 self.open();
             }
             Told::Connected => self.open(),
             Told::Subscribed(Err(error)) => {
                 self.disconnected(error);
-                self.requests.client.clone().into_iter().for_each(|client| self.requests.subscribe(client));
+                let client = self.requests.client.clone();
+                client.into_iter().for_each(|client| self.requests.subscribe(client, self.name.clone()));
             }
             Told::Disconnected(error) => self.disconnected(error),
             Told::Failed(error) => self.log_error(error),
@@ -67,7 +67,7 @@ impl Driver {
 
     /// Opens the store; the attempts before are void.
     pub(super) fn open(&mut self) {
-        if let (Some(client), Some(_)) = (self.requests.client.clone(), &self.subscriber) {
+        if let (Some(client), Some(_)) = (self.requests.client.clone(), &self.incoming) {
             self.setting_up += 1;
             self.requests.open(client, self.setting_up);
         }
@@ -98,13 +98,6 @@ impl Driver {
         }
         if entry.seen_current {
             self.node.on_listed(now());
-        }
-    }
-
-    pub(super) fn on_message(&mut self, message: &Message) {
-        // What cannot be read is of another version.
-        if let Ok(envelope) = serde_json::from_slice(&message.payload) {
-            self.node.on_message(envelope, now());
         }
     }
 }

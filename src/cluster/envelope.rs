@@ -1,4 +1,4 @@
-//! What one node sends all others: the text travels, and each node draws.
+//! What one node sends others: the text travels, and each node draws.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +9,10 @@ use super::records::Instance;
 pub struct Envelope {
     /// The instance that sends it.
     pub from: Instance,
-    /// Its number among all that the instance sends, from 1: a gap is a loss.
+    /// Its number, from 1, among what the instance sends to all, or among what it says to users of that node: a gap is a loss.
     pub number: u64,
+    /// Messages that the instance has sent to all so far.
+    pub yields: u64,
     /// The sender's place in the herd.
     pub sender: u32,
     /// For whom it is.

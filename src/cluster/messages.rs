@@ -34,14 +34,21 @@ impl Node {
             self.figures.dropped += 1;
             return;
         }
-        self.number += 1;
+        let number = match to {
+            To::All => {
+                self.yields += 1;
+                self.yields
+            }
+            To::Claim(instance, _) => self.peers.count_say(instance),
+        };
         self.figures.sent += 1;
         let body = message.body();
         let sender = body.sender().place(self.context.herd.size()) as u32;
         let text = body.text().to_owned();
         self.actions.push(Action::Publish(Envelope {
             from: self.lease.instance,
-            number: self.number,
+            number,
+            yields: self.yields,
             sender,
             to,
             text,
@@ -50,6 +57,12 @@ impl Node {
 
     /// A message of another node.
     pub fn on_message(&mut self, envelope: Envelope, now: Duration) {
+        if let To::Claim(instance, _) = envelope.to
+            && instance != self.lease.instance
+        {
+            self.figures.dropped += 1;
+            return;
+        }
         match self.peers.judge(&envelope) {
             Verdict::Deliver { missed } => {
                 self.figures.missed += missed;
@@ -83,7 +96,6 @@ impl Node {
                     self.actions.push(Action::Deliver(core, frame));
                 }
             }
-            To::Claim(instance, _) if instance != self.lease.instance => {}
             To::Claim(_, owner) => {
                 let Some(to) = Owner::of_word(owner).filter(|to| to.shard().index() < self.config.cores) else {
                     self.figures.dropped += 1;

@@ -4,7 +4,8 @@
 //! - `node`: what it makes of what cores ask and of time; `store_events`: of records; `messages`: of frames and messages; `peers`,
 //!   `cows`, `lease`: its parts
 //! - `figures`: what it counts
-//! - `records`: what the cluster's store has of nodes and cows; `envelope`: what one node sends all others
+//! - `records`: what the cluster's store has of nodes and cows; `envelope`: what one node sends others; `lanes`:
+//!   their order
 //!
 //! A node holds a lease, and its cows belong to its *instance*, which is one stretch of that lease. No other node takes them
 //! before the lease has run out, and the node gives them up before that, by its own clock. So a cow has one user in the whole
@@ -19,6 +20,7 @@
 mod cows;
 pub mod envelope;
 pub mod figures;
+pub mod lanes;
 pub mod lease;
 mod messages;
 pub mod node;

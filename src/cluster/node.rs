@@ -41,7 +41,7 @@ pub enum Action {
     },
     /// Read from the store; then call [`Node::on_read`].
     Read(Key),
-    /// Send to all other nodes.
+    /// Send to all other nodes, or to the one of the claim ([`Node::name_of`]), in order.
     Publish(Envelope),
     /// Tell the login with this claim, on its core.
     Answer(Owner, Entered),
@@ -110,8 +110,8 @@ pub struct Node {
     /// Its lease is being taken out of the store.
     pub(super) is_deleting: bool,
     pub(super) has_left: bool,
-    /// Of the last message sent.
-    pub(super) number: u64,
+    /// Messages that this instance has sent to all.
+    pub(super) yields: u64,
     pub(super) figures: Figures,
     /// When missed messages were last logged.
     pub(super) missed_told: Duration,
@@ -159,7 +159,7 @@ impl Node {
             is_leaving: false,
             is_deleting: false,
             has_left: false,
-            number: 0,
+            yields: 0,
             figures: Figures::default(),
             missed_told: Duration::ZERO,
             actions: Vec::new(),
@@ -278,7 +278,8 @@ impl Node {
     pub(super) fn begin_instance(&mut self) {
         self.past.insert(self.lease.instance);
         self.lease = Lease::new(self.instances.next(), self.config.times);
-        self.number = 0;
+        self.yields = 0;
+        self.peers.begin_links();
     }
 
     /// Joins, or renews its lease, if that is due and may be.
@@ -390,6 +391,11 @@ impl Node {
         }
     }
 
+    /// The name of another node.
+    pub fn name_of(&self, instance: Instance) -> Option<&str> {
+        self.peers.get(instance).map(|peer| peer.name.as_str())
+    }
+
     /// The herd that all nodes have.
     pub fn herd(&self) -> &Herd {
         &self.context.herd
@@ -451,7 +457,7 @@ mod tests {
     }
 
     fn message(number: u64) -> Envelope {
-        Envelope { from: 100, number, sender: 0, to: To::All, text: number.to_string() }
+        Envelope { from: 100, number, yields: number, sender: 0, to: To::All, text: number.to_string() }
     }
 
     fn texts(actions: &[Action]) -> Vec<&str> {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::envelope::Envelope;
+use super::envelope::{Envelope, To};
 use super::records::{Instance, NodeRecord, Revision};
 use crate::limits::{CLUSTER_GONE_KEPT, CLUSTER_STRANGER_MESSAGES, CLUSTER_STRANGER_WAIT};
 
@@ -18,8 +18,12 @@ pub(super) struct Peer {
     /// When the store was asked to take its lease out.
     asked: Option<Duration>,
     is_gone: bool,
-    /// Of its last message.
-    number: Option<u64>,
+    /// The number of its last message to all; `None` before the first, if there may have been others.
+    yields: Option<u64>,
+    /// Of its last message to this instance of this node alone.
+    says: u64,
+    /// Of the last message to it alone.
+    said: u64,
     /// Messages that have not come, and were not told.
     missed: u64,
 }
@@ -110,7 +114,9 @@ impl Peers {
             seen: now,
             asked: None,
             is_gone: false,
-            number: first.then_some(0),
+            yields: first.then_some(0),
+            says: 0,
+            said: 0,
             missed: 0,
         };
         self.by_instance.insert(instance, peer);
@@ -146,14 +152,33 @@ impl Peers {
         true
     }
 
+    /// The number of the next message to this instance alone; 0 if it is not known.
+    pub(super) fn count_say(&mut self, instance: Instance) -> u64 {
+        let Some(peer) = self.by_instance.get_mut(&instance) else { return 0 };
+        peer.said += 1;
+        peer.said
+    }
+
+    /// This node is another instance from now on: nothing was said to it yet, and it has said nothing.
+    pub(super) fn begin_links(&mut self) {
+        self.by_instance.values_mut().for_each(|peer| (peer.says, peer.said) = (0, 0));
+    }
+
     /// Decides about a message; what is kept comes again from [`Peers::introduced`].
     pub(super) fn judge(&mut self, envelope: &Envelope) -> Verdict {
         let Some(peer) = self.by_instance.get_mut(&envelope.from) else { return Verdict::Keep };
-        if peer.is_gone || peer.number.is_some_and(|last| envelope.number <= last) {
+        let last = match envelope.to {
+            To::All => peer.yields,
+            To::Claim(..) => Some(peer.says),
+        };
+        if peer.is_gone || last.is_some_and(|last| envelope.number <= last) {
             return Verdict::Drop;
         }
-        let missed = peer.number.map_or(0, |last| envelope.number - last - 1);
-        peer.number = Some(envelope.number);
+        let missed = last.map_or(0, |last| envelope.number - last - 1);
+        match envelope.to {
+            To::All => peer.yields = Some(envelope.number),
+            To::Claim(..) => peer.says = envelope.number,
+        }
         peer.missed += missed;
         Verdict::Deliver { missed }
     }

@@ -288,6 +288,24 @@ fn messages_between_nodes_come_once_and_in_order() {
 }
 
 #[test]
+fn a_say_travels_to_its_receivers_server_alone() {
+    let broker = Broker::start();
+    let nodes = broker.nodes(&["a", "b"], &["--art", "off"]);
+    let (mut sender, mut receiver) = (nodes[0].login("nemo"), nodes[1].login("tux"));
+    expect_users(&mut sender, "nemo, tux");
+    let stream = TcpStream::connect(("127.0.0.1", broker.port)).expect("it listens");
+    let mut lines = BufReader::new(stream.try_clone().expect("a descriptor")).lines().map_while(Result::ok);
+    (&stream).write_all(b"CONNECT {\"verbose\":false}\r\nSUB cowchat.> 1\r\nPING\r\n").expect("it reads");
+    assert!(lines.any(|line| line == "PONG"), "it has subscribed");
+    let mut subject = || lines.find_map(|line| Some(line.strip_prefix("MSG ")?.split(' ').next()?.to_owned()));
+    assert_eq!(sender.ask("say tux hi"), "Sent to tux");
+    assert_eq!(subject().as_deref(), Some("cowchat.messages.b"));
+    assert_eq!(receiver.ask("yield hi all"), "nemo says to you: hi");
+    assert_eq!(receiver.read_line(), "Sent to 1 cow");
+    assert_eq!(subject().as_deref(), Some("cowchat.messages"));
+}
+
+#[test]
 fn a_killed_nodes_cows_are_free_after_its_lease() {
     let broker = Broker::start();
     let nodes = broker.nodes(&["a", "b"], &[]);
