@@ -104,12 +104,20 @@ pub const CLUSTER_LEAVE_MIN: Duration = Duration::from_millis(500);
 pub const CLUSTER_RETRY: Duration = Duration::from_millis(500);
 
 /// Messages of nodes that are not known yet which are kept, and for how long. The store tells of a node within milliseconds.
-pub const CLUSTER_STRANGER_MESSAGES: usize = 1024;
+pub const CLUSTER_STRANGER_MESSAGES: usize = 256;
 /// See [`CLUSTER_STRANGER_MESSAGES`].
 pub const CLUSTER_STRANGER_WAIT: Duration = Duration::from_secs(2);
 
 /// Bytes of a message between servers at most: of the longest line that a server may take, made safe, which triples it at most.
 pub const CLUSTER_TEXT_BYTES_MAX: usize = 3 * 64 * 1024;
+
+/// What a NATS server must take as one message (`max_payload`): such a text, as JSON, which doubles it at most, and the rest.
+pub const CLUSTER_PAYLOAD_BYTES_MIN: usize = 2 * CLUSTER_TEXT_BYTES_MAX + 1024;
+
+/// How often an error of the way to the cluster's store is logged at most, and how often the same one.
+pub const CLUSTER_ERROR_TOLD: Duration = Duration::from_secs(1);
+/// See [`CLUSTER_ERROR_TOLD`].
+pub const CLUSTER_ERROR_AGAIN: Duration = Duration::from_secs(60);
 
 /// How often it is logged at most how many messages of a node are lost.
 pub const CLUSTER_MISSED_TOLD: Duration = Duration::from_secs(1);

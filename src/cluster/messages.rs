@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::envelope::{Envelope, To};
 use super::node::{Action, Node, Remote};
 use super::peers::Verdict;
+use super::records::Instance;
 use crate::directory::Owner;
 use crate::ids::ShardId;
 use crate::limits::CLUSTER_TEXT_BYTES_MAX;
@@ -55,11 +56,15 @@ impl Node {
         }));
     }
 
+    /// The name of another node.
+    pub fn name_of(&self, instance: Instance) -> Option<&str> {
+        self.peers.get(instance).map(|peer| peer.name.as_str())
+    }
+
     /// A message of another node.
     pub fn on_message(&mut self, envelope: Envelope, now: Duration) {
-        if let To::Claim(instance, _) = envelope.to
-            && instance != self.lease.instance
-        {
+        let is_late = matches!(envelope.to, To::Claim(instance, _) if instance != self.lease.instance);
+        if is_late || envelope.text.len() > CLUSTER_TEXT_BYTES_MAX {
             self.figures.dropped += 1;
             return;
         }
@@ -79,8 +84,7 @@ impl Node {
 
     fn deliver(&mut self, envelope: Envelope) {
         let Envelope { sender, to, text, .. } = envelope;
-        let Some(sender) = self.context.herd.at(sender as usize).filter(|_| text.len() <= CLUSTER_TEXT_BYTES_MAX)
-        else {
+        let Some(sender) = self.context.herd.at(sender as usize) else {
             self.figures.dropped += 1;
             return;
         };

@@ -12,7 +12,7 @@ use super::envelope::Envelope;
 use super::figures::Figures;
 use super::lease::{Lease, Times};
 use super::peers::Peers;
-use super::records::{CowRecord, HerdPrint, Instance, Key, NodeRecord, Revision, StoreId, Value};
+use super::records::{CowRecord, HerdPrint, Instance, Key, NodeRecord, Revision, StoreId, VERSION, Value};
 use crate::cows::{CowId, Herd};
 use crate::directory::{Claim, Claims, Owner};
 use crate::events::Event;
@@ -229,7 +229,7 @@ impl Node {
                 self.step(cow, now);
             }
             // If that succeeds, a renewal that is still under way comes too late.
-            for (name, expected) in self.peers.overdue(self.config.times.ttl, self.config.times.renew, now) {
+            for (name, expected) in self.peers.overdue(self.config.times.renew, now) {
                 self.actions.push(Action::Delete { key: Key::Node(name), expected });
             }
         }
@@ -291,7 +291,8 @@ impl Node {
             Some(revision) => revision,
             None if self.listed.is_some() => return,
             None => {
-                if self.peers.live().any(|(_, peer)| peer.record.herd != self.print) {
+                if self.peers.live().any(|(_, peer)| !peer.record.fits(&self.print)) {
+                    // Until it is gone, if it does not live.
                     self.check_herds();
                     return;
                 }
@@ -303,7 +304,9 @@ impl Node {
             }
         };
         if self.lease.is_due(now) {
-            let record = NodeRecord { instance: self.lease.instance, herd: self.print.clone() };
+            let ttl = self.config.times.ttl.as_millis() as u64;
+            let (instance, herd) = (self.lease.instance, self.print.clone());
+            let record = NodeRecord { version: VERSION, instance, ttl, herd };
             let (key, value) = (Key::Node(self.config.name.clone()), Value::Node(record));
             self.actions.push(Action::Write { key, value, expected });
         }
@@ -391,11 +394,6 @@ impl Node {
         }
     }
 
-    /// The name of another node.
-    pub fn name_of(&self, instance: Instance) -> Option<&str> {
-        self.peers.get(instance).map(|peer| peer.name.as_str())
-    }
-
     /// The herd that all nodes have.
     pub fn herd(&self) -> &Herd {
         &self.context.herd
@@ -433,7 +431,8 @@ mod tests {
             plain: String::new(),
         };
         let herd = Herd::new(vec![cow("aya"), cow("tux")], 1, Bubble::default()).expect("two names");
-        let peer = NodeRecord { instance: 100, herd: HerdPrint::of(&herd) };
+        let ttl = TIMES.ttl.as_millis() as u64;
+        let peer = NodeRecord { version: VERSION, instance: 100, ttl, herd: HerdPrint::of(&herd) };
         let context = ShardContext::new(Arc::new(herd), 2, Rules::default()).expect("memory");
         let config = NodeConfig { name: "a".to_owned(), times: TIMES, shard: ShardId::new(1), cores: 1 };
         let mut node = Node::new(config, context, Box::new(Counted(0)));
@@ -512,6 +511,89 @@ mod tests {
         node.on_cow(cow, 4, Some(CowRecord { instance: 400, owner: 7 }), NOW);
         node.on_listed(NOW);
         assert!(node.context.directory.owner(cow).is_some());
+    }
+
+    #[test]
+    fn a_node_that_renews_while_it_is_listed_stays() {
+        let (mut node, peer) = joined();
+        let is_left = |node: &mut Node| {
+            node.take_actions().iter().any(|action| matches!(action, Action::Log(Event::NodeLeft { .. })))
+        };
+        node.on_disconnected();
+        node.on_connected(1, NOW);
+        // Its record is replaced before it is told.
+        node.on_listed(NOW);
+        let actions = node.take_actions();
+        assert!(
+            actions.iter().any(|action| matches!(action, Action::Read(Key::Node(name)) if name == "b")),
+            "{actions:?}"
+        );
+        node.on_read(Key::Node("b".to_owned()), Ok(Some((7, Some(Value::Node(peer.clone()))))), NOW);
+        node.on_node("b", 7, Some(peer), NOW);
+        assert!(!is_left(&mut node));
+        node.on_message(message(1), NOW);
+        assert_eq!(texts(&node.take_actions()), ["1"]);
+        // And one that is not there has left.
+        node.on_disconnected();
+        node.on_connected(1, NOW);
+        node.on_listed(NOW);
+        node.on_read(Key::Node("b".to_owned()), Ok(None), NOW);
+        assert!(is_left(&mut node));
+    }
+
+    #[test]
+    fn a_lease_lasts_as_long_as_its_node_says() {
+        let (mut node, peer) = joined();
+        let patient = NodeRecord { instance: 200, ttl: 2 * peer.ttl, ..peer };
+        node.on_node("c", 3, Some(patient), NOW);
+        node.on_tick(NOW + TIMES.ttl);
+        let is_of =
+            |action: &Action, of: &str| matches!(action, Action::Delete { key: Key::Node(name), .. } if name == of);
+        let actions = node.take_actions();
+        assert!(actions.iter().any(|action| is_of(action, "b")) && !actions.iter().any(|action| is_of(action, "c")));
+        node.on_tick(NOW + 2 * TIMES.ttl);
+        assert!(node.take_actions().iter().any(|action| is_of(action, "c")));
+    }
+
+    #[test]
+    fn a_node_that_does_not_fit_and_lives_is_refused() {
+        let (mut node, peer) = joined();
+        let refused = |node: &mut Node| node.take_actions().iter().any(|action| matches!(action, Action::Refuse(_)));
+        // Of two that have joined the later name goes.
+        let other = NodeRecord { version: VERSION + 1, instance: 200, ..peer };
+        node.on_node("z", 3, Some(other.clone()), NOW);
+        assert!(!refused(&mut node));
+        node.on_node("A", 4, Some(NodeRecord { instance: 300, ..other.clone() }), NOW);
+        assert!(refused(&mut node));
+        // What a crashed one has left is taken out after its time.
+        let (mut node, _) = joined();
+        node.lose(NOW);
+        node.on_disconnected();
+        node.on_connected(2, NOW);
+        node.on_node("A", 3, Some(other), NOW);
+        node.on_listed(NOW);
+        node.on_tick(NOW + TIMES.ttl);
+        let actions = node.take_actions();
+        let is_delete = |action: &Action| matches!(action, Action::Delete { key: Key::Node(name), .. } if name == "A");
+        assert!(actions.iter().any(is_delete) && !actions.iter().any(|action| matches!(action, Action::Refuse(_))));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_fits_no_node() {
+        let (mut node, peer) = joined();
+        let garbage = NodeRecord::read("A", b"garbage");
+        assert!(!garbage.fits(&node.print) && garbage.instance != 0 && garbage.ttl() == TIMES.ttl);
+        let text = serde_json::to_vec(&peer).expect("JSON");
+        assert_eq!(NodeRecord::read("b", &text), peer);
+        // A cow's is overwritten.
+        let cow = tux(&node);
+        node.on_cow(cow, 3, Some(CowRecord::read(b"garbage")), NOW);
+        assert_eq!(node.context.directory.owner(cow), None);
+        let directory = Arc::clone(&node.context.directory);
+        let claim = Claims::new(directory, ShardId::new(0)).claim(cow, ConnectionId::new(0)).expect("it is free");
+        node.enter(cow, claim.owner(), NOW);
+        let actions = node.take_actions();
+        assert!(matches!(actions[..], [Action::Write { expected: 3, .. }]), "{actions:?}");
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(super) struct Peer {
     /// When the store was asked to take its lease out.
     asked: Option<Duration>,
     is_gone: bool,
+    /// It has joined or renewed since this node looks: a record alone may be of one that has crashed.
+    pub(super) is_alive: bool,
     /// The number of its last message to all; `None` before the first, if there may have been others.
     yields: Option<u64>,
     /// Of its last message to this instance of this node alone.
@@ -84,6 +86,11 @@ impl Peers {
         self.by_instance.iter().filter(|(_, peer)| !peer.is_gone).map(|(&instance, peer)| (instance, peer))
     }
 
+    /// The instance has joined since this node looks.
+    pub(super) fn has_joined(&mut self, instance: Instance) {
+        self.by_instance.get_mut(&instance).into_iter().for_each(|peer| peer.is_alive = true);
+    }
+
     /// The live instance of this name.
     pub(super) fn named(&self, name: &str) -> Option<Instance> {
         self.live().find(|(_, peer)| peer.name == name).map(|(instance, _)| instance)
@@ -102,7 +109,7 @@ impl Peers {
             if revision <= peer.revision {
                 return Renewal::Known;
             }
-            (peer.revision, peer.seen, peer.asked) = (revision, now, None);
+            (peer.revision, peer.seen, peer.asked, peer.is_alive) = (revision, now, None, true);
             return Renewal::Renewed;
         }
         let (name, record) = (name.to_owned(), record.clone());
@@ -114,6 +121,7 @@ impl Peers {
             seen: now,
             asked: None,
             is_gone: false,
+            is_alive: false,
             yields: first.then_some(0),
             says: 0,
             said: 0,
@@ -123,12 +131,12 @@ impl Peers {
         Renewal::New
     }
 
-    /// The nodes that have not renewed for `ttl`, with the revisions of their leases: the caller takes them out of the store.
-    pub(super) fn overdue(&mut self, ttl: Duration, retry: Duration, now: Duration) -> Vec<(String, Revision)> {
+    /// The nodes that have not renewed in time, with the revisions of their leases: the caller takes them out of the store.
+    pub(super) fn overdue(&mut self, retry: Duration, now: Duration) -> Vec<(String, Revision)> {
         let mut names = Vec::new();
         for peer in self.by_instance.values_mut().filter(|peer| !peer.is_gone) {
             let is_due = peer.asked.is_none_or(|asked| now.saturating_sub(asked) >= retry);
-            if peer.is_overdue(ttl, now) && is_due {
+            if peer.is_overdue(peer.record.ttl(), now) && is_due {
                 peer.asked = Some(now);
                 names.push((peer.name.clone(), peer.revision));
             }

@@ -1,8 +1,11 @@
 //! What the cluster's store has, by key: who is in the cluster, and whose each taken cow is.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::cows::{CowId, Herd};
+use crate::limits::CLUSTER_TTL;
 
 /// A stretch of a node's life in the cluster: from one join to a leave, or to the loss of its lease. Never used again.
 pub type Instance = u64;
@@ -22,17 +25,49 @@ pub enum Key {
     Cow(CowId),
 }
 
+/// Of records and messages: nodes with different ones are not in one cluster.
+pub const VERSION: u32 = 1;
+
 /// A node's lease: it holds while it is renewed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NodeRecord {
+    /// Of the node, which all nodes must have.
+    pub version: u32,
     /// Who holds it.
     pub instance: Instance,
+    /// How long it holds after a renewal, in milliseconds.
+    pub ttl: u64,
     /// The node's herd, which all nodes must have.
     pub herd: HerdPrint,
 }
 
+impl NodeRecord {
+    /// What the text says of the node `name`. If it cannot be read, the record fits no node, and has an instance of its own.
+    pub fn read(name: &str, text: &[u8]) -> Self {
+        let mut record: NodeRecord = serde_json::from_slice(text).unwrap_or_default();
+        if record.instance == 0 {
+            record.instance = fnv(name.bytes());
+        }
+        if record.ttl == 0 {
+            record.ttl = CLUSTER_TTL.as_millis() as u64;
+        }
+        record
+    }
+
+    /// Whether its node and one with `herd` may be in one cluster.
+    pub(super) fn fits(&self, herd: &HerdPrint) -> bool {
+        self.version == VERSION && self.herd == *herd
+    }
+
+    /// How long the lease holds.
+    pub(super) fn ttl(&self) -> Duration {
+        Duration::from_millis(self.ttl)
+    }
+}
+
 /// What tells herds apart.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct HerdPrint {
     /// Over the names of the breeds.
     pub names: u64,
@@ -43,18 +78,20 @@ pub struct HerdPrint {
 }
 
 impl HerdPrint {
-    /// That of a herd: names hashed by FNV-1a, which no version of anything changes.
+    /// That of a herd.
     pub fn of(herd: &Herd) -> Self {
         let names = herd.breeds().flat_map(|breed| herd.name(breed).bytes().chain([b'\n']));
-        let names = names.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        HerdPrint { names, breeds: herd.breeds().len(), size: herd.size() }
+        HerdPrint { names: fnv(names), breeds: herd.breeds().len(), size: herd.size() }
     }
 }
 
+/// A hash that no version of anything changes: FNV-1a.
+fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
 /// Whose a taken cow is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CowRecord {
     /// The instance that has it.
     pub instance: Instance,
@@ -71,8 +108,22 @@ pub enum Value {
     Cow(CowRecord),
 }
 
-/// How the herds of two nodes differ.
-pub(super) fn differs(me: &str, mine: &HerdPrint, other: &str, theirs: &HerdPrint) -> String {
+impl CowRecord {
+    /// What the text says. If it cannot be read, it is no node's: none of another version is in the cluster.
+    pub fn read(text: &[u8]) -> Self {
+        serde_json::from_slice(text).unwrap_or_default()
+    }
+}
+
+/// Why two nodes may not be in one cluster.
+pub(super) fn differs(me: &str, mine: &HerdPrint, other: &str, record: &NodeRecord) -> String {
+    let theirs = &record.herd;
+    if record.version != VERSION {
+        return format!(
+            "node {me} writes records of version {VERSION}, but node {other} of version {} (run the same cowchat on both)",
+            record.version
+        );
+    }
     let herd = |print: &HerdPrint| format!("{} cows, {} of each", print.breeds * print.size as usize, print.size);
     if (mine.breeds, mine.size) == (theirs.breeds, theirs.size) {
         return format!("node {me} and node {other} have cows of other names (give both the same --cow-dir)");

@@ -37,16 +37,11 @@ impl Node {
     /// All that the store has was told since [`Node::on_connected`].
     pub fn on_listed(&mut self, now: Duration) {
         let Some(listed) = self.listed.take() else { return };
-        let missing: Vec<_> = self.known.keys().filter(|&&cow| !listed.contains(&Key::Cow(cow))).copied().collect();
-        for cow in missing {
-            self.known.remove(&cow);
-            self.apply(cow);
-            self.step(cow, now);
-        }
-        let is_missing = |name: &str| !listed.contains(&Key::Node(name.to_owned()));
-        let gone = self.peers.live().filter(|(_, peer)| is_missing(&peer.name)).map(|(instance, _)| instance);
-        let gone: Vec<_> = gone.collect();
-        gone.into_iter().for_each(|instance| self.remove(instance, now));
+        // What was written again meanwhile is told after the list, so only a read says that it is gone.
+        let cows = self.known.keys().map(|&cow| Key::Cow(cow));
+        let nodes = self.peers.live().map(|(_, peer)| Key::Node(peer.name.clone()));
+        let missing = cows.chain(nodes).filter(|key| !listed.contains(key));
+        self.actions.extend(missing.map(Action::Read));
         self.is_synced = true;
         // Also those that the store never had.
         let cows: HashSet<_> = self.known.keys().copied().chain(self.own.all()).collect();
@@ -96,13 +91,15 @@ impl Node {
     pub(super) fn greet(&mut self, name: &str, record: NodeRecord, revision: Revision, now: Duration) {
         let instance = record.instance;
         match self.peers.renew(name, &record, revision, self.is_synced, now) {
+            Renewal::New if self.is_synced && self.listed.is_none() => self.peers.has_joined(instance),
             Renewal::New => {}
             // A node that has crashed would not.
             Renewal::Renewed if name == self.config.name => {
                 let reason = format!("there is a node {name} already (give this one another --node)");
                 return self.actions.push(Action::Refuse(reason));
             }
-            Renewal::Renewed | Renewal::Known => return,
+            Renewal::Renewed => return self.check_herds(),
+            Renewal::Known => return,
         }
         self.actions.push(Action::Log(Event::NodeJoined { node: name.to_owned() }));
         if self.lease.revision.is_some() {
@@ -218,18 +215,18 @@ impl Node {
                 };
                 self.learn_node(&name, revision, record, now);
             }
-            // Asked again later.
+            // It is taken out of the store when its time is over, if it does not renew.
             (Key::Node(_), Err(())) => {}
         }
     }
 
-    /// Refuses to be in a cluster with another herd. Of two that have joined at the same moment one goes.
+    /// Refuses to be in a cluster with a node that lives and does not fit. Of two that have joined at the same moment one goes.
     pub(super) fn check_herds(&mut self) {
         let has_joined = self.lease.revision.is_some();
-        let yields_to = |peer: &Peer| !has_joined || self.config.name > peer.name;
-        let other = self.peers.live().find(|(_, peer)| peer.record.herd != self.print && yields_to(peer));
+        let yields_to = |peer: &Peer| peer.is_alive && (!has_joined || self.config.name > peer.name);
+        let other = self.peers.live().find(|(_, peer)| !peer.record.fits(&self.print) && yields_to(peer));
         if let Some((_, peer)) = other {
-            let reason = differs(&self.config.name, &self.print, &peer.name, &peer.record.herd);
+            let reason = differs(&self.config.name, &self.print, &peer.name, &peer.record);
             self.actions.push(Action::Refuse(reason));
         }
     }
@@ -237,7 +234,7 @@ impl Node {
     pub(super) fn remove(&mut self, instance: Instance, now: Duration) {
         let Some(peer) = self.peers.get(instance) else { return };
         // A node that leaves in order has renewed shortly before.
-        let cause = if peer.is_overdue(self.config.times.ttl / 2, now) { "lapsed" } else { "left" };
+        let cause = if peer.is_overdue(peer.record.ttl() / 2, now) { "lapsed" } else { "left" };
         let name = peer.name.clone();
         if !self.peers.remove(instance) {
             return;
