@@ -68,8 +68,10 @@ pub(super) struct Driver {
     pub(super) ended: usize,
     pub(super) is_leaving: bool,
     pub(super) name: String,
-    /// What was last logged of the way to the broker.
-    pub(super) told_error: Option<String>,
+    /// What was last logged of the way to the broker, and when.
+    pub(super) told_error: Option<(String, Duration)>,
+    /// As it was last logged.
+    pub(super) is_in_reach: bool,
 }
 
 impl Driver {
@@ -166,9 +168,11 @@ impl Driver {
         self.send_stuck();
         let figures = self.node.figures(now());
         self.uplink.set(figures, self.node.lost_at());
-        if figures.is_in_reach && self.told_error.take().is_some() {
+        if figures.is_in_reach && !self.is_in_reach {
+            self.told_error = None;
             self.log.emit(Event::ClusterReached { node: self.name.clone() });
         }
+        self.is_in_reach = figures.is_in_reach;
         self.taken < turn_ends
     }
 
@@ -206,7 +210,7 @@ impl Driver {
                 }
                 Action::Log(event) => {
                     if let Event::ClusterReached { .. } = event {
-                        self.told_error = None;
+                        (self.told_error, self.is_in_reach) = (None, true);
                         (self.report)(BridgeReport::Joined);
                     }
                     self.log.emit(event);

@@ -4,9 +4,10 @@ use async_nats::Client;
 use async_nats::jetstream::kv::{Entry, Watch};
 use futures_lite::StreamExt;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinHandle;
 
 use super::incoming::Incoming;
-use super::store::{self, Opened, Store};
+use super::store::{self, NotWritten, Opened, Store};
 use crate::cluster::node::WriteError;
 use crate::cluster::records::{Key, Revision, Value};
 use crate::cows::Herd;
@@ -35,12 +36,14 @@ pub(super) struct Requests {
     pub(super) store: Option<Store>,
     replicas: usize,
     tell: UnboundedSender<Told>,
+    /// What tells of the store; its end gives back what the broker has for it.
+    watch: Option<JoinHandle<()>>,
 }
 
 impl Requests {
     /// For a store that the brokers keep `replicas` copies of, if it is made here.
     pub(super) fn new(replicas: usize, tell: UnboundedSender<Told>) -> Self {
-        Requests { client: None, store: None, replicas, tell }
+        Requests { client: None, store: None, replicas, tell, watch: None }
     }
 
     /// The way in which anything is told.
@@ -73,17 +76,23 @@ impl Requests {
         });
     }
 
+    /// Ends what follows the store.
+    pub(super) fn unfollow(&mut self) {
+        self.watch.take().into_iter().for_each(|watch| watch.abort());
+    }
+
     /// Tells what the store has and what changes, by the watch with this number.
-    pub(super) fn follow(&self, mut watch: Watch, number: u64) {
+    pub(super) fn follow(&mut self, mut watch: Watch, number: u64) {
+        self.unfollow();
         let tell = self.tell.clone();
-        tokio::spawn(async move {
+        self.watch = Some(tokio::spawn(async move {
             while let Some(Ok(entry)) = watch.next().await {
                 if tell.send(Told::Entry(number, Some(Box::new(entry)))).is_err() {
                     return;
                 }
             }
             let _ = tell.send(Told::Entry(number, None));
-        });
+        }));
     }
 
     /// Writes, or deletes if there is no value.
@@ -91,10 +100,17 @@ impl Requests {
         let (store, tell, text) = (self.store.clone(), self.tell.clone(), store::text_of(&key, herd));
         tokio::spawn(async move {
             let result = match (&store, &value) {
-                (None, _) => Err(WriteError::Unknown),
+                (None, _) => Err(NotWritten::Unknown("the store is not open".to_owned())),
                 (Some(store), Some(value)) => store.write(&text, value, expected).await,
                 (Some(store), None) => store.delete(&text, expected).await,
             };
+            let result = result.map_err(|error| match error {
+                NotWritten::Conflict => WriteError::Conflict,
+                NotWritten::Unknown(error) => {
+                    let _ = tell.send(Told::Failed(format!("{text} is not written: {error}")));
+                    WriteError::Unknown
+                }
+            });
             let _ = tell.send(Told::Written(key, value, result));
         });
     }

@@ -7,9 +7,9 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, HeaderMap};
 
-use crate::cluster::node::WriteError;
 use crate::cluster::records::{CowRecord, Key, NodeRecord, Revision, StoreId, Value};
 use crate::cows::{CowId, Herd};
+use crate::limits::CLUSTER_PAYLOAD_BYTES_MIN;
 use crate::shard::name;
 
 /// Where messages to all nodes go.
@@ -32,6 +32,14 @@ pub(super) struct Store {
     bucket: Bucket,
 }
 
+/// Why nothing was written, or perhaps not.
+pub(super) enum NotWritten {
+    /// The key is at another revision.
+    Conflict,
+    /// For this reason.
+    Unknown(String),
+}
+
 /// What a node needs before it can join.
 pub(super) struct Opened {
     pub(super) store: Store,
@@ -46,6 +54,13 @@ pub(super) struct Opened {
 impl Store {
     /// Opens the store, which the first node makes, with `replicas` copies.
     pub(super) async fn open(client: &Client, replicas: usize) -> Result<Opened, async_nats::Error> {
+        let max_payload = client.server_info().max_payload;
+        if max_payload < CLUSTER_PAYLOAD_BYTES_MIN {
+            let least = CLUSTER_PAYLOAD_BYTES_MIN;
+            return Err(
+                format!("the NATS server takes {max_payload} bytes a message: set max_payload to {least}").into()
+            );
+        }
         let mut context = jetstream::new(client.clone());
         context.set_timeout(REQUEST_TIME_MAX);
         // Not by create_key_value, which a server of version 2.9 does not answer.
@@ -73,29 +88,29 @@ impl Store {
         Ok(Opened { store: Store { context, bucket }, watch, is_empty, made })
     }
 
-    pub(super) async fn write(&self, key: &str, value: &Value, expected: Revision) -> Result<Revision, WriteError> {
+    pub(super) async fn write(&self, key: &str, value: &Value, expected: Revision) -> Result<Revision, NotWritten> {
         let text = match value {
             Value::Node(record) => serde_json::to_vec(record),
             Value::Cow(record) => serde_json::to_vec(record),
         };
         let text = text.expect("a record has no map with odd keys");
         self.bucket.update(key, text.into(), expected).await.map_err(|error| match error.kind() {
-            UpdateErrorKind::WrongLastRevision => WriteError::Conflict,
-            _ => WriteError::Unknown,
+            UpdateErrorKind::WrongLastRevision => NotWritten::Conflict,
+            _ => NotWritten::Unknown(error.to_string()),
         })
     }
 
     /// Leaves a marker, as the bucket's own delete does, and returns its revision, which that does not.
-    pub(super) async fn delete(&self, key: &str, expected: Revision) -> Result<Revision, WriteError> {
+    pub(super) async fn delete(&self, key: &str, expected: Revision) -> Result<Revision, NotWritten> {
         let mut headers = HeaderMap::new();
         headers.insert("KV-Operation", "DEL");
         headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
         let subject = format!("$KV.{BUCKET}.{key}");
         let sent = self.context.publish_with_headers(subject, headers, "".into()).await;
-        let acknowledged = sent.map_err(|_| WriteError::Unknown)?.await;
+        let acknowledged = sent.map_err(|error| NotWritten::Unknown(error.to_string()))?.await;
         acknowledged.map(|acknowledged| acknowledged.sequence).map_err(|error| match error.kind() {
-            jetstream::context::PublishErrorKind::WrongLastSequence => WriteError::Conflict,
-            _ => WriteError::Unknown,
+            jetstream::context::PublishErrorKind::WrongLastSequence => NotWritten::Conflict,
+            _ => NotWritten::Unknown(error.to_string()),
         })
     }
 
@@ -109,7 +124,7 @@ impl Store {
 pub(super) fn text_of(key: &Key, herd: &Herd) -> String {
     match key {
         Key::Node(name) => format!("node.{name}"),
-        Key::Cow(cow) => format!("cow.{}.{}", name(herd, *cow).breed, cow.number()),
+        Key::Cow(cow) => format!("cow.{}.{}", encode(name(herd, *cow).breed), cow.number()),
     }
 }
 
@@ -117,15 +132,50 @@ pub(super) fn text_of(key: &Key, herd: &Herd) -> String {
 pub(super) fn read_entry(entry: &Entry, herd: &Herd) -> Option<(Key, Option<Value>)> {
     let is_there = entry.operation == Operation::Put;
     if let Some(name) = entry.key.strip_prefix("node.") {
-        let record = || serde_json::from_slice::<NodeRecord>(&entry.value).ok().map(Value::Node);
-        return Some((Key::Node(name.to_owned()), if is_there { Some(record()?) } else { None }));
+        let record = || Value::Node(NodeRecord::read(name, &entry.value));
+        return Some((Key::Node(name.to_owned()), is_there.then(record)));
     }
     let cow = cow_of(entry.key.strip_prefix("cow.")?, herd)?;
-    let record = || serde_json::from_slice::<CowRecord>(&entry.value).ok().map(Value::Cow);
-    Some((Key::Cow(cow), if is_there { Some(record()?) } else { None }))
+    Some((Key::Cow(cow), is_there.then(|| Value::Cow(CowRecord::read(&entry.value)))))
 }
 
 fn cow_of(text: &str, herd: &Herd) -> Option<CowId> {
     let (breed, number) = text.rsplit_once('.')?;
-    herd.find(breed, number.parse().ok()?)
+    herd.find(&decode(breed)?, number.parse().ok()?)
+}
+
+/// A cow's name in a key, where few letters are allowed: others become `=2E`.
+fn encode(name: &str) -> String {
+    let letter = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' => char::from(byte).to_string(),
+        _ => format!("={byte:02X}"),
+    };
+    name.bytes().map(letter).collect()
+}
+
+fn decode(text: &str) -> Option<String> {
+    let mut parts = text.split('=');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(code, 16).ok()?);
+        bytes.extend(rest.bytes());
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_name_comes_back_from_its_key(name in ".*") {
+            let key = encode(&name);
+            prop_assert!(key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-=".contains(&byte)));
+            prop_assert_eq!(decode(&key), Some(name));
+        }
+    }
 }

@@ -99,6 +99,7 @@ impl Bridge {
             is_leaving: false,
             name,
             told_error: None,
+            is_in_reach: false,
             cores,
         };
         let (end, ended) = sync_channel(1);

@@ -8,6 +8,7 @@ use super::store::{self, Opened};
 use super::uplink::now;
 use crate::cluster::records::{Key, Value};
 use crate::events::Event;
+use crate::limits::{CLUSTER_ERROR_AGAIN, CLUSTER_ERROR_TOLD};
 
 impl Driver {
     pub(super) fn on_told(&mut self, told: Told) {
@@ -53,15 +54,21 @@ impl Driver {
     pub(super) fn disconnected(&mut self, error: String) {
         self.setting_up += 1;
         self.requests.store = None;
+        self.requests.unfollow();
         self.node.on_disconnected();
         self.log_error(error);
     }
 
-    /// Logs what is wrong, once until it changes or ends.
+    /// Logs what is wrong: one line a second at most, and the same one once a minute.
     pub(super) fn log_error(&mut self, error: String) {
-        if self.told_error.as_ref() != Some(&error) {
+        let now = now();
+        let is_told = self.told_error.as_ref().is_some_and(|(told, at)| {
+            let pause = if *told == error { CLUSTER_ERROR_AGAIN } else { CLUSTER_ERROR_TOLD };
+            now.saturating_sub(*at) < pause
+        });
+        if !is_told {
             self.log.emit(Event::ClusterUnreached { error: error.clone() });
-            self.told_error = Some(error);
+            self.told_error = Some((error, now));
         }
     }
 

@@ -55,6 +55,11 @@ impl Broker {
         (process, port)
     }
 
+    /// What JetStream answers to a request for this.
+    fn ask(&self, what: &str) -> serde_json::Value {
+        ask_jetstream(self.port, what)
+    }
+
     /// The flags of a node with this name.
     fn flags(&self, node: &str) -> Vec<String> {
         let url = format!("nats://127.0.0.1:{}", self.port);
@@ -123,19 +128,19 @@ impl Brokers {
 
     /// The broker that leads the store.
     fn leader(&self) -> usize {
-        let stream = TcpStream::connect(("127.0.0.1", self.ports[0])).expect("it listens");
-        let mut reader = BufReader::new(stream.try_clone().expect("a descriptor"));
-        let ask = b"CONNECT {\"verbose\":false}\r\nSUB here 1\r\nPUB $JS.API.STREAM.INFO.KV_cowchat here 0\r\n\r\n";
-        (&stream).write_all(ask).expect("it reads");
-        let mut line = String::new();
-        while !line.starts_with('{') {
-            line.clear();
-            reader.read_line(&mut line).expect("an answer");
-        }
-        let said: serde_json::Value = serde_json::from_str(&line).expect("JSON");
-        let leader = said["cluster"]["leader"].as_str().unwrap_or_else(|| panic!("no leader: {line}"));
+        let said = ask_jetstream(self.ports[0], "STREAM.INFO.KV_cowchat");
+        let leader = said["cluster"]["leader"].as_str().unwrap_or_else(|| panic!("no leader: {said}"));
         self.processes.iter().position(|(name, _)| name == leader).expect("one of the three")
     }
+}
+
+fn ask_jetstream(port: u16, what: &str) -> serde_json::Value {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    let mut lines = BufReader::new(stream.try_clone().expect("a descriptor")).lines().map_while(Result::ok);
+    let ask = format!("CONNECT {{\"verbose\":false}}\r\nSUB here 1\r\nPUB $JS.API.{what} here 0\r\n\r\n");
+    (&stream).write_all(ask.as_bytes()).expect("it reads");
+    let answer = lines.find(|line| line.starts_with('{')).expect("an answer");
+    serde_json::from_str(&answer).expect("JSON")
 }
 
 /// Waits until `client` hears of these users, and no others.
@@ -422,6 +427,19 @@ fn a_broker_that_has_lost_its_store_is_joined_again() {
     expect_users(&mut tux, "nemo, tux");
     assert_eq!(tux.ask("say nemo hi"), "Sent to nemo");
     assert_eq!(far.read_line(), "tux says to you: hi");
+}
+
+#[test]
+fn a_reconnection_leaves_nothing_at_the_broker() {
+    let mut broker = Broker::start();
+    let node = broker.node("a");
+    for round in 1..=3 {
+        broker.kill();
+        broker.restart();
+        wait_until(|| node.log_events("cluster_reached", &[]).len() > round, "it does not come back");
+    }
+    let watches = || broker.ask("CONSUMER.NAMES.KV_cowchat")["total"].as_u64();
+    wait_until(|| watches() == Some(1), "it watches more than once");
 }
 
 #[test]
