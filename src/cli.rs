@@ -31,7 +31,7 @@ mod reasons;
 mod values;
 
 #[cfg(feature = "cluster")]
-pub use cluster::ClusterArgs;
+pub use cluster::{BrokerUrl, ClusterArgs};
 pub use config::ConfigArgs;
 pub use ctl::{ControlCommand, CtlArgs};
 pub use doctor::DoctorArgs;

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "cluster")]
+use super::cluster_flags::{self, ClusterFlagsError};
 use super::cow_files::{self, CowDirError, Skipped};
 use super::doctor::{self, Check};
 use super::invocation::UnknownVariable;
@@ -16,14 +18,11 @@ use super::machine_error::MachineError;
 use super::settings::{Settings, SettingsError};
 use crate::bridge::ClusterConfig;
 use crate::cli::ServeArgs;
-#[cfg(feature = "cluster")]
-use crate::cluster::lease::Times;
 use crate::cows::Herd;
 use crate::cows::bubble::Bubble;
 use crate::cows::herd::HerdError;
 use crate::directory::NoMemory;
 use crate::events::Level;
-use crate::limits::CORES_MAX;
 use crate::log::Format;
 use crate::shard::Rules;
 
@@ -72,10 +71,9 @@ pub enum ConfigError {
     /// This server must not be in its cluster.
     #[error("not part of the cluster: {0}")]
     Cluster(String),
-    #[error("--cluster-renew {renew:?} is too long for --cluster-ttl {ttl:?}: give at most a third of it")]
-    RenewsTooSeldom { renew: Duration, ttl: Duration },
-    #[error("--cluster needs the place of a core: give --cores {} at most", CORES_MAX - 1)]
-    NoRoomForBridge,
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    ClusterFlags(#[from] ClusterFlagsError),
 }
 
 impl Config {
@@ -97,7 +95,10 @@ impl Config {
             line_bytes_max: args.line_bytes_max,
         };
         let settings = Settings::new(args, cores.pins.len(), herd.len())?;
-        let cores_count = cores.pins.len();
+        #[cfg(feature = "cluster")]
+        let cluster = cluster_flags::cluster(&args.cluster, cores.pins.len())?;
+        #[cfg(not(feature = "cluster"))]
+        let cluster = None;
         Ok(Config {
             listen: args.listen,
             warnings: doctor::warnings(args.connections_max),
@@ -110,36 +111,10 @@ impl Config {
             keepalive: args.keepalive,
             mailbox_frames: args.mailbox_frames,
             control: args.control.clone(),
-            cluster: cluster(args, cores_count)?,
+            cluster,
             metrics: args.metrics,
             log: args.log,
             log_format: args.log_format,
         })
     }
-}
-
-#[cfg(feature = "cluster")]
-fn cluster(args: &ServeArgs, cores: usize) -> Result<Option<ClusterConfig>, ConfigError> {
-    let args = &args.cluster;
-    let Some(node) = args.node.clone() else { return Ok(None) };
-    if cores >= CORES_MAX {
-        return Err(ConfigError::NoRoomForBridge);
-    }
-    let times = Times { ttl: args.cluster_ttl, renew: args.cluster_renew };
-    if times.renew > times.ttl / 3 {
-        return Err(ConfigError::RenewsTooSeldom { renew: times.renew, ttl: times.ttl });
-    }
-    Ok(Some(ClusterConfig {
-        servers: args.cluster.clone(),
-        node,
-        credentials: args.cluster_credentials.clone(),
-        ca: args.cluster_ca.clone(),
-        times,
-        replicas: args.cluster_replicas,
-    }))
-}
-
-#[cfg(not(feature = "cluster"))]
-fn cluster(_args: &ServeArgs, _cores: usize) -> Result<Option<ClusterConfig>, ConfigError> {
-    Ok(None)
 }

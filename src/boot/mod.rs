@@ -5,6 +5,8 @@
 //! supervises them with `watchdog`, gives them what `reload` reads, and tells `notify` how they are. [`signals`] is main's.
 //! [`doctor`] tells what the machine allows, before a start.
 
+#[cfg(feature = "cluster")]
+pub mod cluster_flags;
 pub mod config;
 mod config_file;
 mod config_page;

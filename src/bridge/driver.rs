@@ -13,11 +13,12 @@ use std::sync::mpsc::Receiver;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use async_nats::ConnectOptions;
+use async_nats::{ClientError, ConnectOptions};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::BridgeReport;
+use super::access;
 use super::incoming::Incoming;
 use super::requests::{Requests, Told};
 use super::store;
@@ -107,20 +108,27 @@ impl Driver {
 
     fn connect(&self, servers: Vec<String>, options: ConnectOptions) {
         let tell = self.requests.tell();
-        let events = tell.clone();
+        let (events, attempts) = (tell.clone(), tell.clone());
         let options = options.event_callback(move |event| {
             let told = match event {
                 async_nats::Event::Connected => Some(Told::Connected),
                 async_nats::Event::Disconnected => {
                     Some(Told::Disconnected("the connection to the broker ended".to_owned()))
                 }
-                async_nats::Event::ClientError(error) => Some(Told::Failed(error.to_string())),
+                async_nats::Event::ClientError(ClientError::Other(error)) => {
+                    access::of_a_name(&error).map(Told::Failed)
+                }
                 async_nats::Event::ServerError(error) => Some(Told::Failed(error.to_string())),
                 _ => None,
             };
             // The loop has ended.
             told.into_iter().for_each(|told| _ = events.send(told));
             ready(())
+        });
+        // Its events tell only the kind of an error. Before each attempt it can be asked for those of the last ones.
+        let options = options.reconnect_to_server_callback(move |brokers, _| {
+            access::in_the_way(&brokers).into_iter().for_each(|error| _ = attempts.send(Told::Failed(error)));
+            ready(None)
         });
         tokio::spawn(async move {
             let told = match options.connect(servers).await {

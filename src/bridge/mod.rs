@@ -1,9 +1,11 @@
 //! The bridge to the other servers of a cluster: one more end of the mesh, on a thread of its own. [`crate::cluster`] decides.
 //!
-//! - `thread`: how it starts and leaves; `driver`: its loop; `told`: what it is told; `incoming`: messages of
-//!   other nodes; `requests`, `store`: NATS, which has the records and carries the messages; `uplink`: what the cores see. Only
-//!   with the feature `cluster`.
+//! - `thread`: how it starts and leaves; `access`: how it comes to a broker; `driver`: its loop; `told`: what it is told;
+//!   `incoming`: messages of other nodes; `requests`, `store`: NATS, which has the records and carries the messages; `uplink`:
+//!   what the cores see. Only with the feature `cluster`.
 
+#[cfg(feature = "cluster")]
+pub mod access;
 #[cfg(feature = "cluster")]
 mod driver;
 #[cfg(feature = "cluster")]
@@ -26,18 +28,36 @@ use crate::cluster::lease::Times;
 /// How a server is part of a cluster.
 #[derive(Debug, Clone)]
 pub struct ClusterConfig {
-    /// Where brokers are.
+    /// Where brokers are: URLs without users and passwords.
     pub servers: Vec<String>,
     /// This node's name.
     pub node: String,
-    /// A file of credentials, as `nsc` writes it.
-    pub credentials: Option<PathBuf>,
-    /// Certificates that a broker's may be signed by, beside those of the system.
+    /// Who this server is to the brokers.
+    pub login: Option<Login>,
+    /// Certificates that a broker's must be signed by, instead of those of the system.
     pub ca: Option<PathBuf>,
     /// Of the lease.
     pub times: Times,
     /// Copies of the store, if this node makes it.
     pub replicas: usize,
+}
+
+/// Who a server is to the brokers.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Login {
+    /// A user and its password.
+    User(String, String),
+    /// A token, which all clients of a broker share.
+    Token(String),
+    /// The text of a file of credentials, as `nsc` writes it.
+    Credentials(String),
+}
+
+/// None of it may be in a log.
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Login")
+    }
 }
 
 /// What has become of a bridge.

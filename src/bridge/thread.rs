@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::time::Duration;
 
-use async_nats::ConnectOptions;
 use tokio::sync::mpsc::unbounded_channel;
 
+use super::access;
 use super::driver::Driver;
 use super::requests::Requests;
 use super::uplink::{Asked, Uplink};
@@ -17,15 +17,11 @@ use super::{BridgeReport, ClusterConfig};
 use crate::cluster::node::{InstanceIds, Node, NodeConfig};
 use crate::cluster::records::Instance;
 use crate::ids::ShardId;
-use crate::limits::CLUSTER_UNREAD_MESSAGES;
 use crate::log::Log;
 use crate::net::delivery::mesh::{Inbox, Mesh};
 use crate::net::worker::CoreHandle;
 use crate::panics;
 use crate::shard::ShardContext;
-
-/// After what time a broker that does not answer is taken for gone: twice this.
-const PING: Duration = Duration::from_secs(2);
 
 /// A bridge that does not run yet: cores can be given its uplink.
 #[derive(Debug)]
@@ -59,7 +55,7 @@ impl Bridge {
     /// Starts it, on a thread of its own.
     ///
     /// # Errors
-    /// When a file cannot be read, or the thread or its event loop cannot be set up.
+    /// When the credentials are none, or the thread or its event loop cannot be set up.
     pub fn start(
         self,
         config: ClusterConfig,
@@ -69,7 +65,7 @@ impl Bridge {
         report: impl Fn(BridgeReport) + Send + Sync + 'static,
     ) -> io::Result<RunningBridge> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let options = options(&config)?;
+        let options = access::options(&config)?;
         let Bridge { uplink, mesh, inbox, asked, shard } = self;
         let (tell, told) = unbounded_channel();
         let report = Arc::new(report);
@@ -123,22 +119,6 @@ impl RunningBridge {
         self.uplink.ask(Asked::Leave);
         self.ended.recv_timeout(wait_max)
     }
-}
-
-fn options(config: &ClusterConfig) -> io::Result<ConnectOptions> {
-    let mut options = ConnectOptions::new()
-        .name(format!("cowchat {}", config.node))
-        .retry_on_initial_connect()
-        .no_echo()
-        .subscription_capacity(CLUSTER_UNREAD_MESSAGES)
-        .ping_interval(PING);
-    if let Some(path) = &config.credentials {
-        options = options.credentials(&std::fs::read_to_string(path)?)?;
-    }
-    if let Some(path) = &config.ca {
-        options = options.add_root_certificates(path.clone());
-    }
-    Ok(options)
 }
 
 #[derive(Debug)]

@@ -1,9 +1,11 @@
 //! The flags of `cowchat serve` that make a server a node of a cluster.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use percent_encoding::percent_decode_str;
 
 use super::values::{show_time, time, whole};
 use crate::limits;
@@ -12,20 +14,20 @@ use crate::limits;
 #[derive(Debug, Clone, Args)]
 pub struct ClusterArgs {
     /// Share the cows with the other servers that use these NATS servers, which need JetStream: URLs with commas between,
-    /// as nats://10.0.0.1:4222
-    #[arg(long, value_name = "URLS", env = "COWCHAT_CLUSTER", value_delimiter = ',', value_parser = url, requires = "node")]
-    pub cluster: Vec<String>,
+    /// as nats://10.0.0.1:4222, or tls://USER:PASSWORD@10.0.0.1:4222
+    #[arg(long, value_name = "URLS", env = "COWCHAT_CLUSTER", hide_env_values = true, value_delimiter = ',', value_parser = url)]
+    pub cluster: Vec<BrokerUrl>,
 
     /// The name of this server in the cluster, which no other has: 1 to 32 of A-Z a-z 0-9 _ -
-    #[arg(long, value_name = "NAME", env = "COWCHAT_NODE", value_parser = node, requires = "cluster")]
+    #[arg(long, value_name = "NAME", env = "COWCHAT_NODE", value_parser = node)]
     pub node: Option<String>,
 
     /// A file of NATS credentials for the cluster
-    #[arg(long, value_name = "FILE", env = "COWCHAT_CLUSTER_CREDENTIALS", requires = "cluster")]
+    #[arg(long, value_name = "FILE", env = "COWCHAT_CLUSTER_CREDENTIALS")]
     pub cluster_credentials: Option<PathBuf>,
 
-    /// A file of certificates that sign those of the NATS servers, for URLs that begin with tls://
-    #[arg(long, value_name = "FILE", env = "COWCHAT_CLUSTER_CA", requires = "cluster")]
+    /// A file of certificates that sign those of the NATS servers, instead of the system's: no NATS server without TLS is used
+    #[arg(long, value_name = "FILE", env = "COWCHAT_CLUSTER_CA")]
     pub cluster_ca: Option<PathBuf>,
 
     /// After what time without a sign of life this server's cows are free for others, as 30s or 2m (2s to 1day)
@@ -41,14 +43,97 @@ pub struct ClusterArgs {
     pub cluster_replicas: usize,
 }
 
-fn url(text: &str) -> Result<String, String> {
-    let rest = text.strip_prefix("nats://").or_else(|| text.strip_prefix("tls://"));
-    let fits = rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace));
-    fits.then(|| text.to_owned()).ok_or_else(|| "use nats://HOST:PORT or tls://HOST:PORT".to_owned())
+/// Where a NATS server is, and who this server is to it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BrokerUrl {
+    /// Without user and password.
+    pub server: String,
+    /// A user with its password, or a token.
+    pub login: Option<(String, Option<String>)>,
+}
+
+/// Without what must not be in a log.
+impl fmt::Debug for BrokerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokerUrl").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+fn url(text: &str) -> Result<BrokerUrl, String> {
+    const ADVICE: &str = "use nats://HOST:PORT, tls://HOST:PORT or tls://USER:PASSWORD@HOST:PORT, with %2C for a comma in a \
+                          password, %40 for @, %2F for /";
+    let read = || {
+        let (scheme, rest) = text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "nats" | "tls"))?;
+        let (login, place) = rest.rsplit_once('@').map_or((None, rest), |(login, place)| (Some(login), place));
+        let place = place.strip_suffix('/').unwrap_or(place);
+        let is_place = |letter: u8| letter.is_ascii_alphanumeric() || b".-_:[]".contains(&letter);
+        let fits = !place.is_empty() && place.bytes().all(is_place);
+        let login = login.map(|login| self::login(login).ok_or(())).transpose().ok()?;
+        fits.then(|| BrokerUrl { server: format!("{scheme}://{place}"), login })
+    };
+    read().ok_or_else(|| ADVICE.to_owned())
+}
+
+/// `USER:PASSWORD` or a token.
+fn login(text: &str) -> Option<(String, Option<String>)> {
+    let decoded = |text: &str| {
+        let is_url = !text.is_empty() && !text.contains(|c: char| "@/?#".contains(c) || c.is_whitespace());
+        Some(percent_decode_str(text).decode_utf8().ok()?.into_owned()).filter(|_| is_url)
+    };
+    match text.split_once(':') {
+        Some((user, password)) => Some((decoded(user)?, Some(decoded(password)?))),
+        None => Some((decoded(text)?, None)),
+    }
 }
 
 fn node(text: &str) -> Result<String, String> {
     let is_allowed = |letter: u8| letter.is_ascii_alphanumeric() || matches!(letter, b'_' | b'-');
     let fits = (1..=32).contains(&text.len()) && text.bytes().all(is_allowed);
     fits.then(|| text.to_owned()).ok_or_else(|| "use 1 to 32 of A-Z a-z 0-9 _ -".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_has_a_place_and_perhaps_a_login() {
+        let read = |text: &str| url(text).map(|url| (url.server, url.login));
+        let login = |user: &str, password: Option<&str>| Some((user.to_owned(), password.map(str::to_owned)));
+        for (text, server, expected) in [
+            ("nats://10.0.0.1:4222", "nats://10.0.0.1:4222", None),
+            ("tls://nats.example/", "tls://nats.example", None),
+            ("nats://[::1]:4222", "nats://[::1]:4222", None),
+            ("tls://token@h", "tls://h", login("token", None)),
+            ("nats://u:p:w@h:1", "nats://h:1", login("u", Some("p:w"))),
+            ("nats://u%40:%2C%40%2F%c3%a9@h", "nats://h", login("u@", Some(",@/é"))),
+        ] {
+            assert_eq!(read(text), Ok((server.to_owned(), expected)), "{text}");
+        }
+        for text in [
+            "",
+            "h",
+            "nats://",
+            "natz://h",
+            "nats://u:p@",
+            "nats://@h",
+            "nats://u:@h",
+            "nats://:p@h",
+            "nats://u:p/w@h",
+            "nats://u:p@w@h",
+            "nats://h/x",
+            "nats://h?x",
+            "nats://a b",
+            "nats://u:%ff@h",
+            "NATS://h",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_of_a_url_has_no_password() {
+        let shown = format!("{:?}", url("nats://user:secret@h").expect("a URL"));
+        assert!(shown.contains("nats://h") && !shown.contains("secret"), "{shown}");
+    }
 }

@@ -85,7 +85,7 @@ pub const REASONS: &[Reason] = &[
     #[cfg(feature = "cluster")]
     unset("cluster-credentials", "\"/etc/cowchat/nats.creds\"", "a NATS server of one's own may need none"),
     #[cfg(feature = "cluster")]
-    unset("cluster-ca", "\"/etc/cowchat/nats.pem\"", "those of the system suffice for public certificates"),
+    unset("cluster-ca", "\"/etc/cowchat/nats.pem\"", "the system's suffice for public certificates"),
     #[cfg(feature = "cluster")]
     set(
         "cluster-ttl",
