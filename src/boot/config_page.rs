@@ -44,6 +44,9 @@ fn line(arg: &Arg, matches: &ArgMatches, file: &ConfigFile) -> (String, String) 
         }
         [value, ..] => toml(value),
     };
+    if arg.is_hide_env_values_set() && value.contains('@') {
+        return (format!("# {flag} ="), format!("{source}: with a user or a token, and not shown for that"));
+    }
     (format!("{flag} = {value}"), source)
 }
 

@@ -14,7 +14,7 @@ pub(super) fn one_line(mut error: clap::Error) -> String {
     error.remove(ContextKind::Suggested);
     // A line end in an argument must not look like one of clap's.
     let texts = error.context().filter_map(|(kind, value)| match value {
-        ContextValue::String(text) => Some((kind, ContextValue::String(without_controls(text)))),
+        ContextValue::String(text) => Some((kind, ContextValue::String(without_login(&without_controls(text))))),
         _ => None,
     });
     for (kind, text) in texts.collect::<Vec<_>>() {
@@ -33,6 +33,15 @@ pub(super) fn one_line(mut error: clap::Error) -> String {
     let program: Vec<&str> = words.take_while(|word| !word.starts_with(['[', '<', '-'])).collect();
     let program = if program.is_empty() { "cowchat".to_owned() } else { program.join(" ") };
     format!("{text}; see {} --help", without_controls(&program))
+}
+
+/// `text` without what follows the scheme of a URL, which may have a password; of a part of a URL nothing.
+fn without_login(text: &str) -> String {
+    match text.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://..."),
+        None if text.contains('@') => "...".to_owned(),
+        None => text.to_owned(),
+    }
 }
 
 /// The one of `known` that `name` looks like, if there is one.
