@@ -11,16 +11,21 @@ use crate::support::*;
 const TTL: &str = "4s";
 
 /// A NATS server with JetStream, on any free port.
-struct Broker {
+pub struct Broker {
     process: Guarded,
     scratch: Scratch,
-    port: u16,
+    pub port: u16,
 }
 
 impl Broker {
     fn start() -> Broker {
+        Broker::with(&[])
+    }
+
+    /// With these flags of its own.
+    pub fn with(flags: &[&str]) -> Broker {
         let scratch = Scratch::new();
-        let (process, port) = Broker::run(&scratch, -1);
+        let (process, port) = Broker::run(&scratch, -1, flags);
         Broker { process, scratch, port }
     }
 
@@ -31,16 +36,16 @@ impl Broker {
 
     /// With what the killed one has stored.
     fn restart(&mut self) {
-        (self.process, _) = Broker::run(&self.scratch, i32::from(self.port));
+        (self.process, _) = Broker::run(&self.scratch, i32::from(self.port), &[]);
     }
 
-    fn run(scratch: &Scratch, port: i32) -> (Guarded, u16) {
+    fn run(scratch: &Scratch, port: i32, flags: &[&str]) -> (Guarded, u16) {
         let ports = scratch.join("ports");
         let _ = fs::remove_dir_all(&ports);
         fs::create_dir(&ports).expect("a directory of the test's own");
         let mut command = Command::new("nats-server");
         command.args(["-js", "-a", "127.0.0.1", "-p", &port.to_string(), "-sd"]).arg(scratch.join("store"));
-        command.arg("--ports_file_dir").arg(&ports).stderr(Stdio::null());
+        command.arg("--ports_file_dir").arg(&ports).args(flags).stderr(Stdio::null());
         let process = Guarded::spawn(&mut command);
         let mut text = String::new();
         let is_written = || {
@@ -50,7 +55,7 @@ impl Broker {
         };
         wait_until(is_written, "the broker does not say where it listens (install nats-server)");
         let said: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        let url = said["nats"][0].as_str().expect("an address").to_owned();
+        let url = said["nats"][0].as_str().or(said["tls"][0].as_str()).expect("an address").to_owned();
         let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
         (process, port)
     }

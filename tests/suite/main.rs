@@ -9,6 +9,8 @@ mod client;
 mod client_faults;
 #[cfg(feature = "cluster")]
 mod cluster;
+#[cfg(feature = "cluster")]
+mod cluster_security;
 mod config_file;
 mod control;
 mod cow_files;
