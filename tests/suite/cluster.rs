@@ -310,8 +310,8 @@ fn a_say_travels_to_its_receivers_server_alone() {
     let mut subject = || lines.find_map(|line| Some(line.strip_prefix("MSG ")?.split(' ').next()?.to_owned()));
     assert_eq!(sender.ask("say tux hi"), "Sent to tux");
     assert_eq!(subject().as_deref(), Some("cowchat.messages.b"));
-    assert_eq!(receiver.ask("yield hi all"), "nemo says to you: hi");
-    assert_eq!(receiver.read_line(), "Sent to 1 cow");
+    assert_eq!(receiver.read_line(), "nemo says to you: hi");
+    assert_eq!(receiver.ask("yield hi all"), "Sent to 1 cow");
     assert_eq!(subject().as_deref(), Some("cowchat.messages"));
 }
 
