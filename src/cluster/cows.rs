@@ -1,6 +1,6 @@
 //! The cows of this node in the store: what it wants to have there, what is there, and the one step under way for each.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::records::{CowRecord, Instance, Revision};
@@ -51,7 +51,7 @@ pub(super) enum Step {
 /// The cows that this node wants, has, or gives back.
 #[derive(Debug, Default)]
 pub(super) struct OwnCows {
-    slots: HashMap<CowId, Slot>,
+    slots: BTreeMap<CowId, Slot>,
 }
 
 impl OwnCows {
@@ -134,7 +134,7 @@ impl OwnCows {
 
     /// Forgets all; returns the logins that wait.
     pub(super) fn clear(&mut self) -> Vec<Owner> {
-        let wanted = self.slots.drain().filter_map(|(_, slot)| slot.wanted);
+        let wanted = std::mem::take(&mut self.slots).into_values().filter_map(|slot| slot.wanted);
         wanted.filter(|wanted| !wanted.is_entered).map(|wanted| wanted.owner).collect()
     }
 

@@ -1,5 +1,5 @@
 //! What a server makes of the other servers of its cluster. Pure, as the shard is: the simulation runs several nodes with a
-//! store that delays, loses and repeats.
+//! store that delays, loses and repeats. What is walked is in order, so that a seed always runs the same.
 //!
 //! - `node`: what it makes of what cores ask and of time; `store_events`: of records; `messages`: of frames and messages; `peers`,
 //!   `cows`, `lease`: its parts

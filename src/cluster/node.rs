@@ -3,7 +3,7 @@
 //!
 //! Every call may leave [`Action`]s, to be done in their order.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,12 +92,12 @@ pub struct Node {
     pub(super) nodes: HashMap<String, Revision>,
     pub(super) peers: Peers,
     pub(super) own: OwnCows,
-    pub(super) known: HashMap<CowId, Known>,
+    pub(super) known: BTreeMap<CowId, Known>,
     /// Cows of other nodes, claimed in the directory.
     pub(super) remote: HashMap<CowId, Remote>,
     pub(super) by_owner: HashMap<Owner, CowId>,
     /// Cows of other nodes that a login here still claims.
-    pub(super) blocked: HashSet<CowId>,
+    pub(super) blocked: BTreeSet<CowId>,
     /// Which store it is: another one counts from 1 again.
     pub(super) store: Option<StoreId>,
     /// Keys that the store has, while they are listed.
@@ -147,10 +147,10 @@ impl Node {
             nodes: HashMap::new(),
             peers: Peers::default(),
             own: OwnCows::default(),
-            known: HashMap::new(),
+            known: BTreeMap::new(),
             remote: HashMap::new(),
             by_owner: HashMap::new(),
-            blocked: HashSet::new(),
+            blocked: BTreeSet::new(),
             store: None,
             listed: None,
             horizon: 0,

@@ -1,6 +1,6 @@
 //! The other nodes: which instances hold their lease, and which messages of theirs count.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::envelope::{Envelope, To};
@@ -60,7 +60,7 @@ pub(super) enum Verdict {
 /// The other nodes.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
-    by_instance: HashMap<Instance, Peer>,
+    by_instance: BTreeMap<Instance, Peer>,
     /// Gone, oldest first.
     gone: VecDeque<Instance>,
     /// Messages of instances that are not known yet, and since when they wait.

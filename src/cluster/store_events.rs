@@ -1,6 +1,6 @@
 //! What the node makes of what the store tells: what it has, what changes, and what has come of a request.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use super::cows::Known;
@@ -21,8 +21,7 @@ impl Node {
         self.known.values_mut().for_each(|known| known.revision = 0);
         if self.store.replace(store).is_some_and(|before| before != store) {
             // What the one before had is lost, the lease too.
-            let cows: Vec<_> = self.known.drain().map(|(cow, _)| cow).collect();
-            cows.into_iter().for_each(|cow| self.apply(cow));
+            std::mem::take(&mut self.known).into_keys().for_each(|cow| self.apply(cow));
             let peers: Vec<_> = self.peers.live().map(|(instance, _)| instance).collect();
             peers.into_iter().for_each(|instance| self.remove(instance, now));
             self.lose(now);
@@ -44,7 +43,7 @@ impl Node {
         self.actions.extend(missing.map(Action::Read));
         self.is_synced = true;
         // Also those that the store never had.
-        let cows: HashSet<_> = self.known.keys().copied().chain(self.own.all()).collect();
+        let cows: BTreeSet<_> = self.known.keys().copied().chain(self.own.all()).collect();
         for cow in cows {
             self.apply(cow);
             self.step(cow, now);
