@@ -24,12 +24,14 @@ pub(super) struct Lease {
     until: Option<Duration>,
     /// When the write under way was sent.
     sent: Option<Duration>,
+    /// It is read from the store.
+    is_read: bool,
     next: Duration,
 }
 
 impl Lease {
     pub(super) fn new(instance: Instance, times: Times) -> Self {
-        Lease { times, instance, revision: None, until: None, sent: None, next: Duration::ZERO }
+        Lease { times, instance, revision: None, until: None, sent: None, is_read: false, next: Duration::ZERO }
     }
 
     /// Until when it holds; `None` before the first renewal is confirmed.
@@ -66,6 +68,33 @@ impl Lease {
     pub(super) fn failed(&mut self, now: Duration) {
         self.sent = None;
         self.next = now + CLUSTER_RETRY;
+    }
+
+    /// The store may have been set back, and is to tell what it has.
+    pub(super) fn forget_revision(&mut self) {
+        if let Some(known) = &mut self.revision {
+            (*known, self.sent, self.next, self.is_read) = (0, None, Duration::ZERO, false);
+        }
+    }
+
+    /// Whether the store has not told of this lease since then.
+    pub(super) fn is_missing(&self) -> bool {
+        self.revision == Some(0)
+    }
+
+    /// Whether to read it now; then a read is under way.
+    pub(super) fn wants_reading(&mut self, now: Duration) -> bool {
+        let wants_reading = self.is_missing() && !self.is_read && now >= self.next;
+        self.is_read |= wants_reading;
+        wants_reading
+    }
+
+    /// A read has ended: with nothing that is known here, or what it has was taken in.
+    pub(super) fn read(&mut self, now: Duration) {
+        self.is_read = false;
+        if self.is_missing() {
+            self.next = now + CLUSTER_RETRY;
+        }
     }
 
     /// The store has this renewal of its own, whose write had no answer.

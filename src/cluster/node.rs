@@ -288,8 +288,15 @@ impl Node {
             return;
         }
         let expected = match self.lease.revision {
+            // Also for its own: the store may have been set back to before it.
+            _ if self.listed.is_some() => return,
+            Some(_) if self.lease.is_missing() => {
+                if self.lease.wants_reading(now) {
+                    self.actions.push(Action::Read(Key::Node(self.config.name.clone())));
+                }
+                return;
+            }
             Some(revision) => revision,
-            None if self.listed.is_some() => return,
             None => {
                 if self.peers.live().any(|(_, peer)| !peer.record.fits(&self.print)) {
                     // Until it is gone, if it does not live.
@@ -594,6 +601,36 @@ mod tests {
         node.enter(cow, claim.owner(), NOW);
         let actions = node.take_actions();
         assert!(matches!(actions[..], [Action::Write { expected: 3, .. }]), "{actions:?}");
+    }
+
+    #[test]
+    fn a_node_whose_lease_was_set_back_ends_its_sessions() {
+        let (mut node, peer) = joined();
+        node.on_disconnected();
+        node.on_connected(1, NOW);
+        node.on_node("b", 2, Some(peer), NOW);
+        // Its own lease may still come.
+        assert!(!node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll | Action::Write { .. })));
+        node.on_listed(NOW);
+        let key = Key::Node("a".to_owned());
+        assert!(node.take_actions().iter().any(|action| matches!(action, Action::Read(asked) if *asked == key)));
+        node.on_read(key, Ok(None), NOW);
+        assert!(node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll)));
+    }
+
+    #[test]
+    fn a_lease_that_was_set_back_can_be_taken_out() {
+        let (mut node, peer) = joined();
+        node.on_node("b", 500, Some(peer.clone()), NOW);
+        node.on_disconnected();
+        node.on_connected(1, NOW);
+        node.on_node("a", 1, Some(NodeRecord { instance: node.lease.instance, ..peer.clone() }), NOW);
+        node.on_node("b", 3, Some(peer), NOW);
+        node.on_listed(NOW);
+        node.on_tick(NOW + TIMES.ttl);
+        let is_it =
+            |action: &Action| matches!(action, Action::Delete { key: Key::Node(name), expected: 3 } if name == "b");
+        assert!(node.take_actions().iter().any(is_it));
     }
 
     #[test]

@@ -106,11 +106,14 @@ impl Peers {
         now: Duration,
     ) -> Renewal {
         if let Some(peer) = self.by_instance.get_mut(&record.instance) {
-            if revision <= peer.revision {
+            if revision == peer.revision {
                 return Renewal::Known;
             }
-            (peer.revision, peer.seen, peer.asked, peer.is_alive) = (revision, now, None, true);
-            return Renewal::Renewed;
+            // Less than before: the store was set back.
+            let is_later = revision > peer.revision;
+            (peer.revision, peer.seen, peer.asked) = (revision, now, None);
+            peer.is_alive |= is_later;
+            return if is_later { Renewal::Renewed } else { Renewal::Known };
         }
         let (name, record) = (name.to_owned(), record.clone());
         let instance = record.instance;

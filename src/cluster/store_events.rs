@@ -19,6 +19,7 @@ impl Node {
         self.nodes.clear();
         self.horizon = 0;
         self.known.values_mut().for_each(|known| known.revision = 0);
+        self.lease.forget_revision();
         if self.store.replace(store).is_some_and(|before| before != store) {
             // What the one before had is lost, the lease too.
             std::mem::take(&mut self.known).into_keys().for_each(|cow| self.apply(cow));
@@ -212,8 +213,17 @@ impl Node {
                     Some(Value::Node(record)) => Some(record),
                     _ => None,
                 };
+                let was_missing = name == self.config.name && self.lease.is_missing();
                 self.learn_node(&name, revision, record, now);
+                if was_missing && self.lease.is_missing() {
+                    // Others do not know it: they may take its cows.
+                    self.lose(now);
+                }
+                if name == self.config.name {
+                    self.lease.read(now);
+                }
             }
+            (Key::Node(name), Err(())) if name == self.config.name => self.lease.read(now),
             // It is taken out of the store when its time is over, if it does not renew.
             (Key::Node(_), Err(())) => {}
         }
