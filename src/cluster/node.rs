@@ -107,8 +107,8 @@ pub struct Node {
     pub(super) is_synced: bool,
     pub(super) is_connected: bool,
     pub(super) is_leaving: bool,
-    /// Its lease is being taken out of the store.
-    pub(super) is_deleting: bool,
+    /// The store is told that it leaves.
+    pub(super) is_signing_off: bool,
     pub(super) has_left: bool,
     /// Messages that this instance has sent to all.
     pub(super) yields: u64,
@@ -157,7 +157,7 @@ impl Node {
             is_synced: false,
             is_connected: false,
             is_leaving: false,
-            is_deleting: false,
+            is_signing_off: false,
             has_left: false,
             yields: 0,
             figures: Figures::default(),
@@ -247,14 +247,13 @@ impl Node {
     pub fn leave(&mut self, now: Duration) {
         self.is_leaving = true;
         let can_give_back = self.is_in_reach(now) && !self.own.is_empty();
-        if self.has_left || self.is_deleting || can_give_back {
+        if self.has_left || self.is_signing_off || can_give_back {
             return;
         }
         match self.lease.revision {
             Some(expected) if self.is_connected => {
-                self.is_deleting = true;
-                let key = Key::Node(self.config.name.clone());
-                self.actions.push(Action::Delete { key, expected });
+                self.is_signing_off = true;
+                self.write_lease(expected, true);
             }
             _ => self.has_left = true,
         }
@@ -311,12 +310,16 @@ impl Node {
             }
         };
         if self.lease.is_due(now) {
-            let ttl = self.config.times.ttl.as_millis() as u64;
-            let (instance, herd) = (self.lease.instance, self.print.clone());
-            let record = NodeRecord { version: VERSION, instance, ttl, herd };
-            let (key, value) = (Key::Node(self.config.name.clone()), Value::Node(record));
-            self.actions.push(Action::Write { key, value, expected });
+            self.write_lease(expected, false);
         }
+    }
+
+    fn write_lease(&mut self, expected: Revision, has_left: bool) {
+        let ttl = self.config.times.ttl.as_millis() as u64;
+        let (instance, herd) = (self.lease.instance, self.print.clone());
+        let record = NodeRecord { version: VERSION, instance, ttl, herd, has_left };
+        let (key, value) = (Key::Node(self.config.name.clone()), Value::Node(record));
+        self.actions.push(Action::Write { key, value, expected });
     }
 
     pub(super) fn known(&self, cow: CowId) -> Known {
@@ -439,7 +442,7 @@ mod tests {
         };
         let herd = Herd::new(vec![cow("aya"), cow("tux")], 1, Bubble::default()).expect("two names");
         let ttl = TIMES.ttl.as_millis() as u64;
-        let peer = NodeRecord { version: VERSION, instance: 100, ttl, herd: HerdPrint::of(&herd) };
+        let peer = NodeRecord { version: VERSION, instance: 100, ttl, herd: HerdPrint::of(&herd), has_left: false };
         let context = ShardContext::new(Arc::new(herd), 2, Rules::default()).expect("memory");
         let config = NodeConfig { name: "a".to_owned(), times: TIMES, shard: ShardId::new(1), cores: 1 };
         let mut node = Node::new(config, context, Box::new(Counted(0)));
@@ -631,6 +634,16 @@ mod tests {
         let is_it =
             |action: &Action| matches!(action, Action::Delete { key: Key::Node(name), expected: 3 } if name == "b");
         assert!(node.take_actions().iter().any(is_it));
+    }
+
+    #[test]
+    fn the_last_messages_of_a_node_that_has_left_count() {
+        let (mut node, peer) = joined();
+        node.on_message(message(1), NOW);
+        node.on_node("b", 3, Some(NodeRecord { has_left: true, ..peer }), NOW);
+        assert_eq!(node.figures(NOW).others, 0);
+        node.on_message(message(2), NOW);
+        assert_eq!(texts(&node.take_actions()), ["1", "2"]);
     }
 
     #[test]

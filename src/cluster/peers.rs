@@ -18,6 +18,8 @@ pub(super) struct Peer {
     /// When the store was asked to take its lease out.
     asked: Option<Duration>,
     is_gone: bool,
+    /// It has left in order: its last messages may still be on their way.
+    has_left: bool,
     /// It has joined or renewed since this node looks: a record alone may be of one that has crashed.
     pub(super) is_alive: bool,
     /// The number of its last message to all; `None` before the first, if there may have been others.
@@ -51,7 +53,7 @@ pub(super) enum Renewal {
 pub(super) enum Verdict {
     /// Deliver it; `missed` messages before it are lost.
     Deliver { missed: u64 },
-    /// Its instance has lost its lease, or the message was here before.
+    /// The lease of its instance has run out, or the message was here before.
     Drop,
     /// Its instance is not known yet.
     Keep,
@@ -124,6 +126,7 @@ impl Peers {
             seen: now,
             asked: None,
             is_gone: false,
+            has_left: false,
             is_alive: false,
             yields: first.then_some(0),
             says: 0,
@@ -145,6 +148,13 @@ impl Peers {
             }
         }
         names
+    }
+
+    /// The instance has given its lease back.
+    pub(super) fn sign_off(&mut self, instance: Instance) {
+        if let Some(peer) = self.by_instance.get_mut(&instance) {
+            peer.has_left = true;
+        }
     }
 
     /// The instance has no lease any more; `false` if that was known.
@@ -182,7 +192,7 @@ impl Peers {
             To::All => peer.yields,
             To::Claim(..) => Some(peer.says),
         };
-        if peer.is_gone || last.is_some_and(|last| envelope.number <= last) {
+        if peer.is_gone && !peer.has_left || last.is_some_and(|last| envelope.number <= last) {
             return Verdict::Drop;
         }
         let missed = last.map_or(0, |last| envelope.number - last - 1);

@@ -40,6 +40,9 @@ pub struct NodeRecord {
     pub ttl: u64,
     /// The node's herd, which all nodes must have.
     pub herd: HerdPrint,
+    /// It has given the lease back. What it has said before still counts, unlike that of a lease which has run out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_left: bool,
 }
 
 impl NodeRecord {

@@ -69,6 +69,12 @@ impl Node {
             return;
         }
         *known = revision;
+        let record = record.filter(|record| {
+            if record.has_left {
+                self.peers.sign_off(record.instance);
+            }
+            !record.has_left
+        });
         let instance = record.as_ref().map(|record| record.instance);
         if let Some(before) = self.peers.named(name).filter(|&before| Some(before) != instance) {
             self.remove(before, now);
@@ -77,7 +83,7 @@ impl Node {
             Some(record) if record.instance == self.lease.instance => self.lease.found(revision),
             Some(record) if self.past.contains(&record.instance) => {}
             record => {
-                if is_own && !self.is_deleting && self.lease.revision.is_some_and(|own| revision > own) {
+                if is_own && !self.is_signing_off && self.lease.revision.is_some_and(|own| revision > own) {
                     self.lose(now);
                 }
                 if let Some(record) = record {
@@ -149,6 +155,7 @@ impl Node {
                 self.actions.push(Action::Read(Key::Cow(cow)));
             }
             (Key::Node(name), Ok(revision)) => match value {
+                Some(Value::Node(record)) if record.has_left => self.has_left = true,
                 Some(Value::Node(record)) => {
                     let known = self.nodes.entry(name).or_default();
                     *known = revision.max(*known);
@@ -158,11 +165,11 @@ impl Node {
                         self.actions.push(Action::Log(Event::ClusterReached { node: self.config.name.clone() }));
                     }
                 }
-                _ if name == self.config.name && self.is_deleting => self.has_left = true,
                 _ => self.learn_node(&name, revision, None, now),
             },
             (Key::Node(name), Err(error)) => {
                 match &value {
+                    Some(Value::Node(record)) if record.has_left => self.is_signing_off = false,
                     Some(Value::Node(record)) if record.instance == self.lease.instance => {
                         if self.lease.revision.is_none() {
                             // It may have joined, and lapsed: others would take it for gone.
@@ -170,9 +177,7 @@ impl Node {
                         }
                         self.lease.failed(now);
                     }
-                    Some(_) => {}
-                    None if name == self.config.name => self.is_deleting = false,
-                    None => {}
+                    Some(_) | None => {}
                 }
                 if error == WriteError::Conflict {
                     self.actions.push(Action::Read(Key::Node(name)));
