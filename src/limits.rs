@@ -103,6 +103,9 @@ pub const CLUSTER_LEAVE_MIN: Duration = Duration::from_millis(500);
 /// After what time a failed request to the cluster's store is made again.
 pub const CLUSTER_RETRY: Duration = Duration::from_millis(500);
 
+/// How often the store is asked for what its list lacked; a request takes 1.5 s at most.
+pub const CLUSTER_UNSURE_AGAIN: Duration = Duration::from_secs(2);
+
 /// Messages of nodes that are not known yet which are kept, and for how long. The store tells of a node within milliseconds.
 pub const CLUSTER_STRANGER_MESSAGES: usize = 256;
 /// See [`CLUSTER_STRANGER_MESSAGES`].

@@ -24,6 +24,8 @@ pub(super) struct Lease {
     until: Option<Duration>,
     /// When the write under way was sent.
     sent: Option<Duration>,
+    /// A write was under way when the store was asked to tell what it has.
+    may_be_newer: bool,
     /// It is read from the store.
     is_read: bool,
     next: Duration,
@@ -31,7 +33,16 @@ pub(super) struct Lease {
 
 impl Lease {
     pub(super) fn new(instance: Instance, times: Times) -> Self {
-        Lease { times, instance, revision: None, until: None, sent: None, is_read: false, next: Duration::ZERO }
+        Lease {
+            times,
+            instance,
+            revision: None,
+            until: None,
+            sent: None,
+            may_be_newer: false,
+            is_read: false,
+            next: Duration::ZERO,
+        }
     }
 
     /// Until when it holds; `None` before the first renewal is confirmed.
@@ -73,6 +84,7 @@ impl Lease {
     /// The store may have been set back, and is to tell what it has.
     pub(super) fn forget_revision(&mut self) {
         if let Some(known) = &mut self.revision {
+            self.may_be_newer = self.sent.is_some();
             (*known, self.sent, self.next, self.is_read) = (0, None, Duration::ZERO, false);
         }
     }
@@ -80,6 +92,11 @@ impl Lease {
     /// Whether the store has not told of this lease since then.
     pub(super) fn is_missing(&self) -> bool {
         self.revision == Some(0)
+    }
+
+    /// Whether the store, which has told all, has nothing of it.
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_missing() && !self.may_be_newer
     }
 
     /// Whether to read it now; then a read is under way.

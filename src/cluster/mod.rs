@@ -2,7 +2,7 @@
 //! store that delays, loses and repeats. What is walked is in order, so that a seed always runs the same.
 //!
 //! - `node`: what it makes of what cores ask and of time; `store_events`: of records; `messages`: of frames and messages; `peers`,
-//!   `cows`, `lease`: its parts
+//!   `cows`, `lease`, `remote`: its parts
 //! - `figures`: what it counts
 //! - `records`: what the cluster's store has of nodes and cows; `envelope`: what one node sends others; `lanes`:
 //!   their order
@@ -26,4 +26,5 @@ mod messages;
 pub mod node;
 mod peers;
 pub mod records;
+mod remote;
 mod store_events;

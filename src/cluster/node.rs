@@ -16,9 +16,9 @@ use super::records::{CowRecord, HerdPrint, Instance, Key, NodeRecord, Revision, 
 use crate::cows::{CowId, Herd};
 use crate::directory::{Claim, Claims, Owner};
 use crate::events::Event;
-use crate::ids::{ConnectionId, ShardId};
+use crate::ids::ShardId;
 use crate::limits::CLUSTER_MISSED_TOLD;
-use crate::shard::{Entered, Frame, Presence, ShardContext};
+use crate::shard::{Entered, Frame, ShardContext};
 
 /// Something for the caller to do.
 #[derive(Debug)]
@@ -102,6 +102,9 @@ pub struct Node {
     pub(super) store: Option<StoreId>,
     /// Keys that the store has, while they are listed.
     pub(super) listed: Option<HashSet<Key>>,
+    /// Keys that the list lacked, and when they were last read.
+    pub(super) unsure: BTreeSet<Key>,
+    pub(super) unsure_asked: Option<Duration>,
     /// The last change that the store has told of.
     pub(super) horizon: Revision,
     pub(super) is_synced: bool,
@@ -153,6 +156,8 @@ impl Node {
             blocked: BTreeSet::new(),
             store: None,
             listed: None,
+            unsure: BTreeSet::new(),
+            unsure_asked: None,
             horizon: 0,
             is_synced: false,
             is_connected: false,
@@ -225,6 +230,7 @@ impl Node {
             }
         }
         if self.is_connected {
+            self.ask_unsure(now);
             for cow in self.own.due(now) {
                 self.step(cow, now);
             }
@@ -361,49 +367,6 @@ impl Node {
         }
     }
 
-    /// Makes the directory say of a cow what the store does.
-    pub(super) fn apply(&mut self, cow: CowId) {
-        self.blocked.remove(&cow);
-        let record = self.known(cow).record.filter(|record| self.peers.is_live(record.instance));
-        if self.remote.get(&cow).map(|remote| remote.record) == record {
-            return;
-        }
-        // Also for a new holder: what was said to the one before must not reach it.
-        if let Some(Remote { claim, .. }) = self.remote.remove(&cow) {
-            self.by_owner.remove(&claim.owner());
-            drop(claim);
-            self.announce(Presence::Left(cow));
-        }
-        let Some(record) = record else { return };
-        match self.claims.claim(cow, ConnectionId::new(0)) {
-            Some(claim) => {
-                self.by_owner.insert(claim.owner(), cow);
-                self.remote.insert(cow, Remote { claim, record });
-                self.announce(Presence::Joined(cow));
-            }
-            // A login here claims it, in vain.
-            None => _ = self.blocked.insert(cow),
-        }
-    }
-
-    pub(super) fn unblock(&mut self, cow: CowId) {
-        if self.blocked.contains(&cow) {
-            self.apply(cow);
-        }
-    }
-
-    /// Tells the users of this server that have subscribed.
-    pub(super) fn announce(&mut self, presence: Presence) {
-        if !self.is_synced {
-            return;
-        }
-        for core in (0..self.config.cores).map(ShardId::new) {
-            if self.context.demand.has_subscribers(core) {
-                self.actions.push(Action::Deliver(core, Frame::Presence(presence)));
-            }
-        }
-    }
-
     /// The herd that all nodes have.
     pub fn herd(&self) -> &Herd {
         &self.context.herd
@@ -416,6 +379,7 @@ mod tests {
     use crate::cluster::envelope::To;
     use crate::cows::bubble::Bubble;
     use crate::cows::herd::Cow;
+    use crate::ids::ConnectionId;
     use crate::limits::CLUSTER_TEXT_BYTES_MAX;
     use crate::shard::{Message, Rules};
 
@@ -615,10 +579,26 @@ mod tests {
         // Its own lease may still come.
         assert!(!node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll | Action::Write { .. })));
         node.on_listed(NOW);
-        let key = Key::Node("a".to_owned());
-        assert!(node.take_actions().iter().any(|action| matches!(action, Action::Read(asked) if *asked == key)));
-        node.on_read(key, Ok(None), NOW);
         assert!(node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll)));
+    }
+
+    #[test]
+    fn a_lease_that_is_renewed_while_it_is_listed_stays() {
+        for is_there in [true, false] {
+            let (mut node, _) = joined();
+            let late = NOW + TIMES.renew;
+            node.on_tick(late);
+            let actions = node.take_actions();
+            let [Action::Write { key, value, .. }] = &actions[..] else { panic!("{actions:?}") };
+            node.on_disconnected();
+            node.on_connected(1, late);
+            node.on_listed(late);
+            let is_read = |action: &Action| matches!(action, Action::Read(asked) if asked == key);
+            assert!(node.take_actions().iter().any(is_read));
+            node.on_read(key.clone(), Ok(is_there.then(|| (9, Some(value.clone())))), late);
+            let is_over = node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll));
+            assert_eq!(is_over, !is_there);
+        }
     }
 
     #[test]

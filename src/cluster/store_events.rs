@@ -9,6 +9,7 @@ use super::peers::{Peer, Renewal};
 use super::records::{CowRecord, Instance, Key, NodeRecord, Revision, StoreId, Value, differs};
 use crate::cows::CowId;
 use crate::events::Event;
+use crate::limits::CLUSTER_UNSURE_AGAIN;
 
 impl Node {
     /// This store can be asked, and [`Node::on_listed`] will follow what it has.
@@ -18,6 +19,7 @@ impl Node {
         // The list is the truth, also of a store that was set back to what it had before.
         self.nodes.clear();
         self.horizon = 0;
+        self.unsure.clear();
         self.known.values_mut().for_each(|known| known.revision = 0);
         self.lease.forget_revision();
         if self.store.replace(store).is_some_and(|before| before != store) {
@@ -37,12 +39,21 @@ impl Node {
     /// All that the store has was told since [`Node::on_connected`].
     pub fn on_listed(&mut self, now: Duration) {
         let Some(listed) = self.listed.take() else { return };
-        // What was written again meanwhile is told after the list, so only a read says that it is gone.
+        self.is_synced = true;
+        if self.lease.is_gone() {
+            // Others do not know it: they may take its cows.
+            self.lose(now);
+        }
+        let is_own = |known: &Known| is_of(known, self.lease.instance);
+        let missing = |cow: CowId| !listed.contains(&Key::Cow(cow));
+        let own = self.known.iter().filter(|&(&cow, known)| is_own(known) && missing(cow)).map(|(&cow, _)| cow);
+        own.collect::<Vec<_>>().into_iter().for_each(|cow| _ = self.known.remove(&cow));
+        // What another node has written meanwhile is told after the list, so only a read says that it is gone.
         let cows = self.known.keys().map(|&cow| Key::Cow(cow));
         let nodes = self.peers.live().map(|(_, peer)| Key::Node(peer.name.clone()));
-        let missing = cows.chain(nodes).filter(|key| !listed.contains(key));
-        self.actions.extend(missing.map(Action::Read));
-        self.is_synced = true;
+        self.unsure = cows.chain(nodes).filter(|key| !listed.contains(key)).collect();
+        self.unsure_asked = None;
+        self.ask_unsure(now);
         // Also those that the store never had.
         let cows: BTreeSet<_> = self.known.keys().copied().chain(self.own.all()).collect();
         for cow in cows {
@@ -193,6 +204,7 @@ impl Node {
                 if found.is_none() {
                     self.known.remove(&cow);
                 }
+                self.unsure.remove(&Key::Cow(cow));
                 let (revision, value) = found.unwrap_or_default();
                 let record = match value {
                     Some(Value::Cow(record)) => Some(record),
@@ -218,6 +230,7 @@ impl Node {
                     Some(Value::Node(record)) => Some(record),
                     _ => None,
                 };
+                self.unsure.remove(&Key::Node(name.clone()));
                 let was_missing = name == self.config.name && self.lease.is_missing();
                 self.learn_node(&name, revision, record, now);
                 if was_missing && self.lease.is_missing() {
@@ -231,6 +244,19 @@ impl Node {
             (Key::Node(name), Err(())) if name == self.config.name => self.lease.read(now),
             // It is taken out of the store when its time is over, if it does not renew.
             (Key::Node(_), Err(())) => {}
+        }
+    }
+
+    /// Whether the store has told, or was asked, of all that is known here.
+    pub fn is_sure(&self) -> bool {
+        self.unsure.is_empty()
+    }
+
+    /// Reads what the list lacked, again and again until there is an answer.
+    pub(super) fn ask_unsure(&mut self, now: Duration) {
+        if self.unsure_asked.is_none_or(|asked| now.saturating_sub(asked) >= CLUSTER_UNSURE_AGAIN) {
+            self.unsure_asked = Some(now);
+            self.actions.extend(self.unsure.iter().cloned().map(Action::Read));
         }
     }
 

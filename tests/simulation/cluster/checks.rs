@@ -53,7 +53,7 @@ impl World {
     /// free at once.
     fn check_directory(&self, n: usize) {
         let server = &self.servers[n];
-        if server.link.is_none() || !server.entries.is_empty() {
+        if server.link.is_none() || !server.entries.is_empty() || !server.node.is_sure() {
             return;
         }
         for cow in self.cows().filter(|&cow| is_remote(server, cow)) {
