@@ -25,6 +25,7 @@ use super::store;
 use super::uplink::{Asked, Uplink, now};
 use crate::cluster::envelope::{Envelope, To};
 use crate::cluster::node::{Action, Node};
+use crate::cluster::records::Key;
 use crate::events::Event;
 use crate::ids::ShardId;
 use crate::limits::CLUSTER_STUCK_FRAMES;
@@ -202,7 +203,10 @@ impl Driver {
                     self.requests.write(key, Some(value), expected, self.node.herd());
                 }
                 Action::Delete { key, expected } => self.requests.write(key, None, expected, self.node.herd()),
-                Action::Read(key) => self.requests.read(key, self.node.herd()),
+                Action::Read(key) => self.requests.read(key, None, self.node.herd()),
+                Action::Confirm(name, instance) => {
+                    self.requests.read(Key::Node(name), Some(instance), self.node.herd());
+                }
                 Action::Publish(envelope) => self.publish(&envelope),
                 Action::Answer(owner, entered) => {
                     self.stuck[owner.shard().index()].push_back(Frame::Entered(owner, entered));

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::incoming::Incoming;
 use super::store::{self, NotWritten, Opened, Store};
 use crate::cluster::node::WriteError;
-use crate::cluster::records::{Key, Revision, Value};
+use crate::cluster::records::{Instance, Key, Revision, Value};
 use crate::cows::Herd;
 use crate::limits::CLUSTER_RETRY;
 
@@ -26,7 +26,8 @@ pub(super) enum Told {
     /// Of the watch with this number; `None` for its end.
     Entry(u64, Option<Box<Entry>>),
     Written(Key, Option<Value>, Result<Revision, WriteError>),
-    Read(Key, Result<Option<Box<Entry>>, ()>),
+    /// For this instance, if that is to be confirmed.
+    Read(Key, Option<Instance>, Result<Option<Box<Entry>>, ()>),
 }
 
 /// The way to make requests; what comes of them is told.
@@ -115,14 +116,14 @@ impl Requests {
         });
     }
 
-    pub(super) fn read(&self, key: Key, herd: &Herd) {
+    pub(super) fn read(&self, key: Key, confirms: Option<Instance>, herd: &Herd) {
         let (store, tell, text) = (self.store.clone(), self.tell.clone(), store::text_of(&key, herd));
         tokio::spawn(async move {
             let result = match store {
                 None => Err(()),
                 Some(store) => store.read(&text).await.map(|entry| entry.map(Box::new)),
             };
-            let _ = tell.send(Told::Read(key, result));
+            let _ = tell.send(Told::Read(key, confirms, result));
         });
     }
 }

@@ -39,14 +39,16 @@ impl Driver {
             Told::Entry(_, Some(entry)) => self.on_entry(&entry),
             Told::Entry(_, None) => self.open(),
             Told::Written(key, value, result) => self.node.on_written(key, value, result, now()),
-            Told::Read(key, result) => {
+            Told::Read(key, confirms, result) => {
                 let herd = self.node.herd();
                 let found = result.map(|entry| {
                     let entry = entry?;
                     let (_, value) = store::read_entry(&entry, herd)?;
                     Some((entry.revision, value))
                 });
+                let is_read = found.is_ok();
                 self.node.on_read(key, found, now());
+                confirms.into_iter().for_each(|instance| self.node.on_confirmed(instance, is_read, now()));
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::limits::CLUSTER_RETRY;
 use crate::shard::Entered;
 
 /// What the store has of a cow, as far as is known here.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Known {
     pub(super) revision: Revision,
     pub(super) record: Option<CowRecord>,
@@ -65,6 +65,12 @@ impl OwnCows {
         wanted.is_some_and(|wanted| wanted.is_entered && wanted.owner == owner)
     }
 
+    /// Whether a login waits for `cow`.
+    pub(super) fn awaits(&self, cow: CowId) -> bool {
+        let wanted = self.slots.get(&cow).and_then(|slot| slot.wanted.as_ref());
+        wanted.is_some_and(|wanted| !wanted.is_entered)
+    }
+
     pub(super) fn release(&mut self, cow: CowId, owner: Owner) {
         if let Some(slot) = self.slots.get_mut(&cow) {
             slot.wanted.take_if(|wanted| wanted.owner == owner);
@@ -77,12 +83,12 @@ impl OwnCows {
     }
 
     /// The next step for `cow`, of which `known` is known. `is_taken`: by a live instance of another node.
-    pub(super) fn step(&mut self, cow: CowId, known: Known, me: Instance, is_taken: bool, now: Duration) -> Step {
+    pub(super) fn step(&mut self, cow: CowId, known: &Known, me: Instance, is_taken: bool, now: Duration) -> Step {
         let Some(slot) = self.slots.get_mut(&cow) else { return Step::None };
         if slot.is_busy || slot.retry_at.is_some_and(|at| now < at) {
             return Step::None;
         }
-        let mine = known.record.filter(|record| record.instance == me);
+        let mine = known.record.as_ref().filter(|record| record.instance == me);
         let Some(wanted) = &mut slot.wanted else {
             if mine.is_none() {
                 self.slots.remove(&cow);

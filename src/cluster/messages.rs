@@ -19,7 +19,7 @@ impl Node {
         let (message, author, to) = match frame {
             Frame::Say { message, author, to, .. } => {
                 let remote = self.by_owner.get(&to).and_then(|cow| self.remote.get(cow));
-                let Some(&Remote { record, .. }) = remote else {
+                let Some(Remote { record, .. }) = remote else {
                     self.figures.dropped += 1;
                     return;
                 };

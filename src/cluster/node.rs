@@ -41,6 +41,8 @@ pub enum Action {
     },
     /// Read from the store; then call [`Node::on_read`].
     Read(Key),
+    /// Read the record of this node; then call [`Node::on_read`], and [`Node::on_confirmed`] with the instance.
+    Confirm(String, Instance),
     /// Send to all other nodes, or to the one of the claim ([`Node::name_of`]), in order.
     Publish(Envelope),
     /// Tell the login with this claim, on its core.
@@ -105,8 +107,10 @@ pub struct Node {
     /// Keys that the list lacked, and when they were last read.
     pub(super) unsure: BTreeSet<Key>,
     pub(super) unsure_asked: Option<Duration>,
-    /// The last change that the store has told of.
-    pub(super) horizon: Revision,
+    /// Instances that have a cow which a login waits for, but of which no lease was told; and when that was last asked.
+    pub(super) doubts: BTreeMap<Instance, Duration>,
+    /// Instances of which it is known that they have no lease.
+    pub(super) dead: BTreeSet<Instance>,
     pub(super) is_synced: bool,
     pub(super) is_connected: bool,
     pub(super) is_leaving: bool,
@@ -158,7 +162,8 @@ impl Node {
             listed: None,
             unsure: BTreeSet::new(),
             unsure_asked: None,
-            horizon: 0,
+            doubts: BTreeMap::new(),
+            dead: BTreeSet::new(),
             is_synced: false,
             is_connected: false,
             is_leaving: false,
@@ -231,6 +236,7 @@ impl Node {
         }
         if self.is_connected {
             self.ask_unsure(now);
+            self.ask_doubted(now);
             for cow in self.own.due(now) {
                 self.step(cow, now);
             }
@@ -329,12 +335,12 @@ impl Node {
     }
 
     pub(super) fn known(&self, cow: CowId) -> Known {
-        self.known.get(&cow).copied().unwrap_or_default()
+        self.known.get(&cow).cloned().unwrap_or_default()
     }
 
     /// The live instance of another node that has `cow`.
     pub(super) fn holder(&self, cow: CowId) -> Option<Instance> {
-        let instance = self.known(cow).record?.instance;
+        let instance = self.known.get(&cow)?.record.as_ref()?.instance;
         self.peers.is_live(instance).then_some(instance)
     }
 
@@ -346,22 +352,20 @@ impl Node {
         }
         let (known, is_taken) = (self.known(cow), self.holder(cow).is_some());
         let instance = self.lease.instance;
-        // A read may be ahead of what the store tells: it will tell of this instance, and then of the cow.
-        let is_ahead = |record: CowRecord| known.revision > self.horizon && !self.peers.knows(record.instance);
-        if known.record.is_some_and(|record| record.instance != instance && is_ahead(record)) {
+        if self.own.awaits(cow) && self.doubts_holder(&known, now) {
             return;
         }
-        match self.own.step(cow, known, instance, is_taken, now) {
+        match self.own.step(cow, &known, instance, is_taken, now) {
             Step::None => {}
             Step::Write(owner) => {
-                let value = Value::Cow(CowRecord { instance, owner: owner.word() });
+                let value = Value::Cow(CowRecord { node: self.config.name.clone(), instance, owner: owner.word() });
                 self.actions.push(Action::Write { key: Key::Cow(cow), value, expected: known.revision });
             }
             Step::Delete => self.actions.push(Action::Delete { key: Key::Cow(cow), expected: known.revision }),
             Step::Answer(owner, entered) => {
                 self.actions.push(Action::Answer(owner, entered));
                 // A login that was taken back leaves nothing to do; one that is entered neither.
-                self.own.step(cow, known, instance, is_taken, now);
+                self.own.step(cow, &known, instance, is_taken, now);
             }
             Step::Lost => self.lose(now),
         }
@@ -426,7 +430,7 @@ mod tests {
     }
 
     fn record(owner: u64) -> Option<CowRecord> {
-        Some(CowRecord { instance: 100, owner })
+        Some(CowRecord { node: "b".to_owned(), instance: 100, owner })
     }
 
     fn message(number: u64) -> Envelope {
@@ -482,7 +486,7 @@ mod tests {
         node.on_disconnected();
         node.on_connected(1, NOW);
         node.on_node("c", 3, Some(NodeRecord { instance: 400, ..peer }), NOW);
-        node.on_cow(cow, 4, Some(CowRecord { instance: 400, owner: 7 }), NOW);
+        node.on_cow(cow, 4, Some(CowRecord { node: "c".to_owned(), instance: 400, owner: 7 }), NOW);
         node.on_listed(NOW);
         assert!(node.context.directory.owner(cow).is_some());
     }
@@ -583,6 +587,32 @@ mod tests {
     }
 
     #[test]
+    fn a_cow_of_an_unknown_node_is_taken_until_that_is_known() {
+        for is_there in [true, false] {
+            let (mut node, peer) = joined();
+            let cow = tux(&node);
+            let record = CowRecord { node: "c".to_owned(), instance: 200, owner: 7 };
+            node.on_cow(cow, 3, Some(record), NOW);
+            let directory = Arc::clone(&node.context.directory);
+            let claim =
+                Claims::new(directory, ShardId::new(0)).claim(cow, ConnectionId::new(0)).expect("it looks free");
+            node.enter(cow, claim.owner(), NOW);
+            let actions = node.take_actions();
+            assert!(matches!(&actions[..], [Action::Confirm(name, 200)] if name == "c"), "{actions:?}");
+            // The lease was renewed, which comes after the cow.
+            let lease = NodeRecord { instance: 200, ..peer };
+            let found = is_there.then_some((4, Some(Value::Node(lease))));
+            node.on_read(Key::Node("c".to_owned()), Ok(found), NOW);
+            node.on_confirmed(200, true, NOW);
+            let actions = node.take_actions();
+            let is_taken = |action: &Action| matches!(action, Action::Answer(_, Entered::Taken));
+            let is_written = |action: &Action| matches!(action, Action::Write { key: Key::Cow(_), expected: 3, .. });
+            assert_eq!(actions.iter().any(is_taken), is_there);
+            assert_eq!(actions.iter().any(is_written), !is_there);
+        }
+    }
+
+    #[test]
     fn a_lease_that_is_renewed_while_it_is_listed_stays() {
         for is_there in [true, false] {
             let (mut node, _) = joined();
@@ -661,7 +691,8 @@ mod tests {
         let directory = Arc::clone(&node.context.directory);
         let claim = Claims::new(directory, ShardId::new(0)).claim(aya, ConnectionId::new(0)).expect("it is free");
         node.enter(aya, claim.owner(), NOW);
-        let value = Value::Cow(CowRecord { instance: node.lease.instance, owner: claim.owner().word() });
+        let value =
+            Value::Cow(CowRecord { node: "a".to_owned(), instance: node.lease.instance, owner: claim.owner().word() });
         node.on_written(Key::Cow(aya), Some(value), Ok(9), NOW);
         node.take_actions();
         let message = Message::new(aya, "hi", true, None);

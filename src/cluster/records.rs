@@ -94,8 +94,10 @@ fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
 }
 
 /// Whose a taken cow is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CowRecord {
+    /// The name of its node.
+    pub node: String,
     /// The instance that has it.
     pub instance: Instance,
     /// The claim, as the directory of its node has it.

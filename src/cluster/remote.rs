@@ -10,7 +10,7 @@ impl Node {
     pub(super) fn apply(&mut self, cow: CowId) {
         self.blocked.remove(&cow);
         let record = self.known(cow).record.filter(|record| self.peers.is_live(record.instance));
-        if self.remote.get(&cow).map(|remote| remote.record) == record {
+        if self.remote.get(&cow).map(|remote| &remote.record) == record.as_ref() {
             return;
         }
         // Also for a new holder: what was said to the one before must not reach it.

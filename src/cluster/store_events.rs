@@ -18,8 +18,9 @@ impl Node {
         self.listed = Some(HashSet::new());
         // The list is the truth, also of a store that was set back to what it had before.
         self.nodes.clear();
-        self.horizon = 0;
         self.unsure.clear();
+        self.doubts.clear();
+        self.dead.clear();
         self.known.values_mut().for_each(|known| known.revision = 0);
         self.lease.forget_revision();
         if self.store.replace(store).is_some_and(|before| before != store) {
@@ -65,7 +66,6 @@ impl Node {
 
     /// The store tells that it has this of a node. Changes are told in their order, after what was there at first.
     pub fn on_node(&mut self, name: &str, revision: Revision, record: Option<NodeRecord>, now: Duration) {
-        self.horizon = self.horizon.max(revision);
         if let Some(listed) = &mut self.listed {
             listed.insert(Key::Node(name.to_owned()));
         }
@@ -130,14 +130,14 @@ impl Node {
 
     /// The store tells that it has this of a cow, as [`Node::on_node`] says.
     pub fn on_cow(&mut self, cow: CowId, revision: Revision, record: Option<CowRecord>, now: Duration) {
-        self.horizon = self.horizon.max(revision);
         if let Some(listed) = &mut self.listed {
             listed.insert(Key::Cow(cow));
         }
+        let is_own = record.as_ref().is_some_and(|record| record.instance == self.lease.instance);
         if !self.learn(cow, revision, record) {
             return;
         }
-        if record.is_some_and(|record| record.instance == self.lease.instance) {
+        if is_own {
             self.own.adopt(cow);
         }
         self.apply(cow);
@@ -153,8 +153,9 @@ impl Node {
                     _ => None,
                 };
                 self.own.set_busy(cow, false);
+                let is_own = record.as_ref().is_some_and(|record| record.instance == self.lease.instance);
                 self.learn(cow, revision, record);
-                if record.is_some_and(|record| record.instance == self.lease.instance) {
+                if is_own {
                     // Its slot may have ended with a lease meanwhile.
                     self.own.adopt(cow);
                 }
@@ -260,6 +261,45 @@ impl Node {
         }
     }
 
+    /// Whether the cow may be another instance's of which nothing is known yet: the store may tell of a cow before the lease, which
+    /// has been renewed since. Then it is asked.
+    pub(super) fn doubts_holder(&mut self, known: &Known, now: Duration) -> bool {
+        let Some(record) = &known.record else { return false };
+        let CowRecord { node, instance, .. } = record;
+        let is_known = *instance == self.lease.instance || self.past.contains(instance) || self.peers.knows(*instance);
+        if is_known || node.is_empty() || self.dead.contains(instance) {
+            return false;
+        }
+        if !self.doubts.contains_key(instance) {
+            self.doubts.insert(*instance, now);
+            self.actions.push(Action::Confirm(node.clone(), *instance));
+        }
+        true
+    }
+
+    /// The record of an instance's node was read, and was told by [`Node::on_read`]; or it could not be.
+    pub fn on_confirmed(&mut self, instance: Instance, is_read: bool, now: Duration) {
+        if !is_read || self.doubts.remove(&instance).is_none() {
+            return;
+        }
+        if !self.peers.knows(instance) {
+            self.dead.insert(instance);
+        }
+        let cows: Vec<_> = self.known.iter().filter(|(_, known)| is_of(known, instance)).map(|(&cow, _)| cow).collect();
+        cows.into_iter().for_each(|cow| self.step(cow, now));
+    }
+
+    /// Asks again where no answer came.
+    pub(super) fn ask_doubted(&mut self, now: Duration) {
+        let is_late = |asked: &Duration| now.saturating_sub(*asked) >= CLUSTER_UNSURE_AGAIN;
+        let late: Vec<_> =
+            self.doubts.extract_if(.., |_, asked| is_late(asked)).map(|(instance, _)| instance).collect();
+        for instance in late {
+            let cows = self.known.iter().filter(|(_, known)| is_of(known, instance)).map(|(&cow, _)| cow);
+            cows.collect::<Vec<_>>().into_iter().for_each(|cow| self.step(cow, now));
+        }
+    }
+
     /// Refuses to be in a cluster with a node that lives and does not fit. Of two that have joined at the same moment one goes.
     pub(super) fn check_herds(&mut self) {
         let has_joined = self.lease.revision.is_some();
@@ -296,5 +336,5 @@ impl Node {
 }
 
 fn is_of(known: &Known, instance: Instance) -> bool {
-    known.record.is_some_and(|record| record.instance == instance)
+    known.record.as_ref().is_some_and(|record| record.instance == instance)
 }

@@ -46,7 +46,8 @@ impl World {
             match action {
                 Action::Write { key, value, expected } => self.ask(n, key, Ask::Write(Some(value), expected)),
                 Action::Delete { key, expected } => self.ask(n, key, Ask::Write(None, expected)),
-                Action::Read(key) => self.ask(n, key, Ask::Read),
+                Action::Read(key) => self.ask(n, key, Ask::Read(None)),
+                Action::Confirm(name, instance) => self.ask(n, Key::Node(name), Ask::Read(Some(instance))),
                 Action::Publish(envelope) => self.publish(n, &envelope),
                 Action::Answer(owner, entered) => {
                     let frame = Frame::Entered(owner, entered);

@@ -26,7 +26,8 @@ pub struct Request {
 pub enum Ask {
     /// This, or that nothing is there, if the key is still at this revision.
     Write(Option<Value>, Revision),
-    Read,
+    /// The record of a node, to confirm this instance.
+    Read(Option<Instance>),
 }
 
 impl World {
@@ -119,7 +120,8 @@ impl World {
                     self.when_running(n, move |node| node.on_written(key, value, result, now));
                 }
             }
-            Ask::Read if is_awaited => {
+            Ask::Read(confirms) if is_awaited => {
+                let confirms = *confirms;
                 let found = self.store.get(&key).cloned();
                 if is_answered
                     && let Some((_, Some(Value::Node(record)))) = &found
@@ -128,9 +130,13 @@ impl World {
                     self.servers[n].told.insert(record.instance);
                 }
                 let result = if is_answered { Ok(found) } else { Err(()) };
-                self.when_running(n, move |node| node.on_read(key, result, now));
+                let tell = move |node: &mut Node| {
+                    node.on_read(key, result, now);
+                    confirms.into_iter().for_each(|instance| node.on_confirmed(instance, is_answered, now));
+                };
+                self.when_running(n, tell);
             }
-            Ask::Read => {}
+            Ask::Read(_) => {}
         }
         if is_late {
             request.is_given_up = true;
@@ -176,6 +182,8 @@ impl World {
             self.lapsed.extend(before.difference(&self.instances_in_store()));
         }
         for server in self.servers.iter_mut().filter(|server| server.link.is_some()) {
+            // The store keeps one value of a key: what was replaced before it was told is not told, also of a list.
+            server.entries.retain(|entry| !matches!(entry, Entry::Changed(replaced, ..) if replaced == key));
             server.entries.push_back(Entry::Changed(key.clone(), self.revision, value.clone()));
         }
         Ok(self.revision)
