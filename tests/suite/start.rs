@@ -947,7 +947,9 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
     let mut flags = flags_in_help();
     let mut expect = |flag: &str, texts: &[&str]| {
         let help = flags.remove(flag).unwrap_or_else(|| panic!("no --{flag}"));
-        let variable = format!("[env: COWCHAT_{}=]", flag.to_uppercase().replace('-', "_"));
+        // The value of --cluster, which may have a password, is not shown.
+        let end = if flag == "cluster" { "]" } else { "=]" };
+        let variable = format!("[env: COWCHAT_{}{end}", flag.to_uppercase().replace('-', "_"));
         for text in texts.iter().copied().chain([variable.as_str()]) {
             assert!(help.contains(text), "{text:?} is not in: --{help}");
         }
@@ -991,5 +993,14 @@ fn the_help_names_unit_default_and_variable_of_every_flag() {
     expect("metrics", &["<ADDR:PORT>", "Prometheus"]);
     expect("log", &["[default: info]", "[possible values: error, warn, info]"]);
     expect("log-format", &["<FORMAT>", "[default: text]", "[possible values: text, json]"]);
+    if cfg!(feature = "cluster") {
+        expect("cluster", &["<URLS>", "nats://10.0.0.1:4222"]);
+        expect("node", &["<NAME>", "1 to 32"]);
+        expect("cluster-credentials", &["<FILE>"]);
+        expect("cluster-ca", &["<FILE>", "certificates"]);
+        expect("cluster-ttl", &["<TIME>", "2s to 1day", "[default: 30s]"]);
+        expect("cluster-renew", &["<TIME>", "100ms to 1day", "[default: 5s]"]);
+        expect("cluster-replicas", &["<N>", "1 to 5", "[default: 1]"]);
+    }
     assert!(flags.is_empty(), "flags that this test does not know: {:?}", flags.keys());
 }
