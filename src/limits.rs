@@ -103,8 +103,16 @@ pub const CLUSTER_LEAVE_MIN: Duration = Duration::from_millis(500);
 /// After what time a failed request to the cluster's store is made again.
 pub const CLUSTER_RETRY: Duration = Duration::from_millis(500);
 
+/// How long the store knows a write again that replaces the same revision as one before: longer than two such writes are on their
+/// way to it at the same time.
+pub const CLUSTER_SAME_WRITES: Duration = Duration::from_secs(30);
+
 /// How often the store is asked for what its list lacked; a request takes 1.5 s at most.
 pub const CLUSTER_UNSURE_AGAIN: Duration = Duration::from_secs(2);
+
+/// How long the last messages of a server that has left may take: longer than a broker takes, but not until its cows are known
+/// as others'.
+pub const CLUSTER_LAST_MESSAGES: Duration = Duration::from_secs(2);
 
 /// Messages of nodes that are not known yet which are kept, and for how long. The store tells of a node within milliseconds.
 pub const CLUSTER_STRANGER_MESSAGES: usize = 256;

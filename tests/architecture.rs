@@ -23,7 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("bridge", &["cluster", "cows", "directory", "events", "ids", "log", "net", "panics", "shard"]),
     ("cluster", &["cows", "directory", "events", "ids", "protocol", "shard"]),
     ("ops", &["cli", "close_reason", "cluster", "events", "ids", "log", "metrics", "net", "protocol"]),
-    ("cli", &["cows", "events", "log", "policy", "protocol"]),
+    ("cli", &["cluster", "cows", "events", "log", "policy", "protocol"]),
     ("net", &["close_reason", "cows", "directory", "events", "ids", "log", "metrics", "panics", "policy", "protocol",
               "runtime", "shard"]),
     ("shard", &["allocator", "cows", "directory", "ids", "metrics", "protocol"]),

@@ -25,7 +25,7 @@ use super::store;
 use super::uplink::{Asked, Uplink, now};
 use crate::cluster::envelope::{Envelope, To};
 use crate::cluster::node::{Action, Node};
-use crate::cluster::records::Key;
+use crate::cluster::records::Revision;
 use crate::events::Event;
 use crate::ids::ShardId;
 use crate::limits::CLUSTER_STUCK_FRAMES;
@@ -56,6 +56,8 @@ pub(super) struct Driver {
     pub(super) incoming: Option<Box<Incoming>>,
     /// Counts attempts to open the store; the watch of an earlier one is void.
     pub(super) setting_up: u64,
+    /// The store's last revision when it was opened.
+    pub(super) list_until: Revision,
     /// By core: frames for which its mailbox has no room.
     pub(super) stuck: Vec<VecDeque<Frame>>,
     /// By core: who has come and gone, which waits behind those.
@@ -203,10 +205,7 @@ impl Driver {
                     self.requests.write(key, Some(value), expected, self.node.herd());
                 }
                 Action::Delete { key, expected } => self.requests.write(key, None, expected, self.node.herd()),
-                Action::Read(key) => self.requests.read(key, None, self.node.herd()),
-                Action::Confirm(name, instance) => {
-                    self.requests.read(Key::Node(name), Some(instance), self.node.herd());
-                }
+                Action::Read(read) => self.requests.read(read, self.node.herd()),
                 Action::Publish(envelope) => self.publish(&envelope),
                 Action::Answer(owner, entered) => {
                     self.stuck[owner.shard().index()].push_back(Frame::Entered(owner, entered));

@@ -8,8 +8,8 @@ use tokio::task::JoinHandle;
 
 use super::incoming::Incoming;
 use super::store::{self, NotWritten, Opened, Store};
-use crate::cluster::node::WriteError;
-use crate::cluster::records::{Instance, Key, Revision, Value};
+use crate::cluster::node::{Read, WriteError};
+use crate::cluster::records::{Key, Revision, Value};
 use crate::cows::Herd;
 use crate::limits::CLUSTER_RETRY;
 
@@ -26,8 +26,7 @@ pub(super) enum Told {
     /// Of the watch with this number; `None` for its end.
     Entry(u64, Option<Box<Entry>>),
     Written(Key, Option<Value>, Result<Revision, WriteError>),
-    /// For this instance, if that is to be confirmed.
-    Read(Key, Option<Instance>, Result<Option<Box<Entry>>, ()>),
+    Read(Read, Result<Option<Box<Entry>>, ()>),
 }
 
 /// The way to make requests; what comes of them is told.
@@ -92,6 +91,8 @@ impl Requests {
                     return;
                 }
             }
+            // One that ends again and again would ask for everything each time.
+            tokio::time::sleep(CLUSTER_RETRY).await;
             let _ = tell.send(Told::Entry(number, None));
         }));
     }
@@ -100,10 +101,9 @@ impl Requests {
     pub(super) fn write(&self, key: Key, value: Option<Value>, expected: Revision, herd: &Herd) {
         let (store, tell, text) = (self.store.clone(), self.tell.clone(), store::text_of(&key, herd));
         tokio::spawn(async move {
-            let result = match (&store, &value) {
-                (None, _) => Err(NotWritten::Unknown("the store is not open".to_owned())),
-                (Some(store), Some(value)) => store.write(&text, value, expected).await,
-                (Some(store), None) => store.delete(&text, expected).await,
+            let result = match &store {
+                None => Err(NotWritten::Unknown("the store is not open".to_owned())),
+                Some(store) => store.write(&text, value.as_ref(), expected).await,
             };
             let result = result.map_err(|error| match error {
                 NotWritten::Conflict => WriteError::Conflict,
@@ -116,14 +116,14 @@ impl Requests {
         });
     }
 
-    pub(super) fn read(&self, key: Key, confirms: Option<Instance>, herd: &Herd) {
-        let (store, tell, text) = (self.store.clone(), self.tell.clone(), store::text_of(&key, herd));
+    pub(super) fn read(&self, read: Read, herd: &Herd) {
+        let (store, tell, text) = (self.store.clone(), self.tell.clone(), store::text_of(&read.key, herd));
         tokio::spawn(async move {
             let result = match store {
                 None => Err(()),
                 Some(store) => store.read(&text).await.map(|entry| entry.map(Box::new)),
             };
-            let _ = tell.send(Told::Read(key, confirms, result));
+            let _ = tell.send(Told::Read(read, result));
         });
     }
 }

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::kv::{Entry, Operation, Store as Bucket, UpdateErrorKind, Watch};
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::kv::{Entry, Operation, Store as Bucket, Watch};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, HeaderMap};
+use async_nats::{Client, HeaderMap, header};
 
 use crate::cluster::records::{CowRecord, Key, NodeRecord, Revision, StoreId, Value};
 use crate::cows::{CowId, Herd};
-use crate::limits::CLUSTER_PAYLOAD_BYTES_MIN;
+use crate::limits::{CLUSTER_PAYLOAD_BYTES_MIN, CLUSTER_SAME_WRITES};
 use crate::shard::name;
 
 /// Where messages to all nodes go.
@@ -45,6 +46,8 @@ pub(super) struct Opened {
     pub(super) store: Store,
     /// What the store has, then what changes.
     pub(super) watch: Watch,
+    /// Its last revision.
+    pub(super) last: Revision,
     /// The store has nothing.
     pub(super) is_empty: bool,
     /// When it was made.
@@ -73,6 +76,7 @@ impl Store {
             num_replicas: replicas,
             allow_rollup: true,
             deny_delete: true,
+            duplicate_window: CLUSTER_SAME_WRITES,
             ..Config::default()
         };
         let name = config.name.clone();
@@ -82,36 +86,45 @@ impl Store {
             Err(error) => context.get_stream(name).await.map_err(|_| error)?,
         };
         let info = stream.cached_info();
-        let (is_empty, made) = (info.state.messages == 0, info.created.unix_timestamp_nanos());
+        let (is_empty, last, made) =
+            (info.state.messages == 0, info.state.last_sequence, info.created.unix_timestamp_nanos());
         let bucket = context.get_key_value(BUCKET).await?;
         let watch = bucket.watch_with_history(">").await?;
-        Ok(Opened { store: Store { context, bucket }, watch, is_empty, made })
+        Ok(Opened { store: Store { context, bucket }, watch, last, is_empty, made })
     }
 
-    pub(super) async fn write(&self, key: &str, value: &Value, expected: Revision) -> Result<Revision, NotWritten> {
+    /// Writes the value, or a marker that there is none, if the key is still at the revision `expected`.
+    ///
+    /// Not by the bucket's own `update`: brokers with several copies look at the revision before they agree on the order of writes.
+    /// So two writers that come at the same moment both replace it, in NATS up to 2.9.20, and later while the leader changes
+    /// (nats-server issues 4320 and 8469). But each copy stores only the first of two messages with one `Nats-Msg-Id`.
+    pub(super) async fn write(
+        &self,
+        key: &str,
+        value: Option<&Value>,
+        expected: Revision,
+    ) -> Result<Revision, NotWritten> {
         let text = match value {
-            Value::Node(record) => serde_json::to_vec(record),
-            Value::Cow(record) => serde_json::to_vec(record),
+            Some(Value::Node(record)) => serde_json::to_vec(record),
+            Some(Value::Cow(record)) => serde_json::to_vec(record),
+            None => Ok(Vec::new()),
         };
         let text = text.expect("a record has no map with odd keys");
-        self.bucket.update(key, text.into(), expected).await.map_err(|error| match error.kind() {
-            UpdateErrorKind::WrongLastRevision => NotWritten::Conflict,
-            _ => NotWritten::Unknown(error.to_string()),
-        })
-    }
-
-    /// Leaves a marker, as the bucket's own delete does, and returns its revision, which that does not.
-    pub(super) async fn delete(&self, key: &str, expected: Revision) -> Result<Revision, NotWritten> {
         let mut headers = HeaderMap::new();
-        headers.insert("KV-Operation", "DEL");
-        headers.insert("Nats-Expected-Last-Subject-Sequence", expected.to_string());
+        headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
+        headers.insert(header::NATS_MESSAGE_ID, format!("{key}@{expected}"));
+        if value.is_none() {
+            headers.insert("KV-Operation", "DEL");
+        }
+        let unknown = |error: &dyn std::fmt::Display| NotWritten::Unknown(error.to_string());
         let subject = format!("$KV.{BUCKET}.{key}");
-        let sent = self.context.publish_with_headers(subject, headers, "".into()).await;
-        let acknowledged = sent.map_err(|error| NotWritten::Unknown(error.to_string()))?.await;
-        acknowledged.map(|acknowledged| acknowledged.sequence).map_err(|error| match error.kind() {
-            jetstream::context::PublishErrorKind::WrongLastSequence => NotWritten::Conflict,
-            _ => NotWritten::Unknown(error.to_string()),
-        })
+        let sent = self.context.publish_with_headers(subject, headers, text.into()).await;
+        match sent.map_err(|error| unknown(&error))?.await {
+            Ok(acknowledged) if acknowledged.duplicate => Err(NotWritten::Conflict),
+            Ok(acknowledged) => Ok(acknowledged.sequence),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Err(NotWritten::Conflict),
+            Err(error) => Err(unknown(&error)),
+        }
     }
 
     /// The key's revision and value; `None` if it never was.
@@ -135,7 +148,9 @@ pub(super) fn read_entry(entry: &Entry, herd: &Herd) -> Option<(Key, Option<Valu
         let record = || Value::Node(NodeRecord::read(name, &entry.value));
         return Some((Key::Node(name.to_owned()), is_there.then(record)));
     }
-    let cow = cow_of(entry.key.strip_prefix("cow.")?, herd)?;
+    // Not by another text for it, which this node would never write.
+    let cow =
+        cow_of(entry.key.strip_prefix("cow.")?, herd).filter(|&cow| text_of(&Key::Cow(cow), herd) == entry.key)?;
     Some((Key::Cow(cow), is_there.then(|| Value::Cow(CowRecord::read(&entry.value)))))
 }
 

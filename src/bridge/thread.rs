@@ -1,6 +1,7 @@
 //! The bridge as a thread: how it starts, and how it leaves the cluster.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::access;
 use super::driver::Driver;
 use super::requests::Requests;
-use super::uplink::{Asked, Uplink};
+use super::uplink::{Asked, Uplink, now};
 use super::{BridgeReport, ClusterConfig};
 use crate::cluster::node::{InstanceIds, Node, NodeConfig};
 use crate::cluster::records::Instance;
@@ -86,6 +87,7 @@ impl Bridge {
             requests: Requests::new(config.replicas, tell),
             incoming: None,
             setting_up: 0,
+            list_until: 0,
             stuck: cores.iter().map(|_| VecDeque::new()).collect(),
             pending: vec![None; cores.len()],
             waiting: VecDeque::new(),
@@ -126,6 +128,7 @@ struct RandomIds;
 
 impl InstanceIds for RandomIds {
     fn next(&mut self) -> Instance {
-        fastrand::u64(1..)
+        // The system's own random numbers: machines that were copied while they ran must differ.
+        RandomState::new().hash_one(now()).max(1)
     }
 }

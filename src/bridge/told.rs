@@ -39,16 +39,14 @@ impl Driver {
             Told::Entry(_, Some(entry)) => self.on_entry(&entry),
             Told::Entry(_, None) => self.open(),
             Told::Written(key, value, result) => self.node.on_written(key, value, result, now()),
-            Told::Read(key, confirms, result) => {
+            Told::Read(read, result) => {
                 let herd = self.node.herd();
                 let found = result.map(|entry| {
                     let entry = entry?;
                     let (_, value) = store::read_entry(&entry, herd)?;
                     Some((entry.revision, value))
                 });
-                let is_read = found.is_ok();
-                self.node.on_read(key, found, now());
-                confirms.into_iter().for_each(|instance| self.node.on_confirmed(instance, is_read, now()));
+                self.node.on_read(read, found, now());
             }
         }
     }
@@ -83,7 +81,8 @@ impl Driver {
     }
 
     pub(super) fn opened(&mut self, opened: Opened) {
-        let Opened { store, watch, is_empty, made } = opened;
+        let Opened { store, watch, last, is_empty, made } = opened;
+        self.list_until = last;
         self.requests.store = Some(store);
         self.node.on_connected(made, now());
         if is_empty {
@@ -95,17 +94,16 @@ impl Driver {
     pub(super) fn on_entry(&mut self, entry: &Entry) {
         match store::read_entry(entry, self.node.herd()) {
             Some((Key::Node(name), value)) => {
-                let record = value.and_then(|value| if let Value::Node(record) = value { Some(record) } else { None });
-                self.node.on_node(&name, entry.revision, record, now());
+                self.node.on_node(&name, entry.revision, value.and_then(Value::into_node), now());
             }
             Some((Key::Cow(cow), value)) => {
-                let record = value.and_then(|value| if let Value::Cow(record) = value { Some(record) } else { None });
-                self.node.on_cow(cow, entry.revision, record, now());
+                self.node.on_cow(cow, entry.revision, value.and_then(Value::into_cow), now());
             }
             // Of another version.
             None => {}
         }
-        if entry.seen_current {
+        // A broker's copy that is behind has told all that it has before it has told all that there is.
+        if entry.seen_current && entry.revision >= self.list_until {
             self.node.on_listed(now());
         }
     }

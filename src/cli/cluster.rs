@@ -8,6 +8,7 @@ use clap::Args;
 use percent_encoding::percent_decode_str;
 
 use super::values::{show_time, time, whole};
+use crate::cluster::records::is_node_name;
 use crate::limits;
 
 /// How a server is part of a cluster.
@@ -87,9 +88,8 @@ fn login(text: &str) -> Option<(String, Option<String>)> {
 }
 
 fn node(text: &str) -> Result<String, String> {
-    let is_allowed = |letter: u8| letter.is_ascii_alphanumeric() || matches!(letter, b'_' | b'-');
-    let fits = (1..=32).contains(&text.len()) && text.bytes().all(is_allowed);
-    fits.then(|| text.to_owned()).ok_or_else(|| "use 1 to 32 of A-Z a-z 0-9 _ -".to_owned())
+    let name = is_node_name(text).then(|| text.to_owned());
+    name.ok_or_else(|| "use 1 to 32 of A-Z a-z 0-9 _ -".to_owned())
 }
 
 #[cfg(test)]

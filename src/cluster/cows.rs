@@ -61,14 +61,16 @@ impl OwnCows {
 
     /// Whether a session holds `cow` by this claim.
     pub(super) fn holds(&self, cow: CowId, owner: Owner) -> bool {
-        let wanted = self.slots.get(&cow).and_then(|slot| slot.wanted.as_ref());
-        wanted.is_some_and(|wanted| wanted.is_entered && wanted.owner == owner)
+        self.wanted(cow).is_some_and(|wanted| wanted.is_entered && wanted.owner == owner)
     }
 
     /// Whether a login waits for `cow`.
     pub(super) fn awaits(&self, cow: CowId) -> bool {
-        let wanted = self.slots.get(&cow).and_then(|slot| slot.wanted.as_ref());
-        wanted.is_some_and(|wanted| !wanted.is_entered)
+        self.wanted(cow).is_some_and(|wanted| !wanted.is_entered)
+    }
+
+    fn wanted(&self, cow: CowId) -> Option<&Wanted> {
+        self.slots.get(&cow)?.wanted.as_ref()
     }
 
     pub(super) fn release(&mut self, cow: CowId, owner: Owner) {
@@ -77,7 +79,7 @@ impl OwnCows {
         }
     }
 
-    /// Whether the store has a record of this node that it does not want: from here on it is taken back.
+    /// The store has a record of this node, which is taken back if no login or session wants it.
     pub(super) fn adopt(&mut self, cow: CowId) {
         self.slots.entry(cow).or_default();
     }
@@ -142,9 +144,5 @@ impl OwnCows {
     pub(super) fn clear(&mut self) -> Vec<Owner> {
         let wanted = std::mem::take(&mut self.slots).into_values().filter_map(|slot| slot.wanted);
         wanted.filter(|wanted| !wanted.is_entered).map(|wanted| wanted.owner).collect()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
     }
 }

@@ -1,7 +1,8 @@
 //! The two lanes of messages from other nodes, put together again: a `yield` goes to all nodes at once, a `say` only to the node
 //! of its receiver, and what one sender sends must be delivered in its order.
 //!
-//! The broker keeps the order of what one node sends on both, so whatever was sent before a message arrives before it, or never.
+//! A broker keeps the order of what one node sends on one connection. What was sent on the one before may come later, and is then
+//! dropped: the node counts.
 
 use std::collections::VecDeque;
 

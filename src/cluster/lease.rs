@@ -24,25 +24,16 @@ pub(super) struct Lease {
     until: Option<Duration>,
     /// When the write under way was sent.
     sent: Option<Duration>,
-    /// A write was under way when the store was asked to tell what it has.
-    may_be_newer: bool,
-    /// It is read from the store.
-    is_read: bool,
+    /// When it is to be renewed.
     next: Duration,
+    /// Not to be written before.
+    retry_at: Duration,
 }
 
 impl Lease {
     pub(super) fn new(instance: Instance, times: Times) -> Self {
-        Lease {
-            times,
-            instance,
-            revision: None,
-            until: None,
-            sent: None,
-            may_be_newer: false,
-            is_read: false,
-            next: Duration::ZERO,
-        }
+        let (next, retry_at) = (Duration::ZERO, Duration::ZERO);
+        Lease { times, instance, revision: None, until: None, sent: None, next, retry_at }
     }
 
     /// Until when it holds; `None` before the first renewal is confirmed.
@@ -58,66 +49,47 @@ impl Lease {
         self.until.is_some_and(|until| now >= until)
     }
 
-    /// Whether to write it now; then a write is under way.
-    pub(super) fn is_due(&mut self, now: Duration) -> bool {
-        let is_due = self.sent.is_none() && now >= self.next;
+    /// Whether to write it now, because it is time or `at_once`; then a write is under way.
+    pub(super) fn is_due(&mut self, at_once: bool, now: Duration) -> bool {
+        let is_due = self.sent.is_none() && now >= self.retry_at && (at_once || now >= self.next);
         if is_due {
             self.sent = Some(now);
         }
         is_due
     }
 
-    /// A write has ended, at this revision; `true` if it is the first.
+    /// The write under way has ended, at this revision; `true` if it is the first.
     pub(super) fn written(&mut self, revision: Revision) -> bool {
         let Some(sent) = self.sent.take() else { return false };
+        if self.is_missing() {
+            // That may have been before the store was set back.
+            return false;
+        }
         self.until = Some(sent + self.times.ttl - self.times.ttl / CLUSTER_TTL_MARGIN_PART);
         self.next = sent + self.times.renew;
         self.revision.replace(revision).is_none()
     }
 
-    /// A write has failed, or may have.
+    /// The write under way has failed, or may have.
     pub(super) fn failed(&mut self, now: Duration) {
         self.sent = None;
-        self.next = now + CLUSTER_RETRY;
+        self.retry_at = now + CLUSTER_RETRY;
     }
 
     /// The store may have been set back, and is to tell what it has.
     pub(super) fn forget_revision(&mut self) {
         if let Some(known) = &mut self.revision {
-            self.may_be_newer = self.sent.is_some();
-            (*known, self.sent, self.next, self.is_read) = (0, None, Duration::ZERO, false);
+            (*known, self.next) = (0, Duration::ZERO);
         }
     }
 
-    /// Whether the store has not told of this lease since then.
+    /// Whether the store has not told of it since [`Lease::forget_revision`].
     pub(super) fn is_missing(&self) -> bool {
         self.revision == Some(0)
     }
 
-    /// Whether the store, which has told all, has nothing of it.
-    pub(super) fn is_gone(&self) -> bool {
-        self.is_missing() && !self.may_be_newer
-    }
-
-    /// Whether to read it now; then a read is under way.
-    pub(super) fn wants_reading(&mut self, now: Duration) -> bool {
-        let wants_reading = self.is_missing() && !self.is_read && now >= self.next;
-        self.is_read |= wants_reading;
-        wants_reading
-    }
-
-    /// A read has ended: with nothing that is known here, or what it has was taken in.
-    pub(super) fn read(&mut self, now: Duration) {
-        self.is_read = false;
-        if self.is_missing() {
-            self.next = now + CLUSTER_RETRY;
-        }
-    }
-
-    /// The store has this renewal of its own, whose write had no answer.
+    /// The store has this renewal of it.
     pub(super) fn found(&mut self, revision: Revision) {
-        if self.revision.is_some_and(|known| revision > known) {
-            self.revision = Some(revision);
-        }
+        self.revision = self.revision.map(|_| revision);
     }
 }

@@ -31,7 +31,7 @@ impl Node {
             Frame::Presence(_) | Frame::Entered(..) | Frame::End => return,
         };
         // A sender may have lost its cow with a lease since.
-        if !self.is_in_reach(now) || !self.own.holds(message.body().sender(), author) {
+        if !self.own.holds(message.body().sender(), author) {
             self.figures.dropped += 1;
             return;
         }
@@ -42,6 +42,11 @@ impl Node {
             }
             To::Claim(instance, _) => self.peers.count_say(instance),
         };
+        if !self.is_in_reach(now) {
+            // Others see by the numbers that it is lost.
+            self.figures.dropped += 1;
+            return;
+        }
         self.figures.sent += 1;
         let body = message.body();
         let sender = body.sender().place(self.context.herd.size()) as u32;
@@ -68,9 +73,9 @@ impl Node {
             self.figures.dropped += 1;
             return;
         }
-        match self.peers.judge(&envelope) {
+        match self.peers.judge(&envelope, now) {
             Verdict::Deliver { missed } => {
-                self.figures.missed += missed;
+                self.figures.missed = self.figures.missed.saturating_add(missed);
                 self.deliver(envelope);
             }
             Verdict::Drop => self.figures.dropped += 1,

@@ -15,6 +15,8 @@
 //!   is shorter by a tenth.
 //! - Before another node takes a lease for ended, it takes it out of the store: a renewal under way then comes too late.
 //! - A record changes only if it is still at the revision that the writer has seen, so of two writers one wins.
+//! - What a broker says may be old: one that leads no longer may answer, and a copy that is behind may tell. So of a read that says
+//!   less than is known nothing is believed that would free a cow of a node whose time is not over.
 //! - An instance is never used again, and the messages of one that has ended are dropped.
 
 mod cows;

@@ -3,7 +3,7 @@
 //!
 //! Every call may leave [`Action`]s, to be done in their order.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::cows::{CowId, Herd};
 use crate::directory::{Claim, Claims, Owner};
 use crate::events::Event;
 use crate::ids::ShardId;
-use crate::limits::CLUSTER_MISSED_TOLD;
+use crate::limits::{CLUSTER_GONE_KEPT, CLUSTER_MISSED_TOLD};
 use crate::shard::{Entered, Frame, ShardContext};
 
 /// Something for the caller to do.
@@ -25,24 +25,22 @@ use crate::shard::{Entered, Frame, ShardContext};
 pub enum Action {
     /// Write to the store if the key is still at this revision; then call [`Node::on_written`].
     Write {
-        /// Where.
+        /// Of what.
         key: Key,
-        /// What.
+        /// What it has from then on.
         value: Value,
         /// The key's revision; 0 if it must not exist.
         expected: Revision,
     },
     /// Delete from the store if the key is still at this revision; then call [`Node::on_written`].
     Delete {
-        /// What.
+        /// Of what.
         key: Key,
         /// The key's revision.
         expected: Revision,
     },
-    /// Read from the store; then call [`Node::on_read`].
-    Read(Key),
-    /// Read the record of this node; then call [`Node::on_read`], and [`Node::on_confirmed`] with the instance.
-    Confirm(String, Instance),
+    /// Read from the store; then call [`Node::on_read`] with the same request.
+    Read(Read),
     /// Send to all other nodes, or to the one of the claim ([`Node::name_of`]), in order.
     Publish(Envelope),
     /// Tell the login with this claim, on its core.
@@ -55,6 +53,17 @@ pub enum Action {
     Log(Event),
     /// This node must not be in this cluster, for this reason.
     Refuse(String),
+}
+
+/// What is read from the store, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// Of what.
+    pub key: Key,
+    /// The last revision of the key that was known when this was asked.
+    pub(super) known: Revision,
+    /// The instance of that node which a login is in doubt about.
+    pub(super) confirms: Option<Instance>,
 }
 
 /// Why the store has not written.
@@ -88,8 +97,8 @@ pub struct Node {
     pub(super) claims: Claims,
     pub(super) instances: Box<dyn InstanceIds>,
     pub(super) lease: Lease,
-    /// Instances that this node was.
-    pub(super) past: HashSet<Instance>,
+    /// Instances that this node was, oldest first.
+    pub(super) past: VecDeque<Instance>,
     /// The last revisions of nodes' keys that are known.
     pub(super) nodes: HashMap<String, Revision>,
     pub(super) peers: Peers,
@@ -114,7 +123,7 @@ pub struct Node {
     pub(super) is_synced: bool,
     pub(super) is_connected: bool,
     pub(super) is_leaving: bool,
-    /// The store is told that it leaves.
+    /// It gives its lease back.
     pub(super) is_signing_off: bool,
     pub(super) has_left: bool,
     /// Messages that this instance has sent to all.
@@ -150,7 +159,7 @@ impl Node {
             context,
             instances,
             lease,
-            past: HashSet::new(),
+            past: VecDeque::new(),
             nodes: HashMap::new(),
             peers: Peers::default(),
             own: OwnCows::default(),
@@ -255,28 +264,23 @@ impl Node {
         self.is_leaving = true;
     }
 
-    /// Leaves the cluster as soon as all its cows are given back, or at once if it cannot give them back.
+    /// All sessions have ended: gives the lease back, and with it what cows it still has, or leaves at once if it cannot.
     pub fn leave(&mut self, now: Duration) {
-        self.is_leaving = true;
-        let can_give_back = self.is_in_reach(now) && !self.own.is_empty();
-        if self.has_left || self.is_signing_off || can_give_back {
-            return;
+        if !std::mem::replace(&mut self.is_signing_off, true) {
+            self.is_leaving = true;
+            self.forget_own_cows();
         }
-        match self.lease.revision {
-            Some(expected) if self.is_connected => {
-                self.is_signing_off = true;
-                self.write_lease(expected, true);
-            }
-            _ => self.has_left = true,
+        if self.lease.revision.is_none() || !self.is_connected {
+            self.has_left = true;
         }
+        self.step_lease(now);
     }
 
     // Its own state.
 
     /// The lease is over, or is another's: its cows may be given to others.
     pub(super) fn lose(&mut self, now: Duration) {
-        let waiting = self.own.clear();
-        self.actions.extend(waiting.into_iter().map(|owner| Action::Answer(owner, Entered::OutOfReach)));
+        self.forget_own_cows();
         self.begin_instance();
         self.figures.lost += 1;
         let sessions = self.context.directory.claimed().saturating_sub(self.remote.len());
@@ -285,9 +289,17 @@ impl Node {
         self.step_lease(now);
     }
 
+    fn forget_own_cows(&mut self) {
+        let waiting = self.own.clear();
+        self.actions.extend(waiting.into_iter().map(|owner| Action::Answer(owner, Entered::OutOfReach)));
+    }
+
     /// From here on it is another instance, without a lease.
     pub(super) fn begin_instance(&mut self) {
-        self.past.insert(self.lease.instance);
+        self.past.push_back(self.lease.instance);
+        if self.past.len() > CLUSTER_GONE_KEPT {
+            self.past.pop_front();
+        }
         self.lease = Lease::new(self.instances.next(), self.config.times);
         self.yields = 0;
         self.peers.begin_links();
@@ -300,13 +312,7 @@ impl Node {
         }
         let expected = match self.lease.revision {
             // Also for its own: the store may have been set back to before it.
-            _ if self.listed.is_some() => return,
-            Some(_) if self.lease.is_missing() => {
-                if self.lease.wants_reading(now) {
-                    self.actions.push(Action::Read(Key::Node(self.config.name.clone())));
-                }
-                return;
-            }
+            _ if self.listed.is_some() || self.lease.is_missing() => return,
             Some(revision) => revision,
             None => {
                 if self.peers.live().any(|(_, peer)| !peer.record.fits(&self.print)) {
@@ -321,12 +327,13 @@ impl Node {
                 self.nodes.get(&self.config.name).copied().unwrap_or_default()
             }
         };
-        if self.lease.is_due(now) {
-            self.write_lease(expected, false);
+        if self.lease.is_due(self.is_signing_off, now) {
+            self.write_lease(expected);
         }
     }
 
-    fn write_lease(&mut self, expected: Revision, has_left: bool) {
+    fn write_lease(&mut self, expected: Revision) {
+        let has_left = self.is_signing_off;
         let ttl = self.config.times.ttl.as_millis() as u64;
         let (instance, herd) = (self.lease.instance, self.print.clone());
         let record = NodeRecord { version: VERSION, instance, ttl, herd, has_left };
@@ -336,6 +343,20 @@ impl Node {
 
     pub(super) fn known(&self, cow: CowId) -> Known {
         self.known.get(&cow).cloned().unwrap_or_default()
+    }
+
+    /// The last revision of a key that is known.
+    pub(super) fn revision(&self, key: &Key) -> Revision {
+        let revision = match key {
+            Key::Node(name) => self.nodes.get(name).copied(),
+            Key::Cow(cow) => self.known.get(cow).map(|known| known.revision),
+        };
+        revision.unwrap_or_default()
+    }
+
+    pub(super) fn read(&mut self, key: Key, confirms: Option<Instance>) {
+        let known = self.revision(&key);
+        self.actions.push(Action::Read(Read { key, known, confirms }));
     }
 
     /// The live instance of another node that has `cow`.
@@ -384,7 +405,7 @@ mod tests {
     use crate::cows::bubble::Bubble;
     use crate::cows::herd::Cow;
     use crate::ids::ConnectionId;
-    use crate::limits::CLUSTER_TEXT_BYTES_MAX;
+    use crate::limits::{CLUSTER_LAST_MESSAGES, CLUSTER_TEXT_BYTES_MAX};
     use crate::shard::{Message, Rules};
 
     const TIMES: Times = Times { ttl: Duration::from_secs(30), renew: Duration::from_secs(5) };
@@ -431,6 +452,10 @@ mod tests {
 
     fn record(owner: u64) -> Option<CowRecord> {
         Some(CowRecord { node: "b".to_owned(), instance: 100, owner })
+    }
+
+    fn read(node: &str, known: Revision) -> Read {
+        Read { key: Key::Node(node.to_owned()), known, confirms: None }
     }
 
     fn message(number: u64) -> Envelope {
@@ -503,20 +528,57 @@ mod tests {
         node.on_listed(NOW);
         let actions = node.take_actions();
         assert!(
-            actions.iter().any(|action| matches!(action, Action::Read(Key::Node(name)) if name == "b")),
+            actions.iter().any(|action| matches!(action, Action::Read(asked) if *asked == read("b", 0))),
             "{actions:?}"
         );
-        node.on_read(Key::Node("b".to_owned()), Ok(Some((7, Some(Value::Node(peer.clone()))))), NOW);
+        node.on_read(read("b", 0), Ok(Some((7, Some(Value::Node(peer.clone()))))), NOW);
         node.on_node("b", 7, Some(peer), NOW);
         assert!(!is_left(&mut node));
         node.on_message(message(1), NOW);
         assert_eq!(texts(&node.take_actions()), ["1"]);
-        // And one that is not there has left.
+        // And one that is not there has left, but not for a broker that does not know what is new.
         node.on_disconnected();
         node.on_connected(1, NOW);
         node.on_listed(NOW);
-        node.on_read(Key::Node("b".to_owned()), Ok(None), NOW);
+        node.on_read(read("b", 0), Ok(None), NOW);
+        assert!(!is_left(&mut node));
+        node.on_read(read("b", 0), Ok(None), NOW + TIMES.ttl);
         assert!(is_left(&mut node));
+    }
+
+    #[test]
+    fn a_copy_that_is_behind_ends_no_node() {
+        let (mut node, peer) = joined();
+        node.on_disconnected();
+        node.on_connected(1, NOW);
+        // A broker's copy that is behind has the leases of earlier processes.
+        node.on_node("a", 1, Some(NodeRecord { instance: 98, ..peer.clone() }), NOW);
+        node.on_node("b", 1, Some(NodeRecord { instance: 99, ..peer.clone() }), NOW);
+        node.on_message(message(1), NOW);
+        assert_eq!(texts(&node.take_actions()), ["1"]);
+        node.on_node("b", 2, Some(peer.clone()), NOW);
+        node.on_node("a", 3, Some(NodeRecord { instance: node.lease.instance, ..peer }), NOW);
+        node.on_listed(NOW);
+        node.on_message(message(2), NOW);
+        let actions = node.take_actions();
+        assert_eq!(texts(&actions), ["2"]);
+        assert!(!actions.iter().any(|action| matches!(action, Action::LogOutAll | Action::Refuse(_))));
+        assert_eq!(node.figures(NOW).others, 1);
+    }
+
+    #[test]
+    fn a_late_read_erases_nothing() {
+        let (mut node, peer) = joined();
+        let cow = tux(&node);
+        node.on_cow(cow, 3, record(7), NOW);
+        node.on_read(Read { key: Key::Cow(cow), known: 0, confirms: None }, Ok(None), NOW);
+        assert!(node.context.directory.owner(cow).is_some());
+        node.on_node("b", 4, Some(peer), NOW);
+        node.on_read(read("b", 3), Ok(None), NOW + TIMES.ttl);
+        assert_eq!(node.figures(NOW).others, 1);
+        // One that was asked with all that is known: the store was emptied.
+        node.on_read(Read { key: Key::Cow(cow), known: 3, confirms: None }, Ok(None), NOW);
+        assert!(node.context.directory.owner(cow).is_none());
     }
 
     #[test]
@@ -557,10 +619,29 @@ mod tests {
     }
 
     #[test]
+    fn the_last_renewal_of_a_killed_process_refuses_no_node() {
+        let (mut node, peer) = joined();
+        node.lose(NOW);
+        node.on_disconnected();
+        node.on_connected(1, NOW);
+        let killed = NodeRecord { instance: 500, ..peer };
+        node.on_node("a", 7, Some(killed.clone()), NOW);
+        node.on_listed(NOW);
+        let is_refused = |node: &mut Node, revision| {
+            node.on_node("a", revision, Some(killed.clone()), NOW);
+            node.take_actions().iter().any(|action| matches!(action, Action::Refuse(_)))
+        };
+        assert!(!is_refused(&mut node, 8));
+        assert!(is_refused(&mut node, 9));
+    }
+
+    #[test]
     fn a_record_that_cannot_be_read_fits_no_node() {
         let (mut node, peer) = joined();
         let garbage = NodeRecord::read("A", b"garbage");
         assert!(!garbage.fits(&node.print) && garbage.instance != 0 && garbage.ttl() == TIMES.ttl);
+        node.on_node("A", 2, Some(garbage), NOW);
+        assert!(!node.take_actions().iter().any(|action| matches!(action, Action::Refuse(_))));
         let text = serde_json::to_vec(&peer).expect("JSON");
         assert_eq!(NodeRecord::read("b", &text), peer);
         // A cow's is overwritten.
@@ -583,6 +664,8 @@ mod tests {
         // Its own lease may still come.
         assert!(!node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll | Action::Write { .. })));
         node.on_listed(NOW);
+        assert!(!node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll)));
+        node.on_read(read("a", 0), Ok(None), NOW);
         assert!(node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll)));
     }
 
@@ -598,12 +681,12 @@ mod tests {
                 Claims::new(directory, ShardId::new(0)).claim(cow, ConnectionId::new(0)).expect("it looks free");
             node.enter(cow, claim.owner(), NOW);
             let actions = node.take_actions();
-            assert!(matches!(&actions[..], [Action::Confirm(name, 200)] if name == "c"), "{actions:?}");
+            let asked = Read { confirms: Some(200), ..read("c", 0) };
+            assert!(matches!(&actions[..], [Action::Read(read)] if *read == asked), "{actions:?}");
             // The lease was renewed, which comes after the cow.
             let lease = NodeRecord { instance: 200, ..peer };
             let found = is_there.then_some((4, Some(Value::Node(lease))));
-            node.on_read(Key::Node("c".to_owned()), Ok(found), NOW);
-            node.on_confirmed(200, true, NOW);
+            node.on_read(asked, Ok(found), NOW);
             let actions = node.take_actions();
             let is_taken = |action: &Action| matches!(action, Action::Answer(_, Entered::Taken));
             let is_written = |action: &Action| matches!(action, Action::Write { key: Key::Cow(_), expected: 3, .. });
@@ -623,9 +706,9 @@ mod tests {
             node.on_disconnected();
             node.on_connected(1, late);
             node.on_listed(late);
-            let is_read = |action: &Action| matches!(action, Action::Read(asked) if asked == key);
+            let is_read = |action: &Action| matches!(action, Action::Read(asked) if asked.key == *key);
             assert!(node.take_actions().iter().any(is_read));
-            node.on_read(key.clone(), Ok(is_there.then(|| (9, Some(value.clone())))), late);
+            node.on_read(read("a", 0), Ok(is_there.then(|| (9, Some(value.clone())))), late);
             let is_over = node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll));
             assert_eq!(is_over, !is_there);
         }
@@ -647,6 +730,35 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_leaves_gives_all_its_cows_back_at_once() {
+        let (mut node, _) = joined();
+        let cow = tux(&node);
+        let directory = Arc::clone(&node.context.directory);
+        let claim = Claims::new(directory, ShardId::new(0)).claim(cow, ConnectionId::new(0)).expect("it is free");
+        node.enter(cow, claim.owner(), NOW);
+        node.take_actions();
+        let late = NOW + TIMES.renew;
+        node.on_tick(late);
+        let renewal = node.take_actions();
+        let [Action::Write { key, value, expected: 1 }] = &renewal[..] else { panic!("{renewal:?}") };
+        // After the renewal, not beside it.
+        node.leave(late);
+        let actions = node.take_actions();
+        assert!(matches!(actions[..], [Action::Answer(_, Entered::OutOfReach)]), "{actions:?}");
+        node.on_written(key.clone(), Some(value.clone()), Ok(4), late);
+        node.leave(late);
+        let actions = node.take_actions();
+        let [Action::Write { key, value, expected: 4 }] = &actions[..] else { panic!("{actions:?}") };
+        assert!(matches!(value, Value::Node(record) if record.has_left));
+        // Its answer is lost. It is told, though.
+        node.on_written(key.clone(), Some(value.clone()), Err(WriteError::Unknown), late);
+        node.leave(late);
+        assert!(node.take_actions().is_empty() && !node.has_left());
+        node.on_node("a", 5, value.clone().into_node(), late);
+        assert!(node.has_left());
+    }
+
+    #[test]
     fn the_last_messages_of_a_node_that_has_left_count() {
         let (mut node, peer) = joined();
         node.on_message(message(1), NOW);
@@ -654,6 +766,9 @@ mod tests {
         assert_eq!(node.figures(NOW).others, 0);
         node.on_message(message(2), NOW);
         assert_eq!(texts(&node.take_actions()), ["1", "2"]);
+        // Its cows may be others' by now.
+        node.on_message(message(3), NOW + CLUSTER_LAST_MESSAGES);
+        assert_eq!(texts(&node.take_actions()), [""; 0]);
     }
 
     #[test]
@@ -665,6 +780,44 @@ mod tests {
         let texts = texts(&actions);
         assert_eq!(texts.len(), 1);
         assert!(!texts[0].contains(char::is_control), "{texts:?}");
+    }
+
+    #[test]
+    fn what_was_sent_before_a_message_is_not_heard_after_it() {
+        let (mut node, _) = joined();
+        let me = node.lease.instance;
+        let say = |number, yields| Envelope { to: To::Claim(me, 1), yields, ..message(number) };
+        let heard = |node: &mut Node, envelope| {
+            let before = node.figures(NOW).received;
+            node.on_message(envelope, NOW);
+            node.figures(NOW).received > before
+        };
+        assert!(heard(&mut node, say(1, 0)) && heard(&mut node, message(1)));
+        // The yield came on another connection, before them.
+        assert!(!heard(&mut node, say(2, 0)));
+        assert!(heard(&mut node, say(3, 4)) && !heard(&mut node, message(3)) && heard(&mut node, message(5)));
+        // Two says and three yields: one of each came too late.
+        assert_eq!((node.figures(NOW).missed, node.figures(NOW).dropped), (4, 2));
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_sent_leaves_a_gap() {
+        let (mut node, _) = joined();
+        let aya = node.herd().find("aya", 1).expect("it has one");
+        let directory = Arc::clone(&node.context.directory);
+        let claim = Claims::new(directory, ShardId::new(0)).claim(aya, ConnectionId::new(0)).expect("it is free");
+        node.enter(aya, claim.owner(), NOW);
+        let (instance, owner) = (node.lease.instance, claim.owner().word());
+        let value = Value::Cow(CowRecord { node: "a".to_owned(), instance, owner });
+        node.on_written(Key::Cow(aya), Some(value), Ok(9), NOW);
+        let frame = || Frame::Yield { message: Message::new(aya, "hi", false, None), author: claim.owner() };
+        node.on_disconnected();
+        node.on_frame(frame(), NOW);
+        node.on_connected(1, NOW);
+        node.take_actions();
+        node.on_frame(frame(), NOW);
+        let actions = node.take_actions();
+        assert!(matches!(&actions[..], [Action::Publish(Envelope { number: 2, .. })]), "{actions:?}");
     }
 
     #[test]
@@ -734,7 +887,7 @@ mod tests {
         assert!(deletes(&mut node, 2));
         // It has renewed, which was not told yet.
         node.on_written(key(), None, Err(WriteError::Conflict), late);
-        node.on_read(key(), Ok(Some((4, Some(Value::Node(peer))))), late);
+        node.on_read(read("b", 2), Ok(Some((4, Some(Value::Node(peer))))), late);
         assert!(node.context.directory.owner(cow).is_some());
         let later = late + TIMES.ttl;
         node.on_tick(later);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::envelope::{Envelope, To};
 use super::records::{Instance, NodeRecord, Revision};
-use crate::limits::{CLUSTER_GONE_KEPT, CLUSTER_STRANGER_MESSAGES, CLUSTER_STRANGER_WAIT};
+use crate::limits::{CLUSTER_GONE_KEPT, CLUSTER_LAST_MESSAGES, CLUSTER_STRANGER_MESSAGES, CLUSTER_STRANGER_WAIT};
 
 /// Another node's instance.
 #[derive(Debug)]
@@ -13,15 +13,16 @@ pub(super) struct Peer {
     pub(super) name: String,
     pub(super) record: NodeRecord,
     /// Of its last renewal that was seen here, and when.
-    revision: Revision,
+    pub(super) revision: Revision,
     seen: Duration,
     /// When the store was asked to take its lease out.
     asked: Option<Duration>,
     is_gone: bool,
-    /// It has left in order: its last messages may still be on their way.
-    has_left: bool,
-    /// It has joined or renewed since this node looks: a record alone may be of one that has crashed.
+    /// When it has left in order, if it has: its last messages may still be on their way.
+    left: Option<Duration>,
+    /// It has joined since this node looks, or renewed twice: a record may be of one that has crashed, and its last renewal, too.
     pub(super) is_alive: bool,
+    has_renewed: bool,
     /// The number of its last message to all; `None` before the first, if there may have been others.
     yields: Option<u64>,
     /// Of its last message to this instance of this node alone.
@@ -43,8 +44,9 @@ impl Peer {
 pub(super) enum Renewal {
     /// Its instance is new.
     New,
+    /// Its instance lives.
     Renewed,
-    /// It was seen before.
+    /// Neither.
     Known,
 }
 
@@ -98,24 +100,53 @@ impl Peers {
         self.live().find(|(_, peer)| peer.name == name).map(|(instance, _)| instance)
     }
 
-    /// A lease was made or renewed, or neither. Of an instance whose `first` message is still to come none is missed unnoticed.
+    /// The live instances of this name that are over if the store says that it has this one, or none, at this revision. What is older
+    /// than their last renewal says nothing before their time is over: a copy of the store may be behind.
+    pub(super) fn replaced(
+        &self,
+        name: &str,
+        by: Option<Instance>,
+        revision: Revision,
+        now: Duration,
+    ) -> Vec<Instance> {
+        let of_name = self.live().filter(|(instance, peer)| peer.name == name && Some(*instance) != by);
+        let is_over = |peer: &Peer| revision > peer.revision || peer.is_overdue(peer.record.ttl(), now);
+        of_name.filter(|(_, peer)| is_over(peer)).map(|(instance, _)| instance).collect()
+    }
+
+    /// Whether a node of this name has renewed its lease after this revision, and its time is not over.
+    pub(super) fn has_renewed_after(&self, name: &str, revision: Revision, now: Duration) -> bool {
+        self.live()
+            .any(|(_, peer)| peer.name == name && peer.revision > revision && !peer.is_overdue(peer.record.ttl(), now))
+    }
+
+    /// A lease was made or renewed, or was seen before, as a list has it or just now. Of an instance whose `first` message is still
+    /// to come none is missed unnoticed.
     pub(super) fn renew(
         &mut self,
         name: &str,
         record: &NodeRecord,
         revision: Revision,
         first: bool,
+        is_listed: bool,
         now: Duration,
     ) -> Renewal {
         if let Some(peer) = self.by_instance.get_mut(&record.instance) {
+            if std::mem::take(&mut peer.is_gone) {
+                // The store was set back to when it had this lease.
+                (peer.revision, peer.seen, peer.asked) = (revision, now, None);
+                self.gone.retain(|&gone| gone != record.instance);
+                return Renewal::New;
+            }
             if revision == peer.revision {
                 return Renewal::Known;
             }
             // Less than before: the store was set back.
             let is_later = revision > peer.revision;
             (peer.revision, peer.seen, peer.asked) = (revision, now, None);
-            peer.is_alive |= is_later;
-            return if is_later { Renewal::Renewed } else { Renewal::Known };
+            let is_renewed = is_later && !is_listed;
+            peer.is_alive |= is_renewed && std::mem::replace(&mut peer.has_renewed, true);
+            return if is_renewed && peer.is_alive { Renewal::Renewed } else { Renewal::Known };
         }
         let (name, record) = (name.to_owned(), record.clone());
         let instance = record.instance;
@@ -126,8 +157,9 @@ impl Peers {
             seen: now,
             asked: None,
             is_gone: false,
-            has_left: false,
+            left: None,
             is_alive: false,
+            has_renewed: false,
             yields: first.then_some(0),
             says: 0,
             said: 0,
@@ -151,9 +183,9 @@ impl Peers {
     }
 
     /// The instance has given its lease back.
-    pub(super) fn sign_off(&mut self, instance: Instance) {
+    pub(super) fn sign_off(&mut self, instance: Instance, now: Duration) {
         if let Some(peer) = self.by_instance.get_mut(&instance) {
-            peer.has_left = true;
+            peer.left.get_or_insert(now);
         }
     }
 
@@ -186,21 +218,29 @@ impl Peers {
     }
 
     /// Decides about a message; what is kept comes again from [`Peers::introduced`].
-    pub(super) fn judge(&mut self, envelope: &Envelope) -> Verdict {
+    pub(super) fn judge(&mut self, envelope: &Envelope, now: Duration) -> Verdict {
         let Some(peer) = self.by_instance.get_mut(&envelope.from) else { return Verdict::Keep };
-        let last = match envelope.to {
-            To::All => peer.yields,
-            To::Claim(..) => Some(peer.says),
+        // Where a connection has ended, what was sent on it may come after what was sent on the next one.
+        let (last, yields) = match envelope.to {
+            To::All => (peer.yields, envelope.number),
+            To::Claim(..) => (Some(peer.says), envelope.yields),
         };
-        if peer.is_gone && !peer.has_left || last.is_some_and(|last| envelope.number <= last) {
+        let is_late = last.is_some_and(|last| envelope.number <= last) || peer.yields.is_some_and(|last| yields < last);
+        let counts = !peer.is_gone || peer.left.is_some_and(|left| now < left + CLUSTER_LAST_MESSAGES);
+        if !counts || is_late {
             return Verdict::Drop;
         }
-        let missed = last.map_or(0, |last| envelope.number - last - 1);
+        // Also yields which have not come before a say that was sent after them.
+        let mut missed = peer.yields.map_or(0, |last| yields - last);
         match envelope.to {
-            To::All => peer.yields = Some(envelope.number),
-            To::Claim(..) => peer.says = envelope.number,
+            To::All => missed = missed.saturating_sub(1),
+            To::Claim(..) => {
+                missed = missed.saturating_add(envelope.number - peer.says - 1);
+                peer.says = envelope.number;
+            }
         }
-        peer.missed += missed;
+        peer.yields = Some(yields);
+        peer.missed = peer.missed.saturating_add(missed);
         Verdict::Deliver { missed }
     }
 

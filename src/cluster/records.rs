@@ -41,7 +41,7 @@ pub struct NodeRecord {
     /// The node's herd, which all nodes must have.
     pub herd: HerdPrint,
     /// It has given the lease back. What it has said before still counts, unlike that of a lease which has run out.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub has_left: bool,
 }
 
@@ -67,6 +67,12 @@ impl NodeRecord {
     pub(super) fn ttl(&self) -> Duration {
         Duration::from_millis(self.ttl)
     }
+}
+
+/// Whether a node may have this name.
+pub fn is_node_name(text: &str) -> bool {
+    let is_allowed = |letter: u8| letter.is_ascii_alphanumeric() || matches!(letter, b'_' | b'-');
+    (1..=32).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
 /// What tells herds apart.
@@ -113,10 +119,23 @@ pub enum Value {
     Cow(CowRecord),
 }
 
+impl Value {
+    /// The record of a node's key.
+    pub fn into_node(self) -> Option<NodeRecord> {
+        if let Value::Node(record) = self { Some(record) } else { None }
+    }
+
+    /// The record of a cow's key.
+    pub fn into_cow(self) -> Option<CowRecord> {
+        if let Value::Cow(record) = self { Some(record) } else { None }
+    }
+}
+
 impl CowRecord {
     /// What the text says. If it cannot be read, it is no node's: none of another version is in the cluster.
     pub fn read(text: &[u8]) -> Self {
-        serde_json::from_slice(text).unwrap_or_default()
+        let record: CowRecord = serde_json::from_slice(text).unwrap_or_default();
+        if is_node_name(&record.node) { record } else { CowRecord::default() }
     }
 }
 
@@ -129,7 +148,9 @@ pub(super) fn differs(me: &str, mine: &HerdPrint, other: &str, record: &NodeReco
             record.version
         );
     }
-    let herd = |print: &HerdPrint| format!("{} cows, {} of each", print.breeds * print.size as usize, print.size);
+    let herd = |print: &HerdPrint| {
+        format!("{} cows, {} of each", print.breeds.saturating_mul(print.size as usize), print.size)
+    };
     if (mine.breeds, mine.size) == (theirs.breeds, theirs.size) {
         return format!("node {me} and node {other} have cows of other names (give both the same --cow-dir)");
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use super::cows::Known;
-use super::node::{Action, Node, WriteError};
+use super::node::{Action, Node, Read, WriteError};
 use super::peers::{Peer, Renewal};
 use super::records::{CowRecord, Instance, Key, NodeRecord, Revision, StoreId, Value, differs};
 use crate::cows::CowId;
@@ -41,18 +41,19 @@ impl Node {
     pub fn on_listed(&mut self, now: Duration) {
         let Some(listed) = self.listed.take() else { return };
         self.is_synced = true;
-        if self.lease.is_gone() {
-            // Others do not know it: they may take its cows.
-            self.lose(now);
-        }
         let is_own = |known: &Known| is_of(known, self.lease.instance);
         let missing = |cow: CowId| !listed.contains(&Key::Cow(cow));
         let own = self.known.iter().filter(|&(&cow, known)| is_own(known) && missing(cow)).map(|(&cow, _)| cow);
         own.collect::<Vec<_>>().into_iter().for_each(|cow| _ = self.known.remove(&cow));
-        // What another node has written meanwhile is told after the list, so only a read says that it is gone.
-        let cows = self.known.keys().map(|&cow| Key::Cow(cow));
-        let nodes = self.peers.live().map(|(_, peer)| Key::Node(peer.name.clone()));
-        self.unsure = cows.chain(nodes).filter(|key| !listed.contains(key)).collect();
+        // What was written meanwhile is told after the list, so only a read says that it is gone.
+        let cows = self.known.iter().filter(|(_, known)| known.record.is_some()).map(|(&cow, _)| Key::Cow(cow));
+        let cows = cows.filter(|key| !listed.contains(key));
+        let nodes = self.peers.live().map(|(_, peer)| (peer, Key::Node(peer.name.clone())));
+        let nodes = nodes.filter(|(peer, key)| peer.revision > self.revision(key)).map(|(_, key)| key);
+        self.unsure = cows.chain(nodes).collect();
+        if self.lease.is_missing() {
+            self.unsure.insert(Key::Node(self.config.name.clone()));
+        }
         self.unsure_asked = None;
         self.ask_unsure(now);
         // Also those that the store never had.
@@ -82,19 +83,21 @@ impl Node {
         *known = revision;
         let record = record.filter(|record| {
             if record.has_left {
-                self.peers.sign_off(record.instance);
+                self.peers.sign_off(record.instance, now);
+                self.has_left |= record.instance == self.lease.instance;
             }
             !record.has_left
         });
         let instance = record.as_ref().map(|record| record.instance);
-        if let Some(before) = self.peers.named(name).filter(|&before| Some(before) != instance) {
-            self.remove(before, now);
-        }
+        let gone = self.peers.replaced(name, instance, revision, now);
+        gone.into_iter().for_each(|before| self.remove(before, now));
         match record {
-            Some(record) if record.instance == self.lease.instance => self.lease.found(revision),
+            Some(record) if is_own && record.instance == self.lease.instance => self.lease.found(revision),
             Some(record) if self.past.contains(&record.instance) => {}
             record => {
-                if is_own && !self.is_signing_off && self.lease.revision.is_some_and(|own| revision > own) {
+                // If it is missing, only a read says that it is over.
+                let is_over = self.lease.revision.is_some_and(|own| own > 0 && revision > own);
+                if is_own && is_over && !self.has_left {
                     self.lose(now);
                 }
                 if let Some(record) = record {
@@ -106,9 +109,10 @@ impl Node {
     }
 
     pub(super) fn greet(&mut self, name: &str, record: NodeRecord, revision: Revision, now: Duration) {
-        let instance = record.instance;
-        match self.peers.renew(name, &record, revision, self.is_synced, now) {
-            Renewal::New if self.is_synced && self.listed.is_none() => self.peers.has_joined(instance),
+        let (instance, is_readable) = (record.instance, record.version > 0);
+        match self.peers.renew(name, &record, revision, self.is_synced, self.listed.is_some(), now) {
+            // What cannot be read is of nobody who has joined, until it is renewed.
+            Renewal::New if self.is_synced && self.listed.is_none() && is_readable => self.peers.has_joined(instance),
             Renewal::New => {}
             // A node that has crashed would not.
             Renewal::Renewed if name == self.config.name => {
@@ -148,10 +152,7 @@ impl Node {
     pub fn on_written(&mut self, key: Key, value: Option<Value>, result: Result<Revision, WriteError>, now: Duration) {
         match (key, result) {
             (Key::Cow(cow), Ok(revision)) => {
-                let record = match value {
-                    Some(Value::Cow(record)) => Some(record),
-                    _ => None,
-                };
+                let record = value.and_then(Value::into_cow);
                 self.own.set_busy(cow, false);
                 let is_own = record.as_ref().is_some_and(|record| record.instance == self.lease.instance);
                 self.learn(cow, revision, record);
@@ -164,7 +165,7 @@ impl Node {
             }
             (Key::Cow(cow), Err(_)) => {
                 self.own.set_busy(cow, true);
-                self.actions.push(Action::Read(Key::Cow(cow)));
+                self.read(Key::Cow(cow), None);
             }
             (Key::Node(name), Ok(revision)) => match value {
                 Some(Value::Node(record)) if record.has_left => self.has_left = true,
@@ -180,71 +181,78 @@ impl Node {
                 _ => self.learn_node(&name, revision, None, now),
             },
             (Key::Node(name), Err(error)) => {
-                match &value {
-                    Some(Value::Node(record)) if record.has_left => self.is_signing_off = false,
-                    Some(Value::Node(record)) if record.instance == self.lease.instance => {
-                        if self.lease.revision.is_none() {
-                            // It may have joined, and lapsed: others would take it for gone.
-                            self.begin_instance();
-                        }
-                        self.lease.failed(now);
+                let record = value.and_then(Value::into_node);
+                if record.is_some_and(|record| record.instance == self.lease.instance) {
+                    if self.lease.revision.is_none() {
+                        // It may have joined, and lapsed: others would take it for gone.
+                        self.begin_instance();
                     }
-                    Some(_) | None => {}
+                    self.lease.failed(now);
                 }
                 if error == WriteError::Conflict {
-                    self.actions.push(Action::Read(Key::Node(name)));
+                    self.read(Key::Node(name), None);
                 }
             }
         }
     }
 
     /// A read has ended: with nothing if the key never was, or with what it has; `None` in it was deleted.
-    pub fn on_read(&mut self, key: Key, result: Result<Option<(Revision, Option<Value>)>, ()>, now: Duration) {
+    pub fn on_read(&mut self, read: Read, result: Result<Option<(Revision, Option<Value>)>, ()>, now: Duration) {
+        let Read { key, known, confirms } = read;
+        let is_read = result.is_ok();
         match (key, result) {
             (Key::Cow(cow), Ok(found)) => {
-                if found.is_none() {
-                    self.known.remove(&cow);
+                let (revision, value) = found.unwrap_or_default();
+                let before = self.known(cow).revision;
+                if revision < before && known != before {
+                    // More was told since it was asked.
+                    return self.own.retry(cow, now);
                 }
                 self.unsure.remove(&Key::Cow(cow));
-                let (revision, value) = found.unwrap_or_default();
-                let record = match value {
-                    Some(Value::Cow(record)) => Some(record),
-                    _ => None,
-                };
-                if revision < self.known(cow).revision {
-                    // It has lost what it had, or is behind: what it tells will say.
-                    self.own.retry(cow, now);
-                    return;
+                if revision < before {
+                    // The store has lost what it had.
+                    self.known.remove(&cow);
                 }
                 self.own.set_busy(cow, false);
-                self.learn(cow, revision, record);
+                self.learn(cow, revision, value.and_then(Value::into_cow));
                 self.apply(cow);
                 self.step(cow, now);
             }
             (Key::Cow(cow), Err(())) => self.own.retry(cow, now),
             (Key::Node(name), Ok(found)) => {
-                if found.is_none() {
-                    self.nodes.remove(&name);
-                }
                 let (revision, value) = found.unwrap_or_default();
-                let record = match value {
-                    Some(Value::Node(record)) => Some(record),
-                    _ => None,
-                };
-                self.unsure.remove(&Key::Node(name.clone()));
-                let was_missing = name == self.config.name && self.lease.is_missing();
-                self.learn_node(&name, revision, record, now);
-                if was_missing && self.lease.is_missing() {
-                    // Others do not know it: they may take its cows.
-                    self.lose(now);
-                }
-                if name == self.config.name {
-                    self.lease.read(now);
-                }
+                self.on_node_read(&name, known, revision, value.and_then(Value::into_node), now);
             }
-            (Key::Node(name), Err(())) if name == self.config.name => self.lease.read(now),
             // It is taken out of the store when its time is over, if it does not renew.
             (Key::Node(_), Err(())) => {}
+        }
+        confirms.filter(|_| is_read).into_iter().for_each(|instance| self.on_confirmed(instance, now));
+    }
+
+    fn on_node_read(
+        &mut self,
+        name: &str,
+        known: Revision,
+        revision: Revision,
+        record: Option<NodeRecord>,
+        now: Duration,
+    ) {
+        let key = Key::Node(name.to_owned());
+        let before = self.revision(&key);
+        // More was told since it was asked. Or a broker has answered that does not know yet that it leads no longer.
+        if revision < before && known != before || self.peers.has_renewed_after(name, revision, now) {
+            return;
+        }
+        self.unsure.remove(&key);
+        if revision < before {
+            // The store has lost what it had.
+            self.nodes.remove(name);
+        }
+        let is_own = record.as_ref().is_some_and(|record| record.instance == self.lease.instance);
+        self.learn_node(name, revision, record, now);
+        if name == self.config.name && !is_own && self.lease.revision.is_some() && !self.has_left {
+            // Others do not know of its lease: they may take its cows.
+            self.lose(now);
         }
     }
 
@@ -257,7 +265,8 @@ impl Node {
     pub(super) fn ask_unsure(&mut self, now: Duration) {
         if self.unsure_asked.is_none_or(|asked| now.saturating_sub(asked) >= CLUSTER_UNSURE_AGAIN) {
             self.unsure_asked = Some(now);
-            self.actions.extend(self.unsure.iter().cloned().map(Action::Read));
+            let unsure: Vec<_> = self.unsure.iter().cloned().collect();
+            unsure.into_iter().for_each(|key| self.read(key, None));
         }
     }
 
@@ -272,14 +281,14 @@ impl Node {
         }
         if !self.doubts.contains_key(instance) {
             self.doubts.insert(*instance, now);
-            self.actions.push(Action::Confirm(node.clone(), *instance));
+            self.read(Key::Node(node.clone()), Some(*instance));
         }
         true
     }
 
-    /// The record of an instance's node was read, and was told by [`Node::on_read`]; or it could not be.
-    pub fn on_confirmed(&mut self, instance: Instance, is_read: bool, now: Duration) {
-        if !is_read || self.doubts.remove(&instance).is_none() {
+    /// The record of an instance's node was read.
+    fn on_confirmed(&mut self, instance: Instance, now: Duration) {
+        if self.doubts.remove(&instance).is_none() {
             return;
         }
         if !self.peers.knows(instance) {

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::support::*;
 
@@ -62,7 +63,7 @@ impl Broker {
 
     /// What JetStream answers to a request for this.
     fn ask(&self, what: &str) -> serde_json::Value {
-        ask_jetstream(self.port, what)
+        ask_jetstream((Ipv4Addr::LOCALHOST, self.port), what)
     }
 
     /// The flags of a node with this name.
@@ -99,33 +100,36 @@ impl Broker {
 /// Three NATS servers that keep three copies.
 struct Brokers {
     processes: Vec<(String, Guarded)>,
-    ports: Vec<u16>,
+    address: Ipv4Addr,
     _scratch: Scratch,
 }
+
+/// Of its clients, and from 4224 of other brokers.
+const BROKER_PORTS: [u16; 3] = [4221, 4222, 4223];
 
 impl Brokers {
     fn start() -> Brokers {
         let scratch = Scratch::new();
-        // Each has to know the others' ports before it starts.
-        let held: Vec<_> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
-        let ports: Vec<u16> = held.iter().map(|held| held.local_addr().expect("it is bound").port()).collect();
-        drop(held);
-        let (ports, routes) = ports.split_at(3);
-        let all = routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect::<Vec<_>>().join(",");
+        // Each has to know the others' ports before it starts: all are on an address of this process's own.
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let own = (std::process::id() << 3) + STARTED.fetch_add(1, Ordering::Relaxed);
+        let address = Ipv4Addr::from(0x7f00_0000 | (1 << 23) | (own & 0x007f_ffff));
+        let url = |port: u16| format!("nats://{address}:{port}");
+        let routes = BROKER_PORTS.map(|port| url(port + 3));
         let start = |n: usize| {
-            let name = format!("broker{n}");
+            let (name, port) = (format!("broker{n}"), BROKER_PORTS[n].to_string());
             let mut command = Command::new("nats-server");
-            command.args(["-js", "-a", "127.0.0.1", "-p", &ports[n].to_string(), "-n", &name, "-sd"]);
-            command.arg(scratch.join(&name)).args(["--cluster_name", "herd", "--routes", &all, "--cluster"]);
-            command.arg(format!("nats://127.0.0.1:{}", routes[n])).stderr(Stdio::null());
+            command.args(["-js", "-a", &address.to_string(), "-p", &port, "-n", &name, "-sd"]);
+            command.arg(scratch.join(&name)).args(["--cluster_name", "herd", "--cluster", &routes[n], "--routes"]);
+            command.arg(routes.join(",")).stderr(Stdio::null());
             (name, Guarded::spawn(&mut command))
         };
-        Brokers { processes: (0..3).map(start).collect(), ports: ports.to_vec(), _scratch: scratch }
+        Brokers { processes: (0..3).map(start).collect(), address, _scratch: scratch }
     }
 
     fn node(&self, name: &str) -> Server {
-        let urls: Vec<_> = self.ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
-        let flags = ["--cluster", &urls.join(","), "--node", name, "--cluster-replicas", "3", "--art", "off"];
+        let urls = BROKER_PORTS.map(|port| format!("nats://{}:{port}", self.address)).join(",");
+        let flags = ["--cluster", &urls, "--node", name, "--cluster-replicas", "3", "--art", "off"];
         let server = Server::with(&flags);
         server.log_event("cluster_reached", &[("node", name)]);
         server
@@ -133,14 +137,14 @@ impl Brokers {
 
     /// The broker that leads the store.
     fn leader(&self) -> usize {
-        let said = ask_jetstream(self.ports[0], "STREAM.INFO.KV_cowchat");
+        let said = ask_jetstream((self.address, BROKER_PORTS[0]), "STREAM.INFO.KV_cowchat");
         let leader = said["cluster"]["leader"].as_str().unwrap_or_else(|| panic!("no leader: {said}"));
         self.processes.iter().position(|(name, _)| name == leader).expect("one of the three")
     }
 }
 
-fn ask_jetstream(port: u16, what: &str) -> serde_json::Value {
-    let stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+fn ask_jetstream(broker: (Ipv4Addr, u16), what: &str) -> serde_json::Value {
+    let stream = TcpStream::connect(broker).expect("it listens");
     let mut lines = BufReader::new(stream.try_clone().expect("a descriptor")).lines().map_while(Result::ok);
     let ask = format!("CONNECT {{\"verbose\":false}}\r\nSUB here 1\r\nPUB $JS.API.{what} here 0\r\n\r\n");
     (&stream).write_all(ask.as_bytes()).expect("it reads");
@@ -413,6 +417,24 @@ fn the_loss_of_the_leading_broker_ends_no_session() {
     wait_until(|| tux.ask("say nemo hi") == "Sent to nemo", "nemo stays out of reach");
     assert_eq!(far.read_line(), "tux says to you: hi");
     expect_users(&mut far, "aya, kirby, nemo, tux");
+    assert!(nodes.iter().all(|node| node.log_events("cluster_lost", &[]).is_empty()));
+}
+
+/// A broker that looks at revisions before it agrees with the others lets both win, in about every third round.
+#[test]
+fn of_two_logins_at_three_brokers_one_wins() {
+    let brokers = Brokers::start();
+    let nodes = ["a", "b"].map(|name| brokers.node(name));
+    nodes[0].log_event("node_joined", &[("node", "b")]);
+    nodes[1].log_event("node_joined", &[("node", "a")]);
+    let mut users = [nodes[0].connect(), nodes[1].connect()];
+    for _ in 0..count_of("COWCHAT_CLUSTER_RACES", 40) {
+        let replies = ask_at_once(&mut users, |_| "login tux".to_owned());
+        let winner = replies.iter().position(|reply| reply == "Logged in as tux").expect("one of them");
+        assert_eq!(replies[1 - winner], "error: cow tux is already taken");
+        users[winner] = nodes[winner].connect();
+        users.iter_mut().for_each(|user| expect_users(user, "(none)"));
+    }
     assert!(nodes.iter().all(|node| node.log_events("cluster_lost", &[]).is_empty()));
 }
 

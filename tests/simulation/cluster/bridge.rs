@@ -41,13 +41,11 @@ impl World {
     /// Does what a node has decided.
     pub fn act(&mut self, n: usize) {
         let now = self.time();
-        let mut is_refused = false;
         for action in self.servers[n].node.take_actions() {
             match action {
                 Action::Write { key, value, expected } => self.ask(n, key, Ask::Write(Some(value), expected)),
                 Action::Delete { key, expected } => self.ask(n, key, Ask::Write(None, expected)),
-                Action::Read(key) => self.ask(n, key, Ask::Read(None)),
-                Action::Confirm(name, instance) => self.ask(n, Key::Node(name), Ask::Read(Some(instance))),
+                Action::Read(read) => self.ask(n, read.key.clone(), Ask::Read(read)),
                 Action::Publish(envelope) => self.publish(n, &envelope),
                 Action::Answer(owner, entered) => {
                     let frame = Frame::Entered(owner, entered);
@@ -62,18 +60,13 @@ impl World {
                 }
                 Action::Log(_) => {}
                 Action::Refuse(reason) => {
-                    // A renewal of a process that was killed has arrived late.
-                    assert!(self.servers[n].may_be_refused, "{reason}");
-                    is_refused = true;
+                    panic!("{reason}");
                 }
             }
         }
         let server = &mut self.servers[n];
         let reach = if server.node.is_in_reach(now) { Reach::Open } else { Reach::Gone };
         server.uplink.set(reach, server.node.lost_at());
-        if is_refused {
-            self.kill(n);
-        }
     }
 
     fn ask(&mut self, n: usize, key: Key, ask: Ask) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use cowchat::cluster::node::{Node, WriteError};
+use cowchat::cluster::node::{Node, Read, WriteError};
 use cowchat::cluster::records::{Instance, Key, Revision, Value};
 
 use super::server::{Entry, name};
@@ -26,8 +26,7 @@ pub struct Request {
 pub enum Ask {
     /// This, or that nothing is there, if the key is still at this revision.
     Write(Option<Value>, Revision),
-    /// The record of a node, to confirm this instance.
-    Read(Option<Instance>),
+    Read(Read),
 }
 
 impl World {
@@ -120,8 +119,8 @@ impl World {
                     self.when_running(n, move |node| node.on_written(key, value, result, now));
                 }
             }
-            Ask::Read(confirms) if is_awaited => {
-                let confirms = *confirms;
+            Ask::Read(read) if is_awaited => {
+                let read = read.clone();
                 let found = self.store.get(&key).cloned();
                 if is_answered
                     && let Some((_, Some(Value::Node(record)))) = &found
@@ -130,11 +129,7 @@ impl World {
                     self.servers[n].told.insert(record.instance);
                 }
                 let result = if is_answered { Ok(found) } else { Err(()) };
-                let tell = move |node: &mut Node| {
-                    node.on_read(key, result, now);
-                    confirms.into_iter().for_each(|instance| node.on_confirmed(instance, is_answered, now));
-                };
-                self.when_running(n, tell);
+                self.when_running(n, move |node| node.on_read(read, result, now));
             }
             Ask::Read(_) => {}
         }

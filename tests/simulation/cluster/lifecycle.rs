@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use cowchat::cluster::records::{Key, Revision, Value};
 use cowchat::ids::ConnectionId;
 use cowchat::limits::CLUSTER_LEAVE_MAX;
 use cowchat::shard::Frame;
 
-use super::broker::Request;
 use super::server::Server;
 use super::{CONNECTIONS, CORES, World};
 
@@ -86,11 +84,6 @@ impl World {
             let is_unsure =
                 !server.entries.is_empty() || self.requests.iter().any(|request| request.process == process);
             if server.has_signed_off && !is_unsure {
-                let is_its = |(_, value): &(Revision, Option<Value>)| match value {
-                    Some(Value::Cow(record)) => Some(record.instance) == instance,
-                    Some(Value::Node(_)) | None => false,
-                };
-                assert!(!self.store.values().any(is_its), "server {n} has left a cow behind");
                 assert!(instance.is_none() || self.instance_in_store(n) != instance, "server {n} has left its lease");
             }
             self.kill(n);
@@ -102,11 +95,9 @@ impl World {
     /// The process ends, and another one begins.
     pub fn kill(&mut self, n: usize) {
         self.disconnect(n);
-        let is_late = |request: &Request| request.server == n && matches!(request.key, Key::Node(_));
-        let may_be_refused = self.requests.iter().any(is_late);
         self.processes += 1;
         self.servers[n] = Server::new(n, self.processes, &self.herd, &self.now, &self.instances);
         let server = &mut self.servers[n];
-        (server.history, server.may_be_refused) = (self.histories.len(), may_be_refused);
+        server.history = self.histories.len();
     }
 }

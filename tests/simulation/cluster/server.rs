@@ -155,8 +155,6 @@ pub struct Server {
     pub told: HashSet<Instance>,
     /// Its instance that has joined last.
     pub instance: Option<Instance>,
-    /// A renewal of the process before may still arrive.
-    pub may_be_refused: bool,
     /// It has taken its lease out of the store.
     pub has_signed_off: bool,
     /// Which past of the store its sessions are in.
@@ -196,7 +194,6 @@ impl Server {
             messages: VecDeque::new(),
             told: HashSet::new(),
             instance: None,
-            may_be_refused: false,
             has_signed_off: false,
             history: 0,
             store: None,
