@@ -4,7 +4,7 @@ use cowchat::cluster::node::Action;
 use cowchat::cluster::records::Key;
 use cowchat::shard::{Frame, Reach};
 
-use super::broker::{Ask, Request};
+use super::requests::{Ask, Request};
 use super::server::Asked;
 use super::{CORES, World};
 
@@ -73,6 +73,15 @@ impl World {
         let (server, history) = (&self.servers[n], self.histories.len());
         // Without a connection it fails at once.
         let link = server.link.unwrap_or(0);
-        self.requests.push(Request { server: n, process: server.process, link, history, key, ask, is_given_up: false });
+        self.requests.push(Request {
+            server: n,
+            process: server.process,
+            link,
+            history,
+            key,
+            ask,
+            is_given_up: false,
+            done: None,
+        });
     }
 }

@@ -1,8 +1,10 @@
 //! What is owed: a message that a server has acknowledged is heard by the sessions of other servers that it was sent to, unless
 //! the broker has lost it, the receiver has gone, or the lease of the sender has lapsed.
 
+use std::collections::{BTreeSet, HashMap};
+
 use cowchat::cluster::envelope::{Envelope, To};
-use cowchat::cluster::records::{Key, Value};
+use cowchat::cluster::records::{Instance, Key, Value};
 use cowchat::cows::CowId;
 use cowchat::ids::ShardId;
 use cowchat::shard::Frame;
@@ -21,6 +23,45 @@ pub fn number_of(frame: &Frame) -> Option<(SessionId, u64)> {
 fn parse(text: &str) -> (SessionId, u64) {
     let (from, number) = text.split_once(' ').expect("two words");
     (from.parse().expect("a session"), number.parse().expect("a number"))
+}
+
+/// What one instance sends to all, or says to users of one other instance.
+pub type LaneId = (Instance, Option<Instance>);
+
+/// What a server has had of a lane.
+pub struct Lane {
+    /// The number of the last message that was delivered. `None` after one that waits, or was dropped, and before the first of
+    /// those to all: there may have been others before.
+    last: Option<u64>,
+    /// Numbers of those that the broker has lost.
+    lost: BTreeSet<u64>,
+}
+
+fn lane<'a>(lanes: &'a mut HashMap<LaneId, Lane>, envelope: &Envelope) -> &'a mut Lane {
+    let (to, last) = match envelope.to {
+        To::All => (None, None),
+        To::Claim(instance, _) => (Some(instance), Some(0)),
+    };
+    lanes.entry((envelope.from, to)).or_insert_with(|| Lane { last, lost: BTreeSet::new() })
+}
+
+impl Lane {
+    /// A message has come, and is delivered unless it is not new. Returns how many are lost since the last one.
+    fn pass(&mut self, number: u64, is_delivered: bool) -> usize {
+        let Some(last) = self.last.filter(|&last| number <= last || is_delivered) else {
+            self.last = is_delivered.then_some(number);
+            return 0;
+        };
+        assert_eq!(is_delivered, number > last, "message {number} after {last}");
+        self.skip(number)
+    }
+
+    /// All up to this one have come, or are lost. Returns how many are lost since the last one.
+    fn skip(&mut self, number: u64) -> usize {
+        let last = self.last.unwrap_or(number);
+        self.last = Some(number.max(last));
+        self.lost.range(last + 1..number.max(last) + 1).count()
+    }
 }
 
 impl World {
@@ -52,7 +93,8 @@ impl World {
             }
             _ => directory.claimed_by(ShardId::new(BRIDGE)) > 0,
         };
-        let is_due = !is_void && has_receiver && server.node.is_in_reach(now);
+        // Without its fence it keeps sessions whose claims it has given up.
+        let is_due = self.is_fenced && !is_void && has_receiver && server.node.is_in_reach(now);
         let message = number_of(&frame);
         server.node.on_frame(frame, now);
         let before = self.published;
@@ -67,6 +109,7 @@ impl World {
         for other in (0..NODES).filter(|&other| other != n) {
             let server = &mut self.servers[other];
             if server.link.is_none() {
+                lane(&mut server.lanes, envelope).lost.insert(envelope.number);
                 continue;
             }
             let is_meant = |session: &SessionId| match envelope.to {
@@ -82,8 +125,13 @@ impl World {
 
     /// The broker has lost a message for a server.
     pub fn lose_message(&mut self, n: usize) {
-        if let Some(envelope) = self.servers[n].messages.pop_front() {
+        let server = &mut self.servers[n];
+        if let Some(envelope) = server.messages.pop_front() {
             self.owed.remove(&(parse(&envelope.text).1, n));
+            // It may have been sent twice.
+            if !server.messages.contains(&envelope) {
+                lane(&mut server.lanes, &envelope).lost.insert(envelope.number);
+            }
         }
     }
 
@@ -93,7 +141,23 @@ impl World {
         let Some(envelope) = server.messages.pop_front() else { return };
         let (from, message) = (envelope.from, parse(&envelope.text));
         let is_known = server.told.contains(&from);
+        let (before, number) = (server.node.figures(now), envelope.number);
+        let sent_to = envelope.clone();
         server.node.on_message(envelope, now);
+        let after = server.node.figures(now);
+        let is_delivered = after.received > before.received;
+        let mut lost = lane(&mut server.lanes, &sent_to).pass(number, is_delivered);
+        // A say tells how many messages to all were sent before it.
+        let yields = lane(&mut server.lanes, &Envelope { to: To::All, ..sent_to.clone() });
+        match sent_to.to {
+            To::Claim(..) if is_delivered => lost += yields.skip(sent_to.yields),
+            To::Claim(..) if !is_known => yields.last = None,
+            To::Claim(..) | To::All => {}
+        }
+        // More are missed than the broker has lost: those that their server could not send.
+        let missed = after.missed - before.missed;
+        assert!(missed >= lost as u64, "{missed} of {lost} are missed before message {number}");
+        self.tally.missed += lost;
         self.act(n);
         // One of a node that is not known yet waits for its lease, which may come too late.
         if !is_known || self.lapsed.contains(&from) {

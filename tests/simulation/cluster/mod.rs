@@ -4,11 +4,12 @@
 //! - C1: no cow has two users in the whole cluster, but for those of a server that has not yet seen that the store was lost or
 //!   set back, and only until its lease is over;
 //! - C3: a server that runs answers each login in time;
-//! - C4: what was acknowledged arrives once, in order, and is lost only where the broker or a lease was lost;
+//! - C4: what was acknowledged arrives once, in order, and is lost only where the broker or a lease was lost; the receiver counts
+//!   what the broker has lost as soon as a later message comes;
 //! - C6: what a server gives back is free at once, after its last messages, and a server that leaves leaves nothing behind.
 //!
 //! - `server`: one server, and what is on its way to it; `cores`, `bridge`: what its threads do; `lifecycle`: how it ends and comes back
-//! - `broker`: the broker and the store; `messages`: what is owed; `checks`: what holds
+//! - `broker`: the broker and the store; `requests`: what the store is asked; `messages`: what is owed; `checks`: what holds
 
 mod bridge;
 mod broker;
@@ -16,6 +17,7 @@ mod checks;
 mod cores;
 mod lifecycle;
 mod messages;
+mod requests;
 mod server;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -23,12 +25,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use broker::{Records, Request};
+use broker::Records;
 use cowchat::cluster::lease::Times;
 use cowchat::cluster::records::{Instance, Key, Revision, Value};
 use cowchat::cows::bubble::Bubble;
 use cowchat::cows::herd::Cow;
 use cowchat::cows::{CowId, Herd};
+use requests::Request;
 use server::Server;
 
 /// Few enough that everything collides.
@@ -70,12 +73,29 @@ struct Tally {
     left: usize,
     lost: usize,
     set_back: usize,
+    stale: usize,
+    opened_again: usize,
+    missed: usize,
+    behind: usize,
 }
 
 impl Tally {
-    fn all(&mut self) -> [&mut usize; 14] {
+    fn all(&mut self) -> [&mut usize; 18] {
         let Tally { logins, taken, out_of_reach, late, remote_says, yields, core_frames, .. } = self;
-        let Tally { heard_elsewhere, owed, fences, takeovers, left, lost, set_back, .. } = self;
+        let Tally {
+            heard_elsewhere,
+            owed,
+            fences,
+            takeovers,
+            left,
+            lost,
+            set_back,
+            stale,
+            opened_again,
+            missed,
+            behind,
+            ..
+        } = self;
         [
             logins,
             taken,
@@ -91,6 +111,10 @@ impl Tally {
             left,
             lost,
             set_back,
+            stale,
+            opened_again,
+            missed,
+            behind,
         ]
     }
 }
@@ -199,7 +223,8 @@ impl World {
             }),
             27 => self.earlier = Some((self.store.clone(), self.revision)),
             28..30 => self.servers[n].is_full = self.random.bool(),
-            30..50 => {}
+            30..33 => self.end_watch(n),
+            33..50 => {}
             50..90 => self.line(n),
             90..100 => self.bridge(n),
             100..108 => self.connect(n),

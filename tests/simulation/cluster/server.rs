@@ -1,6 +1,6 @@
 //! One server of the simulated cluster: its cores, what they see of the bridge, and what is on its way to it.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +16,7 @@ use cowchat::protocol::art::Art;
 use cowchat::shard::{Cluster, Frame, PendingLogin, Reach, Rules, Shard, ShardContext};
 
 use super::lifecycle::Drain;
+use super::messages::{Lane, LaneId};
 use super::{CONNECTIONS, CORES, SessionId, TIMES};
 
 /// The shard that stands for all other servers.
@@ -62,6 +63,10 @@ impl Uplink {
         *self.reach.lock().expect("one thread") = reach;
         let lost_at = lost_at.map_or(u64::MAX, |lost_at| lost_at.as_millis() as u64);
         self.lost_at.store(lost_at, Ordering::Relaxed);
+    }
+
+    pub fn has_asked(&self) -> bool {
+        !self.asked.lock().expect("one thread").is_empty()
     }
 
     pub fn take_asked(&self) -> VecDeque<Asked> {
@@ -151,13 +156,16 @@ pub struct Server {
     /// What the broker still has to tell it.
     pub entries: VecDeque<Entry>,
     pub messages: VecDeque<Envelope>,
+    pub lanes: HashMap<LaneId, Lane>,
     /// Instances that the store has told it of.
     pub told: HashSet<Instance>,
     /// Its instance that has joined last.
     pub instance: Option<Instance>,
+    /// When the store has written that instance's lease.
+    pub renewed: Duration,
     /// It has taken its lease out of the store.
     pub has_signed_off: bool,
-    /// Which past of the store its sessions are in.
+    /// Which past of the store its lease, and so its sessions, are in.
     pub history: usize,
     /// The store that it has seen last.
     pub store: Option<i128>,
@@ -192,8 +200,10 @@ impl Server {
             link: None,
             entries: VecDeque::new(),
             messages: VecDeque::new(),
+            lanes: HashMap::new(),
             told: HashSet::new(),
             instance: None,
+            renewed: Duration::ZERO,
             has_signed_off: false,
             history: 0,
             store: None,
