@@ -395,7 +395,9 @@ fn without_a_broker_users_of_one_server_go_on() {
     let mut late = nodes[0].connect();
     assert_eq!(late.ask("login cow"), "error: the cluster is out of reach, try again");
     broker.restart();
-    wait_until(|| nodes[0].log_events("cluster_reached", &[]).len() == 2, "it does not say that it is back");
+    for node in &nodes {
+        wait_until(|| node.log_events("cluster_reached", &[]).len() == 2, "it does not say that it is back");
+    }
     wait_until(|| late.ask("login cow") == "Logged in as cow", "the cluster stays out of reach");
     wait_until(|| tux.ask("say nemo hi again") == "Sent to nemo", "nemo stays out of reach");
     assert_eq!(far.read_line(), "tux says to you: hi again");
