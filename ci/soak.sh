@@ -26,6 +26,7 @@ readonly talkers=64
 readonly numbers=10000
 readonly full_queues=1000
 readonly cluster_messages=100000
+readonly cluster_races=1000
 readonly stalls=5
 readonly stall_messages=2000
 readonly cow_files=2000
@@ -169,14 +170,14 @@ whole_suite() {
     done
 }
 
-# C1 to C8, with many more messages, five times.
+# C1 to C8, with many more messages and races, five times.
 cluster() {
     local run
     export PATH=$PATH:/usr/sbin # where Debian has nats-server
     command -v nats-server >/dev/null || { echo 'install nats-server' >&2 && return 1; }
     for ((run = 1; run <= 5; run++)); do
-        with COWCHAT_CLUSTER_MESSAGES="$cluster_messages" cargo_test --release --features cluster --test suite cluster:: ||
-            return 1
+        with COWCHAT_CLUSTER_MESSAGES="$cluster_messages" COWCHAT_CLUSTER_RACES="$cluster_races" \
+            cargo_test --release --features cluster --test suite cluster:: || return 1
     done
 }
 

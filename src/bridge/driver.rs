@@ -70,6 +70,9 @@ pub(super) struct Driver {
     pub(super) publishing: Option<Publishing>,
     /// Cores that have sent their end frame.
     pub(super) ended: usize,
+    /// All have, and were told so.
+    pub(super) has_ended: bool,
+    /// Every core has ended.
     pub(super) is_leaving: bool,
     pub(super) name: String,
     /// What was last logged of the way to the broker, and when.
@@ -94,7 +97,7 @@ impl Driver {
         self.connect(servers, options);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while !self.node.has_left() {
+        while !(self.is_leaving && self.node.has_left()) {
             self.mesh.remote_waker().unpark();
             let is_idle = self.take_turn() && self.mesh.remote_waker().prepare_park();
             tokio::select! {
@@ -169,10 +172,11 @@ impl Driver {
         }
         self.mesh.announce_room();
         if self.ended == self.cores.len() && self.can_publish() {
-            self.ended = 0;
+            (self.ended, self.has_ended) = (0, true);
             self.stuck.iter_mut().for_each(|stuck| stuck.push_back(Frame::End));
         }
-        if self.is_leaving {
+        // Cores may still wait for clients to read their last line.
+        if self.is_leaving || self.has_ended && self.node.sessions() == 0 {
             self.node.leave(now());
         }
         self.act();

@@ -94,6 +94,7 @@ impl Bridge {
             taken: 0,
             publishing: None,
             ended: 0,
+            has_ended: false,
             is_leaving: false,
             name,
             told_error: None,

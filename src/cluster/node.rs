@@ -100,7 +100,7 @@ pub struct Node {
     /// Instances that this node was, oldest first.
     pub(super) past: VecDeque<Instance>,
     /// The last revisions of nodes' keys that are known.
-    pub(super) nodes: HashMap<String, Revision>,
+    pub(super) node_revisions: HashMap<String, Revision>,
     pub(super) peers: Peers,
     pub(super) own: OwnCows,
     pub(super) known: BTreeMap<CowId, Known>,
@@ -160,7 +160,7 @@ impl Node {
             instances,
             lease,
             past: VecDeque::new(),
-            nodes: HashMap::new(),
+            node_revisions: HashMap::new(),
             peers: Peers::default(),
             own: OwnCows::default(),
             known: BTreeMap::new(),
@@ -197,7 +197,12 @@ impl Node {
 
     /// When its users' cows may be given to others, unless the lease is renewed before.
     pub fn lost_at(&self) -> Option<Duration> {
-        self.lease.until()
+        self.lease.until().filter(|_| !self.has_left)
+    }
+
+    /// Sessions and logins of this server.
+    pub fn sessions(&self) -> usize {
+        self.context.directory.claimed().saturating_sub(self.remote.len())
     }
 
     /// What it has counted, and what is now.
@@ -233,6 +238,9 @@ impl Node {
 
     /// To be called several times a second.
     pub fn on_tick(&mut self, now: Duration) {
+        if self.has_left {
+            return;
+        }
         if self.lease.has_lapsed(now) {
             self.lose(now);
         }
@@ -264,7 +272,7 @@ impl Node {
         self.is_leaving = true;
     }
 
-    /// All sessions have ended: gives the lease back, and with it what cows it still has, or leaves at once if it cannot.
+    /// All sessions have ended: gives the lease back, and with it all cows, or leaves at once if it cannot.
     pub fn leave(&mut self, now: Duration) {
         if !std::mem::replace(&mut self.is_signing_off, true) {
             self.is_leaving = true;
@@ -283,7 +291,7 @@ impl Node {
         self.forget_own_cows();
         self.begin_instance();
         self.figures.lost += 1;
-        let sessions = self.context.directory.claimed().saturating_sub(self.remote.len());
+        let sessions = self.sessions();
         self.actions.push(Action::LogOutAll);
         self.actions.push(Action::Log(Event::ClusterLost { sessions }));
         self.step_lease(now);
@@ -324,7 +332,7 @@ impl Node {
                     // Until it is gone.
                     return;
                 }
-                self.nodes.get(&self.config.name).copied().unwrap_or_default()
+                self.node_revisions.get(&self.config.name).copied().unwrap_or_default()
             }
         };
         if self.lease.is_due(self.is_signing_off, now) {
@@ -348,7 +356,7 @@ impl Node {
     /// The last revision of a key that is known.
     pub(super) fn revision(&self, key: &Key) -> Revision {
         let revision = match key {
-            Key::Node(name) => self.nodes.get(name).copied(),
+            Key::Node(name) => self.node_revisions.get(name).copied(),
             Key::Cow(cow) => self.known.get(cow).map(|known| known.revision),
         };
         revision.unwrap_or_default()
@@ -382,6 +390,8 @@ impl Node {
                 let value = Value::Cow(CowRecord { node: self.config.name.clone(), instance, owner: owner.word() });
                 self.actions.push(Action::Write { key: Key::Cow(cow), value, expected: known.revision });
             }
+            // It goes with the lease.
+            Step::Delete if self.is_leaving => {}
             Step::Delete => self.actions.push(Action::Delete { key: Key::Cow(cow), expected: known.revision }),
             Step::Answer(owner, entered) => {
                 self.actions.push(Action::Answer(owner, entered));
@@ -732,11 +742,20 @@ mod tests {
     #[test]
     fn a_node_that_leaves_gives_all_its_cows_back_at_once() {
         let (mut node, _) = joined();
-        let cow = tux(&node);
+        let aya = node.herd().find("aya", 1).expect("it has one");
         let directory = Arc::clone(&node.context.directory);
-        let claim = Claims::new(directory, ShardId::new(0)).claim(cow, ConnectionId::new(0)).expect("it is free");
-        node.enter(cow, claim.owner(), NOW);
+        let mut claims = Claims::new(directory, ShardId::new(0));
+        let [given, asked] = [aya, tux(&node)].map(|cow| claims.claim(cow, ConnectionId::new(0)).expect("it is free"));
+        node.enter(aya, given.owner(), NOW);
+        let actions = node.take_actions();
+        let [Action::Write { key, value, .. }] = &actions[..] else { panic!("{actions:?}") };
+        node.on_written(key.clone(), Some(value.clone()), Ok(3), NOW);
+        node.enter(tux(&node), asked.owner(), NOW);
+        node.stop_entering();
         node.take_actions();
+        // No write for each of them.
+        node.release(aya, given.owner(), NOW);
+        assert!(node.take_actions().is_empty());
         let late = NOW + TIMES.renew;
         node.on_tick(late);
         let renewal = node.take_actions();

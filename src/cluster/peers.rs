@@ -46,8 +46,8 @@ pub(super) enum Renewal {
     New,
     /// Its instance lives.
     Renewed,
-    /// Neither.
-    Known,
+    /// It was seen before.
+    Seen,
 }
 
 /// What becomes of a message.
@@ -139,14 +139,14 @@ impl Peers {
                 return Renewal::New;
             }
             if revision == peer.revision {
-                return Renewal::Known;
+                return Renewal::Seen;
             }
             // Less than before: the store was set back.
             let is_later = revision > peer.revision;
             (peer.revision, peer.seen, peer.asked) = (revision, now, None);
             let is_renewed = is_later && !is_listed;
             peer.is_alive |= is_renewed && std::mem::replace(&mut peer.has_renewed, true);
-            return if is_renewed && peer.is_alive { Renewal::Renewed } else { Renewal::Known };
+            return if is_renewed && peer.is_alive { Renewal::Renewed } else { Renewal::Seen };
         }
         let (name, record) = (name.to_owned(), record.clone());
         let instance = record.instance;

@@ -17,7 +17,7 @@ impl Node {
         self.is_connected = true;
         self.listed = Some(HashSet::new());
         // The list is the truth, also of a store that was set back to what it had before.
-        self.nodes.clear();
+        self.node_revisions.clear();
         self.unsure.clear();
         self.doubts.clear();
         self.dead.clear();
@@ -76,7 +76,7 @@ impl Node {
     pub(super) fn learn_node(&mut self, name: &str, revision: Revision, record: Option<NodeRecord>, now: Duration) {
         let is_own = name == self.config.name;
         // A read may have been ahead of what the store tells.
-        let known = self.nodes.entry(name.to_owned()).or_default();
+        let known = self.node_revisions.entry(name.to_owned()).or_default();
         if revision < *known {
             return;
         }
@@ -120,7 +120,7 @@ impl Node {
                 return self.actions.push(Action::Refuse(reason));
             }
             Renewal::Renewed => return self.check_herds(),
-            Renewal::Known => return,
+            Renewal::Seen => return,
         }
         self.actions.push(Action::Log(Event::NodeJoined { node: name.to_owned() }));
         if self.lease.revision.is_some() {
@@ -170,7 +170,7 @@ impl Node {
             (Key::Node(name), Ok(revision)) => match value {
                 Some(Value::Node(record)) if record.has_left => self.has_left = true,
                 Some(Value::Node(record)) => {
-                    let known = self.nodes.entry(name).or_default();
+                    let known = self.node_revisions.entry(name).or_default();
                     *known = revision.max(*known);
                     if record.instance == self.lease.instance && self.lease.written(revision) {
                         // Of those that have joined meanwhile.
@@ -246,7 +246,7 @@ impl Node {
         self.unsure.remove(&key);
         if revision < before {
             // The store has lost what it had.
-            self.nodes.remove(name);
+            self.node_revisions.remove(name);
         }
         let is_own = record.as_ref().is_some_and(|record| record.instance == self.lease.instance);
         self.learn_node(name, revision, record, now);

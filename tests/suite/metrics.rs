@@ -179,7 +179,7 @@ fn a_hundred_scrapes_at_once_during_a_flood_are_all_answered() {
 }
 
 /// The names of metrics in a text.
-fn names_in(text: &str) -> BTreeSet<String> {
+pub fn names_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("cowchat_")).map(str::to_owned).collect()
 }

@@ -112,7 +112,7 @@ impl World {
             (server.is_stopped, server.is_full) = (false, false);
         }
         for _ in 0..10_000 {
-            self.step().expect("I1 across nodes");
+            self.step().expect("C1");
         }
         // No line comes any more: what is under way ends.
         self.settle(2 * TIMES.ttl.as_millis() as u64);
@@ -141,7 +141,7 @@ impl World {
                 (0..CORES).for_each(|core| self.pump(n, core, usize::MAX));
                 self.serve();
             }
-            self.check().expect("I1 across nodes");
+            self.check().expect("C1");
         }
     }
 
