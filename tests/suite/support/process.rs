@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use super::{GUARD, count_of};
+use super::{GUARD, count_of, wait_until};
 use rustix::io::ioctl_fionbio;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, ioctl_tiocsctty, prlimit, setsid};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
@@ -147,10 +147,15 @@ pub fn kib_of(pid: i32, field: &str) -> u64 {
     line.trim().trim_end_matches(" kB").parse().expect("a number of kB")
 }
 
-/// Sends a signal, by its name as `kill` knows it.
+/// Sends a signal, by its name as `kill` knows it. After STOP the process stands still.
 pub(super) fn kill(pid: i32, name: &str) {
     let status = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
     assert!(status.expect("kill runs").success(), "kill -s {name}");
+    // Its state follows its name, which is in parentheses.
+    let stands_still = || fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "));
+    if name == "STOP" {
+        wait_until(stands_still, "it goes on");
+    }
 }
 
 /// The address in a server's announcement.
