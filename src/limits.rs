@@ -133,7 +133,7 @@ pub const CLUSTER_ERROR_AGAIN: Duration = Duration::from_secs(60);
 /// How often it is logged at most how many messages of a node are lost.
 pub const CLUSTER_MISSED_TOLD: Duration = Duration::from_secs(1);
 
-/// Largest file of `--cluster-ca` and `--cluster-credentials`. Those of all public issuers are 250 KB.
+/// Largest file of `--cluster-ca`, `--cluster-certificate` and `--cluster-credentials`. Those of all public issuers are 250 KB.
 pub const CLUSTER_FILE_BYTES_MAX: usize = 1024 * 1024;
 
 /// Frames that wait for a core whose mailbox is full, before nothing more is taken from the broker.

@@ -35,6 +35,8 @@ pub enum UnfitError {
     Unread(#[from] FileError),
     #[error("has no certificates: give PEM, which begins with -----BEGIN CERTIFICATE-----")]
     NoCertificates,
+    #[error("has no certificate with its key: give both as PEM, in any order")]
+    NoKey,
     #[error("has no NATS credentials: give a file as nsc writes it, with -----BEGIN NATS USER JWT-----")]
     NoCredentials,
 }
@@ -58,13 +60,19 @@ pub(super) fn cluster(args: &ClusterArgs, cores: usize) -> Result<Option<Cluster
         return Err(ClusterFlagsError::RenewsTooSeldom { renew: times.renew, ttl: times.ttl });
     }
     if let Some(path) = &args.cluster_ca {
-        check_ca(path).map_err(|error| unfit("cluster-ca", path, error))?;
+        let are_fit = |pem: &[u8]| access::are_certificates(pem);
+        check(path, are_fit, UnfitError::NoCertificates).map_err(|error| unfit("cluster-ca", path, error))?;
+    }
+    if let Some(path) = &args.cluster_certificate {
+        let are_fit = |pem: &[u8]| access::are_certificates(pem) && access::has_key(pem);
+        check(path, are_fit, UnfitError::NoKey).map_err(|error| unfit("cluster-certificate", path, error))?;
     }
     Ok(Some(ClusterConfig {
         servers: args.cluster.iter().map(|url| url.server.clone()).collect(),
         node,
         login: login(args)?,
         ca: args.cluster_ca.clone(),
+        certificate: args.cluster_certificate.clone(),
         times,
         replicas: args.cluster_replicas,
     }))
@@ -88,9 +96,9 @@ fn login(args: &ClusterArgs) -> Result<Option<Login>, ClusterFlagsError> {
     Ok(Some(Login::Credentials(text)))
 }
 
-fn check_ca(path: &Path) -> Result<(), UnfitError> {
+fn check(path: &Path, is_fit: impl Fn(&[u8]) -> bool, unfit: UnfitError) -> Result<(), UnfitError> {
     let pem = files::read(path, CLUSTER_FILE_BYTES_MAX)?;
-    if access::are_certificates(&pem) { Ok(()) } else { Err(UnfitError::NoCertificates) }
+    if is_fit(&pem) { Ok(()) } else { Err(unfit) }
 }
 
 fn read_credentials(path: &Path) -> Result<String, UnfitError> {

@@ -152,6 +152,8 @@ const RESTART: &[(&str, Differs)] = flags![
     #[cfg(feature = "cluster")]
     "cluster-ca" cluster.cluster_ca,
     #[cfg(feature = "cluster")]
+    "cluster-certificate" cluster.cluster_certificate,
+    #[cfg(feature = "cluster")]
     "cluster-ttl" cluster.cluster_ttl,
     #[cfg(feature = "cluster")]
     "cluster-renew" cluster.cluster_renew,

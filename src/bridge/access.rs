@@ -6,8 +6,8 @@ use std::io;
 use std::time::Duration;
 
 use async_nats::rustls::RootCertStore;
-use async_nats::rustls::pki_types::CertificateDer;
 use async_nats::rustls::pki_types::pem::PemObject;
+use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::{ConnectErrorKind, ConnectOptions, Server};
 
 use super::{ClusterConfig, Login};
@@ -28,13 +28,19 @@ pub fn are_certificates(pem: &[u8]) -> bool {
     all_fit && !store.is_empty()
 }
 
+/// Whether there is a private key in this PEM.
+pub fn has_key(pem: &[u8]) -> bool {
+    PrivateKeyDer::from_pem_slice(pem).is_ok()
+}
+
 /// What the client is to do.
 ///
 /// # Errors
 /// When the credentials are none.
 pub(super) fn options(config: &ClusterConfig) -> io::Result<ConnectOptions> {
     // Brokers tell of others without a scheme, so that of one URL must hold for all.
-    let is_secret = config.ca.is_some() || config.servers.iter().any(|url| url.starts_with("tls://"));
+    let has_files = config.ca.is_some() || config.certificate.is_some();
+    let is_secret = has_files || config.servers.iter().any(|url| url.starts_with("tls://"));
     let mut options = ConnectOptions::new()
         .name(format!("cowchat {}", config.node))
         .retry_on_initial_connect()
@@ -50,6 +56,9 @@ pub(super) fn options(config: &ClusterConfig) -> io::Result<ConnectOptions> {
     };
     if let Some(path) = &config.ca {
         options = options.add_root_certificates(path.clone());
+    }
+    if let Some(path) = &config.certificate {
+        options = options.add_client_certificate(path.clone(), path.clone());
     }
     Ok(options)
 }
@@ -76,6 +85,9 @@ fn in_words(error: &str) -> &str {
             "its certificate is one of an issuer: give it one that an issuer has signed"
         }
         _ if is_about("certificate expired") => "its certificate has expired",
+        _ if is_about("CertificateRequired") || is_about("BadCertificate") => {
+            "it does not take this server's certificate, or wants one: give that by --cluster-certificate"
+        }
         _ if is_about("InvalidContentType") => "it has no TLS, which tls:// and --cluster-ca ask for",
         _ if is_about("authorization violation") => {
             "it refuses the user, password, token or credentials, or wants some"
@@ -94,6 +106,7 @@ mod tests {
         let key = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n".as_slice();
         for pem in [b"".as_slice(), b"moo", b"-----BEGIN CERTIFICATE-----\n", header, key] {
             assert!(!are_certificates(pem), "{}", String::from_utf8_lossy(pem));
+            assert_eq!(has_key(pem), pem == key);
         }
         assert!(!are_credentials("") && !are_credentials("moo"));
     }

@@ -36,6 +36,8 @@ pub struct ClusterConfig {
     pub login: Option<Login>,
     /// Certificates that a broker's must be signed by, instead of those of the system.
     pub ca: Option<PathBuf>,
+    /// The certificate that this server shows brokers, with its key.
+    pub certificate: Option<PathBuf>,
     /// Of the lease.
     pub times: Times,
     /// Copies of the store, if this node makes it.

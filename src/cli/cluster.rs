@@ -31,6 +31,10 @@ pub struct ClusterArgs {
     #[arg(long, value_name = "FILE", env = "COWCHAT_CLUSTER_CA")]
     pub cluster_ca: Option<PathBuf>,
 
+    /// A file of this server's own certificate and its key, both PEM, for NATS servers that ask for one: none without TLS is used
+    #[arg(long, value_name = "FILE", env = "COWCHAT_CLUSTER_CERTIFICATE")]
+    pub cluster_certificate: Option<PathBuf>,
+
     /// After what time without a sign of life this server's cows are free for others, as 30s or 2m (2s to 1day)
     #[arg(long, value_name = "TIME", env = "COWCHAT_CLUSTER_TTL", default_value = show_time(limits::CLUSTER_TTL), value_parser = time(limits::CLUSTER_TTL_MIN))]
     pub cluster_ttl: Duration,

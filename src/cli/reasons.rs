@@ -87,6 +87,8 @@ pub const REASONS: &[Reason] = &[
     #[cfg(feature = "cluster")]
     unset("cluster-ca", "\"/etc/cowchat/nats.pem\"", "the system's suffice for public certificates"),
     #[cfg(feature = "cluster")]
+    unset("cluster-certificate", "\"/etc/cowchat/server.pem\"", "most NATS servers ask for none"),
+    #[cfg(feature = "cluster")]
     set(
         "cluster-ttl",
         "a NATS server that starts again needs some seconds, and users of a dead server wait for this long",

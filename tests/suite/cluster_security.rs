@@ -36,9 +36,9 @@ fn certificates() -> Scratch {
     files
 }
 
-fn tls_broker(files: &Scratch) -> Broker {
+fn tls_broker(files: &Scratch, more: &[&str]) -> Broker {
     let [certificate, key] = ["server.pem", "server.key"].map(|name| format!("{}/{name}", files.path()));
-    Broker::with(&["--tls", "--tlscert", &certificate, "--tlskey", &key])
+    Broker::with(&[&["--tls", "--tlscert", &certificate, "--tlskey", &key][..], more].concat())
 }
 
 /// The flags of a node that uses this URL.
@@ -83,7 +83,7 @@ fn refused(flags: &[&str]) -> String {
 fn servers_meet_over_tls() {
     let files = certificates();
     let ca = format!("{}/ca.pem", files.path());
-    let broker = tls_broker(&files);
+    let broker = tls_broker(&files, &[]);
     let by_address = format!("tls://127.0.0.1:{}", broker.port);
     let by_name = format!("nats://localhost:{}", broker.port);
     let ca = ["--cluster-ca", ca.as_str()];
@@ -91,9 +91,24 @@ fn servers_meet_over_tls() {
 }
 
 #[test]
+fn servers_show_their_certificate() {
+    let files = certificates();
+    let ca = format!("{}/ca.pem", files.path());
+    let broker = tls_broker(&files, &["--tlsverify", "--tlscacert", &ca]);
+    let url = format!("nats://127.0.0.1:{}", broker.port);
+    let own = ["server.key", "server.pem"].map(|name| fs::read_to_string(files.join(name)).expect("openssl wrote it"));
+    let own = files.put("own.pem", own.concat());
+    let flags_of_tls = ["--cluster-ca", &ca, "--cluster-certificate", &own];
+    expect_talk(&["a", "b"].map(|node| joined(node, &url, &flags_of_tls)));
+    let server = Server::with(&[&flags("c", &url), &flags_of_tls[..2]].concat());
+    let wrong = "it does not take this server's certificate, or wants one: give that by --cluster-certificate";
+    server.log_event("cluster_unreached", &[("error", &format!("{url}: {wrong}"))]);
+}
+
+#[test]
 fn a_broker_that_is_not_trusted_is_not_joined() {
     let files = certificates();
-    let broker = tls_broker(&files);
+    let broker = tls_broker(&files, &[]);
     for scheme in ["tls", "nats"] {
         let url = format!("{scheme}://127.0.0.1:{}", broker.port);
         let told = format!("{url}: its certificate is not trusted: give that of its issuer by --cluster-ca");
@@ -147,9 +162,11 @@ fn nothing_goes_in_clear_where_tls_is_asked_for() {
 fn a_file_that_does_not_fit_its_flag_ends_the_start() {
     let files = Scratch::new();
     let [missing, empty, moo] = [format!("{}/x", files.path()), files.put("empty", ""), files.put("moo", "moo\n")];
-    for (flag, nothing) in
-        [("cluster-ca", "has no certificates: "), ("cluster-credentials", "has no NATS credentials: ")]
-    {
+    for (flag, nothing) in [
+        ("cluster-ca", "has no certificates: "),
+        ("cluster-certificate", "has no certificate with its key: "),
+        ("cluster-credentials", "has no NATS credentials: "),
+    ] {
         for (file, wrong) in [(&missing, "cannot be read: No such file"), (&empty, nothing), (&moo, nothing)] {
             let name = format!("--{flag}");
             let said = refused(&[&flags("a", "tls://127.0.0.1:1")[..], &[&name, file]].concat());
