@@ -103,8 +103,7 @@ pub const CLUSTER_LEAVE_MIN: Duration = Duration::from_millis(500);
 /// After what time a failed request to the cluster's store is made again.
 pub const CLUSTER_RETRY: Duration = Duration::from_millis(500);
 
-/// How long the store knows a write again that replaces the same revision as one before: longer than two such writes are on their
-/// way to it at the same time.
+/// How long NATS remembers the id of a write. Two writes of one revision that are under way together must both fall into it.
 pub const CLUSTER_SAME_WRITES: Duration = Duration::from_secs(30);
 
 /// How often the store is asked for what its list lacked; a request takes 1.5 s at most.

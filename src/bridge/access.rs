@@ -21,7 +21,7 @@ pub fn are_credentials(text: &str) -> bool {
     ConnectOptions::new().credentials(text).is_ok()
 }
 
-/// Whether this is PEM with certificates in it, one at least, each of which can sign others.
+/// Whether this is PEM with certificates in it, one at least.
 pub fn are_certificates(pem: &[u8]) -> bool {
     let mut store = RootCertStore::empty();
     let all_fit = CertificateDer::pem_slice_iter(pem).all(|found| found.is_ok_and(|found| store.add(found).is_ok()));

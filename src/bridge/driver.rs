@@ -58,6 +58,8 @@ pub(super) struct Driver {
     pub(super) setting_up: u64,
     /// The store's last revision when it was opened.
     pub(super) list_until: Revision,
+    /// When what tells of it had told all that it had.
+    pub(super) listed_at: Option<Duration>,
     /// By core: frames for which its mailbox has no room.
     pub(super) stuck: Vec<VecDeque<Frame>>,
     /// By core: who has come and gone, which waits behind those.
@@ -70,9 +72,9 @@ pub(super) struct Driver {
     pub(super) publishing: Option<Publishing>,
     /// Cores that have sent their end frame.
     pub(super) ended: usize,
-    /// All have, and were told so.
+    /// All end frames have come, and were answered.
     pub(super) has_ended: bool,
-    /// Every core has ended.
+    /// The supervisor has asked to leave.
     pub(super) is_leaving: bool,
     pub(super) name: String,
     /// What was last logged of the way to the broker, and when.
@@ -106,7 +108,10 @@ impl Driver {
                 Some(what) = told.recv() => self.on_told(what),
                 envelope = next(&mut self.incoming), if self.has_room() => self.node.on_message(envelope, now()),
                 () = published(&mut self.publishing) => self.publishing = None,
-                _ = tick.tick() => self.node.on_tick(now()),
+                _ = tick.tick() => {
+                    self.end_list(0);
+                    self.node.on_tick(now());
+                }
             }
         }
         Ok(())
@@ -176,7 +181,8 @@ impl Driver {
             self.stuck.iter_mut().for_each(|stuck| stuck.push_back(Frame::End));
         }
         // Cores may still wait for clients to read their last line.
-        if self.is_leaving || self.has_ended && self.node.sessions() == 0 {
+        let can_leave = self.has_ended && self.node.sessions() == 0 && self.node.is_in_reach(now());
+        if self.is_leaving || can_leave {
             self.node.leave(now());
         }
         self.act();

@@ -31,6 +31,8 @@ const REQUEST_TIME_MAX: Duration = Duration::from_millis(1500);
 pub(super) struct Store {
     context: Context,
     bucket: Bucket,
+    /// The broker is one of those that let two writers replace one revision.
+    needs_ids: bool,
 }
 
 /// Why nothing was written, or perhaps not.
@@ -90,14 +92,16 @@ impl Store {
             (info.state.messages == 0, info.state.last_sequence, info.created.unix_timestamp_nanos());
         let bucket = context.get_key_value(BUCKET).await?;
         let watch = bucket.watch_with_history(">").await?;
-        Ok(Opened { store: Store { context, bucket }, watch, last, is_empty, made })
+        let needs_ids = !client.is_server_compatible(2, 10, 0);
+        Ok(Opened { store: Store { context, bucket, needs_ids }, watch, last, is_empty, made })
     }
 
     /// Writes the value, or a marker that there is none, if the key is still at the revision `expected`.
     ///
-    /// Not by the bucket's own `update`: brokers with several copies look at the revision before they agree on the order of writes.
-    /// So two writers that come at the same moment both replace it, in NATS up to 2.9.20, and later while the leader changes
-    /// (nats-server issues 4320 and 8469). But each copy stores only the first of two messages with one `Nats-Msg-Id`.
+    /// Not by the bucket's own `update`: in NATS up to 2.9.20 brokers with several copies look at the revision before they agree on
+    /// the order of writes, so two writers that come at the same moment both replace it (nats-server issue 4320). But there each
+    /// copy stores only the first of two messages with one `Nats-Msg-Id`. Later versions need no such id, and may refuse it for
+    /// as long as they remember it, though they have lost the write.
     pub(super) async fn write(
         &self,
         key: &str,
@@ -112,7 +116,9 @@ impl Store {
         let text = text.expect("a record has no map with odd keys");
         let mut headers = HeaderMap::new();
         headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
-        headers.insert(header::NATS_MESSAGE_ID, format!("{key}@{expected}"));
+        if self.needs_ids {
+            headers.insert(header::NATS_MESSAGE_ID, format!("{key}@{expected}"));
+        }
         if value.is_none() {
             headers.insert("KV-Operation", "DEL");
         }

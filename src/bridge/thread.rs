@@ -88,6 +88,7 @@ impl Bridge {
             incoming: None,
             setting_up: 0,
             list_until: 0,
+            listed_at: None,
             stuck: cores.iter().map(|_| VecDeque::new()).collect(),
             pending: vec![None; cores.len()],
             waiting: VecDeque::new(),

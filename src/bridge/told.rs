@@ -6,9 +6,9 @@ use super::driver::Driver;
 use super::requests::Told;
 use super::store::{self, Opened};
 use super::uplink::now;
-use crate::cluster::records::{Key, Value};
+use crate::cluster::records::{Key, Revision, Value};
 use crate::events::Event;
-use crate::limits::{CLUSTER_ERROR_AGAIN, CLUSTER_ERROR_TOLD};
+use crate::limits::{CLUSTER_ERROR_AGAIN, CLUSTER_ERROR_TOLD, CLUSTER_UNSURE_AGAIN};
 
 impl Driver {
     pub(super) fn on_told(&mut self, told: Told) {
@@ -82,7 +82,7 @@ impl Driver {
 
     pub(super) fn opened(&mut self, opened: Opened) {
         let Opened { store, watch, last, is_empty, made } = opened;
-        self.list_until = last;
+        (self.list_until, self.listed_at) = (last, None);
         self.requests.store = Some(store);
         self.node.on_connected(made, now());
         if is_empty {
@@ -102,8 +102,18 @@ impl Driver {
             // Of another version.
             None => {}
         }
-        // A broker's copy that is behind has told all that it has before it has told all that there is.
-        if entry.seen_current && entry.revision >= self.list_until {
+        if entry.seen_current {
+            self.listed_at.get_or_insert_with(now);
+            self.end_list(entry.revision);
+        }
+    }
+
+    /// Ends the list if it has come so far. A broker's copy that is behind has told all that it has before all that there is: it may
+    /// take some time for the rest. But if that was purged, it never comes.
+    pub(super) fn end_list(&mut self, revision: Revision) {
+        let is_late = self.listed_at.is_some_and(|at| now().saturating_sub(at) >= CLUSTER_UNSURE_AGAIN);
+        if revision >= self.list_until || is_late {
+            self.listed_at = None;
             self.node.on_listed(now());
         }
     }

@@ -259,7 +259,13 @@ impl Node {
             }
             // If that succeeds, a renewal that is still under way comes too late.
             for (name, expected) in self.peers.overdue(self.config.times.renew, now) {
-                self.actions.push(Action::Delete { key: Key::Node(name), expected });
+                let key = Key::Node(name);
+                if self.revision(&key) == expected {
+                    self.actions.push(Action::Delete { key, expected });
+                } else {
+                    // The store was set back: that revision may come to be another lease's.
+                    self.read(key, None);
+                }
             }
         }
         self.step_lease(now);
@@ -586,8 +592,19 @@ mod tests {
         node.on_node("b", 4, Some(peer), NOW);
         node.on_read(read("b", 3), Ok(None), NOW + TIMES.ttl);
         assert_eq!(node.figures(NOW).others, 1);
+        // Nor does it say that a process after that one has no lease.
+        node.on_cow(cow, 5, Some(CowRecord { node: "b".to_owned(), instance: 101, owner: 7 }), NOW);
+        let directory = Arc::clone(&node.context.directory);
+        let claim = Claims::new(directory, ShardId::new(0)).claim(cow, ConnectionId::new(0)).expect("it looks free");
+        node.enter(cow, claim.owner(), NOW);
+        node.take_actions();
+        node.on_read(Read { confirms: Some(101), ..read("b", 0) }, Ok(None), NOW);
+        assert!(node.take_actions().is_empty());
+        node.release(cow, claim.owner(), NOW);
+        drop(claim);
+        node.on_cow(cow, 6, record(7), NOW);
         // One that was asked with all that is known: the store was emptied.
-        node.on_read(Read { key: Key::Cow(cow), known: 3, confirms: None }, Ok(None), NOW);
+        node.on_read(Read { key: Key::Cow(cow), known: 6, confirms: None }, Ok(None), NOW);
         assert!(node.context.directory.owner(cow).is_none());
     }
 

@@ -19,7 +19,7 @@ pub(super) struct Peer {
     asked: Option<Duration>,
     is_gone: bool,
     /// When it has left in order, if it has: its last messages may still be on their way.
-    left: Option<Duration>,
+    pub(super) left: Option<Duration>,
     /// It has joined since this node looks, or renewed twice: a record may be of one that has crashed, and its last renewal, too.
     pub(super) is_alive: bool,
     has_renewed: bool,
@@ -134,7 +134,7 @@ impl Peers {
         if let Some(peer) = self.by_instance.get_mut(&record.instance) {
             if std::mem::take(&mut peer.is_gone) {
                 // The store was set back to when it had this lease.
-                (peer.revision, peer.seen, peer.asked) = (revision, now, None);
+                (peer.revision, peer.seen, peer.asked, peer.left) = (revision, now, None, None);
                 self.gone.retain(|&gone| gone != record.instance);
                 return Renewal::New;
             }

@@ -27,7 +27,7 @@ impl Node {
             // What the one before had is lost, the lease too.
             std::mem::take(&mut self.known).into_keys().for_each(|cow| self.apply(cow));
             let peers: Vec<_> = self.peers.live().map(|(instance, _)| instance).collect();
-            peers.into_iter().for_each(|instance| self.remove(instance, now));
+            peers.into_iter().for_each(|instance| self.remove(instance));
             self.lose(now);
         }
     }
@@ -41,10 +41,6 @@ impl Node {
     pub fn on_listed(&mut self, now: Duration) {
         let Some(listed) = self.listed.take() else { return };
         self.is_synced = true;
-        let is_own = |known: &Known| is_of(known, self.lease.instance);
-        let missing = |cow: CowId| !listed.contains(&Key::Cow(cow));
-        let own = self.known.iter().filter(|&(&cow, known)| is_own(known) && missing(cow)).map(|(&cow, _)| cow);
-        own.collect::<Vec<_>>().into_iter().for_each(|cow| _ = self.known.remove(&cow));
         // What was written meanwhile is told after the list, so only a read says that it is gone.
         let cows = self.known.iter().filter(|(_, known)| known.record.is_some()).map(|(&cow, _)| Key::Cow(cow));
         let cows = cows.filter(|key| !listed.contains(key));
@@ -90,7 +86,7 @@ impl Node {
         });
         let instance = record.as_ref().map(|record| record.instance);
         let gone = self.peers.replaced(name, instance, revision, now);
-        gone.into_iter().for_each(|before| self.remove(before, now));
+        gone.into_iter().for_each(|before| self.remove(before));
         match record {
             Some(record) if is_own && record.instance == self.lease.instance => self.lease.found(revision),
             Some(record) if self.past.contains(&record.instance) => {}
@@ -199,7 +195,6 @@ impl Node {
     /// A read has ended: with nothing if the key never was, or with what it has; `None` in it was deleted.
     pub fn on_read(&mut self, read: Read, result: Result<Option<(Revision, Option<Value>)>, ()>, now: Duration) {
         let Read { key, known, confirms } = read;
-        let is_read = result.is_ok();
         match (key, result) {
             (Key::Cow(cow), Ok(found)) => {
                 let (revision, value) = found.unwrap_or_default();
@@ -221,14 +216,15 @@ impl Node {
             (Key::Cow(cow), Err(())) => self.own.retry(cow, now),
             (Key::Node(name), Ok(found)) => {
                 let (revision, value) = found.unwrap_or_default();
-                self.on_node_read(&name, known, revision, value.and_then(Value::into_node), now);
+                let counts = self.on_node_read(&name, known, revision, value.and_then(Value::into_node), now);
+                confirms.filter(|_| counts).into_iter().for_each(|instance| self.on_confirmed(instance, now));
             }
             // It is taken out of the store when its time is over, if it does not renew.
             (Key::Node(_), Err(())) => {}
         }
-        confirms.filter(|_| is_read).into_iter().for_each(|instance| self.on_confirmed(instance, now));
     }
 
+    /// A read of a node's record has ended; `false` if it says nothing.
     fn on_node_read(
         &mut self,
         name: &str,
@@ -236,12 +232,12 @@ impl Node {
         revision: Revision,
         record: Option<NodeRecord>,
         now: Duration,
-    ) {
+    ) -> bool {
         let key = Key::Node(name.to_owned());
         let before = self.revision(&key);
         // More was told since it was asked. Or a broker has answered that does not know yet that it leads no longer.
         if revision < before && known != before || self.peers.has_renewed_after(name, revision, now) {
-            return;
+            return false;
         }
         self.unsure.remove(&key);
         if revision < before {
@@ -254,6 +250,7 @@ impl Node {
             // Others do not know of its lease: they may take its cows.
             self.lose(now);
         }
+        true
     }
 
     /// Whether the store has told, or was asked, of all that is known here.
@@ -320,10 +317,9 @@ impl Node {
         }
     }
 
-    pub(super) fn remove(&mut self, instance: Instance, now: Duration) {
+    pub(super) fn remove(&mut self, instance: Instance) {
         let Some(peer) = self.peers.get(instance) else { return };
-        // A node that leaves in order has renewed shortly before.
-        let cause = if peer.is_overdue(peer.record.ttl() / 2, now) { "lapsed" } else { "left" };
+        let cause = if peer.left.is_some() { "left" } else { "lapsed" };
         let name = peer.name.clone();
         if !self.peers.remove(instance) {
             return;
