@@ -373,12 +373,6 @@ impl Node {
         self.actions.push(Action::Read(Read { key, known, confirms }));
     }
 
-    /// The live instance of another node that has `cow`.
-    pub(super) fn holder(&self, cow: CowId) -> Option<Instance> {
-        let instance = self.known.get(&cow)?.record.as_ref()?.instance;
-        self.peers.is_live(instance).then_some(instance)
-    }
-
     /// Takes the next step for a cow of its own.
     pub(super) fn step(&mut self, cow: CowId, now: Duration) {
         // While the store is listed, a cow may be told before the lease of its node.

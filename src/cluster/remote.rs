@@ -1,11 +1,18 @@
 //! Cows of other nodes: in the directory they are claimed by the bridge's shard, so a login or a `say` here finds them as any other.
 
 use super::node::{Action, Node, Remote};
+use super::records::Instance;
 use crate::cows::CowId;
 use crate::ids::{ConnectionId, ShardId};
 use crate::shard::{Frame, Presence};
 
 impl Node {
+    /// The live instance of another node that has `cow`.
+    pub(super) fn holder(&self, cow: CowId) -> Option<Instance> {
+        let instance = self.known.get(&cow)?.record.as_ref()?.instance;
+        self.peers.is_live(instance).then_some(instance)
+    }
+
     /// Makes the directory say of a cow what the store does.
     pub(super) fn apply(&mut self, cow: CowId) {
         self.blocked.remove(&cow);
