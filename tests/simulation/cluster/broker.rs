@@ -27,7 +27,7 @@ impl World {
     pub fn end_watch(&mut self, n: usize) {
         let server = &self.servers[n];
         if server.link.is_some() && !server.is_stopped {
-            self.tally.opened_again += 1;
+            self.tally.add("opened_again", 1);
             self.open_store(n);
         }
     }
@@ -42,7 +42,7 @@ impl World {
         let later = self.store.iter().filter(|(_, (revision, _))| *revision > at);
         let list = first.iter().chain(later).map(|(key, (revision, value))| (*revision, key.clone(), value.clone()));
         let mut list: Vec<_> = list.collect();
-        self.tally.behind += usize::from(list.len() > self.store.len());
+        self.tally.add("behind", usize::from(list.len() > self.store.len()));
         list.sort_by_key(|(revision, ..)| *revision);
         server.entries = list.into_iter().map(|(revision, key, value)| Entry::Changed(key, revision, value)).collect();
         server.entries.push_back(Entry::Listed);
@@ -71,10 +71,10 @@ impl World {
         (0..NODES).for_each(|n| self.disconnect(n));
         let before = self.instances_in_store();
         if earlier.is_some() {
-            self.tally.set_back += 1;
+            self.tally.add("set_back", 1);
         } else {
             self.store_id += 1;
-            self.tally.lost += 1;
+            self.tally.add("lost", 1);
         }
         (self.store, self.revision) = earlier.unwrap_or_default();
         self.earlier = None;

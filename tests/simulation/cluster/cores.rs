@@ -17,7 +17,7 @@ impl World {
         if std::mem::replace(&mut core.epoch, epoch) == epoch || !is_fenced {
             return;
         }
-        self.tally.fences += 1;
+        self.tally.add("fences", 1);
         for (connection, _) in core.shard.log_out_all() {
             core.connections[connection.index()].session = None;
         }
@@ -72,15 +72,15 @@ impl World {
             Outcome::LoggedIn(cow) => {
                 connection.session = Some(self.sessions.len());
                 self.sessions.push(Session { server: n, core, at });
-                self.tally.logins += 1;
-                self.tally.takeovers += usize::from(self.had.insert(cow, n).is_some_and(|before| before != n));
+                self.tally.add("logins", 1);
+                self.tally.add("takeovers", usize::from(self.had.insert(cow, n).is_some_and(|before| before != n)));
                 self.note_claim(n, cow);
             }
             Outcome::Quit(_) => connection.session = None,
             Outcome::Unchanged | Outcome::Foreign => {}
         }
-        self.tally.taken += usize::from(reply.contains("already taken"));
-        self.tally.out_of_reach += usize::from(reply.contains("out of reach"));
+        self.tally.add("taken", usize::from(reply.contains("already taken")));
+        self.tally.add("out_of_reach", usize::from(reply.contains("out of reach")));
         match effects.forward {
             Forward::Nowhere => {}
             Forward::To(to, frame) => self.forward(n, to, frame),
@@ -99,11 +99,11 @@ impl World {
     fn forward(&mut self, n: usize, to: ShardId, frame: Frame) {
         let server = &mut self.servers[n];
         if to.index() == BRIDGE {
-            self.tally.remote_says += usize::from(matches!(frame, Frame::Say { .. }));
-            self.tally.yields += usize::from(matches!(frame, Frame::Yield { .. }));
+            self.tally.add("remote_says", usize::from(matches!(frame, Frame::Say { .. })));
+            self.tally.add("yields", usize::from(matches!(frame, Frame::Yield { .. })));
             server.frames.push_back(frame);
         } else {
-            self.tally.core_frames += 1;
+            self.tally.add("core_frames", 1);
             server.cores[to.index()].inbox.push_back(frame);
         }
     }
@@ -133,7 +133,7 @@ impl World {
         for at in 0..=CONNECTIONS {
             let connection = &self.servers[n].cores[core].connections[at];
             if connection.pending.is_some() && now >= connection.since + CLUSTER_LOGIN_WAIT {
-                self.tally.late += 1;
+                self.tally.add("late", 1);
                 self.finish_login(n, core, at, Entered::OutOfReach);
             }
         }
@@ -165,7 +165,7 @@ impl World {
             let before = self.heard.insert((from, to), said);
             assert!(before.is_none_or(|before| before < said), "session {to} hears {said} of {from} late or twice");
             let is_remote = self.sessions[from].server != n;
-            self.tally.heard_elsewhere += usize::from(is_remote);
+            self.tally.add("heard_elsewhere", usize::from(is_remote));
         }
         if let Some(message) = message {
             self.check_heard(n, core, message);

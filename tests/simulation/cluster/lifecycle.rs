@@ -78,7 +78,7 @@ impl World {
         let (has_left, instance, process) = (server.node.has_left(), server.instance, server.process);
         self.act(n);
         if has_left {
-            self.tally.left += 1;
+            self.tally.add("left", 1);
             let server = &self.servers[n];
             // What it does not know of, or may come later, it cannot take back.
             let is_unsure =

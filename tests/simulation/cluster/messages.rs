@@ -157,7 +157,7 @@ impl World {
         // More are missed than the broker has lost: those that their server could not send.
         let missed = after.missed - before.missed;
         assert!(missed >= lost as u64, "{missed} of {lost} are missed before message {number}");
-        self.tally.missed += lost;
+        self.tally.add("missed", lost);
         self.act(n);
         // One of a node that is not known yet waits for its lease, which may come too late.
         if !is_known || self.lapsed.contains(&from) {
@@ -165,7 +165,7 @@ impl World {
             return;
         }
         let Some(receivers) = self.owed.get(&(message.1, n)) else { return };
-        self.tally.owed += receivers.len();
+        self.tally.add("owed", receivers.len());
         for &session in receivers.iter().filter(|&&session| self.is_live(session)) {
             let inbox = &self.servers[n].cores[self.sessions[session].core].inbox;
             let is_there = inbox.iter().any(|frame| number_of(frame) == Some(message));

@@ -97,7 +97,7 @@ impl World {
                 let read = read.clone();
                 let result = if let Some(Done::Found(found)) = done { Ok(found) } else { Err(()) };
                 if let Ok(found) = &result {
-                    self.tally.stale += usize::from(self.store.get(&key) != found.as_ref());
+                    self.tally.add("stale", usize::from(self.store.get(&key) != found.as_ref()));
                     if let (Key::Node(name), Some((_, Some(Value::Node(record))))) = (&key, found) {
                         self.note_told(n, name, record);
                     }
