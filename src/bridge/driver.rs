@@ -58,7 +58,7 @@ pub(super) struct Driver {
     pub(super) setting_up: u64,
     /// The store's last revision when it was opened.
     pub(super) list_until: Revision,
-    /// When what tells of it had told all that it had.
+    /// When the watch had told all that its copy of the store has, until the list ends.
     pub(super) listed_at: Option<Duration>,
     /// By core: frames for which its mailbox has no room.
     pub(super) stuck: Vec<VecDeque<Frame>>,

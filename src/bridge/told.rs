@@ -53,6 +53,7 @@ impl Driver {
 
     pub(super) fn disconnected(&mut self, error: String) {
         self.setting_up += 1;
+        self.listed_at = None;
         self.requests.store = None;
         self.requests.unfollow();
         self.node.on_disconnected();
@@ -111,8 +112,8 @@ impl Driver {
     /// Ends the list if it has come so far. A broker's copy that is behind has told all that it has before all that there is: it may
     /// take some time for the rest. But if that was purged, it never comes.
     pub(super) fn end_list(&mut self, revision: Revision) {
-        let is_late = self.listed_at.is_some_and(|at| now().saturating_sub(at) >= CLUSTER_UNSURE_AGAIN);
-        if revision >= self.list_until || is_late {
+        let Some(listed_at) = self.listed_at else { return };
+        if revision >= self.list_until || now().saturating_sub(listed_at) >= CLUSTER_UNSURE_AGAIN {
             self.listed_at = None;
             self.node.on_listed(now());
         }
