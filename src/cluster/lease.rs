@@ -24,7 +24,7 @@ pub(super) struct Lease {
     until: Option<Duration>,
     /// When the write under way was sent.
     sent: Option<Duration>,
-    /// When it is to be renewed.
+    /// When its next renewal is due.
     next: Duration,
     /// Not to be written before.
     retry_at: Duration,

@@ -34,8 +34,9 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn is_overdue(&self, ttl: Duration, now: Duration) -> bool {
-        now.saturating_sub(self.seen) >= ttl
+    /// Its lease has run out, as far as it was seen here.
+    fn is_overdue(&self, now: Duration) -> bool {
+        now.saturating_sub(self.seen) >= self.record.ttl()
     }
 }
 
@@ -100,8 +101,8 @@ impl Peers {
         self.live().find(|(_, peer)| peer.name == name).map(|(instance, _)| instance)
     }
 
-    /// The live instances of this name that are over if the store says that it has this one, or none, at this revision. What is older
-    /// than their last renewal says nothing before their time is over: a copy of the store may be behind.
+    /// The live instances of this name that are gone if the store has the instance `by`, or none, at this revision. Of one that has
+    /// renewed later that is true only when its time is over, too: a copy of the store may be behind.
     pub(super) fn replaced(
         &self,
         name: &str,
@@ -110,18 +111,17 @@ impl Peers {
         now: Duration,
     ) -> Vec<Instance> {
         let of_name = self.live().filter(|(instance, peer)| peer.name == name && Some(*instance) != by);
-        let is_over = |peer: &Peer| revision > peer.revision || peer.is_overdue(peer.record.ttl(), now);
+        let is_over = |peer: &Peer| revision > peer.revision || peer.is_overdue(now);
         of_name.filter(|(_, peer)| is_over(peer)).map(|(instance, _)| instance).collect()
     }
 
     /// Whether a node of this name has renewed its lease after this revision, and its time is not over.
     pub(super) fn has_renewed_after(&self, name: &str, revision: Revision, now: Duration) -> bool {
-        self.live()
-            .any(|(_, peer)| peer.name == name && peer.revision > revision && !peer.is_overdue(peer.record.ttl(), now))
+        self.live().any(|(_, peer)| peer.name == name && peer.revision > revision && !peer.is_overdue(now))
     }
 
-    /// A lease was made or renewed, or was seen before, as a list has it or just now. Of an instance whose `first` message is still
-    /// to come none is missed unnoticed.
+    /// What this record says of a lease. `first`: the first message of a new instance is still to come, so that a loss shows.
+    /// `is_listed`: the store tells what it has, not what changes.
     pub(super) fn renew(
         &mut self,
         name: &str,
@@ -132,18 +132,19 @@ impl Peers {
         now: Duration,
     ) -> Renewal {
         if let Some(peer) = self.by_instance.get_mut(&record.instance) {
-            if std::mem::take(&mut peer.is_gone) {
-                // The store was set back to when it had this lease.
-                (peer.revision, peer.seen, peer.asked, peer.left) = (revision, now, None, None);
-                self.gone.retain(|&gone| gone != record.instance);
-                return Renewal::New;
-            }
-            if revision == peer.revision {
+            let was_gone = std::mem::take(&mut peer.is_gone);
+            if revision == peer.revision && !was_gone {
                 return Renewal::Seen;
             }
             // Less than before: the store was set back.
             let is_later = revision > peer.revision;
             (peer.revision, peer.seen, peer.asked) = (revision, now, None);
+            if was_gone {
+                // To when it had this lease.
+                peer.left = None;
+                self.gone.retain(|&gone| gone != record.instance);
+                return Renewal::New;
+            }
             let is_renewed = is_later && !is_listed;
             peer.is_alive |= is_renewed && std::mem::replace(&mut peer.has_renewed, true);
             return if is_renewed && peer.is_alive { Renewal::Renewed } else { Renewal::Seen };
@@ -174,7 +175,7 @@ impl Peers {
         let mut names = Vec::new();
         for peer in self.by_instance.values_mut().filter(|peer| !peer.is_gone) {
             let is_due = peer.asked.is_none_or(|asked| now.saturating_sub(asked) >= retry);
-            if peer.is_overdue(peer.record.ttl(), now) && is_due {
+            if peer.is_overdue(now) && is_due {
                 peer.asked = Some(now);
                 names.push((peer.name.clone(), peer.revision));
             }

@@ -91,7 +91,7 @@ impl Node {
             Some(record) if is_own && record.instance == self.lease.instance => self.lease.found(revision),
             Some(record) if self.past.contains(&record.instance) => {}
             record => {
-                // If it is missing, only a read says that it is over.
+                // A lease that is missing is over only if a read says so.
                 let is_over = self.lease.revision.is_some_and(|own| own > 0 && revision > own);
                 if is_own && is_over && !self.has_left {
                     self.lose(now);
@@ -107,7 +107,7 @@ impl Node {
     pub(super) fn greet(&mut self, name: &str, record: NodeRecord, revision: Revision, now: Duration) {
         let (instance, is_readable) = (record.instance, record.version > 0);
         match self.peers.renew(name, &record, revision, self.is_synced, self.listed.is_some(), now) {
-            // What cannot be read is of nobody who has joined, until it is renewed.
+            // A record that cannot be read is taken for a live node's only when it is renewed: anyone can have written it.
             Renewal::New if self.is_synced && self.listed.is_none() && is_readable => self.peers.has_joined(instance),
             Renewal::New => {}
             // A node that has crashed would not.
@@ -208,7 +208,12 @@ impl Node {
                     // The store has lost what it had.
                     self.known.remove(&cow);
                 }
-                self.own.set_busy(cow, false);
+                if revision == before {
+                    // Nothing new: a write that was refused would be refused again.
+                    self.own.retry(cow, now);
+                } else {
+                    self.own.set_busy(cow, false);
+                }
                 self.learn(cow, revision, value.and_then(Value::into_cow));
                 self.apply(cow);
                 self.step(cow, now);
