@@ -106,7 +106,7 @@ struct Brokers {
     _scratch: Scratch,
 }
 
-/// Of its clients, and from 4224 of other brokers.
+/// Where each listens for clients; three above each it listens for the others.
 const BROKER_PORTS: [u16; 3] = [4221, 4222, 4223];
 
 impl Brokers {
