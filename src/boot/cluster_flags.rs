@@ -44,6 +44,14 @@ pub enum UnfitError {
 /// How this server is part of a cluster, if it is, with this many cores.
 pub(super) fn cluster(args: &ClusterArgs, cores: usize) -> Result<Option<ClusterConfig>, ClusterFlagsError> {
     // Not by clap, which knows nothing of what a file sets.
+    let files = [
+        ("cluster-credentials", &args.cluster_credentials),
+        ("cluster-ca", &args.cluster_ca),
+        ("cluster-certificate", &args.cluster_certificate),
+    ];
+    if let Some((given, _)) = files.iter().find(|(_, file)| args.cluster.is_empty() && file.is_some()) {
+        return Err(ClusterFlagsError::Lacking { given, lacking: "cluster" });
+    }
     let node = match &args.node {
         Some(node) if !args.cluster.is_empty() => node.clone(),
         Some(_) => return Err(ClusterFlagsError::Lacking { given: "node", lacking: "cluster" }),

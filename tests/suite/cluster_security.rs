@@ -172,6 +172,8 @@ fn a_file_that_does_not_fit_its_flag_ends_the_start() {
             let said = refused(&[&flags("a", "tls://127.0.0.1:1")[..], &[&name, file]].concat());
             assert!(said.contains(&format!("the file of {name}, {file}, {wrong}")), "{said}");
         }
+        let said = refused(&[&format!("--{flag}"), &moo]);
+        assert!(said.contains(&format!("--{flag} is given without --cluster: give both")), "{said}");
     }
 }
 
