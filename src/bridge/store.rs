@@ -116,7 +116,8 @@ impl Store {
         let text = text.expect("a record has no map with odd keys");
         let mut headers = HeaderMap::new();
         headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
-        if self.needs_ids {
+        // That a key must not exist is looked at in order.
+        if self.needs_ids && expected > 0 {
             headers.insert(header::NATS_MESSAGE_ID, format!("{key}@{expected}"));
         }
         if value.is_none() {
