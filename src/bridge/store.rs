@@ -1,11 +1,12 @@
 //! The cluster's store and its messages on NATS: a bucket of JetStream's for records, and subjects for messages.
 
+use std::error::Error;
 use std::time::Duration;
 
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::kv::{Entry, Operation, Store as Bucket, Watch};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Client, HeaderMap, header};
 
 use crate::cluster::records::{CowRecord, Key, NodeRecord, Revision, StoreId, Value};
@@ -129,7 +130,7 @@ impl Store {
         match sent.map_err(|error| unknown(&error))?.await {
             Ok(acknowledged) if acknowledged.duplicate => Err(NotWritten::Conflict),
             Ok(acknowledged) => Ok(acknowledged.sequence),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Err(NotWritten::Conflict),
+            Err(error) if is_conflict(&error) => Err(NotWritten::Conflict),
             Err(error) => Err(unknown(&error)),
         }
     }
@@ -138,6 +139,14 @@ impl Store {
     pub(super) async fn read(&self, key: &str) -> Result<Option<Entry>, ()> {
         self.bucket.entry(key).await.map_err(|_| ())
     }
+}
+
+/// Whether another write of the key was first: it is stored, or under way, which newer versions of NATS tell apart.
+fn is_conflict(error: &PublishError) -> bool {
+    let answer = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+    let is_under_way =
+        answer.is_some_and(|answer| answer.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT);
+    is_under_way || error.kind() == PublishErrorKind::WrongLastSequence
 }
 
 /// A key as the bucket writes it.
