@@ -35,7 +35,8 @@ fn cut_if_slow(core: &Core, connection: &Connection) {
     }
 }
 
-/// Cuts the connections with the largest loads while more is held for all together than may be.
+/// Cuts the connections with the largest loads while more is held for all together than may be, but none that takes all of it now:
+/// what was queued in this turn is not written yet.
 pub(super) fn keep_budget(core: &Core) {
     if !core.account.publish(held_bytes::balance()) {
         return;
@@ -43,9 +44,12 @@ pub(super) fn keep_budget(core: &Core) {
     let connections = core.connections();
     let loads = connections.iter().map(|(_, connection)| (connection, connection.load())).collect();
     for connection in core.account.to_cut(loads, core.now()) {
-        match connection.closing() {
-            None => core.end(connection, CloseReason::QueuesFull.into()),
-            Some(_) => core.discard_output(connection),
+        if connection.closing().is_some() {
+            core.discard_output(connection);
+        } else if let Err(error) = connection.write_again() {
+            core.end(connection, Close::of_write(error));
+        } else if connection.load() > 0 {
+            core.end(connection, CloseReason::QueuesFull.into());
         }
     }
 }

@@ -157,15 +157,20 @@ impl World {
         }
         let places = self.places_on(core);
         let loads: Vec<_> = places.iter().map(|place| (*place, self.connections[place].wire.load())).collect();
-        let cut = self.upkeep[core].account.to_cut(loads.clone(), now);
+        let mut cut = self.upkeep[core].account.to_cut(loads.clone(), now);
         for (place, load) in &loads {
             if cut.contains(place) {
                 assert!(*load > 0, "I12: a connection is cut that holds nothing");
                 let larger = loads.iter().filter(|(other, bytes)| bytes > load && !cut.contains(other));
                 assert_eq!(larger.count(), 0, "I12: a larger one stays");
-                self.tally.over_budget += 1;
             }
         }
+        cut.retain(|place| {
+            let wire = &mut self.connections.get_mut(place).expect("it is one of them").wire;
+            wire.flush(usize::MAX, now);
+            wire.load() > 0
+        });
+        self.tally.over_budget += cut.len();
         self.cut(cut);
     }
 
