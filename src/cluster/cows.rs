@@ -22,7 +22,9 @@ struct Slot {
     wanted: Option<Wanted>,
     /// The store is asked to do something.
     is_busy: bool,
-    /// When the next try is due, after one that has failed.
+    /// Of the record, when the store was last asked to change it.
+    tried: Revision,
+    /// When the store may be asked again, after a try that has failed; at once if there is news of the record.
     retry_at: Option<Duration>,
 }
 
@@ -31,6 +33,29 @@ struct Wanted {
     owner: Owner,
     /// Its login has been told that the cow is its own.
     is_entered: bool,
+}
+
+impl Slot {
+    /// What there is to do, if the store may be asked.
+    fn next(&mut self, known: &Known, me: Instance, is_taken: bool) -> Step {
+        let mine = known.record.as_ref().filter(|record| record.instance == me);
+        let Some(wanted) = &mut self.wanted else {
+            return if mine.is_some() { Step::Delete } else { Step::None };
+        };
+        let owner = wanted.owner;
+        if mine.is_some_and(|record| record.owner == owner.word()) {
+            let is_told = std::mem::replace(&mut wanted.is_entered, true);
+            return if is_told { Step::None } else { Step::Answer(owner, Entered::Yes) };
+        }
+        if wanted.is_entered {
+            return Step::Lost;
+        }
+        if is_taken {
+            self.wanted = None;
+            return Step::Answer(owner, Entered::Taken);
+        }
+        Step::Write(owner)
+    }
 }
 
 /// What to do next about a cow.
@@ -86,33 +111,19 @@ impl OwnCows {
 
     /// The next step for `cow`, of which `known` is known. `is_taken`: by a live instance of another node.
     pub(super) fn step(&mut self, cow: CowId, known: &Known, me: Instance, is_taken: bool, now: Duration) -> Step {
-        let Some(slot) = self.slots.get_mut(&cow) else { return Step::None };
-        if slot.is_busy || slot.retry_at.is_some_and(|at| now < at) {
-            return Step::None;
-        }
-        let mine = known.record.as_ref().filter(|record| record.instance == me);
-        let Some(wanted) = &mut slot.wanted else {
-            if mine.is_none() {
-                self.slots.remove(&cow);
-                return Step::None;
+        let Some(slot) = self.slots.get_mut(&cow).filter(|slot| !slot.is_busy) else { return Step::None };
+        let step = slot.next(known, me, is_taken);
+        match step {
+            Step::Write(_) | Step::Delete => {
+                if known.revision == slot.tried && slot.retry_at.is_some_and(|at| now < at) {
+                    return Step::None;
+                }
+                (slot.is_busy, slot.tried) = (true, known.revision);
             }
-            slot.is_busy = true;
-            return Step::Delete;
-        };
-        let owner = wanted.owner;
-        if mine.is_some_and(|record| record.owner == owner.word()) {
-            let is_told = std::mem::replace(&mut wanted.is_entered, true);
-            return if is_told { Step::None } else { Step::Answer(owner, Entered::Yes) };
+            Step::None if slot.wanted.is_none() => _ = self.slots.remove(&cow),
+            _ => slot.retry_at = None,
         }
-        if wanted.is_entered {
-            return Step::Lost;
-        }
-        if is_taken {
-            slot.wanted = None;
-            return Step::Answer(owner, Entered::Taken);
-        }
-        slot.is_busy = true;
-        Step::Write(owner)
+        step
     }
 
     /// The store has done what it was asked, or is asked to say what it has.

@@ -327,6 +327,8 @@ impl Node {
         let expected = match self.lease.revision {
             // Also for its own: the store may have been set back to before it.
             _ if self.listed.is_some() || self.lease.is_missing() => return,
+            // Others may take a cow that the store has lost, and this node is to know before its lease goes on.
+            Some(_) if !self.is_signing_off && self.is_unsure_of_its_cows() => return,
             Some(revision) => revision,
             None => {
                 if self.peers.live().any(|(_, peer)| !peer.record.fits(&self.print)) {
@@ -375,8 +377,8 @@ impl Node {
 
     /// Takes the next step for a cow of its own.
     pub(super) fn step(&mut self, cow: CowId, now: Duration) {
-        // While the store is listed, a cow may be told before the lease of its node.
-        if !self.is_connected || !self.is_synced || self.listed.is_some() {
+        // While the store is listed, a cow may be told before the lease of its node. For others a cow of a node without one is free.
+        if !self.is_connected || !self.is_synced || self.listed.is_some() || self.lease.is_missing() {
             return;
         }
         let (known, is_taken) = (self.known(cow), self.holder(cow).is_some());

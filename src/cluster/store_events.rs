@@ -9,7 +9,6 @@ use super::peers::{Peer, Renewal};
 use super::records::{CowRecord, Instance, Key, NodeRecord, Revision, StoreId, Value, differs};
 use crate::cows::CowId;
 use crate::events::Event;
-use crate::limits::CLUSTER_UNSURE_AGAIN;
 
 impl Node {
     /// This store can be asked, and [`Node::on_listed`] will follow what it has.
@@ -88,7 +87,13 @@ impl Node {
         let gone = self.peers.replaced(name, instance, revision, now);
         gone.into_iter().for_each(|before| self.remove(before));
         match record {
-            Some(record) if is_own && record.instance == self.lease.instance => self.lease.found(revision),
+            Some(record) if is_own && record.instance == self.lease.instance => {
+                let was_missing = self.lease.is_missing();
+                self.lease.found(revision);
+                if was_missing {
+                    self.own.all().into_iter().for_each(|cow| self.step(cow, now));
+                }
+            }
             Some(record) if self.past.contains(&record.instance) => {}
             record => {
                 // A lease that is missing is over only if a read says so.
@@ -122,8 +127,7 @@ impl Node {
         if self.lease.revision.is_some() {
             self.check_herds();
         }
-        let cows: Vec<_> = self.known.iter().filter(|(_, known)| is_of(known, instance)).map(|(&cow, _)| cow).collect();
-        cows.into_iter().for_each(|cow| self.apply(cow));
+        self.cows_of(instance).into_iter().for_each(|cow| self.apply(cow));
         let waiting = self.peers.introduced(instance);
         waiting.into_iter().for_each(|envelope| self.on_message(envelope, now));
     }
@@ -201,7 +205,8 @@ impl Node {
                 let before = self.known(cow).revision;
                 if revision < before && known != before {
                     // More was told since it was asked.
-                    return self.own.retry(cow, now);
+                    self.own.retry(cow, now);
+                    return self.step(cow, now);
                 }
                 self.unsure.remove(&Key::Cow(cow));
                 if revision < before {
@@ -209,7 +214,7 @@ impl Node {
                     self.known.remove(&cow);
                 }
                 if revision == before {
-                    // Nothing new: a write that was refused would be refused again.
+                    // Without news a write that was refused would be refused again.
                     self.own.retry(cow, now);
                 } else {
                     self.own.set_busy(cow, false);
@@ -258,59 +263,6 @@ impl Node {
         true
     }
 
-    /// Whether the store has told, or was asked, of all that is known here.
-    pub fn is_sure(&self) -> bool {
-        self.unsure.is_empty()
-    }
-
-    /// Reads what the list lacked, again and again until there is an answer.
-    pub(super) fn ask_unsure(&mut self, now: Duration) {
-        if self.unsure_asked.is_none_or(|asked| now.saturating_sub(asked) >= CLUSTER_UNSURE_AGAIN) {
-            self.unsure_asked = Some(now);
-            let unsure: Vec<_> = self.unsure.iter().cloned().collect();
-            unsure.into_iter().for_each(|key| self.read(key, None));
-        }
-    }
-
-    /// Whether the cow may be another instance's of which nothing is known yet: the store may tell of a cow before the lease, which
-    /// has been renewed since. Then it is asked.
-    pub(super) fn doubts_holder(&mut self, known: &Known, now: Duration) -> bool {
-        let Some(record) = &known.record else { return false };
-        let CowRecord { node, instance, .. } = record;
-        let is_known = *instance == self.lease.instance || self.past.contains(instance) || self.peers.knows(*instance);
-        if is_known || node.is_empty() || self.dead.contains(instance) {
-            return false;
-        }
-        if !self.doubts.contains_key(instance) {
-            self.doubts.insert(*instance, now);
-            self.read(Key::Node(node.clone()), Some(*instance));
-        }
-        true
-    }
-
-    /// The record of an instance's node was read.
-    fn on_confirmed(&mut self, instance: Instance, now: Duration) {
-        if self.doubts.remove(&instance).is_none() {
-            return;
-        }
-        if !self.peers.knows(instance) {
-            self.dead.insert(instance);
-        }
-        let cows: Vec<_> = self.known.iter().filter(|(_, known)| is_of(known, instance)).map(|(&cow, _)| cow).collect();
-        cows.into_iter().for_each(|cow| self.step(cow, now));
-    }
-
-    /// Asks again where no answer came.
-    pub(super) fn ask_doubted(&mut self, now: Duration) {
-        let is_late = |asked: &Duration| now.saturating_sub(*asked) >= CLUSTER_UNSURE_AGAIN;
-        let late: Vec<_> =
-            self.doubts.extract_if(.., |_, asked| is_late(asked)).map(|(instance, _)| instance).collect();
-        for instance in late {
-            let cows = self.known.iter().filter(|(_, known)| is_of(known, instance)).map(|(&cow, _)| cow);
-            cows.collect::<Vec<_>>().into_iter().for_each(|cow| self.step(cow, now));
-        }
-    }
-
     /// Refuses to be in a cluster with a node that lives and does not fit. Of two that have joined at the same moment one goes.
     pub(super) fn check_herds(&mut self) {
         let has_joined = self.lease.revision.is_some();
@@ -330,8 +282,7 @@ impl Node {
             return;
         }
         self.actions.push(Action::Log(Event::NodeLeft { node: name, cause }));
-        let cows: Vec<_> = self.known.iter().filter(|(_, known)| is_of(known, instance)).map(|(&cow, _)| cow).collect();
-        cows.into_iter().for_each(|cow| self.apply(cow));
+        self.cows_of(instance).into_iter().for_each(|cow| self.apply(cow));
     }
 
     /// Takes in what the store has of a cow; `false` if something newer is known.
@@ -343,8 +294,10 @@ impl Node {
         }
         is_news
     }
-}
 
-fn is_of(known: &Known, instance: Instance) -> bool {
-    known.record.as_ref().is_some_and(|record| record.instance == instance)
+    /// The cows that the store has for this instance.
+    pub(super) fn cows_of(&self, instance: Instance) -> Vec<CowId> {
+        let is_its = |known: &Known| known.record.as_ref().is_some_and(|record| record.instance == instance);
+        self.known.iter().filter(|(_, known)| is_its(known)).map(|(&cow, _)| cow).collect()
+    }
 }

@@ -179,6 +179,18 @@ fn a_refused_write_is_not_repeated_at_once() {
     assert!(node.take_actions().is_empty());
     node.on_tick(NOW + CLUSTER_RETRY);
     assert!(matches!(node.take_actions()[..], [Action::Write { .. }]));
+    node.on_written(key.clone(), Some(value.clone()), Err(WriteError::Conflict), NOW);
+    node.on_read(asked.clone(), Ok(None), NOW);
+    node.take_actions();
+    // News of it ends the wait.
+    node.on_cow(cow, 3, None, NOW);
+    assert!(matches!(node.take_actions()[..], [Action::Write { expected: 3, .. }]));
+    node.on_written(key.clone(), Some(value.clone()), Err(WriteError::Conflict), NOW);
+    node.on_read(Read { known: 3, ..asked.clone() }, Ok(Some((3, None))), NOW);
+    node.take_actions();
+    node.on_cow(cow, 4, record(7), NOW);
+    let actions = node.take_actions();
+    assert!(matches!(actions[..], [Action::Answer(_, Entered::Taken)]), "{actions:?}");
 }
 
 #[test]
@@ -291,6 +303,57 @@ fn a_node_whose_lease_was_set_back_ends_its_sessions() {
     node.on_listed(NOW);
     assert!(!node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll)));
     node.on_read(read("a", 0), Ok(None), NOW);
+    assert!(node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll)));
+}
+
+#[test]
+fn of_two_leases_at_one_revision_the_later_counts() {
+    let (mut node, peer) = joined();
+    let cow = tux(&node);
+    node.on_cow(cow, 3, record(7), NOW);
+    node.on_disconnected();
+    node.on_connected(1, NOW);
+    node.on_listed(NOW);
+    // The store was set back, and came to this revision again.
+    node.on_node("b", 2, Some(NodeRecord { instance: 200, ..peer }), NOW);
+    assert_eq!(node.context.directory.owner(cow), None);
+}
+
+#[test]
+fn a_node_without_its_lease_in_the_store_enters_no_cow() {
+    let (mut node, peer) = joined();
+    let cow = tux(&node);
+    node.on_disconnected();
+    node.on_connected(1, NOW);
+    node.on_listed(NOW);
+    node.take_actions();
+    let claim = Claims::new(Arc::clone(&node.context.directory), ShardId::new(0)).claim(cow, ConnectionId::new(0));
+    node.enter(cow, claim.expect("it is free").owner(), NOW);
+    assert!(node.take_actions().is_empty());
+    node.on_node("a", 1, Some(NodeRecord { instance: node.lease.instance, ..peer }), NOW);
+    let is_its = |action: &Action| matches!(action, Action::Write { key: Key::Cow(entered), .. } if *entered == cow);
+    assert!(node.take_actions().iter().any(is_its));
+}
+
+#[test]
+fn a_lease_is_not_renewed_while_a_cow_of_it_is_in_doubt() {
+    let (mut node, peer) = joined();
+    let cow = tux(&node);
+    let claim = Claims::new(Arc::clone(&node.context.directory), ShardId::new(0)).claim(cow, ConnectionId::new(0));
+    node.enter(cow, claim.expect("it is free").owner(), NOW);
+    let actions = node.take_actions();
+    let [Action::Write { key, value, .. }] = &actions[..] else { panic!("{actions:?}") };
+    node.on_written(key.clone(), Some(value.clone()), Ok(3), NOW);
+    node.on_disconnected();
+    node.on_connected(1, NOW);
+    node.on_node("a", 1, Some(NodeRecord { instance: node.lease.instance, ..peer }), NOW);
+    node.on_listed(NOW);
+    let late = NOW + TIMES.renew;
+    node.on_tick(late);
+    let renews = |action: &Action| matches!(action, Action::Write { key: Key::Node(_), .. });
+    assert!(!node.take_actions().iter().any(renews));
+    // The store has it not: its session ends at once.
+    node.on_read(Read { key: Key::Cow(cow), known: 0, confirms: None }, Ok(None), late);
     assert!(node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll)));
 }
 

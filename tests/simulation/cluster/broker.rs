@@ -107,6 +107,9 @@ impl World {
             return Err(WriteError::Conflict);
         }
         let (before, now) = (self.instances_in_store(), self.time());
+        if let Some(Value::Cow(record)) = &value {
+            self.written.insert((record.instance, record.owner), self.histories.len());
+        }
         self.revision += 1;
         self.store.insert(key.clone(), (self.revision, value.clone()));
         let server = &mut self.servers[*n];

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cowchat::cluster::records::{Key, Value};
 use cowchat::cows::CowId;
+use cowchat::directory::Owner;
 use cowchat::ids::ConnectionId;
 use cowchat::limits::CLUSTER_LOGIN_WAIT;
 use cowchat::shard::{Cluster, Reach};
@@ -41,10 +42,14 @@ impl World {
                 }
                 for receiver in of_core.shard.registered() {
                     let cow = of_core.shard.cow(receiver.connection).expect("it is registered");
-                    if !users.insert((server.history, cow)) {
+                    let owner = server.context.directory.owner(cow);
+                    let claim = server.instance.zip(owner.map(Owner::word));
+                    let written = claim.and_then(|claim| self.written.get(&claim)).copied().unwrap_or_default();
+                    let history = server.history.max(written);
+                    if !users.insert((history, cow)) {
                         return Err(format!("two users are {}", self.herd.name(cow.breed())));
                     }
-                    let over = self.histories.get(server.history).map(|&ended| ended + TIMES.ttl);
+                    let over = self.histories.get(history).map(|&ended| ended + TIMES.ttl);
                     if over.is_some_and(|over| self.time() >= over) {
                         return Err(format!("server {n} has sessions of a store that is no more"));
                     }

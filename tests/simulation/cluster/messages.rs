@@ -140,7 +140,7 @@ impl World {
         let (now, server) = (self.time(), &mut self.servers[n]);
         let Some(envelope) = server.messages.pop_front() else { return };
         let (from, message) = (envelope.from, parse(&envelope.text));
-        let is_known = server.told.contains(&from);
+        let is_known = server.told.contains_key(&from);
         let (before, number) = (server.node.figures(now), envelope.number);
         let sent_to = envelope.clone();
         server.node.on_message(envelope, now);

@@ -110,6 +110,8 @@ struct World {
     sessions: Vec<Session>,
     /// By what the store has of them.
     claims: HashMap<(Instance, u64), SessionId>,
+    /// Which past of the store each was written in.
+    written: HashMap<(Instance, u64), usize>,
     said: u64,
     published: u64,
     /// The last number that a receiver had of a sender.
@@ -153,6 +155,7 @@ impl World {
             requests: Vec::new(),
             sessions: Vec::new(),
             claims: HashMap::new(),
+            written: HashMap::new(),
             said: 0,
             published: 0,
             heard: HashMap::new(),

@@ -4,6 +4,7 @@ use cowchat::cluster::node::{Node, Read, WriteError};
 use cowchat::cluster::records::{Key, NodeRecord, Revision, Value};
 
 use super::World;
+use super::server::Told;
 
 /// A request under way to the store.
 pub struct Request {
@@ -111,8 +112,14 @@ impl World {
     /// A server is told of an instance. If that is old, the server may know better, and does not learn of the instance.
     pub fn note_told(&mut self, n: usize, name: &str, record: &NodeRecord) {
         let now_there = self.store.get(&Key::Node(name.to_owned())).and_then(|(_, value)| value.as_ref());
-        if matches!(now_there, Some(Value::Node(there)) if there.instance == record.instance) && !record.has_left {
-            self.servers[n].told.insert(record.instance);
+        let is_there = matches!(now_there, Some(Value::Node(there)) if there.instance == record.instance);
+        let told = &mut self.servers[n].told;
+        if record.has_left {
+            told.get_mut(&record.instance).into_iter().for_each(|told| told.has_left = true);
+        } else if is_there {
+            // If it has heard only now that the one before is gone, it has not heard that it has left.
+            told.retain(|_, told| told.name != name || told.has_left);
+            told.insert(record.instance, Told { name: name.to_owned(), has_left: false });
         }
     }
 

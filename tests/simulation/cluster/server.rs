@@ -1,6 +1,6 @@
 //! One server of the simulated cluster: its cores, what they see of the bridge, and what is on its way to it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -133,6 +133,12 @@ pub enum Entry {
     Listed,
 }
 
+/// What a server was told of an instance.
+pub struct Told {
+    pub name: String,
+    pub has_left: bool,
+}
+
 /// A process of a server.
 pub struct Server {
     /// Counts processes, of all servers.
@@ -157,8 +163,8 @@ pub struct Server {
     pub entries: VecDeque<Entry>,
     pub messages: VecDeque<Envelope>,
     pub lanes: HashMap<LaneId, Lane>,
-    /// Instances that the store has told it of.
-    pub told: HashSet<Instance>,
+    /// Instances that the store has told it of, but for those that it takes for crashed.
+    pub told: HashMap<Instance, Told>,
     /// Its instance that has joined last.
     pub instance: Option<Instance>,
     /// When the store has written that instance's lease.
@@ -201,7 +207,7 @@ impl Server {
             entries: VecDeque::new(),
             messages: VecDeque::new(),
             lanes: HashMap::new(),
-            told: HashSet::new(),
+            told: HashMap::new(),
             instance: None,
             renewed: Duration::ZERO,
             has_signed_off: false,
