@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_ban_refuses_its_network_until_its_time_is_over() {
         let bans = Bans::default();
-        bans.add(network("10.1.2.3/8"), Some(Duration::from_secs(5)), NOW).expect("there is room");
+        bans.add(network("10.0.0.0/8"), Some(Duration::from_secs(5)), NOW).expect("there is room");
         bans.add(network("2001:db8::/32"), None, NOW).expect("there is room");
         let refuses = |peer, seconds| bans.refuse(ip(peer), NOW + Duration::from_secs(seconds));
         assert!(["10.0.0.0", "10.255.255.255", "::ffff:10.9.9.9", "2001:db8::7"].iter().all(|peer| refuses(peer, 4)));

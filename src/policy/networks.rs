@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// A set of networks. An IPv4 address that is mapped into IPv6 is looked up as IPv4.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,13 +16,36 @@ pub struct Network(IpNet);
 
 /// The text is no network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("use an address or a network, such as 192.0.2.1, 10.0.0.0/8 or 2001:db8::/32")]
-pub struct NotNetwork;
+pub enum NotNetwork {
+    /// It is something else.
+    #[error("use an address or a network, such as 192.0.2.1, 10.0.0.0/8 or 2001:db8::/32")]
+    Other,
+    /// It names an address and the length of a network, so it may mean either.
+    #[error("{address} is one of {network}: use {network} for all of them, or {address}")]
+    AddressOf {
+        /// The address.
+        address: IpAddr,
+        /// The network that it is in.
+        network: IpNet,
+    },
+}
 
 /// The text is no list of networks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("use networks and addresses with commas between, such as 10.0.0.0/8,2001:db8::/32,192.0.2.1, or none")]
-pub struct NotNetworks;
+pub enum NotNetworks {
+    /// It is something else.
+    #[error("use networks and addresses with commas between, such as 10.0.0.0/8,2001:db8::/32,192.0.2.1, or none")]
+    Other,
+    /// One of it may mean an address or a network.
+    #[error(transparent)]
+    One(NotNetwork),
+}
+
+impl From<NotNetwork> for NotNetworks {
+    fn from(error: NotNetwork) -> Self {
+        if error == NotNetwork::Other { NotNetworks::Other } else { NotNetworks::One(error) }
+    }
+}
 
 impl Networks {
     /// Whether `address` is in one of them.
@@ -43,7 +66,7 @@ impl FromStr for Network {
     type Err = NotNetwork;
 
     fn from_str(text: &str) -> Result<Self, NotNetwork> {
-        network(text).map(|network| Network(network.trunc())).ok_or(NotNetwork)
+        network(text).map(Network)
     }
 }
 
@@ -61,18 +84,21 @@ impl FromStr for Networks {
         if text.trim().is_empty() || text.trim().eq_ignore_ascii_case("none") {
             return Ok(Networks::default());
         }
-        text.split(',').map(|part| network(part.trim())).collect::<Option<_>>().map(Networks).ok_or(NotNetworks)
+        Ok(Networks(text.split(',').map(|part| network(part.trim())).collect::<Result<_, _>>()?))
     }
 }
 
 /// A network, or an address as a network of its own. IPv4 mapped into IPv6 becomes IPv4.
-fn network(text: &str) -> Option<IpNet> {
-    let network = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
-    let IpNet::V6(v6) = network else { return Some(network) };
-    match v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96)) {
-        Some((address, bits)) => Ipv4Net::new(address, bits).ok().map(IpNet::V4),
-        None => Some(network),
-    }
+fn network(text: &str) -> Result<IpNet, NotNetwork> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    let network = text.parse().or_else(|_| address()).map_err(|_| NotNetwork::Other)?;
+    let mapped = |v6: Ipv6Net| {
+        let (address, bits) = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96))?;
+        Ipv4Net::new(address, bits).ok().map(IpNet::V4)
+    };
+    let network = if let IpNet::V6(v6) = network { mapped(v6).unwrap_or(network) } else { network };
+    let whole = network.trunc();
+    if network == whole { Ok(network) } else { Err(NotNetwork::AddressOf { address: network.addr(), network: whole }) }
 }
 
 #[cfg(test)]
@@ -117,7 +143,21 @@ mod tests {
     #[test]
     fn anything_else_is_refused() {
         for bad in ["tux", "10.0.0.0/33", "10.0.0/8", "::/129", "127.0.0.1,,::1", "127.0.0.1,", "none,::1", "/8", "1"] {
-            assert_eq!(bad.parse::<Networks>(), Err(NotNetworks), "{bad}");
+            assert_eq!(bad.parse::<Networks>(), Err(NotNetworks::Other), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_with_the_length_of_a_network_is_refused() {
+        for (text, whole) in [
+            ("10.0.0.1/8", "10.0.0.0/8"),
+            ("::ffff:10.0.0.1/104", "10.0.0.0/8"),
+            ("::1/64", "::/64"),
+            ("1.0.0.0/0", "0.0.0.0/0"),
+        ] {
+            let error = text.parse::<Network>().expect_err("it may mean either").to_string();
+            assert!(error.contains(whole), "{error}");
+            assert_eq!(format!("::1,{text}").parse::<Networks>().expect_err("in a list, too").to_string(), error);
         }
     }
 }
