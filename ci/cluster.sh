@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What a change to the cluster must pass: lints of its code, and the tests of promises C1 to C9 with a real NATS server, one for
 # each test. As root on Debian it installs nats-server and openssl. Exit code 77: one of them is lacking.
+# The first nats-server of PATH is used, so put the folder of another version in front.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
