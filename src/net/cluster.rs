@@ -4,10 +4,8 @@ use std::rc::Rc;
 
 use super::core::Core;
 use crate::events::Event;
+use crate::protocol::reply::CLUSTER_LOST;
 use crate::shard::Presence;
-
-/// What users hear when the cluster may have given their cows to others.
-const LOST: &str = "* lost the cluster, please log in again\n";
 
 /// Ends all sessions at once if the cluster may have given their cows to others: their connections go on as guests. To be called
 /// before a line is executed, and when the bridge says so.
@@ -22,7 +20,7 @@ pub fn check(core: &Rc<Core>) {
         let Some(connection) = connection else { continue };
         core.log.emit(Event::LoggedOut { connection: connection.name(), cow: core.cow_of(&connection) });
         connection.log_out();
-        let line = core.with_shard(|shard| shard.server_line(connection.id, LOST));
+        let line = core.with_shard(|shard| shard.server_line(connection.id, CLUSTER_LOST));
         connection.push_reply(line.into_bytes());
         core.dirty.add(&connection);
     }

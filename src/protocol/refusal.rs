@@ -3,6 +3,9 @@
 use super::name::Name;
 use super::text::echo;
 
+/// How a refusal ends that a later try may not meet.
+pub const TRY_AGAIN: &str = ", try again";
+
 /// Why a line was refused; each text says what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the texts are the documentation")]

@@ -201,6 +201,9 @@ pub fn closed_not_logged_in(time: Duration) -> String {
     format!("* closed: not logged in for {} s\n", time.as_secs())
 }
 
+/// A notice to each user of a server that has lost its cluster, which may have given the user's cow to others.
+pub const CLUSTER_LOST: &str = "* lost the cluster, please log in again\n";
+
 /// The only line for a new connection when there is no room.
 pub const SERVER_IS_FULL: &str = "error: server is full\n";
 

@@ -36,6 +36,9 @@ const LEAVE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// First pause before connecting again; each pause doubles, until a connection has lasted for the longest one.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 
+/// How often to log in again where the server cannot tell yet who has the cow.
+const LOGIN_AGAIN: Duration = Duration::from_secs(2);
+
 /// Longest pause before connecting again.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
@@ -144,6 +147,8 @@ pub(super) struct Conversation {
     stage: Stage,
     /// The name to log in as on the next connection: the last one that the server has given.
     cow: Option<String>,
+    /// When to log in again: the server could not tell who has the cow.
+    login_again: Option<Duration>,
     /// The server has accepted the login on this connection.
     is_registered: bool,
     /// The sender of the last private message.
@@ -187,6 +192,7 @@ impl Conversation {
             stage: Stage::Offline,
             cow,
             is_quiet,
+            login_again: None,
             is_registered: false,
             last_private: None,
             seen: VecDeque::new(),
@@ -264,7 +270,7 @@ impl Conversation {
         }
         let is_of_user = |asked| matches!(asked, Asked::Typed | Asked::Said(_) | Asked::Show(_));
         let is_unanswered = self.asked.drain(..).any(|(_, asked)| is_of_user(asked));
-        (self.arriving, self.past, self.is_registered) = (None, None, false);
+        (self.arriving, self.past, self.is_registered, self.login_again) = (None, None, false, None);
         self.waiting.append(&mut self.typed);
         let place = &self.place;
         match before {
@@ -304,7 +310,7 @@ impl Conversation {
         let leaving = self.leaving_since.map(|since| since + LEAVE_WAIT_MAX);
         let has_block = self.arriving.is_some() || self.past.is_some();
         let block = has_block.then(|| self.block_since + BLOCK_WAIT_MAX);
-        greeting.into_iter().chain(leaving).chain(block).chain(self.gallery.deadline()).min()
+        greeting.into_iter().chain(leaving).chain(block).chain(self.login_again).chain(self.gallery.deadline()).min()
     }
 
     /// It is `now`.
@@ -312,6 +318,10 @@ impl Conversation {
         self.gallery.on_time(now);
         if now >= self.block_since + BLOCK_WAIT_MAX {
             self.give_up_blocks(now);
+        }
+        if self.login_again.is_some_and(|at| now >= at) {
+            self.login_again = Some(now + LOGIN_AGAIN);
+            self.log_in();
         }
         if self.leaving_since.is_some_and(|since| now >= since + LEAVE_WAIT_MAX) {
             self.effect(Effect::Exit);
@@ -339,6 +349,15 @@ impl Conversation {
             stale.into_iter().for_each(|line| self.ask(&line, Asked::Names(prefix.to_owned())));
         }
         None
+    }
+
+    /// Logs in as the cow that it had, or was to have.
+    fn log_in(&mut self) {
+        if let Some(cow) = self.cow.clone()
+            && !self.asked.iter().any(|(_, asked)| *asked == Asked::Login)
+        {
+            self.ask(&format!("login {cow}"), Asked::Login);
+        }
     }
 
     fn ask(&mut self, line: &str, asked: Asked) {

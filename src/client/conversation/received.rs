@@ -5,13 +5,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::gallery::breed_of;
-use super::{Arriving, Asked, Conversation, Effect, HISTORY_MESSAGES, Past, Stage};
+use super::{Arriving, Asked, Conversation, Effect, HISTORY_MESSAGES, LOGIN_AGAIN, Past, Stage};
 use crate::client::input::Input;
 use crate::client::item::Item;
 use crate::client::names::count;
 use crate::client::picture::{Picture, colours_only};
 use crate::protocol::art::Art;
-use crate::protocol::reply::{ADDRESS_IS_BANNED, SERVER_IS_FULL, TOO_MANY_FROM_ADDRESS};
+use crate::protocol::refusal::TRY_AGAIN;
+use crate::protocol::reply::{ADDRESS_IS_BANNED, CLUSTER_LOST, SERVER_IS_FULL, TOO_MANY_FROM_ADDRESS};
 use crate::protocol::server_line::{Answer, Incoming, ServerLine};
 use crate::protocol::text::sanitize;
 
@@ -51,6 +52,10 @@ impl Conversation {
             (Stage::Tagged, ServerLine::Notice(notice)) => {
                 self.is_closed_idle |= notice.starts_with(CLOSED);
                 self.show(Item::Notice(notice.to_owned()));
+                if notice == CLUSTER_LOST.trim_end() {
+                    self.is_registered = false;
+                    self.log_in();
+                }
             }
             _ => {
                 self.learn(&Answer::parse(&safe), now);
@@ -92,9 +97,7 @@ impl Conversation {
             self.stage = Stage::Untagged;
             self.status(format!("{} knows no request ids, so its lines are shown as they come", self.place));
         }
-        if let Some(cow) = self.cow.clone() {
-            self.ask(&format!("login {cow}"), Asked::Login);
-        }
+        self.log_in();
         self.send_typed(now);
     }
 
@@ -136,9 +139,21 @@ impl Conversation {
                 }
             }
             (Asked::Login, Answer::Refused(refusal)) => {
-                self.cow = None;
-                self.show(Item::Refusal(refusal.to_owned()));
-                self.ask("cows", Asked::Alternatives);
+                let was_told = self.login_again.take().is_some();
+                if refusal.ends_with(TRY_AGAIN) {
+                    self.login_again = Some(now + LOGIN_AGAIN);
+                    if !was_told {
+                        self.show(Item::Refusal(refusal.to_owned()));
+                        let cow = self.cow.as_deref().unwrap_or_default();
+                        self.status(format!(
+                            "{cow} logs in as soon as it can. Other lines wait for that, and Ctrl-C drops them"
+                        ));
+                    }
+                } else {
+                    self.cow = None;
+                    self.show(Item::Refusal(refusal.to_owned()));
+                    self.ask("cows", Asked::Alternatives);
+                }
                 // What was typed before the refusal waits, too, but for another login.
                 let (logins, others) =
                     self.typed.drain(..).partition(|line| matches!(Input::parse(line), Input::Login(_)));
@@ -171,7 +186,7 @@ impl Conversation {
             Answer::Available(names) => self.names.set_free(names, now),
             Answer::LoggedIn(cow) => {
                 self.cow = Some((*cow).to_owned());
-                self.is_registered = true;
+                (self.is_registered, self.login_again) = (true, None);
                 if self.stage == Stage::Tagged {
                     if !self.is_quiet {
                         self.ask("notify on", Asked::Unseen);

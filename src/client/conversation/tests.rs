@@ -173,6 +173,31 @@ fn after_a_lost_connection_the_same_cow_logs_in() {
 }
 
 #[test]
+fn a_login_that_a_cluster_cannot_decide_is_tried_again() {
+    let mut chat = Chat::as_tux();
+    let lost = "* lost the cluster, please log in again".to_owned();
+    assert_eq!(chat.receive(&format!("0 {lost}")), [format!("| {lost}"), "> 6 login tux".to_owned()]);
+    assert_eq!(chat.conversation.prompt(), "> ");
+    let told = chat.receive("6 error: the cluster is out of reach, try again");
+    assert!(matches!(&told[..], [refusal, _] if refusal.contains("out of reach")), "{told:?}");
+    assert_eq!(chat.type_in("one"), [""; 0]);
+    assert_eq!(chat.conversation.prompt(), "(1 unsent)> ");
+    let at = chat.conversation.deadline().expect("it tries again");
+    assert_eq!(chat.wait(at - chat.now), ["> 7 login tux"]);
+    assert_eq!(chat.receive("7 error: the cluster is out of reach, try again"), [""; 0], "it is told once");
+    assert_eq!(chat.wait(LOGIN_AGAIN), ["> 8 login tux"]);
+    assert_eq!(chat.receive("8 Logged in as tux"), ["> 9 notify on", "> 10 history 20", "| Logged in as tux"]);
+    assert_eq!(chat.receive("10 error: history is off"), ["| > one", "> 11 yield one"]);
+    assert_eq!(chat.conversation.deadline(), None);
+    // The user may choose another cow meanwhile.
+    chat.receive("11 Sent to 1 cow");
+    chat.receive(&format!("0 {lost}"));
+    chat.receive("12 error: the cluster is out of reach, try again");
+    assert_eq!(chat.type_in("login aya"), ["| > login aya", "> 13 login aya"]);
+    assert_eq!(chat.conversation.deadline(), None);
+}
+
+#[test]
 fn lines_wait_for_the_next_login_that_succeeds() {
     let mut chat = Chat::as_tux();
     chat.type_in("one");

@@ -44,6 +44,9 @@ impl Conversation {
                 self.cow = Some(cow.to_owned());
                 self.status(format!("{cow} logs in when there is a connection"));
             }
+            input if self.login_again.is_some() && !matches!(input, Input::Login(_) | Input::Quit) => {
+                self.waiting.push_back(line.to_owned());
+            }
             _ if self.stage == Stage::Offline => {
                 if self.waiting.is_empty() {
                     self.status("there is no connection: lines wait for the next login. Ctrl-C drops them".to_owned());
@@ -119,7 +122,10 @@ impl Conversation {
                 self.ask(&format!("show {cow} color"), Asked::Show(cow.to_owned()));
             }
             Input::Show(cow) => self.ask(&format!("show {cow}"), Asked::Typed),
-            Input::Login(cow) => self.ask(&format!("login {cow}"), Asked::Typed),
+            Input::Login(cow) => {
+                self.login_again = None;
+                self.ask(&format!("login {cow}"), Asked::Typed);
+            }
             Input::Notify(on) => {
                 self.is_quiet = !on;
                 self.ask(if on { "notify on" } else { "notify off" }, Asked::Typed);
