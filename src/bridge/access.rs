@@ -10,6 +10,7 @@ use async_nats::rustls::pki_types::pem::PemObject;
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::{ConnectErrorKind, ConnectOptions, Server};
 
+use super::store::SUBJECT;
 use super::{ClusterConfig, Login};
 use crate::limits::CLUSTER_UNREAD_MESSAGES;
 
@@ -74,6 +75,11 @@ pub(super) fn in_the_way(brokers: &[Server]) -> Option<String> {
 /// The client counts no attempt whose name has no address, and tells its kind only.
 pub(super) fn of_a_name(error: &str) -> Option<String> {
     (error == ConnectErrorKind::Dns.to_string()).then(|| "the name of a NATS server has no address".to_owned())
+}
+
+/// Whether a broker allows this server no messages, to its users or of them. With the store alone they would seem to be sent.
+pub(super) fn forbids_messages(error: &str) -> bool {
+    error.contains("Permissions Violation") && error.contains(&format!("\"{SUBJECT}"))
 }
 
 /// An error of the client, with what to do about it where that is known.

@@ -54,6 +54,8 @@ pub(super) struct Driver {
     pub(super) report: Box<dyn Fn(BridgeReport) + Send>,
     pub(super) requests: Requests,
     pub(super) incoming: Option<Box<Incoming>>,
+    /// The broker has said on this connection that this server may not exchange messages.
+    pub(super) is_forbidden: bool,
     /// Counts attempts to open the store; the watch of an earlier one is void.
     pub(super) setting_up: u64,
     /// The store's last revision when it was opened.
@@ -129,7 +131,10 @@ impl Driver {
                 async_nats::Event::ClientError(ClientError::Other(error)) => {
                     access::of_a_name(&error).map(Told::Failed)
                 }
-                async_nats::Event::ServerError(error) => Some(Told::Failed(error.to_string())),
+                async_nats::Event::ServerError(error) => {
+                    let error = error.to_string();
+                    Some(if access::forbids_messages(&error) { Told::Forbidden(error) } else { Told::Failed(error) })
+                }
                 _ => None,
             };
             // The loop has ended.

@@ -20,6 +20,8 @@ pub(super) enum Told {
     Disconnected(String),
     /// The client says that something is wrong.
     Failed(String),
+    /// The broker lets this server not hear the others, or not speak to them.
+    Forbidden(String),
     /// What has come of the attempt with this number to open the store.
     Opened(u64, Result<Box<Opened>, String>),
     Subscribed(Result<Box<Incoming>, String>),

@@ -86,6 +86,7 @@ impl Bridge {
             report: Box::new(tell_supervisor),
             requests: Requests::new(config.replicas, tell),
             incoming: None,
+            is_forbidden: false,
             setting_up: 0,
             list_until: 0,
             listed_at: None,

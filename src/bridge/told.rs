@@ -21,7 +21,10 @@ impl Driver {
                 self.incoming = Some(incoming);
                 self.open();
             }
-            Told::Connected => self.open(),
+            Told::Connected => {
+                self.is_forbidden = false;
+                self.open();
+            }
             Told::Subscribed(Err(error)) => {
                 self.disconnected(error);
                 let client = self.requests.client.clone();
@@ -29,6 +32,10 @@ impl Driver {
             }
             Told::Disconnected(error) => self.disconnected(error),
             Told::Failed(error) => self.log_error(error),
+            Told::Forbidden(error) => {
+                self.is_forbidden = true;
+                self.disconnected(error);
+            }
             Told::Opened(number, _) if number != self.setting_up => {}
             Told::Opened(_, Ok(opened)) => self.opened(*opened),
             Told::Opened(_, Err(error)) => {
@@ -75,7 +82,7 @@ impl Driver {
 
     /// Opens the store; the attempts before are void.
     pub(super) fn open(&mut self) {
-        if let (Some(client), Some(_)) = (self.requests.client.clone(), &self.incoming) {
+        if let (Some(client), Some(_), false) = (self.requests.client.clone(), &self.incoming, self.is_forbidden) {
             self.setting_up += 1;
             self.requests.open(client, self.setting_up);
         }

@@ -301,12 +301,16 @@ fn servers_show_their_credentials() {
     server.log_event("cluster_unreached", &[("error", &format!("{url}: {wrong}"))]);
 }
 
-#[test]
-fn the_configuration_of_the_manual_is_enough() {
+fn configuration_of_the_manual() -> &'static str {
     let page = include_str!("../../docs/OPERATING.md");
     let (_, config) =
         page.split_once("```text\njetstream { store_dir: /var/lib/nats }\n").expect("a configuration of nats-server");
-    let (config, _) = config.split_once("```").expect("its end");
+    config.split_once("```").expect("its end").0
+}
+
+#[test]
+fn the_configuration_of_the_manual_is_enough() {
+    let config = configuration_of_the_manual();
     let files = certificates();
     let file = files.put("nats.conf", config.replace("/etc/nats", files.path()));
     let broker = Broker::with(&["-D", "-l", &format!("{}/log", files.path()), "-c", &file]);
@@ -325,4 +329,23 @@ fn the_configuration_of_the_manual_is_enough() {
     assert_eq!(replies.iter().filter(|reply| reply.starts_with("Logged in")).count(), 2, "{replies:?}");
     let log = fs::read_to_string(files.join("log")).expect("the broker's");
     assert!(!log.to_lowercase().contains("violation"), "{log}");
+}
+
+#[test]
+fn a_server_that_may_not_hear_the_others_stays_apart() {
+    let all = r#"subscribe: [ "cowchat.messages", "cowchat.messages.>", "_INBOX.>" ]"#;
+    let config = configuration_of_the_manual();
+    assert!(config.contains(all), "{config}");
+    let files = certificates();
+    let file =
+        files.put("nats.conf", config.replace("/etc/nats", files.path()).replace(all, r#"subscribe: [ "_INBOX.>" ]"#));
+    let broker = Broker::with(&["-c", &file]);
+    let url = format!("tls://cowchat:change-me@localhost:{}", broker.port);
+    let ca = format!("{}/ca.pem", files.path());
+    let server = Server::with(&[&flags("a", &url)[..], &["--cluster-ca", &ca]].concat());
+    let is_forbidden = |line: &LogLine| {
+        line.is("cluster_unreached", &[]) && line.field("error").contains("Subscription to \"cowchat.messages\"")
+    };
+    assert!(server.log_line(is_forbidden).is_some(), "{:?}", server.log());
+    assert_eq!(server.connect().ask("login tux"), "error: the cluster is out of reach, try again");
 }
