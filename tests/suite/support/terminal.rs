@@ -86,8 +86,16 @@ impl Terminal {
         let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
         let slave = slave.expect("the other side");
         let side = || Stdio::from(slave.try_clone().expect("a descriptor"));
-        let mut command = Command::new(program);
-        command.args(arguments).current_dir(home.path()).env_clear().stdin(side()).stdout(side()).stderr(side());
+        // Tests that nohup has started ignore SIGHUP, and so would the client.
+        let mut command = Command::new("/usr/bin/env");
+        command
+            .args(["--default-signal=HUP", program])
+            .args(arguments)
+            .current_dir(home.path())
+            .env_clear()
+            .stdin(side())
+            .stdout(side())
+            .stderr(side());
         let usual = [("TERM", "xterm-256color"), ("LANG", "C.UTF-8"), ("XDG_STATE_HOME", home.path())];
         command.envs(usual).envs(env.iter().copied());
         let keyboard = File::from(master);
