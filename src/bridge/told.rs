@@ -75,8 +75,9 @@ impl Driver {
             now.saturating_sub(*at) < pause
         });
         if !is_told {
-            self.log.emit(Event::ClusterUnreached { error: error.clone() });
-            self.told_error = Some((error, now));
+            self.told_error = Some((error.clone(), now));
+            let is_in_reach = self.node.is_in_reach(now);
+            self.log.emit(if is_in_reach { Event::ClusterError { error } } else { Event::ClusterUnreached { error } });
         }
     }
 

@@ -123,7 +123,13 @@ impl Node {
             Renewal::Renewed => return self.check_herds(),
             Renewal::Seen => return,
         }
-        self.actions.push(Action::Log(Event::NodeJoined { node: name.to_owned() }));
+        self.actions.push(Action::Log(if name == self.config.name {
+            let seconds = record.ttl / 1000;
+            let error = format!("the process before had a lease of {seconds} s: no login succeeds before that is over");
+            Event::ClusterUnreached { error }
+        } else {
+            Event::NodeJoined { node: name.to_owned() }
+        }));
         if self.lease.revision.is_some() {
             self.check_herds();
         }
