@@ -4,6 +4,7 @@ use super::*;
 use crate::cluster::envelope::To;
 use crate::cows::bubble::Bubble;
 use crate::cows::herd::Cow;
+use crate::directory::Claim;
 use crate::ids::ConnectionId;
 use crate::limits::{CLUSTER_LAST_MESSAGES, CLUSTER_RETRY, CLUSTER_TEXT_BYTES_MAX};
 use crate::shard::{Message, Rules};
@@ -44,6 +45,17 @@ fn joined() -> (Node, NodeRecord) {
 
 fn tux(node: &Node) -> CowId {
     node.herd().find("tux", 1).expect("it has one")
+}
+
+/// The claim of a session on core 0 that asks for a cow.
+fn claimed(node: &Node, cow: CowId) -> Claim {
+    let mut claims = Claims::new(Arc::clone(&node.context.directory), ShardId::new(0));
+    claims.claim(cow, ConnectionId::new(0)).expect("it is free here")
+}
+
+fn reconnect(node: &mut Node) {
+    node.on_disconnected();
+    node.on_connected(1, NOW);
 }
 
 fn record(owner: u64) -> Option<CowRecord> {
@@ -104,8 +116,7 @@ fn a_store_that_was_set_back_is_believed() {
     let (mut node, peer) = joined();
     let cow = tux(&node);
     node.on_node("c", 500, Some(NodeRecord { instance: 300, ..peer.clone() }), NOW);
-    node.on_disconnected();
-    node.on_connected(1, NOW);
+    reconnect(&mut node);
     node.on_node("c", 3, Some(NodeRecord { instance: 400, ..peer }), NOW);
     node.on_cow(cow, 4, Some(CowRecord { node: "c".to_owned(), instance: 400, owner: 7 }), NOW);
     node.on_listed(NOW);
@@ -118,8 +129,7 @@ fn a_node_that_renews_while_it_is_listed_stays() {
     let is_left = |node: &mut Node| {
         node.take_actions().iter().any(|action| matches!(action, Action::Log(Event::NodeLeft { .. })))
     };
-    node.on_disconnected();
-    node.on_connected(1, NOW);
+    reconnect(&mut node);
     // Its record is replaced before it is told.
     node.on_listed(NOW);
     let actions = node.take_actions();
@@ -133,8 +143,7 @@ fn a_node_that_renews_while_it_is_listed_stays() {
     node.on_message(message(1), NOW);
     assert_eq!(texts(&node.take_actions()), ["1"]);
     // And one that is not there has left, but not for a broker that does not know what is new.
-    node.on_disconnected();
-    node.on_connected(1, NOW);
+    reconnect(&mut node);
     node.on_listed(NOW);
     node.on_read(read("b", 0), Ok(None), NOW);
     assert!(!is_left(&mut node));
@@ -145,8 +154,7 @@ fn a_node_that_renews_while_it_is_listed_stays() {
 #[test]
 fn a_copy_that_is_behind_ends_no_node() {
     let (mut node, peer) = joined();
-    node.on_disconnected();
-    node.on_connected(1, NOW);
+    reconnect(&mut node);
     // A broker's copy that is behind has the leases of earlier processes.
     node.on_node("a", 1, Some(NodeRecord { instance: 98, ..peer.clone() }), NOW);
     node.on_node("b", 1, Some(NodeRecord { instance: 99, ..peer.clone() }), NOW);
@@ -166,8 +174,7 @@ fn a_copy_that_is_behind_ends_no_node() {
 fn a_refused_write_is_not_repeated_at_once() {
     let (mut node, _) = joined();
     let cow = tux(&node);
-    let directory = Arc::clone(&node.context.directory);
-    let claim = Claims::new(directory, ShardId::new(0)).claim(cow, ConnectionId::new(0)).expect("it is free");
+    let claim = claimed(&node, cow);
     node.enter(cow, claim.owner(), NOW);
     let actions = node.take_actions();
     let [Action::Write { key, value, .. }] = &actions[..] else { panic!("{actions:?}") };
@@ -205,8 +212,7 @@ fn a_late_read_erases_nothing() {
     assert_eq!(node.figures(NOW).others, 1);
     // Nor does it say that a process after that one has no lease.
     node.on_cow(cow, 5, Some(CowRecord { node: "b".to_owned(), instance: 101, owner: 7 }), NOW);
-    let directory = Arc::clone(&node.context.directory);
-    let claim = Claims::new(directory, ShardId::new(0)).claim(cow, ConnectionId::new(0)).expect("it looks free");
+    let claim = claimed(&node, cow);
     node.enter(cow, claim.owner(), NOW);
     node.take_actions();
     node.on_read(Read { confirms: Some(101), ..read("b", 0) }, Ok(None), NOW);
@@ -259,8 +265,7 @@ fn a_node_that_does_not_fit_and_lives_is_refused() {
 fn the_last_renewal_of_a_killed_process_refuses_no_node() {
     let (mut node, peer) = joined();
     node.lose(NOW);
-    node.on_disconnected();
-    node.on_connected(1, NOW);
+    reconnect(&mut node);
     let killed = NodeRecord { instance: 500, ..peer };
     node.on_node("a", 7, Some(killed.clone()), NOW);
     node.on_listed(NOW);
@@ -285,8 +290,7 @@ fn a_record_that_cannot_be_read_fits_no_node() {
     let cow = tux(&node);
     node.on_cow(cow, 3, Some(CowRecord::read(b"garbage")), NOW);
     assert_eq!(node.context.directory.owner(cow), None);
-    let directory = Arc::clone(&node.context.directory);
-    let claim = Claims::new(directory, ShardId::new(0)).claim(cow, ConnectionId::new(0)).expect("it is free");
+    let claim = claimed(&node, cow);
     node.enter(cow, claim.owner(), NOW);
     let actions = node.take_actions();
     assert!(matches!(actions[..], [Action::Write { expected: 3, .. }]), "{actions:?}");
@@ -295,8 +299,7 @@ fn a_record_that_cannot_be_read_fits_no_node() {
 #[test]
 fn a_node_whose_lease_was_set_back_ends_its_sessions() {
     let (mut node, peer) = joined();
-    node.on_disconnected();
-    node.on_connected(1, NOW);
+    reconnect(&mut node);
     node.on_node("b", 2, Some(peer), NOW);
     // Its own lease may still come.
     assert!(!node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll | Action::Write { .. })));
@@ -311,8 +314,7 @@ fn of_two_leases_at_one_revision_the_later_counts() {
     let (mut node, peer) = joined();
     let cow = tux(&node);
     node.on_cow(cow, 3, record(7), NOW);
-    node.on_disconnected();
-    node.on_connected(1, NOW);
+    reconnect(&mut node);
     node.on_listed(NOW);
     // The store was set back, and came to this revision again.
     node.on_node("b", 2, Some(NodeRecord { instance: 200, ..peer }), NOW);
@@ -323,12 +325,11 @@ fn of_two_leases_at_one_revision_the_later_counts() {
 fn a_node_without_its_lease_in_the_store_enters_no_cow() {
     let (mut node, peer) = joined();
     let cow = tux(&node);
-    node.on_disconnected();
-    node.on_connected(1, NOW);
+    reconnect(&mut node);
     node.on_listed(NOW);
     node.take_actions();
-    let claim = Claims::new(Arc::clone(&node.context.directory), ShardId::new(0)).claim(cow, ConnectionId::new(0));
-    node.enter(cow, claim.expect("it is free").owner(), NOW);
+    let claim = claimed(&node, cow);
+    node.enter(cow, claim.owner(), NOW);
     assert!(node.take_actions().is_empty());
     node.on_node("a", 1, Some(NodeRecord { instance: node.lease.instance, ..peer }), NOW);
     let is_its = |action: &Action| matches!(action, Action::Write { key: Key::Cow(entered), .. } if *entered == cow);
@@ -339,13 +340,12 @@ fn a_node_without_its_lease_in_the_store_enters_no_cow() {
 fn a_lease_is_not_renewed_while_a_cow_of_it_is_in_doubt() {
     let (mut node, peer) = joined();
     let cow = tux(&node);
-    let claim = Claims::new(Arc::clone(&node.context.directory), ShardId::new(0)).claim(cow, ConnectionId::new(0));
-    node.enter(cow, claim.expect("it is free").owner(), NOW);
+    let claim = claimed(&node, cow);
+    node.enter(cow, claim.owner(), NOW);
     let actions = node.take_actions();
     let [Action::Write { key, value, .. }] = &actions[..] else { panic!("{actions:?}") };
     node.on_written(key.clone(), Some(value.clone()), Ok(3), NOW);
-    node.on_disconnected();
-    node.on_connected(1, NOW);
+    reconnect(&mut node);
     node.on_node("a", 1, Some(NodeRecord { instance: node.lease.instance, ..peer }), NOW);
     node.on_listed(NOW);
     let late = NOW + TIMES.renew;
@@ -364,8 +364,7 @@ fn a_cow_of_an_unknown_node_is_taken_until_that_is_known() {
         let cow = tux(&node);
         let record = CowRecord { node: "c".to_owned(), instance: 200, owner: 7 };
         node.on_cow(cow, 3, Some(record), NOW);
-        let directory = Arc::clone(&node.context.directory);
-        let claim = Claims::new(directory, ShardId::new(0)).claim(cow, ConnectionId::new(0)).expect("it looks free");
+        let claim = claimed(&node, cow);
         node.enter(cow, claim.owner(), NOW);
         let actions = node.take_actions();
         let asked = Read { confirms: Some(200), ..read("c", 0) };
@@ -405,8 +404,7 @@ fn a_lease_that_is_renewed_while_it_is_listed_stays() {
 fn a_lease_that_was_set_back_can_be_taken_out() {
     let (mut node, peer) = joined();
     node.on_node("b", 500, Some(peer.clone()), NOW);
-    node.on_disconnected();
-    node.on_connected(1, NOW);
+    reconnect(&mut node);
     node.on_node("a", 1, Some(NodeRecord { instance: node.lease.instance, ..peer.clone() }), NOW);
     node.on_node("b", 3, Some(peer), NOW);
     node.on_listed(NOW);
@@ -419,9 +417,7 @@ fn a_lease_that_was_set_back_can_be_taken_out() {
 fn a_node_that_leaves_gives_all_its_cows_back_at_once() {
     let (mut node, _) = joined();
     let aya = node.herd().find("aya", 1).expect("it has one");
-    let directory = Arc::clone(&node.context.directory);
-    let mut claims = Claims::new(directory, ShardId::new(0));
-    let [given, asked] = [aya, tux(&node)].map(|cow| claims.claim(cow, ConnectionId::new(0)).expect("it is free"));
+    let [given, asked] = [aya, tux(&node)].map(|cow| claimed(&node, cow));
     node.enter(aya, given.owner(), NOW);
     let actions = node.take_actions();
     let [Action::Write { key, value, .. }] = &actions[..] else { panic!("{actions:?}") };
@@ -499,8 +495,7 @@ fn what_was_sent_before_a_message_is_not_heard_after_it() {
 fn a_message_that_cannot_be_sent_leaves_a_gap() {
     let (mut node, _) = joined();
     let aya = node.herd().find("aya", 1).expect("it has one");
-    let directory = Arc::clone(&node.context.directory);
-    let claim = Claims::new(directory, ShardId::new(0)).claim(aya, ConnectionId::new(0)).expect("it is free");
+    let claim = claimed(&node, aya);
     node.enter(aya, claim.owner(), NOW);
     let (instance, owner) = (node.lease.instance, claim.owner().word());
     let value = Value::Cow(CowRecord { node: "a".to_owned(), instance, owner });
@@ -536,8 +531,7 @@ fn a_say_to_a_cow_that_changed_hands_reaches_no_session() {
     assert_ne!(before, after);
     // A session here says it.
     let aya = node.herd().find("aya", 1).expect("it has one");
-    let directory = Arc::clone(&node.context.directory);
-    let claim = Claims::new(directory, ShardId::new(0)).claim(aya, ConnectionId::new(0)).expect("it is free");
+    let claim = claimed(&node, aya);
     node.enter(aya, claim.owner(), NOW);
     let value =
         Value::Cow(CowRecord { node: "a".to_owned(), instance: node.lease.instance, owner: claim.owner().word() });
