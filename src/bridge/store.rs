@@ -117,7 +117,7 @@ impl Store {
         let text = text.expect("a record has no map with odd keys");
         let mut headers = HeaderMap::new();
         headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
-        // That a key must not exist is looked at in order.
+        // Whether there is a key at all these brokers check in the agreed order.
         if self.needs_ids && expected > 0 {
             headers.insert(header::NATS_MESSAGE_ID, format!("{key}@{expected}"));
         }

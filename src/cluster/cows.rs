@@ -22,7 +22,7 @@ struct Slot {
     wanted: Option<Wanted>,
     /// The store is asked to do something.
     is_busy: bool,
-    /// Of the record, when the store was last asked to change it.
+    /// The record's revision when the store was last asked to change it.
     tried: Revision,
     /// When the store may be asked again, after a try that has failed; at once if there is news of the record.
     retry_at: Option<Duration>,

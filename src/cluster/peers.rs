@@ -111,7 +111,7 @@ impl Peers {
         now: Duration,
     ) -> Vec<Instance> {
         let of_name = self.live().filter(|(instance, peer)| peer.name == name && Some(*instance) != by);
-        // At the same revision the store was set back.
+        // Another lease at the same revision: the store was set back.
         let is_over = |peer: &Peer| revision >= peer.revision || peer.is_overdue(now);
         of_name.filter(|(_, peer)| is_over(peer)).map(|(instance, _)| instance).collect()
     }

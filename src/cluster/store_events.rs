@@ -211,7 +211,7 @@ impl Node {
                 let before = self.known(cow).revision;
                 if revision < before && known != before {
                     // More was told since it was asked.
-                    self.own.retry(cow, now);
+                    self.own.set_busy(cow, false);
                     return self.step(cow, now);
                 }
                 self.unsure.remove(&Key::Cow(cow));
