@@ -10,6 +10,7 @@ use nkeys::KeyPair;
 use serde_json::{Value, json};
 
 use crate::cluster::Broker;
+use crate::service_unit::as_in_the_unit;
 use crate::support::*;
 
 /// What no output may have.
@@ -88,6 +89,26 @@ fn servers_meet_over_tls() {
     let by_name = format!("nats://localhost:{}", broker.port);
     let ca = ["--cluster-ca", ca.as_str()];
     expect_talk(&[joined("a", &by_address, &ca), joined("b", &by_name, &ca)]);
+}
+
+#[test]
+fn a_cluster_needs_no_call_that_the_unit_forbids() {
+    let files = certificates();
+    let ca = format!("{}/ca.pem", files.path());
+    let broker = tls_broker(&files, &["--user", "moo", "--pass", "moo"]);
+    let url = format!("tls://moo:moo@localhost:{}", broker.port);
+    let mut servers = ["a", "b"].map(|node| {
+        let mut command = serve(&["--cores", "2", "--art", "off", "--node", node, "--cluster-ca", &ca]);
+        as_in_the_unit(command.env("COWCHAT_CLUSTER", &url));
+        let server = Server::started(command);
+        server.log_event("cluster_reached", &[("node", node)]);
+        server
+    });
+    expect_talk(&servers);
+    for server in &mut servers {
+        server.signal("TERM");
+        assert_eq!(server.wait().code(), Some(0), "{:?}", server.log());
+    }
 }
 
 #[test]

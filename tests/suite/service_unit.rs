@@ -45,14 +45,15 @@ const CALLS: &[(&str, &[Call])] = &[
     (
         "@network-io",
         calls![SYS_accept SYS_accept4 SYS_bind SYS_connect SYS_getpeername SYS_getsockname SYS_getsockopt SYS_listen
-        SYS_recvfrom SYS_recvmsg SYS_sendmsg SYS_sendto SYS_setsockopt SYS_shutdown SYS_socket SYS_socketpair],
+        SYS_recvfrom SYS_recvmsg SYS_sendmmsg SYS_sendmsg SYS_sendto SYS_setsockopt SYS_shutdown SYS_socket
+        SYS_socketpair],
     ),
     ("@signal", calls![SYS_rt_sigaction SYS_rt_sigprocmask SYS_sigaltstack]),
     (
         "",
         calls![SYS_clone SYS_clone3 SYS_io_uring_enter SYS_io_uring_register SYS_io_uring_setup SYS_ioctl SYS_madvise
         SYS_membarrier SYS_mremap SYS_prctl SYS_prlimit64 SYS_rseq SYS_sched_getaffinity SYS_sched_setaffinity
-        SYS_sysinfo SYS_tgkill],
+        SYS_sysinfo SYS_tgkill SYS_uname],
     ),
 ];
 
@@ -94,6 +95,12 @@ fn allowed() -> Vec<libc::c_long> {
         allowed.extend(calls.iter().filter(|(name, _)| by_set || by_name(name)).map(|(_, number)| number));
     }
     allowed
+}
+
+/// Ends what `command` starts at the first system call that the unit forbids.
+#[cfg(feature = "cluster")]
+pub fn as_in_the_unit(command: &mut Command) {
+    kill_at_any_but(command, &allowed());
 }
 
 /// Ends what `command` starts at the first system call that is not one of these. That is stricter than the
