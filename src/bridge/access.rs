@@ -83,7 +83,7 @@ pub(super) fn forbids_messages(error: &str) -> bool {
 }
 
 /// An error of the client, with what to do about it where that is known.
-fn in_words(error: &str) -> &str {
+pub(super) fn in_words(error: &str) -> &str {
     let is_about = |what: &str| error.contains(what);
     match error {
         _ if is_about("UnknownIssuer") => "its certificate is not trusted: give that of its issuer by --cluster-ca",
@@ -97,6 +97,15 @@ fn in_words(error: &str) -> &str {
         _ if is_about("InvalidContentType") => "it has no TLS, which tls:// and --cluster-ca ask for",
         _ if is_about("authorization violation") => {
             "it refuses the user, password, token or credentials, or wants some"
+        }
+        _ if is_about("jetstream unavailable") || is_about("error code 10039") => {
+            "the NATS server has no JetStream: start it with -js, or enable it for this server's account"
+        }
+        _ if is_about("error code 10074") => {
+            "one NATS server keeps one copy: leave out --cluster-replicas, or give it a cluster of NATS servers"
+        }
+        _ if is_about("error code 10005") => {
+            "too few NATS servers for --cluster-replicas: give at most as many copies as there are of them"
         }
         _ => error.strip_prefix("IO error: ").unwrap_or(error),
     }

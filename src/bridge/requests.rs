@@ -6,6 +6,7 @@ use futures_lite::StreamExt;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinHandle;
 
+use super::access;
 use super::incoming::Incoming;
 use super::store::{self, NotWritten, Opened, Store};
 use crate::cluster::node::{Read, WriteError};
@@ -70,7 +71,8 @@ impl Requests {
     pub(super) fn open(&self, client: Client, number: u64) {
         let (replicas, tell) = (self.replicas, self.tell.clone());
         tokio::spawn(async move {
-            let opened = Store::open(&client, replicas).await.map(Box::new).map_err(|error| error.to_string());
+            let opened = Store::open(&client, replicas).await.map(Box::new);
+            let opened = opened.map_err(|error| access::in_words(&error.to_string()).to_owned());
             if opened.is_err() {
                 tokio::time::sleep(CLUSTER_RETRY).await;
             }

@@ -63,8 +63,8 @@ fn expect_talk(servers: &[Server; 2]) {
 }
 
 /// That a server with these flags stays apart, and says why in one line.
-fn expect_apart(url: &str, error: &str) {
-    let server = Server::with(&flags("a", url));
+fn expect_apart(url: &str, more: &[&str], error: &str) {
+    let server = Server::with(&[&flags("a", url), more].concat());
     // It has tried several times before.
     server.log_event("cluster_unreached", &[("error", "not joined yet: no login succeeds before")]);
     server.log_event("cluster_unreached", &[("error", error)]);
@@ -133,7 +133,7 @@ fn a_broker_that_is_not_trusted_is_not_joined() {
     for scheme in ["tls", "nats"] {
         let url = format!("{scheme}://127.0.0.1:{}", broker.port);
         let told = format!("{url}: its certificate is not trusted: give that of its issuer by --cluster-ca");
-        expect_apart(&url, &told);
+        expect_apart(&url, &[], &told);
     }
 }
 
@@ -162,6 +162,23 @@ fn sent_to_a_broker_without_tls(scheme: &str, more: &[&str]) -> (Vec<u8>, LogLin
     let (sent, server) = server;
     let line = server.log_line(|line| line.field("error").contains("it has no TLS"));
     (sent, line.expect("it says why"))
+}
+
+#[test]
+fn brokers_that_cannot_keep_the_store_are_told_apart() {
+    let files = Scratch::new();
+    let account = "accounts { A { users: [ { user: moo, password: secret } ] } }\n";
+    let account = files.put("nats.conf", account);
+    let none = "the NATS server has no JetStream: start it with -js, or enable it for this server's account";
+    let one = "one NATS server keeps one copy: leave out --cluster-replicas, or give it a cluster of NATS servers";
+    for (broker, login, more, told) in [
+        (&["-js=false"][..], "", &[][..], none),
+        (&["-c", &account], "moo:secret@", &[], none),
+        (&[], "", &["--cluster-replicas", "3"], one),
+    ] {
+        let broker = Broker::with(broker);
+        expect_apart(&format!("nats://{login}127.0.0.1:{}", broker.port), more, told);
+    }
 }
 
 #[test]
@@ -207,8 +224,8 @@ fn servers_give_the_user_and_the_password_of_the_url() {
     expect_talk(&servers);
     assert!(servers.iter().all(|server| !server.log().join("\n").contains("e@c")));
     let wrong = "it refuses the user, password, token or credentials, or wants some";
-    expect_apart(&format!("nats://moo:secret@{place}"), &format!("nats://{place}: {wrong}"));
-    expect_apart(&format!("nats://{place}"), &format!("nats://{place}: {wrong}"));
+    expect_apart(&format!("nats://moo:secret@{place}"), &[], &format!("nats://{place}: {wrong}"));
+    expect_apart(&format!("nats://{place}"), &[], &format!("nats://{place}: {wrong}"));
 }
 
 #[test]
@@ -219,7 +236,7 @@ fn servers_give_the_token_of_the_url() {
     let url = format!("nats://{}@{place}", IN_URL.replace(':', "%3A"));
     expect_talk(&["a", "b"].map(|node| joined(node, &url, &[])));
     let wrong = "it refuses the user, password, token or credentials, or wants some";
-    expect_apart(&format!("nats://secret@{place}"), &format!("nats://{place}: {wrong}"));
+    expect_apart(&format!("nats://secret@{place}"), &[], &format!("nats://{place}: {wrong}"));
 }
 
 #[test]
