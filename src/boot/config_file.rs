@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, Command, CommandFactory};
 use toml_edit::{Document, Item, Value};
 
 use super::files;
-use super::flag_text::{nearest, one_line, without_controls};
+use super::flag_text::{nearest, of_another_build, one_line, without_controls};
 use crate::cli::Cli;
 use crate::limits::CONFIG_FILE_BYTES_MAX;
 
@@ -100,9 +100,10 @@ fn settings(path: &Path, text: &str) -> Result<Vec<Setting>, ConfigFileError> {
         let Some(arg) = flags(&command).find(|arg| arg.get_long() == Some(key)) else {
             // Its variable may stand here, as in an environment file.
             let like = key.to_lowercase().replacen("cowchat_", "", 1);
-            let advice = match nearest(&like, flags(&command).filter_map(Arg::get_long)) {
-                Some(flag) => format!("did you mean {flag:?}?"),
-                None => "cowchat serve --help has all flags, which are the keys".to_owned(),
+            let advice = match (of_another_build(&like), nearest(&like, flags(&command).filter_map(Arg::get_long))) {
+                (Some(advice), _) => advice.to_owned(),
+                (None, Some(flag)) => format!("did you mean {flag:?}?"),
+                (None, None) => "cowchat serve --help has all flags, which are the keys".to_owned(),
             };
             return Err(wrong(path, text, at, &format!("unknown key {key:?}: {advice}")));
         };

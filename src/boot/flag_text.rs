@@ -10,6 +10,12 @@ const ALIKE: f64 = 0.8;
 
 /// An error with what to do about it, without clap's page around it.
 pub(super) fn one_line(mut error: clap::Error) -> String {
+    if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
+        && error.kind() == ErrorKind::UnknownArgument
+        && let Some(advice) = of_another_build(flag.trim_start_matches('-'))
+    {
+        return format!("unknown flag {flag}: {advice}");
+    }
     // That an unknown flag may be passed as a value does not help.
     error.remove(ContextKind::Suggested);
     // A line end in an argument must not look like one of clap's.
@@ -42,6 +48,13 @@ fn without_login(text: &str) -> String {
         None if text.contains('@') => "...".to_owned(),
         None => text.to_owned(),
     }
+}
+
+/// What to do about a flag, without its dashes, that only a build with the feature `cluster` has, if this is none.
+pub(super) fn of_another_build(flag: &str) -> Option<&'static str> {
+    let is_of_a_cluster = flag == "node" || flag == "cluster" || flag.starts_with("cluster-");
+    (is_of_a_cluster && cfg!(not(feature = "cluster")))
+        .then_some("this build has no cluster, build it with cargo build --release --features cluster")
 }
 
 /// The one of `known` that `name` looks like, if there is one.

@@ -13,7 +13,7 @@ use clap::{Arg, CommandFactory, FromArgMatches};
 
 use super::config_file::{ConfigFile, ConfigFileError, SUBCOMMAND};
 use super::config_page;
-use super::flag_text::{nearest, one_line, variable, without_controls};
+use super::flag_text::{nearest, of_another_build, one_line, variable, without_controls};
 use crate::cli::{Cli, ConfigArgs, Mode};
 use crate::last_words;
 
@@ -87,6 +87,9 @@ impl Invocation {
             let mut with_defaults = file.as_defaults(unbuilt);
             with_defaults.build();
             (cli, matches) = parse(&with_defaults)?;
+        }
+        if let Mode::Serve(_) = &cli.mode {
+            refuse_variables_of_another_build()?;
         }
         let (mut page, mut set_by_file) = (String::new(), Vec::new());
         if let (Mode::Serve(_), Some((_, serve))) = (&cli.mode, matches.subcommand()) {
@@ -192,6 +195,18 @@ fn replace_word(text: &str, word: &str, by: &str) -> String {
 fn unset_if_empty(arg: Arg) -> Arg {
     let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
     if is_empty { arg.env(None::<&'static str>) } else { arg }
+}
+
+/// Not only a warning, as other unknown variables get: the server would run apart from those that it should share with.
+fn refuse_variables_of_another_build() -> Result<(), Usage> {
+    let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+    for name in set.filter_map(|(name, _)| name.into_string().ok()) {
+        let flag = name.strip_prefix(VARIABLE_PREFIX).map(|name| name.to_lowercase().replace('_', "-"));
+        if let Some(advice) = flag.and_then(|flag| of_another_build(&flag)) {
+            return Err(Usage::Wrong(format!("unknown variable {name}: {advice}")));
+        }
+    }
+    Ok(())
 }
 
 /// Each flag that its variable sets, with that variable: the flag itself is not given.

@@ -286,6 +286,26 @@ fn wrong_usage_of_each_subcommand_is_one_line() {
     }
 }
 
+#[cfg(not(feature = "cluster"))]
+#[test]
+fn a_build_without_a_cluster_says_so() {
+    const ADVICE: &str = "this build has no cluster, build it with cargo build --release --features cluster";
+    let files = Scratch::new();
+    let file = files.put("a.toml", "cluster-ttl = \"30s\"\n");
+    for (arguments, told) in [
+        (["serve", "--cluster", "nats://u:secret@h"], "unknown flag --cluster".to_owned()),
+        (["serve", "--node=a", "--herd=2"], "unknown flag --node".to_owned()),
+        (["config", "--check", &file], format!("{file}:1:1: unknown key \"cluster-ttl\"")),
+    ] {
+        let mut command = cowchat();
+        command.args(arguments);
+        assert_eq!(refusal(command, 2), format!("cowchat: {told}: {ADVICE}"));
+    }
+    let mut command = cowchat();
+    command.arg("serve").env("COWCHAT_CLUSTER_TTL", "").env("COWCHAT_CLUSTER", "nats://u:secret@h");
+    assert_eq!(refusal(command, 2), format!("cowchat: unknown variable COWCHAT_CLUSTER: {ADVICE}"));
+}
+
 #[test]
 fn both_ends_of_each_range_are_allowed() {
     let least = [
