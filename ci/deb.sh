@@ -9,7 +9,7 @@ readonly staged=target/deb # Cargo.toml, [package.metadata.deb], names it
 
 command -v cargo-deb >/dev/null || { echo 'not built: install cargo-deb: cargo install cargo-deb' && exit 77; }
 
-cargo build --release --locked --bin cowchat
+cargo build --release --locked --features cluster --bin cowchat
 rm -rf "$staged"
 mkdir -p "$staged/man" "$staged/completions" target/debian
 "$built" generate man "$staged/man"
