@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::cluster_security::certificates;
 use crate::metrics::names_in;
 use crate::support::*;
 
@@ -99,38 +100,43 @@ impl Broker {
     }
 }
 
-/// Three NATS servers that keep three copies.
+/// Three NATS servers that keep three copies, by the manual's configuration, each on an address of its own.
 struct Brokers {
     processes: Vec<(String, Guarded)>,
-    address: Ipv4Addr,
+    addresses: [Ipv4Addr; 3],
     _scratch: Scratch,
 }
 
-/// Where each listens for clients; three above each it listens for the others.
-const BROKER_PORTS: [u16; 3] = [4221, 4222, 4223];
+/// Where they listen for clients.
+const BROKERS_PORT: u16 = 4222;
 
 impl Brokers {
     fn start() -> Brokers {
-        let scratch = Scratch::new();
-        // Each has to know the others' ports before it starts: all are on an address of this process's own.
+        let page = include_str!("../../docs/OPERATING.md");
+        let (_, config) = page.split_once("```text\nserver_name: nats1\n").expect("a configuration of three");
+        let (config, _) = config.split_once("```").expect("its end");
         static STARTED: AtomicU32 = AtomicU32::new(0);
-        let own = (std::process::id() << 3) + STARTED.fetch_add(1, Ordering::Relaxed);
-        let address = Ipv4Addr::from(0x7f00_0000 | (1 << 23) | (own & 0x007f_ffff));
-        let url = |port: u16| format!("nats://{address}:{port}");
-        let routes = BROKER_PORTS.map(|port| url(port + 3));
+        let own = ((std::process::id() << 3) + STARTED.fetch_add(1, Ordering::Relaxed)) << 2;
+        let addresses = [0, 1, 2].map(|n| Ipv4Addr::from(0x7f00_0000 | (1 << 23) | (own & 0x007f_ffff) | n));
+        let scratch = certificates(&addresses);
         let start = |n: usize| {
-            let (name, port) = (format!("broker{n}"), BROKER_PORTS[n].to_string());
+            let name = format!("nats{}", n + 1);
+            let config = config.replace("listen: 10.0.0.1:", &format!("listen: {}:", addresses[n]));
+            let at = |config: String, (n, address): (i32, &Ipv4Addr)| {
+                config.replace(&format!("10.0.0.{n}"), &address.to_string())
+            };
+            let config = (1..).zip(&addresses).fold(config, at).replace("/etc/nats", scratch.path());
+            let config = config.replace("/var/lib/nats", &format!("{}/{name}", scratch.path()));
+            let config = scratch.put(&format!("{name}.conf"), format!("server_name: {name}\n{config}"));
             let mut command = Command::new("nats-server");
-            command.args(["-js", "-a", &address.to_string(), "-p", &port, "-n", &name, "-sd"]);
-            command.arg(scratch.join(&name)).args(["--cluster_name", "herd", "--cluster", &routes[n], "--routes"]);
-            command.arg(routes.join(",")).stderr(Stdio::null());
+            command.args(["-c", &config]).stderr(Stdio::null());
             (name, Guarded::spawn(&mut command))
         };
-        Brokers { processes: (0..3).map(start).collect(), address, _scratch: scratch }
+        Brokers { processes: (0..3).map(start).collect(), addresses, _scratch: scratch }
     }
 
     fn node(&self, name: &str) -> Server {
-        let urls = BROKER_PORTS.map(|port| format!("nats://{}:{port}", self.address)).join(",");
+        let urls = self.addresses.map(|address| format!("nats://{address}:{BROKERS_PORT}")).join(",");
         let flags = ["--cluster", &urls, "--node", name, "--cluster-replicas", "3", "--art", "off"];
         let server = Server::with(&flags);
         server.log_event("cluster_reached", &[("node", name)]);
@@ -139,7 +145,7 @@ impl Brokers {
 
     /// The broker that leads the store.
     fn leader(&self) -> usize {
-        let said = ask_jetstream((self.address, BROKER_PORTS[0]), "STREAM.INFO.KV_cowchat");
+        let said = ask_jetstream((self.addresses[0], BROKERS_PORT), "STREAM.INFO.KV_cowchat");
         let leader = said["cluster"]["leader"].as_str().unwrap_or_else(|| panic!("no leader: {said}"));
         self.processes.iter().position(|(name, _)| name == leader).expect("one of the three")
     }

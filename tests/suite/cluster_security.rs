@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -26,12 +26,13 @@ fn openssl(files: &Scratch, arguments: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// An issuer, `ca.pem`, and what it has signed for brokers of this machine, `server.pem` with `server.key`.
-fn certificates() -> Scratch {
+/// An issuer, `ca.pem`, and what it has signed for brokers at these addresses, `server.pem` with `server.key`.
+pub fn certificates(addresses: &[Ipv4Addr]) -> Scratch {
     const NEW: &str = "req -x509 -days 2 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1";
     let files = Scratch::new();
     openssl(&files, &format!("{NEW} -subj /CN=issuer -keyout ca.key -out ca.pem"));
-    let names = "subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE";
+    let addresses: String = addresses.iter().map(|address| format!(",IP:{address}")).collect();
+    let names = format!("subjectAltName=DNS:localhost{addresses} -addext basicConstraints=critical,CA:FALSE");
     let signed = "-CA ca.pem -CAkey ca.key -subj /CN=server -keyout server.key -out server.pem";
     openssl(&files, &format!("{NEW} {signed} -addext {names}"));
     files
@@ -82,7 +83,7 @@ fn refused(flags: &[&str]) -> String {
 
 #[test]
 fn servers_meet_over_tls() {
-    let files = certificates();
+    let files = certificates(&[Ipv4Addr::LOCALHOST]);
     let ca = format!("{}/ca.pem", files.path());
     let broker = tls_broker(&files, &[]);
     let by_address = format!("tls://127.0.0.1:{}", broker.port);
@@ -93,7 +94,7 @@ fn servers_meet_over_tls() {
 
 #[test]
 fn a_cluster_needs_no_call_that_the_unit_forbids() {
-    let files = certificates();
+    let files = certificates(&[Ipv4Addr::LOCALHOST]);
     let ca = format!("{}/ca.pem", files.path());
     let broker = tls_broker(&files, &["--user", "moo", "--pass", "moo"]);
     let url = format!("tls://moo:moo@localhost:{}", broker.port);
@@ -113,7 +114,7 @@ fn a_cluster_needs_no_call_that_the_unit_forbids() {
 
 #[test]
 fn servers_show_their_certificate() {
-    let files = certificates();
+    let files = certificates(&[Ipv4Addr::LOCALHOST]);
     let ca = format!("{}/ca.pem", files.path());
     let broker = tls_broker(&files, &["--tlsverify", "--tlscacert", &ca]);
     let url = format!("nats://127.0.0.1:{}", broker.port);
@@ -128,7 +129,7 @@ fn servers_show_their_certificate() {
 
 #[test]
 fn a_broker_that_is_not_trusted_is_not_joined() {
-    let files = certificates();
+    let files = certificates(&[Ipv4Addr::LOCALHOST]);
     let broker = tls_broker(&files, &[]);
     for scheme in ["tls", "nats"] {
         let url = format!("{scheme}://127.0.0.1:{}", broker.port);
@@ -183,7 +184,7 @@ fn brokers_that_cannot_keep_the_store_are_told_apart() {
 
 #[test]
 fn nothing_goes_in_clear_where_tls_is_asked_for() {
-    let files = certificates();
+    let files = certificates(&[Ipv4Addr::LOCALHOST]);
     let ca = format!("{}/ca.pem", files.path());
     for (scheme, more) in [("tls", vec![]), ("nats", vec!["--cluster-ca", &ca])] {
         let (sent, line) = sent_to_a_broker_without_tls(scheme, &more);
@@ -349,7 +350,7 @@ fn configuration_of_the_manual() -> &'static str {
 #[test]
 fn the_configuration_of_the_manual_is_enough() {
     let config = configuration_of_the_manual();
-    let files = certificates();
+    let files = certificates(&[Ipv4Addr::LOCALHOST]);
     let file = files.put("nats.conf", config.replace("/etc/nats", files.path()));
     let broker = Broker::with(&["-D", "-l", &format!("{}/log", files.path()), "-c", &file]);
     let url = format!("tls://cowchat:change-me@localhost:{}", broker.port);
@@ -374,7 +375,7 @@ fn a_server_that_may_not_hear_the_others_stays_apart() {
     let all = r#"subscribe: [ "cowchat.messages", "cowchat.messages.>", "_INBOX.>" ]"#;
     let config = configuration_of_the_manual();
     assert!(config.contains(all), "{config}");
-    let files = certificates();
+    let files = certificates(&[Ipv4Addr::LOCALHOST]);
     let file =
         files.put("nats.conf", config.replace("/etc/nats", files.path()).replace(all, r#"subscribe: [ "_INBOX.>" ]"#));
     let broker = Broker::with(&["-c", &file]);
