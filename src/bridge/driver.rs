@@ -157,9 +157,9 @@ impl Driver {
 
     /// Takes some of what cores ask and send, and acts; `false` if there may be more.
     fn take_turn(&mut self) -> bool {
-        // What a user has said before it left goes first.
-        let behind = self.taken + self.inbox.len() as u64;
-        self.waiting.extend(self.asked.try_iter().map(|asked| (behind, asked)));
+        // What a user has said before it left goes first: it is in the inbox by the time that its core asks.
+        let asked = self.asked.try_iter().map(|asked| (self.taken + self.inbox.len() as u64, asked));
+        self.waiting.extend(asked);
         let turn_ends = self.taken + TURN;
         while self.taken < turn_ends && self.can_publish() {
             let Ok(frame) = self.inbox.try_recv() else { break };
