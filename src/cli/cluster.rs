@@ -1,6 +1,8 @@
 //! The flags of `cowchat serve` that make a server a node of a cluster.
 
 use std::fmt;
+use std::net::Ipv6Addr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -71,12 +73,24 @@ fn url(text: &str) -> Result<BrokerUrl, String> {
         let (scheme, rest) = text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "nats" | "tls"))?;
         let (login, place) = rest.rsplit_once('@').map_or((None, rest), |(login, place)| (Some(login), place));
         let place = place.strip_suffix('/').unwrap_or(place);
-        let is_place = |letter: u8| letter.is_ascii_alphanumeric() || b".-_:[]".contains(&letter);
-        let fits = !place.is_empty() && place.bytes().all(is_place);
         let login = login.map(|login| self::login(login).ok_or(())).transpose().ok()?;
-        fits.then(|| BrokerUrl { server: format!("{scheme}://{place}"), login })
+        is_place(place).then(|| BrokerUrl { server: format!("{scheme}://{place}"), login })
     };
     read().ok_or_else(|| ADVICE.to_owned())
+}
+
+/// `HOST` or `HOST:PORT`, with brackets around an IPv6 address.
+fn is_place(text: &str) -> bool {
+    let is_of_name = |letter: u8| letter.is_ascii_alphanumeric() || b".-_".contains(&letter);
+    let (is_host, port) = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        Some((address, port)) => (address.parse::<Ipv6Addr>().is_ok(), port),
+        None => {
+            let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            (!name.is_empty() && name.bytes().all(is_of_name), port)
+        }
+    };
+    let is_port = |port: &str| port.bytes().all(|digit| digit.is_ascii_digit()) && port.parse::<NonZeroU16>().is_ok();
+    is_host && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
 /// `USER:PASSWORD` or a token.
@@ -108,6 +122,8 @@ mod tests {
             ("nats://10.0.0.1:4222", "nats://10.0.0.1:4222", None),
             ("tls://nats.example/", "tls://nats.example", None),
             ("nats://[::1]:4222", "nats://[::1]:4222", None),
+            ("nats://[::1]", "nats://[::1]", None),
+            ("nats://h:65535", "nats://h:65535", None),
             ("tls://token@h", "tls://h", login("token", None)),
             ("nats://u:p:w@h:1", "nats://h:1", login("u", Some("p:w"))),
             ("nats://u%40:%2C%40%2F%c3%a9@h", "nats://h", login("u@", Some(",@/é"))),
@@ -130,6 +146,14 @@ mod tests {
             "nats://a b",
             "nats://u:%ff@h",
             "NATS://h",
+            "nats://h:0",
+            "nats://h:65536",
+            "nats://h:+1",
+            "nats://h:",
+            "nats://a:b:1",
+            "nats://[::1",
+            "nats://[::g]:1",
+            "nats://::1",
         ] {
             assert!(read(text).is_err(), "{text}");
         }
