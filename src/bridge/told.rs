@@ -93,7 +93,7 @@ impl Driver {
         let Opened { store, watch, last, is_empty, made } = opened;
         (self.list_until, self.listed_at) = (last, None);
         self.requests.store = Some(store);
-        self.node.on_connected(made, now());
+        self.node.on_connected(made, last, now());
         if is_empty {
             self.node.on_listed(now());
         }

@@ -35,15 +35,22 @@ struct Wanted {
     is_entered: bool,
 }
 
+impl Wanted {
+    /// Whether the store has this claim of the instance `me`.
+    fn is_in(&self, known: &Known, me: Instance) -> bool {
+        known.record.as_ref().is_some_and(|record| record.instance == me && record.owner == self.owner.word())
+    }
+}
+
 impl Slot {
     /// What there is to do, if the store may be asked.
     fn next(&mut self, known: &Known, me: Instance, is_taken: bool) -> Step {
-        let mine = known.record.as_ref().filter(|record| record.instance == me);
         let Some(wanted) = &mut self.wanted else {
-            return if mine.is_some() { Step::Delete } else { Step::None };
+            let is_mine = known.record.as_ref().is_some_and(|record| record.instance == me);
+            return if is_mine { Step::Delete } else { Step::None };
         };
         let owner = wanted.owner;
-        if mine.is_some_and(|record| record.owner == owner.word()) {
+        if wanted.is_in(known, me) {
             let is_told = std::mem::replace(&mut wanted.is_entered, true);
             return if is_told { Step::None } else { Step::Answer(owner, Entered::Yes) };
         }
@@ -92,6 +99,11 @@ impl OwnCows {
     /// Whether a login waits for `cow`.
     pub(super) fn awaits(&self, cow: CowId) -> bool {
         self.wanted(cow).is_some_and(|wanted| !wanted.is_entered)
+    }
+
+    /// Whether a session has `cow`, and the store has not its claim.
+    pub(super) fn is_lost(&self, cow: CowId, known: &Known, me: Instance) -> bool {
+        self.wanted(cow).is_some_and(|wanted| wanted.is_entered && !wanted.is_in(known, me))
     }
 
     fn wanted(&self, cow: CowId) -> Option<&Wanted> {

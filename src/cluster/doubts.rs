@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::cows::Known;
 use super::node::Node;
 use super::records::{CowRecord, Instance, Key};
+use crate::cows::CowId;
 use crate::limits::CLUSTER_UNSURE_AGAIN;
 
 impl Node {
@@ -13,10 +14,15 @@ impl Node {
         self.unsure.is_empty()
     }
 
-    /// Whether the list lacked a cow of this node, and no read has told of it yet.
+    /// Whether the list lacked a cow of this node, or its claim, and no read has told of it yet.
     pub(super) fn is_unsure_of_its_cows(&self) -> bool {
         let is_its = |cow| self.known(cow).record.is_some_and(|record| record.instance == self.lease.instance);
-        self.unsure.iter().any(|key| matches!(key, Key::Cow(cow) if is_its(*cow)))
+        self.unsure.iter().any(|key| matches!(key, Key::Cow(cow) if is_its(*cow) || self.is_lost(*cow)))
+    }
+
+    /// Whether a session of this node has the cow, and the store has not its claim, as far as is known.
+    pub(super) fn is_lost(&self, cow: CowId) -> bool {
+        self.own.is_lost(cow, &self.known(cow), self.lease.instance)
     }
 
     /// Reads what the list lacked, again and again until there is an answer.
@@ -28,12 +34,13 @@ impl Node {
         }
     }
 
-    /// Whether the cow may be another instance's of which nothing is known yet: the store may tell of a cow before the lease, which
-    /// has been renewed since. Then it is asked.
+    /// Whether the cow may be another instance's whose lease is not known here: the store may tell of a cow before the lease, which
+    /// has been renewed since, or of an earlier lease of that node. Then it is asked.
     pub(super) fn doubts_holder(&mut self, known: &Known, now: Duration) -> bool {
         let Some(record) = &known.record else { return false };
         let CowRecord { node, instance, .. } = record;
-        let is_known = *instance == self.lease.instance || self.past.contains(instance) || self.peers.knows(*instance);
+        let is_known =
+            *instance == self.lease.instance || self.past.contains(instance) || self.peers.is_live(*instance);
         if is_known || node.is_empty() || self.dead.contains(instance) {
             return false;
         }
@@ -49,7 +56,7 @@ impl Node {
         if self.doubts.remove(&instance).is_none() {
             return;
         }
-        if !self.peers.knows(instance) {
+        if !self.peers.is_live(instance) {
             self.dead.insert(instance);
         }
         self.cows_of(instance).into_iter().for_each(|cow| self.step(cow, now));

@@ -1,8 +1,8 @@
 //! What a server makes of the other servers of its cluster. Pure, as the shard is: the simulation runs several nodes with a
 //! store that delays, loses and repeats. What is walked is in order, so that a seed always runs the same.
 //!
-//! - `node`: what it makes of what cores ask and of time; `store_events`: of records; `doubts`: of what is not sure; `messages`: of
-//!   frames and messages; `peers`, `cows`, `lease`, `remote`: its parts
+//! - `node`: what it makes of what cores ask and of time; `store_events`: of records; `doubts`: of what is not sure; `membership`: of
+//!   its own lease; `messages`: of frames and messages; `peers`, `cows`, `lease`, `remote`: its parts
 //! - `figures`: what it counts
 //! - `records`: what the cluster's store has of nodes and cows; `envelope`: what one node sends others; `lanes`:
 //!   their order
@@ -25,6 +25,7 @@ pub mod envelope;
 pub mod figures;
 pub mod lanes;
 pub mod lease;
+mod membership;
 mod messages;
 pub mod node;
 mod peers;

@@ -12,12 +12,12 @@ use super::envelope::Envelope;
 use super::figures::Figures;
 use super::lease::{Lease, Times};
 use super::peers::Peers;
-use super::records::{CowRecord, HerdPrint, Instance, Key, NodeRecord, Revision, StoreId, VERSION, Value};
+use super::records::{CowRecord, HerdPrint, Instance, Key, Revision, StoreId, Value};
 use crate::cows::{CowId, Herd};
 use crate::directory::{Claim, Claims, Owner};
 use crate::events::Event;
 use crate::ids::ShardId;
-use crate::limits::{CLUSTER_GONE_KEPT, CLUSTER_MISSED_TOLD};
+use crate::limits::CLUSTER_MISSED_TOLD;
 use crate::shard::{Entered, Frame, ShardContext};
 
 /// Something for the caller to do.
@@ -113,6 +113,8 @@ pub struct Node {
     pub(super) store: Option<StoreId>,
     /// Keys that the store has, while they are listed.
     pub(super) listed: Option<HashSet<Key>>,
+    /// The last revision that it had when the list began.
+    pub(super) had: Revision,
     /// Keys that the list lacked, and when they were last read.
     pub(super) unsure: BTreeSet<Key>,
     pub(super) unsure_asked: Option<Duration>,
@@ -169,6 +171,7 @@ impl Node {
             blocked: BTreeSet::new(),
             store: None,
             listed: None,
+            had: 0,
             unsure: BTreeSet::new(),
             unsure_asked: None,
             doubts: BTreeMap::new(),
@@ -241,9 +244,7 @@ impl Node {
         if self.has_left {
             return;
         }
-        if self.lease.has_lapsed(now) {
-            self.lose(now);
-        }
+        self.check_lease(now);
         self.figures.dropped += self.peers.forget_strangers(now);
         if now >= self.missed_told + CLUSTER_MISSED_TOLD {
             self.missed_told = now;
@@ -290,73 +291,6 @@ impl Node {
         self.step_lease(now);
     }
 
-    // Its own state.
-
-    /// The lease is over, or is another's: its cows may be given to others.
-    pub(super) fn lose(&mut self, now: Duration) {
-        self.forget_own_cows();
-        self.begin_instance();
-        self.figures.lost += 1;
-        let sessions = self.sessions();
-        self.actions.push(Action::LogOutAll);
-        self.actions.push(Action::Log(Event::ClusterLost { sessions }));
-        self.step_lease(now);
-    }
-
-    fn forget_own_cows(&mut self) {
-        let waiting = self.own.clear();
-        self.actions.extend(waiting.into_iter().map(|owner| Action::Answer(owner, Entered::OutOfReach)));
-    }
-
-    /// From here on it is another instance, without a lease.
-    pub(super) fn begin_instance(&mut self) {
-        self.past.push_back(self.lease.instance);
-        if self.past.len() > CLUSTER_GONE_KEPT {
-            self.past.pop_front();
-        }
-        self.lease = Lease::new(self.instances.next(), self.config.times);
-        self.yields = 0;
-        self.peers.begin_links();
-    }
-
-    /// Joins, or renews its lease, if that is due and may be.
-    pub(super) fn step_lease(&mut self, now: Duration) {
-        if !self.is_connected || !self.is_synced || self.is_leaving && self.lease.revision.is_none() || self.has_left {
-            return;
-        }
-        let expected = match self.lease.revision {
-            // Also for its own: the store may have been set back to before it.
-            _ if self.listed.is_some() || self.lease.is_missing() => return,
-            // Others may take a cow that the store has lost, and this node is to know before its lease goes on.
-            Some(_) if !self.is_signing_off && self.is_unsure_of_its_cows() => return,
-            Some(revision) => revision,
-            None => {
-                if self.peers.live().any(|(_, peer)| !peer.record.fits(&self.print)) {
-                    // Until it is gone, if it does not live.
-                    self.check_herds();
-                    return;
-                }
-                if self.peers.named(&self.config.name).is_some() {
-                    // Until it is gone.
-                    return;
-                }
-                self.node_revisions.get(&self.config.name).copied().unwrap_or_default()
-            }
-        };
-        if self.lease.is_due(self.is_signing_off, now) {
-            self.write_lease(expected);
-        }
-    }
-
-    fn write_lease(&mut self, expected: Revision) {
-        let has_left = self.is_signing_off;
-        let ttl = self.config.times.ttl.as_millis() as u64;
-        let (instance, herd) = (self.lease.instance, self.print.clone());
-        let record = NodeRecord { version: VERSION, instance, ttl, herd, has_left };
-        let (key, value) = (Key::Node(self.config.name.clone()), Value::Node(record));
-        self.actions.push(Action::Write { key, value, expected });
-    }
-
     pub(super) fn known(&self, cow: CowId) -> Known {
         self.known.get(&cow).cloned().unwrap_or_default()
     }
@@ -400,6 +334,8 @@ impl Node {
                 // A login that was taken back leaves nothing to do; one that is entered neither.
                 self.own.step(cow, &known, instance, is_taken, now);
             }
+            // Until a read says so, too.
+            Step::Lost if self.unsure.contains(&Key::Cow(cow)) => {}
             Step::Lost => self.lose(now),
         }
     }

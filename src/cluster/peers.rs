@@ -77,11 +77,6 @@ impl Peers {
         self.by_instance.get(&instance)
     }
 
-    /// Whether it was heard of.
-    pub(super) fn knows(&self, instance: Instance) -> bool {
-        self.by_instance.contains_key(&instance)
-    }
-
     /// Whether the instance holds its lease, as far as is known here.
     pub(super) fn is_live(&self, instance: Instance) -> bool {
         self.by_instance.get(&instance).is_some_and(|peer| !peer.is_gone)

@@ -11,10 +11,11 @@ use crate::cows::CowId;
 use crate::events::Event;
 
 impl Node {
-    /// This store can be asked, and [`Node::on_listed`] will follow what it has.
-    pub fn on_connected(&mut self, store: StoreId, now: Duration) {
+    /// This store can be asked, and [`Node::on_listed`] will follow what it has. Its last change was `last`.
+    pub fn on_connected(&mut self, store: StoreId, last: Revision, now: Duration) {
         self.is_connected = true;
         self.listed = Some(HashSet::new());
+        self.had = last;
         // The list is the truth, also of a store that was set back to what it had before.
         self.node_revisions.clear();
         self.unsure.clear();
@@ -45,7 +46,9 @@ impl Node {
         let cows = cows.filter(|key| !listed.contains(key));
         let nodes = self.peers.live().map(|(_, peer)| (peer, Key::Node(peer.name.clone())));
         let nodes = nodes.filter(|(peer, key)| peer.revision > self.revision(key)).map(|(_, key)| key);
-        self.unsure = cows.chain(nodes).collect();
+        // Nor is a cow lost because a copy of the store that is behind has not this claim.
+        let lost = self.own.all().into_iter().filter(|&cow| self.is_lost(cow)).map(Key::Cow);
+        self.unsure = cows.chain(nodes).chain(lost).collect();
         if self.lease.is_missing() {
             self.unsure.insert(Key::Node(self.config.name.clone()));
         }
@@ -111,9 +114,11 @@ impl Node {
 
     pub(super) fn greet(&mut self, name: &str, record: NodeRecord, revision: Revision, now: Duration) {
         let (instance, is_readable) = (record.instance, record.version > 0);
-        match self.peers.renew(name, &record, revision, self.is_synced, self.listed.is_some(), now) {
+        // A copy of the store that is behind tells after the list what there was before.
+        let is_news = self.listed.is_none() && revision > self.had;
+        match self.peers.renew(name, &record, revision, self.is_synced, !is_news, now) {
             // A record that cannot be read is taken for a live node's only when it is renewed: anyone can have written it.
-            Renewal::New if self.is_synced && self.listed.is_none() && is_readable => self.peers.has_joined(instance),
+            Renewal::New if self.is_synced && is_news && is_readable => self.peers.has_joined(instance),
             Renewal::New => {}
             // A node that has crashed would not.
             Renewal::Renewed if name == self.config.name => {
@@ -156,6 +161,8 @@ impl Node {
 
     /// A write or a delete has ended.
     pub fn on_written(&mut self, key: Key, value: Option<Value>, result: Result<Revision, WriteError>, now: Duration) {
+        // A renewal that comes too late must not hide from the cores that the lease was over.
+        self.check_lease(now);
         match (key, result) {
             (Key::Cow(cow), Ok(revision)) => {
                 let record = value.and_then(Value::into_cow);

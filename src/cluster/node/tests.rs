@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cluster::envelope::To;
+use crate::cluster::records::{NodeRecord, VERSION};
 use crate::cows::bubble::Bubble;
 use crate::cows::herd::Cow;
 use crate::directory::Claim;
@@ -32,7 +33,7 @@ fn joined() -> (Node, NodeRecord) {
     let context = ShardContext::new(Arc::new(herd), 2, Rules::default()).expect("memory");
     let config = NodeConfig { name: "a".to_owned(), times: TIMES, shard: ShardId::new(1), cores: 1 };
     let mut node = Node::new(config, context, Box::new(Counted(0)));
-    node.on_connected(1, NOW);
+    node.on_connected(1, 0, NOW);
     node.on_listed(NOW);
     let actions = node.take_actions();
     let [Action::Write { key, value, expected: 0 }] = &actions[..] else { panic!("{actions:?}") };
@@ -55,7 +56,7 @@ fn claimed(node: &Node, cow: CowId) -> Claim {
 
 fn reconnect(node: &mut Node) {
     node.on_disconnected();
-    node.on_connected(1, NOW);
+    node.on_connected(1, 0, NOW);
 }
 
 fn record(owner: u64) -> Option<CowRecord> {
@@ -103,7 +104,7 @@ fn a_store_that_was_lost_is_begun_again() {
     let cow = tux(&node);
     node.on_cow(cow, 500, record(7), NOW);
     node.on_disconnected();
-    node.on_connected(2, NOW);
+    node.on_connected(2, 0, NOW);
     assert!(node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll)));
     node.on_listed(NOW);
     let is_join = |action: &Action| matches!(action, Action::Write { key: Key::Node(_), expected: 0, .. });
@@ -168,6 +169,35 @@ fn a_copy_that_is_behind_ends_no_node() {
     assert_eq!(texts(&actions), ["2"]);
     assert!(!actions.iter().any(|action| matches!(action, Action::LogOutAll | Action::Refuse(_))));
     assert_eq!(node.figures(NOW).others, 1);
+}
+
+#[test]
+fn a_copy_that_is_behind_ends_no_session() {
+    for is_there in [true, false] {
+        let (mut node, peer) = joined();
+        let cow = tux(&node);
+        node.on_cow(cow, 3, None, NOW);
+        let claim = claimed(&node, cow);
+        node.enter(cow, claim.owner(), NOW);
+        let actions = node.take_actions();
+        let [Action::Write { key, value, expected: 3 }] = &actions[..] else { panic!("{actions:?}") };
+        node.on_written(key.clone(), Some(value.clone()), Ok(4), NOW);
+        reconnect(&mut node);
+        // A broker's copy that is behind has the cow's revision of before.
+        node.on_cow(cow, 3, None, NOW);
+        node.on_node("a", 1, Some(NodeRecord { instance: node.lease.instance, ..peer }), NOW);
+        node.on_listed(NOW);
+        let late = NOW + TIMES.renew;
+        node.on_tick(late);
+        let actions = node.take_actions();
+        let is_read = |action: &Action| matches!(action, Action::Read(asked) if asked.key == *key);
+        let is_end = |action: &Action| matches!(action, Action::LogOutAll);
+        let renews = |action: &Action| matches!(action, Action::Write { key: Key::Node(_), .. });
+        assert!(actions.iter().any(is_read) && !actions.iter().any(|action| is_end(action) || renews(action)));
+        let found = if is_there { (4, Some(value.clone())) } else { (3, None) };
+        node.on_read(Read { key: key.clone(), known: 3, confirms: None }, Ok(Some(found)), late);
+        assert_eq!(node.take_actions().iter().any(is_end), !is_there);
+    }
 }
 
 #[test]
@@ -252,7 +282,7 @@ fn a_node_that_does_not_fit_and_lives_is_refused() {
     let (mut node, _) = joined();
     node.lose(NOW);
     node.on_disconnected();
-    node.on_connected(2, NOW);
+    node.on_connected(2, 0, NOW);
     node.on_node("A", 3, Some(other), NOW);
     node.on_listed(NOW);
     node.on_tick(NOW + TIMES.ttl);
@@ -382,6 +412,35 @@ fn a_cow_of_an_unknown_node_is_taken_until_that_is_known() {
 }
 
 #[test]
+fn a_node_that_an_old_copy_has_replaced_keeps_its_cows() {
+    let (mut node, peer) = joined();
+    let cow = tux(&node);
+    node.on_cow(cow, 3, record(7), NOW);
+    let renewed = NOW + TIMES.renew;
+    node.on_tick(renewed);
+    let actions = node.take_actions();
+    let [Action::Write { key, value, .. }] = &actions[..] else { panic!("{actions:?}") };
+    node.on_written(key.clone(), Some(value.clone()), Ok(5), renewed);
+    // It has heard nothing for long. Then a copy of the store has the lease of an earlier process.
+    let late = NOW + TIMES.ttl;
+    node.on_disconnected();
+    node.on_connected(1, 0, late);
+    node.on_node("a", 5, value.clone().into_node(), late);
+    node.on_node("b", 1, Some(NodeRecord { instance: 99, ..peer.clone() }), late);
+    node.on_cow(cow, 3, record(7), late);
+    node.on_listed(late);
+    node.take_actions();
+    let claim = claimed(&node, cow);
+    node.enter(cow, claim.owner(), late);
+    let actions = node.take_actions();
+    let asked = Read { confirms: Some(100), ..read("b", 1) };
+    assert!(matches!(&actions[..], [Action::Read(read)] if *read == asked), "{actions:?}");
+    node.on_read(asked, Ok(Some((6, Some(Value::Node(peer))))), late);
+    let is_taken = |action: &Action| matches!(action, Action::Answer(_, Entered::Taken));
+    assert!(node.take_actions().iter().any(is_taken));
+}
+
+#[test]
 fn a_lease_that_is_renewed_while_it_is_listed_stays() {
     for is_there in [true, false] {
         let (mut node, _) = joined();
@@ -390,7 +449,7 @@ fn a_lease_that_is_renewed_while_it_is_listed_stays() {
         let actions = node.take_actions();
         let [Action::Write { key, value, .. }] = &actions[..] else { panic!("{actions:?}") };
         node.on_disconnected();
-        node.on_connected(1, late);
+        node.on_connected(1, 0, late);
         node.on_listed(late);
         let is_read = |action: &Action| matches!(action, Action::Read(asked) if asked.key == *key);
         assert!(node.take_actions().iter().any(is_read));
@@ -503,7 +562,7 @@ fn a_message_that_cannot_be_sent_leaves_a_gap() {
     let frame = || Frame::Yield { message: Message::new(aya, "hi", false, None), author: claim.owner() };
     node.on_disconnected();
     node.on_frame(frame(), NOW);
-    node.on_connected(1, NOW);
+    node.on_connected(1, 0, NOW);
     node.take_actions();
     node.on_frame(frame(), NOW);
     let actions = node.take_actions();
@@ -556,6 +615,19 @@ fn a_node_gives_its_cows_up_before_others_may_take_them() {
     assert!(!node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll)));
     node.on_tick(lost_at);
     assert!(node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll)));
+}
+
+#[test]
+fn a_renewal_that_comes_too_late_ends_the_sessions() {
+    let (mut node, _) = joined();
+    node.on_tick(NOW + TIMES.renew);
+    let actions = node.take_actions();
+    let [Action::Write { key, value, .. }] = &actions[..] else { panic!("{actions:?}") };
+    // A core has seen that the lease is over before the node does.
+    let lost_at = node.lost_at().expect("it has a lease");
+    node.on_written(key.clone(), Some(value.clone()), Ok(3), lost_at);
+    assert!(node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll)));
+    assert_eq!(node.figures(lost_at).lost, 1);
 }
 
 #[test]

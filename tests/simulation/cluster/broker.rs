@@ -35,17 +35,24 @@ impl World {
     fn open_store(&mut self, n: usize) {
         let (now, store) = (self.time(), self.store_id);
         let server = &mut self.servers[n];
-        server.node.on_connected(store, now);
-        // A replica that is behind tells what was there some time ago, and then what has changed since.
+        server.node.on_connected(store, self.revision, now);
+        // A replica that is behind tells what was there some time ago, and then what has changed since: as a part of the list, or
+        // when the server no longer waits for it.
         let earlier = self.earlier.as_ref().filter(|_| !self.is_calm && self.random.bool());
         let (first, at) = earlier.map_or((&self.store, self.revision), |(store, revision)| (store, *revision));
         let later = self.store.iter().filter(|(_, (revision, _))| *revision > at);
         let list = first.iter().chain(later).map(|(key, (revision, value))| (*revision, key.clone(), value.clone()));
         let mut list: Vec<_> = list.collect();
-        self.tally.add("behind", usize::from(list.len() > self.store.len()));
+        let is_behind = list.len() > self.store.len();
+        self.tally.add("behind", usize::from(is_behind));
         list.sort_by_key(|(revision, ..)| *revision);
+        let listed = if is_behind && self.random.bool() {
+            list.iter().take_while(|(revision, ..)| *revision <= at).count()
+        } else {
+            list.len()
+        };
         server.entries = list.into_iter().map(|(revision, key, value)| Entry::Changed(key, revision, value)).collect();
-        server.entries.push_back(Entry::Listed);
+        server.entries.insert(listed, Entry::Listed);
         let is_another = server.store.replace(store).is_some_and(|before| before != store);
         self.act(n);
         if is_another && self.is_fenced {
