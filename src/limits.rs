@@ -115,6 +115,8 @@ pub const CLUSTER_LAST_MESSAGES: Duration = Duration::from_secs(2);
 
 /// Messages of nodes that are not known yet which are kept, and for how long. The store tells of a node within milliseconds.
 pub const CLUSTER_STRANGER_MESSAGES: usize = 256;
+/// How many messages each core keeps that are said to cows whose logins wait for the cluster: of ordinary length some 100 KB.
+pub const CLUSTER_EARLY_SAYS: usize = 1024;
 /// See [`CLUSTER_STRANGER_MESSAGES`].
 pub const CLUSTER_STRANGER_WAIT: Duration = Duration::from_secs(2);
 

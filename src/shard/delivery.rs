@@ -69,22 +69,23 @@ impl Delivery<'_> {
 impl Shard {
     /// Decides which sessions of this core get what a frame brings at `now`, a time that only grows.
     ///
-    /// A `say` whose claim has ended is dropped and counted: the cow may have another holder by now.
+    /// A `say` whose claim has ended is dropped and counted: the cow may have another holder by now. One to a login that waits
+    /// comes again by [`Shard::take_early`].
     pub fn on_frame(&mut self, frame: Frame, now: Duration) -> Option<Delivery<'_>> {
         let (message, author, to) = match frame {
+            Frame::Say { to, .. } if self.roster.holder(to).is_none() => {
+                if !self.roster.early.keep(to, frame) {
+                    self.metrics.add(Counter::StaleFrames, 1);
+                }
+                return None;
+            }
             Frame::Say { message, author, to, .. } => (message, author, Some(to)),
             Frame::Yield { message, author } => (message, author, None),
             Frame::Presence(presence) => return self.on_presence(self.as_seen_late(presence), now),
             Frame::Entered(..) | Frame::End => return None,
         };
         let (candidates, audience) = match to {
-            Some(to) => {
-                let Some(receiver) = self.roster.holder(to) else {
-                    self.metrics.add(Counter::StaleFrames, 1);
-                    return None;
-                };
-                (receiver, Audience::All)
-            }
+            Some(to) => (self.roster.holder(to)?, Audience::All),
             None => {
                 self.history.record(message.body());
                 (self.roster.registered(), Audience::AllButAuthor)

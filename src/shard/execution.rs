@@ -146,6 +146,10 @@ impl<'s> Execution<'s> {
     pub(super) fn end_login(&mut self, login: PendingLogin, entered: Entered) -> Result<Reply<'s>, Refusal<'s>> {
         let PendingLogin { holding, any, .. } = login;
         let cow = holding.claim.cow();
+        if entered != Entered::Yes {
+            let unheard = self.roster.early.end(self.from).len();
+            self.metrics.add(Counter::StaleFrames, unheard as u64);
+        }
         match (entered, any) {
             (Entered::Yes, _) => Ok(self.join(holding)),
             (Entered::OutOfReach, _) => Err(Refusal::ClusterOutOfReach),
@@ -168,6 +172,7 @@ impl<'s> Execution<'s> {
 
     /// Returns what the reply is once the claim is entered.
     fn wait_for_entry(&mut self, holding: Holding, any: Option<Breed>) -> Reply<'s> {
+        self.roster.early.expect(holding.claim.owner());
         let reply = Reply::LoggedIn(self.name(holding.claim.cow()));
         self.effects.pending = Some(Box::new(PendingLogin { holding, any, id: None, crlf: false }));
         reply

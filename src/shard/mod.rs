@@ -8,7 +8,7 @@
 //! - `message`: where a message is drawn; `rendering`: how a connection wants it
 //! - `roster`: the sessions; `history`, `presence`: what is kept for `history` and for notices
 //! - `demand`, `backlogs`: what cores know of each other's sessions
-//! - `cluster`: what a shard asks of other servers
+//! - `cluster`: what a shard asks of other servers; `early`: what is said to a cow before they have answered
 //!
 //! A session holds exactly one claim, and a claim belongs to exactly one session.
 
@@ -16,6 +16,7 @@ mod backlogs;
 mod cluster;
 mod delivery;
 mod demand;
+mod early;
 mod effects;
 mod execution;
 mod history;
@@ -42,7 +43,7 @@ use crate::cows::{CowId, Herd};
 use crate::directory::{Claims, Directory, NoMemory};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits::LINE_BYTES_MAX;
-use crate::metrics::CoreMetrics;
+use crate::metrics::{CoreMetrics, Counter};
 use crate::protocol::art::Art;
 use crate::protocol::reply::HERE;
 use crate::protocol::telnet::Answer;
@@ -143,7 +144,15 @@ impl Shard {
 
     /// `connection` is closed: on return its cow, if it had one, is free. A second call changes nothing and returns `None`.
     pub fn on_close(&mut self, connection: ConnectionId) -> Option<CowId> {
+        let unheard = self.roster.early.end(connection).len();
+        self.metrics.add(Counter::StaleFrames, unheard as u64);
         self.roster.leave(connection)
+    }
+
+    /// What was said to `connection` while its login waited for the cluster, for [`Shard::on_frame`]: to be called when the login
+    /// has succeeded.
+    pub fn take_early(&mut self, connection: ConnectionId) -> Vec<Frame> {
+        self.roster.early.end(connection)
     }
 
     /// Ends all sessions, and returns them.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::cluster::Holding;
 use super::demand::Demand;
+use super::early::Early;
 use super::rendering::Rendering;
 use crate::cows::CowId;
 use crate::directory::{Claims, Owner};
@@ -42,14 +43,16 @@ pub(super) struct Roster {
     default_rendering: Rendering,
     /// Dense, in no particular order.
     registered: Vec<Receiver>,
+    /// For connections that are not registered yet.
+    pub(super) early: Early,
     /// Still set after a panic in a critical section.
     in_critical: bool,
 }
 
 impl Roster {
     pub(super) fn new(shard: ShardId, claims: Claims, demand: Arc<Demand>, default_rendering: Rendering) -> Self {
-        let (sessions, renderings, registered) = Default::default();
-        Roster { shard, claims, demand, sessions, renderings, default_rendering, registered, in_critical: false }
+        let (sessions, renderings, registered, early) = Default::default();
+        Roster { shard, claims, demand, sessions, renderings, default_rendering, registered, early, in_critical: false }
     }
 
     pub(super) fn is_poisoned(&self) -> bool {

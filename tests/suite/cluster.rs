@@ -454,6 +454,25 @@ fn of_two_logins_at_three_brokers_one_wins() {
 }
 
 #[test]
+fn a_say_to_a_login_that_waits_arrives() {
+    let broker = Broker::start();
+    let node = broker.node_with("a", &["--art", "off"]);
+    let mut aya = node.login("aya");
+    let arrives = || {
+        broker.process.signal("STOP");
+        let mut tux = node.connect();
+        tux.send("login tux");
+        let is_sent = aya.ask("say tux hi") == "Sent to tux";
+        broker.process.signal("CONT");
+        // The line may come before the login, or the broker too late for it.
+        let is_early = is_sent && tux.read_line() == "Logged in as tux";
+        assert!(!is_early || tux.read_line() == "aya says to you: hi");
+        is_early
+    };
+    wait_until(arrives, "no message comes while a login waits");
+}
+
+#[test]
 fn a_broker_that_has_lost_its_store_is_joined_again() {
     let mut broker = Broker::start();
     let nodes = broker.nodes(&["a", "b"], &["--art", "off"]);

@@ -101,6 +101,9 @@ fn finish(core: &Rc<Core>, connection: &Rc<Connection>, turn: &mut Turn, effects
             core.record_presence(Presence::Joined(cow));
             // Before any message of the new session.
             presence::broadcast_presence(core);
+            for say in core.with_shard(|shard| shard.take_early(connection.id)) {
+                deliver(core, say).mark(turn);
+            }
         }
         Outcome::Quit(Some(cow)) => core.record_presence(Presence::Left(cow)),
         Outcome::Quit(None) | Outcome::Unchanged | Outcome::Foreign => {}

@@ -75,6 +75,13 @@ impl World {
                 self.tally.add("logins", 1);
                 self.tally.add("takeovers", usize::from(self.had.insert(cow, n).is_some_and(|before| before != n)));
                 self.note_claim(n, cow);
+                let session = self.sessions.len() - 1;
+                for say in self.servers[n].cores[core].shard.take_early(ConnectionId::new(at)) {
+                    let message = number_of(&say).expect("it is a message");
+                    self.deliver(n, core, say);
+                    assert!(self.has_heard(session, message), "session {session} does not hear what was said early");
+                    self.tally.add("early", 1);
+                }
             }
             Outcome::Quit(_) => connection.session = None,
             Outcome::Unchanged | Outcome::Foreign => {}

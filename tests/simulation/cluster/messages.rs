@@ -173,7 +173,7 @@ impl World {
         }
     }
 
-    fn has_heard(&self, session: SessionId, (from, number): (SessionId, u64)) -> bool {
+    pub fn has_heard(&self, session: SessionId, (from, number): (SessionId, u64)) -> bool {
         self.heard.get(&(from, session)).is_some_and(|&heard| heard >= number)
     }
 

@@ -61,7 +61,7 @@ struct Session {
 struct Tally(BTreeMap<&'static str, usize>);
 
 /// A run in which one of these is rare proves little.
-const HAPPENS: [&str; 18] = [
+const HAPPENS: [&str; 19] = [
     "logins",
     "taken",
     "out_of_reach",
@@ -80,6 +80,7 @@ const HAPPENS: [&str; 18] = [
     "opened_again",
     "missed",
     "behind",
+    "early",
 ];
 
 impl Tally {
