@@ -115,10 +115,13 @@ pub const CLUSTER_LAST_MESSAGES: Duration = Duration::from_secs(2);
 
 /// Messages of nodes that are not known yet which are kept, and for how long. The store tells of a node within milliseconds.
 pub const CLUSTER_STRANGER_MESSAGES: usize = 256;
-/// How many messages each core keeps that are said to cows whose logins wait for the cluster: of ordinary length some 100 KB.
-pub const CLUSTER_EARLY_SAYS: usize = 1024;
 /// See [`CLUSTER_STRANGER_MESSAGES`].
 pub const CLUSTER_STRANGER_WAIT: Duration = Duration::from_secs(2);
+
+/// Messages that are kept for a login that waits for the cluster: as many as a reader may be behind before a `say` waits for it.
+pub const CLUSTER_EARLY_SAYS: usize = 16;
+/// The same for all logins of a core, 5 KB each or less unless they are long.
+pub const CLUSTER_EARLY_SAYS_TOTAL: usize = 1024;
 
 /// Bytes of a message between servers at most: of the longest line that a server may take, made safe, which triples it at most.
 pub const CLUSTER_TEXT_BYTES_MAX: usize = 3 * 64 * 1024;

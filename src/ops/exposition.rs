@@ -109,7 +109,7 @@ impl Collector for Source {
         out.counter("deliveries", "Messages queued for a receiver", total(Counter::Deliveries))?;
         let help = "Bytes that the kernel has taken for connections";
         out.counter("written_bytes", help, total(Counter::BytesWritten))?;
-        let help = "Private messages dropped because the receiver had left";
+        let help = "Private messages dropped because the receiver had left, or its login had failed";
         out.counter("stale_frames", help, total(Counter::StaleFrames))?;
         let help = "Private messages that waited for a receiver that was far behind";
         out.counter("receiver_waits", help, total(Counter::ReceiverWaits))?;

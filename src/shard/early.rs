@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::effects::Frame;
 use crate::directory::Owner;
 use crate::ids::ConnectionId;
-use crate::limits::CLUSTER_EARLY_SAYS;
+use crate::limits::{CLUSTER_EARLY_SAYS, CLUSTER_EARLY_SAYS_TOTAL};
 
 /// What was said to the claims of logins that wait, by the connection of each.
 #[derive(Debug, Default)]
@@ -22,9 +22,14 @@ impl Early {
     }
 
     /// Keeps a `say` to a claim that a login waits for; `false` if there is none, or no room.
-    pub(super) fn keep(&mut self, to: Owner, say: Frame) -> bool {
+    pub(super) fn keep(&mut self, to: Owner, mut say: Frame) -> bool {
         let waiting = self.by_connection.get_mut(&to.connection()).filter(|(owner, _)| *owner == to);
-        let Some((_, says)) = waiting.filter(|_| self.kept < CLUSTER_EARLY_SAYS) else { return false };
+        let has_room = |says: &[Frame]| says.len() < CLUSTER_EARLY_SAYS && self.kept < CLUSTER_EARLY_SAYS_TOTAL;
+        let Some((_, says)) = waiting.filter(|(_, says)| has_room(says)) else { return false };
+        // No sender waits for the cluster.
+        if let Frame::Say { in_flight, .. } = &mut say {
+            *in_flight = None;
+        }
         says.push(say);
         self.kept += 1;
         true
@@ -71,22 +76,26 @@ mod tests {
         fn release(&self, _: CowId, _: Owner) {}
     }
 
+    fn shard(herd: u32) -> (Shard, Arc<Metrics>) {
+        let mut context =
+            ShardContext::new(Arc::new(herd_of(&["tux", "aya"], herd)), 2, Rules::default()).expect("memory");
+        context.cluster = Some(Arc::new(Silent));
+        let (metrics, id) = (Metrics::new(1), ShardId::new(0));
+        (Shard::new(id, context, CoreMetrics::new(Arc::clone(&metrics), id)), metrics)
+    }
+
+    fn login(shard: &mut Shard, user: ConnectionId, line: &str) -> PendingLogin {
+        *shard.on_line(user, line.as_bytes().into()).pending.expect("it waits")
+    }
+
     #[test]
     fn what_is_said_to_a_login_that_waits_is_heard_when_it_is_in() {
         for end in [Some(Entered::Yes), Some(Entered::OutOfReach), Some(Entered::Taken), None] {
-            let herd = Arc::new(herd_of(&["tux", "aya"], 1));
-            let mut context = ShardContext::new(herd, 2, Rules::default()).expect("memory");
-            context.cluster = Some(Arc::new(Silent));
-            let metrics = Metrics::new(1);
-            let mut shard =
-                Shard::new(ShardId::new(0), context, CoreMetrics::new(Arc::clone(&metrics), ShardId::new(0)));
+            let (mut shard, metrics) = shard(1);
             let [aya, tux] = [0, 1].map(ConnectionId::new);
-            let login = |shard: &mut Shard, user, line: &[u8]| -> PendingLogin {
-                *shard.on_line(user, line.into()).pending.expect("it waits")
-            };
-            let pending = login(&mut shard, aya, b"login aya");
+            let pending = login(&mut shard, aya, "login aya");
             shard.on_entered(aya, pending, Entered::Yes);
-            let pending = login(&mut shard, tux, b"login tux");
+            let pending = login(&mut shard, tux, "login tux");
             for text in ["1", "2"] {
                 let effects = shard.on_line(aya, format!("say tux {text}").as_bytes().into());
                 assert_eq!(effects.reply, b"Sent to tux\n");
@@ -113,15 +122,33 @@ mod tests {
     }
 
     #[test]
+    fn what_was_said_to_a_taken_cow_is_not_heard_as_the_next() {
+        let (mut shard, metrics) = shard(2);
+        let [aya, tux] = [0, 1].map(ConnectionId::new);
+        let pending = login(&mut shard, aya, "login aya");
+        shard.on_entered(aya, pending, Entered::Yes);
+        let pending = login(&mut shard, tux, "login tux#");
+        let effects = shard.on_line(aya, b"say tux 1".as_slice().into());
+        assert!(shard.on_frame(effects.local.expect("a message"), Duration::ZERO).is_none());
+        let next = shard.on_entered(tux, pending, Entered::Taken).pending.expect("it waits for tux#2");
+        let effects = shard.on_entered(tux, *next, Entered::Yes);
+        assert!(matches!(effects.outcome, Outcome::LoggedIn(_)));
+        assert!(shard.take_early(tux).is_empty());
+        assert_eq!(metrics.total(Counter::StaleFrames), 1);
+    }
+
+    #[test]
     fn no_more_is_kept_than_there_is_room_for() {
         let mut early = Early::default();
-        let [owner, other] = [1, 2].map(|word| Owner::of_word(word).expect("not 0"));
-        early.expect(owner);
-        assert!(!early.keep(other, Frame::End), "no login waits for it");
-        assert!((0..CLUSTER_EARLY_SAYS).all(|_| early.keep(owner, Frame::End)));
-        assert!(!early.keep(owner, Frame::End));
-        assert_eq!(early.end(owner.connection()).len(), CLUSTER_EARLY_SAYS);
-        early.expect(owner);
-        assert!(early.keep(owner, Frame::End));
+        let owner = |connection: u64| Owner::of_word(connection << 32 | 1).expect("not 0");
+        assert!(!early.keep(owner(0), Frame::End), "no login waits for it");
+        let logins = CLUSTER_EARLY_SAYS_TOTAL / CLUSTER_EARLY_SAYS;
+        for login in 0..=logins as u64 {
+            early.expect(owner(login));
+            let kept = (0..=CLUSTER_EARLY_SAYS).filter(|_| early.keep(owner(login), Frame::End)).count();
+            assert_eq!(kept, if login < logins as u64 { CLUSTER_EARLY_SAYS } else { 0 });
+        }
+        assert_eq!(early.end(owner(0).connection()).len(), CLUSTER_EARLY_SAYS);
+        assert!(early.keep(owner(logins as u64), Frame::End), "there is room again");
     }
 }
