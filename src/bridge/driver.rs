@@ -83,6 +83,8 @@ pub(super) struct Driver {
     pub(super) told_error: Option<(String, Duration)>,
     /// As it was last logged.
     pub(super) is_in_reach: bool,
+    /// How often sessions were ended, as far as the node knows.
+    pub(super) epoch: u64,
 }
 
 impl Driver {
@@ -191,6 +193,11 @@ impl Driver {
             self.node.leave(now());
         }
         self.act();
+        // A core may have seen that the lease was over while its renewal was taken in.
+        if self.uplink.epochs() != self.epoch {
+            self.node.on_ended(now());
+            self.act();
+        }
         self.send_stuck();
         let figures = self.node.figures(now());
         self.uplink.set(figures, self.node.lost_at());
@@ -231,7 +238,7 @@ impl Driver {
                 }
                 Action::Deliver(core, frame) => self.stuck[core.index()].push_back(frame),
                 Action::LogOutAll => {
-                    self.uplink.end_epoch();
+                    self.epoch = self.uplink.end_epoch();
                     self.cores.iter().for_each(|core| _ = core.ask(cluster::check));
                 }
                 Action::Log(event) => {

@@ -101,6 +101,7 @@ impl Bridge {
             name,
             told_error: None,
             is_in_reach: false,
+            epoch: 0,
             cores,
         };
         let (end, ended) = sync_channel(1);

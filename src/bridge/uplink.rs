@@ -66,11 +66,16 @@ impl Uplink {
         self.is_in_reach.store(is_in_reach, Ordering::SeqCst);
     }
 
-    /// The lease is over: no session of before may go on.
-    pub(super) fn end_epoch(&self) {
+    /// The lease is over: no session of before may go on. Returns how often that was so.
+    pub(super) fn end_epoch(&self) -> u64 {
         self.is_in_reach.store(false, Ordering::SeqCst);
         self.lost_at.store(NEVER, Ordering::SeqCst);
-        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.epoch.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// How often the lease was over, as cores know it.
+    pub(super) fn epochs(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
     }
 }
 

@@ -17,6 +17,13 @@ impl Node {
         }
     }
 
+    /// The sessions of this server have ended, as if its lease were over.
+    pub fn on_ended(&mut self, now: Duration) {
+        if !self.has_left {
+            self.lose(now);
+        }
+    }
+
     /// The lease is over, or is another's: its cows may be given to others.
     pub(super) fn lose(&mut self, now: Duration) {
         self.forget_own_cows();
