@@ -34,13 +34,12 @@ impl Node {
         }
     }
 
-    /// Whether the cow may be another instance's whose lease is not known here: the store may tell of a cow before the lease, which
-    /// has been renewed since, or of an earlier lease of that node. Then it is asked.
+    /// Whether the cow may be another instance's of which nothing is known yet: the store may tell of a cow before the lease, which
+    /// has been renewed since. Then it is asked.
     pub(super) fn doubts_holder(&mut self, known: &Known, now: Duration) -> bool {
         let Some(record) = &known.record else { return false };
         let CowRecord { node, instance, .. } = record;
-        let is_known =
-            *instance == self.lease.instance || self.past.contains(instance) || self.peers.is_live(*instance);
+        let is_known = *instance == self.lease.instance || self.past.contains(instance) || self.peers.knows(*instance);
         if is_known || node.is_empty() || self.dead.contains(instance) {
             return false;
         }
@@ -56,7 +55,7 @@ impl Node {
         if self.doubts.remove(&instance).is_none() {
             return;
         }
-        if !self.peers.is_live(instance) {
+        if !self.peers.knows(instance) {
             self.dead.insert(instance);
         }
         self.cows_of(instance).into_iter().for_each(|cow| self.step(cow, now));

@@ -77,6 +77,11 @@ impl Peers {
         self.by_instance.get(&instance)
     }
 
+    /// Whether it was heard of.
+    pub(super) fn knows(&self, instance: Instance) -> bool {
+        self.by_instance.contains_key(&instance)
+    }
+
     /// Whether the instance holds its lease, as far as is known here.
     pub(super) fn is_live(&self, instance: Instance) -> bool {
         self.by_instance.get(&instance).is_some_and(|peer| !peer.is_gone)
@@ -97,17 +102,18 @@ impl Peers {
     }
 
     /// The live instances of this name that are gone if the store has the instance `by`, or none, at this revision. Of one that has
-    /// renewed later that is true only when its time is over, too: a copy of the store may be behind.
+    /// renewed later that is true only of news, and when its time is over, too: a copy of the store may be behind.
     pub(super) fn replaced(
         &self,
         name: &str,
         by: Option<Instance>,
         revision: Revision,
+        is_news: bool,
         now: Duration,
     ) -> Vec<Instance> {
         let of_name = self.live().filter(|(instance, peer)| peer.name == name && Some(*instance) != by);
         // Another lease at the same revision: the store was set back.
-        let is_over = |peer: &Peer| revision >= peer.revision || peer.is_overdue(now);
+        let is_over = |peer: &Peer| revision >= peer.revision || is_news && peer.is_overdue(now);
         of_name.filter(|(_, peer)| is_over(peer)).map(|(instance, _)| instance).collect()
     }
 
@@ -117,14 +123,14 @@ impl Peers {
     }
 
     /// What this record says of a lease. `first`: the first message of a new instance is still to come, so that a loss shows.
-    /// `is_listed`: the store tells what it has, not what changes.
+    /// `is_news`: the store tells what changes, not what it has.
     pub(super) fn renew(
         &mut self,
         name: &str,
         record: &NodeRecord,
         revision: Revision,
         first: bool,
-        is_listed: bool,
+        is_news: bool,
         now: Duration,
     ) -> Renewal {
         if let Some(peer) = self.by_instance.get_mut(&record.instance) {
@@ -141,7 +147,7 @@ impl Peers {
                 self.gone.retain(|&gone| gone != record.instance);
                 return Renewal::New;
             }
-            let is_renewed = is_later && !is_listed;
+            let is_renewed = is_later && is_news;
             peer.is_alive |= is_renewed && std::mem::replace(&mut peer.has_renewed, true);
             return if is_renewed && peer.is_alive { Renewal::Renewed } else { Renewal::Seen };
         }

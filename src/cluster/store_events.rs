@@ -68,10 +68,13 @@ impl Node {
         if let Some(listed) = &mut self.listed {
             listed.insert(Key::Node(name.to_owned()));
         }
-        self.learn_node(name, revision, record, now);
+        // A copy of the store that is behind tells, also after its list, what there was before.
+        let is_news = self.listed.is_none() && revision > self.had;
+        self.learn_node(name, revision, record, is_news, now);
     }
 
-    pub(super) fn learn_node(&mut self, name: &str, revision: Revision, record: Option<NodeRecord>, now: Duration) {
+    /// `is_news`: it was written since this node is connected, or a read says so.
+    fn learn_node(&mut self, name: &str, revision: Revision, record: Option<NodeRecord>, is_news: bool, now: Duration) {
         let is_own = name == self.config.name;
         // A read may have been ahead of what the store tells.
         let known = self.node_revisions.entry(name.to_owned()).or_default();
@@ -87,7 +90,7 @@ impl Node {
             !record.has_left
         });
         let instance = record.as_ref().map(|record| record.instance);
-        let gone = self.peers.replaced(name, instance, revision, now);
+        let gone = self.peers.replaced(name, instance, revision, is_news, now);
         gone.into_iter().for_each(|before| self.remove(before));
         match record {
             Some(record) if is_own && record.instance == self.lease.instance => {
@@ -114,11 +117,10 @@ impl Node {
 
     pub(super) fn greet(&mut self, name: &str, record: NodeRecord, revision: Revision, now: Duration) {
         let (instance, is_readable) = (record.instance, record.version > 0);
-        // A copy of the store that is behind tells after the list what there was before.
         let is_news = self.listed.is_none() && revision > self.had;
-        match self.peers.renew(name, &record, revision, self.is_synced, !is_news, now) {
+        match self.peers.renew(name, &record, revision, self.is_synced, is_news, now) {
             // A record that cannot be read is taken for a live node's only when it is renewed: anyone can have written it.
-            Renewal::New if self.is_synced && is_news && is_readable => self.peers.has_joined(instance),
+            Renewal::New if is_news && is_readable => self.peers.has_joined(instance),
             Renewal::New => {}
             // A node that has crashed would not.
             Renewal::Renewed if name == self.config.name => {
@@ -161,8 +163,6 @@ impl Node {
 
     /// A write or a delete has ended.
     pub fn on_written(&mut self, key: Key, value: Option<Value>, result: Result<Revision, WriteError>, now: Duration) {
-        // A renewal that comes too late must not hide from the cores that the lease was over.
-        self.check_lease(now);
         match (key, result) {
             (Key::Cow(cow), Ok(revision)) => {
                 let record = value.and_then(Value::into_cow);
@@ -185,13 +185,15 @@ impl Node {
                 Some(Value::Node(record)) => {
                     let known = self.node_revisions.entry(name).or_default();
                     *known = revision.max(*known);
+                    // A renewal that comes too late must not hide that the lease was over.
+                    self.check_lease(now);
                     if record.instance == self.lease.instance && self.lease.written(revision) {
                         // Of those that have joined meanwhile.
                         self.check_herds();
                         self.actions.push(Action::Log(Event::ClusterReached { node: self.config.name.clone() }));
                     }
                 }
-                _ => self.learn_node(&name, revision, None, now),
+                _ => self.learn_node(&name, revision, None, true, now),
             },
             (Key::Node(name), Err(error)) => {
                 let record = value.and_then(Value::into_node);
@@ -268,7 +270,7 @@ impl Node {
             self.node_revisions.remove(name);
         }
         let is_own = record.as_ref().is_some_and(|record| record.instance == self.lease.instance);
-        self.learn_node(name, revision, record, now);
+        self.learn_node(name, revision, record, true, now);
         if name == self.config.name && !is_own && self.lease.revision.is_some() && !self.has_left {
             // Others do not know of its lease: they may take its cows.
             self.lose(now);

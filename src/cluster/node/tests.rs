@@ -308,6 +308,22 @@ fn the_last_renewal_of_a_killed_process_refuses_no_node() {
 }
 
 #[test]
+fn what_an_old_copy_tells_after_its_list_is_no_news() {
+    let (mut node, peer) = joined();
+    let renew = |node: &mut Node, revision| {
+        node.on_node("a", revision, Some(NodeRecord { instance: 98, ..peer.clone() }), NOW);
+        node.take_actions().iter().any(|action| matches!(action, Action::Refuse(_)))
+    };
+    node.on_disconnected();
+    // Another store, in which a process before has the lease of this name.
+    node.on_connected(2, 20, NOW);
+    renew(&mut node, 5);
+    node.on_listed(NOW);
+    assert!(![10, 15, 20].into_iter().any(|revision| renew(&mut node, revision)), "it may have crashed since");
+    assert!([25, 30].into_iter().any(|revision| renew(&mut node, revision)), "it lives");
+}
+
+#[test]
 fn a_record_that_cannot_be_read_fits_no_node() {
     let (mut node, peer) = joined();
     let garbage = NodeRecord::read("A", b"garbage");
@@ -413,31 +429,32 @@ fn a_cow_of_an_unknown_node_is_taken_until_that_is_known() {
 
 #[test]
 fn a_node_that_an_old_copy_has_replaced_keeps_its_cows() {
-    let (mut node, peer) = joined();
-    let cow = tux(&node);
-    node.on_cow(cow, 3, record(7), NOW);
-    let renewed = NOW + TIMES.renew;
-    node.on_tick(renewed);
-    let actions = node.take_actions();
-    let [Action::Write { key, value, .. }] = &actions[..] else { panic!("{actions:?}") };
-    node.on_written(key.clone(), Some(value.clone()), Ok(5), renewed);
-    // It has heard nothing for long. Then a copy of the store has the lease of an earlier process.
-    let late = NOW + TIMES.ttl;
-    node.on_disconnected();
-    node.on_connected(1, 0, late);
-    node.on_node("a", 5, value.clone().into_node(), late);
-    node.on_node("b", 1, Some(NodeRecord { instance: 99, ..peer.clone() }), late);
-    node.on_cow(cow, 3, record(7), late);
-    node.on_listed(late);
-    node.take_actions();
-    let claim = claimed(&node, cow);
-    node.enter(cow, claim.owner(), late);
-    let actions = node.take_actions();
-    let asked = Read { confirms: Some(100), ..read("b", 1) };
-    assert!(matches!(&actions[..], [Action::Read(read)] if *read == asked), "{actions:?}");
-    node.on_read(asked, Ok(Some((6, Some(Value::Node(peer))))), late);
-    let is_taken = |action: &Action| matches!(action, Action::Answer(_, Entered::Taken));
-    assert!(node.take_actions().iter().any(is_taken));
+    for is_there in [true, false] {
+        let (mut node, peer) = joined();
+        let cow = tux(&node);
+        node.on_cow(cow, 3, record(7), NOW);
+        let renewed = NOW + TIMES.renew;
+        node.on_tick(renewed);
+        let actions = node.take_actions();
+        let [Action::Write { key, value, .. }] = &actions[..] else { panic!("{actions:?}") };
+        node.on_written(key.clone(), Some(value.clone()), Ok(5), renewed);
+        // It has heard nothing for long. Then a copy of the store has the lease of an earlier process.
+        let late = NOW + TIMES.ttl;
+        node.on_disconnected();
+        node.on_connected(1, 6, late);
+        node.on_node("a", 5, value.clone().into_node(), late);
+        node.on_node("b", 1, Some(NodeRecord { instance: 99, ..peer.clone() }), late);
+        node.on_cow(cow, 3, record(7), late);
+        node.on_listed(late);
+        node.on_message(message(1), late);
+        let actions = node.take_actions();
+        assert_eq!(texts(&actions), ["1"]);
+        let is_read = |action: &Action| matches!(action, Action::Read(asked) if *asked == read("b", 1));
+        assert!(actions.iter().any(is_read) && node.context.directory.owner(cow).is_some());
+        let found = if is_there { (6, Some(Value::Node(peer))) } else { (1, None) };
+        node.on_read(read("b", 1), Ok(Some(found)), late);
+        assert_eq!(node.context.directory.owner(cow).is_some(), is_there);
+    }
 }
 
 #[test]
@@ -626,8 +643,12 @@ fn a_renewal_that_comes_too_late_ends_the_sessions() {
     // A core has seen that the lease is over before the node does.
     let lost_at = node.lost_at().expect("it has a lease");
     node.on_written(key.clone(), Some(value.clone()), Ok(3), lost_at);
-    assert!(node.take_actions().iter().any(|action| matches!(action, Action::LogOutAll)));
+    let actions = node.take_actions();
+    assert!(actions.iter().any(|action| matches!(action, Action::LogOutAll)));
     assert_eq!(node.figures(lost_at).lost, 1);
+    // It joins again over what it has written.
+    let joins = |action: &Action| matches!(action, Action::Write { key: Key::Node(_), expected: 3, .. });
+    assert!(actions.iter().any(joins), "{actions:?}");
 }
 
 #[test]
