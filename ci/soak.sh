@@ -2,8 +2,8 @@
 # The long forms of the tests, before a release: more seeds, schedules and cases; the whole suite many times in a row,
 # without one failure; and the figures of the promises in tests/RELIABILITY.md, of which times and percentiles are shown
 # and fail nothing. Stops at the first failure.
-# On two cores the figures take eight minutes besides the build, and everything 50; the table at the end has the time of
-# each step. A step that takes longer than 30 minutes fails.
+# On two cores the figures take eleven minutes with the build, and everything two and a half hours, two of them for the whole
+# suite twenty times; the table at the end has the time of each step. A test run that takes longer than 30 minutes fails.
 # COWCHAT_SOAK_RUNS: how often the suite runs (default 20).
 # COWCHAT_SOAK_ONLY: figures, for these alone.
 set -euo pipefail
