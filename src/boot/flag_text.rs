@@ -14,7 +14,7 @@ pub(super) fn one_line(mut error: clap::Error) -> String {
         && error.kind() == ErrorKind::UnknownArgument
         && let Some(advice) = of_another_build(flag.trim_start_matches('-'))
     {
-        return format!("unknown flag {flag}: {advice}");
+        return without_controls(&format!("unknown flag {flag}: {advice}"));
     }
     // That an unknown flag may be passed as a value does not help.
     error.remove(ContextKind::Suggested);

@@ -203,7 +203,7 @@ fn refuse_variables_of_another_build() -> Result<(), Usage> {
     for name in set.filter_map(|(name, _)| name.into_string().ok()) {
         let flag = name.strip_prefix(VARIABLE_PREFIX).map(|name| name.to_lowercase().replace('_', "-"));
         if let Some(advice) = flag.and_then(|flag| of_another_build(&flag)) {
-            return Err(Usage::Wrong(format!("unknown variable {name}: {advice}")));
+            return Err(Usage::Wrong(without_controls(&format!("unknown variable {name}: {advice}"))));
         }
     }
     Ok(())

@@ -295,6 +295,7 @@ fn a_build_without_a_cluster_says_so() {
     for (arguments, told) in [
         (["serve", "--cluster", "nats://u:secret@h"], "unknown flag --cluster".to_owned()),
         (["serve", "--node=a", "--herd=2"], "unknown flag --node".to_owned()),
+        (["serve", "--cluster-\n", "--herd=2"], "unknown flag --cluster-\\n".to_owned()),
         (["config", "--check", &file], format!("{file}:1:1: unknown key \"cluster-ttl\"")),
     ] {
         let mut command = cowchat();
