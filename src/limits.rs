@@ -119,7 +119,7 @@ pub const CLUSTER_STRANGER_MESSAGES: usize = 256;
 pub const CLUSTER_STRANGER_WAIT: Duration = Duration::from_secs(2);
 
 /// Messages that are kept for a login that waits for the cluster: as many as a reader may be behind before a `say` waits for it.
-pub const CLUSTER_EARLY_SAYS: usize = 16;
+pub const CLUSTER_EARLY_SAYS: usize = SAYS_IN_FLIGHT_MAX as usize;
 /// The same for all logins of a core, 5 KB each or less unless they are long.
 pub const CLUSTER_EARLY_SAYS_TOTAL: usize = 1024;
 

@@ -25,7 +25,6 @@ use super::store;
 use super::uplink::{Asked, Uplink, now};
 use crate::cluster::envelope::{Envelope, To};
 use crate::cluster::node::{Action, Node};
-use crate::cluster::records::Revision;
 use crate::events::Event;
 use crate::ids::ShardId;
 use crate::limits::CLUSTER_STUCK_FRAMES;
@@ -58,8 +57,6 @@ pub(super) struct Driver {
     pub(super) is_forbidden: bool,
     /// Counts attempts to open the store; the watch of an earlier one is void.
     pub(super) setting_up: u64,
-    /// The store's last revision when it was opened.
-    pub(super) list_until: Revision,
     /// When the watch had told all that its copy of the store has, until the list ends.
     pub(super) listed_at: Option<Duration>,
     /// By core: frames for which its mailbox has no room.

@@ -88,7 +88,6 @@ impl Bridge {
             incoming: None,
             is_forbidden: false,
             setting_up: 0,
-            list_until: 0,
             listed_at: None,
             stuck: cores.iter().map(|_| VecDeque::new()).collect(),
             pending: vec![None; cores.len()],

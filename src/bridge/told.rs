@@ -91,7 +91,7 @@ impl Driver {
 
     pub(super) fn opened(&mut self, opened: Opened) {
         let Opened { store, watch, last, is_empty, made } = opened;
-        (self.list_until, self.listed_at) = (last, None);
+        self.listed_at = None;
         self.requests.store = Some(store);
         self.node.on_connected(made, last, now());
         if is_empty {
@@ -121,7 +121,7 @@ impl Driver {
     /// take some time for the rest. But if that was purged, it never comes.
     pub(super) fn end_list(&mut self, revision: Revision) {
         let Some(listed_at) = self.listed_at else { return };
-        if revision >= self.list_until || now().saturating_sub(listed_at) >= CLUSTER_UNSURE_AGAIN {
+        if revision >= self.node.list_until() || now().saturating_sub(listed_at) >= CLUSTER_UNSURE_AGAIN {
             self.listed_at = None;
             self.node.on_listed(now());
         }

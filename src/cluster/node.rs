@@ -113,8 +113,8 @@ pub struct Node {
     pub(super) store: Option<StoreId>,
     /// Keys that the store has, while they are listed.
     pub(super) listed: Option<HashSet<Key>>,
-    /// The last revision that it had when the list began.
-    pub(super) had: Revision,
+    /// The store's last revision when the list began: the list has come to its end when it has come so far.
+    pub(super) list_until: Revision,
     /// Keys that the list lacked, and when they were last read.
     pub(super) unsure: BTreeSet<Key>,
     pub(super) unsure_asked: Option<Duration>,
@@ -171,7 +171,7 @@ impl Node {
             blocked: BTreeSet::new(),
             store: None,
             listed: None,
-            had: 0,
+            list_until: 0,
             unsure: BTreeSet::new(),
             unsure_asked: None,
             doubts: BTreeMap::new(),
@@ -196,6 +196,11 @@ impl Node {
     /// Whether it may speak and take claims now.
     pub fn is_in_reach(&self, now: Duration) -> bool {
         self.is_connected && self.lease.is_live(now)
+    }
+
+    /// The store's last revision when the list began.
+    pub fn list_until(&self) -> Revision {
+        self.list_until
     }
 
     /// When its users' cows may be given to others, unless the lease is renewed before.

@@ -15,7 +15,7 @@ impl Node {
     pub fn on_connected(&mut self, store: StoreId, last: Revision, now: Duration) {
         self.is_connected = true;
         self.listed = Some(HashSet::new());
-        self.had = last;
+        self.list_until = last;
         // The list is the truth, also of a store that was set back to what it had before.
         self.node_revisions.clear();
         self.unsure.clear();
@@ -69,7 +69,7 @@ impl Node {
             listed.insert(Key::Node(name.to_owned()));
         }
         // A copy of the store that is behind tells, also after its list, what there was before.
-        let is_news = self.listed.is_none() && revision > self.had;
+        let is_news = self.listed.is_none() && revision > self.list_until;
         self.learn_node(name, revision, record, is_news, now);
     }
 
@@ -117,7 +117,7 @@ impl Node {
 
     pub(super) fn greet(&mut self, name: &str, record: NodeRecord, revision: Revision, now: Duration) {
         let (instance, is_readable) = (record.instance, record.version > 0);
-        let is_news = self.listed.is_none() && revision > self.had;
+        let is_news = self.listed.is_none() && revision > self.list_until;
         match self.peers.renew(name, &record, revision, self.is_synced, is_news, now) {
             // A record that cannot be read is taken for a live node's only when it is renewed: anyone can have written it.
             Renewal::New if is_news && is_readable => self.peers.has_joined(instance),
